@@ -1,9 +1,10 @@
 """dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
 `Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
-many, and `connect` connects to them with SQL. `compare` compares recordings. The other public names
-are classes that these return, and errors. The command ``dgrec`` records cameras and replays
-sessions.
+many, and `connect` connects to them with SQL. `compare` compares recordings, `accuracy` one with
+ground truth; `export` writes them for other tools, and `import_` makes sessions of what those
+found. The other public names are classes that these return, and errors. The command ``dgrec``
+records cameras and replays sessions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
     FormatVersionError,
+    ImportFileError,
     ModelError,
     NotASessionError,
     OutputError,
@@ -27,11 +29,13 @@ from dgrec.import_hook import when_imported
 from dgrec.version import __version__
 
 __all__ = [
+    "Accuracy",
     "Comparison",
     "ConfigError",
     "DamagedSessionError",
     "DgrecError",
     "FormatVersionError",
+    "ImportFileError",
     "ModelError",
     "NotASessionError",
     "Output",
@@ -47,9 +51,12 @@ __all__ = [
     "VideoError",
     "WhatIf",
     "__version__",
+    "accuracy",
     "camera",
     "compare",
     "connect",
+    "export",
+    "import_",
     "model",
     "open",
     "open_sessions",
@@ -61,9 +68,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from dgrec.comparison import Comparison, WhatIf, compare, whatif
+    from dgrec.comparison import Accuracy, Comparison, WhatIf, accuracy, compare, whatif
+    from dgrec.imports import import_
     from dgrec.recorder.outputs import Output
     from dgrec.recorder.program import Recorder, predict_stream
+    from dgrec.replay.exports import export
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
     from dgrec.stand_in import camera, model
@@ -72,14 +81,18 @@ if TYPE_CHECKING:
 #: The modules of the public names, which are imported when they are used: pyarrow takes 0.4 s, and
 #: `dgrec --help` must not wait for it.
 _HOMES = {
+    "Accuracy": ("dgrec.comparison", "Accuracy"),
     "Comparison": ("dgrec.comparison", "Comparison"),
     "Output": ("dgrec.recorder.outputs", "Output"),
     "RecordedResult": ("dgrec.session", "RecordedResult"),
     "Recorder": ("dgrec.recorder.program", "Recorder"),
     "Session": ("dgrec.session", "Session"),
+    "accuracy": ("dgrec.comparison", "accuracy"),
     "camera": ("dgrec.stand_in", "camera"),
     "compare": ("dgrec.comparison", "compare"),
     "connect": ("dgrec.session", "connect"),
+    "export": ("dgrec.replay.exports", "export"),
+    "import_": ("dgrec.imports", "import_"),
     "model": ("dgrec.stand_in", "model"),
     "open": ("dgrec.session", "open_session"),
     "predict_stream": ("dgrec.recorder.program", "predict_stream"),

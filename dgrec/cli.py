@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import platform
 import re
 import signal
 import sys
@@ -22,7 +23,8 @@ import click
 from dgrec.credentials import redact_text, remember
 from dgrec.errors import DgrecError
 from dgrec.files import output_error
-from dgrec.terminal import echo, line
+from dgrec.options import Command, Completed, verbosity_options
+from dgrec.terminal import detail, echo, is_verbose, line, set_verbosity
 from dgrec.version import __version__
 
 
@@ -35,6 +37,7 @@ class RootGroup(click.Group):
             value = re.sub(r"--[\w-]+=", "", argument, count=1)
             if "://" in value and not any(c.isspace() for c in value.partition("://")[0]):
                 remember(value)
+        set_verbosity(0)
         try:
             return super().main(args, *more, **extra)
         except OSError as error:  # while click itself prints: --help, --version
@@ -55,7 +58,8 @@ class RootGroup(click.Group):
             with _one_printable_line():
                 return super().invoke(ctx)
         except DgrecError as error:
-            echo(f"Error: {error}", err=True)
+            _print_traceback(error)
+            echo(f"Error: {error}", err=True, colour="red")
             raise SystemExit(error.exit_code) from error
         except ImportError as error:
             raise click.ClickException(_missing_library(error)) from error
@@ -63,6 +67,33 @@ class RootGroup(click.Group):
             _end_of_output(error)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, self.commands))
+        left = dict(sorted(self.commands.items()))
+        for title, names in (*_COMMAND_GROUPS.items(), ("Other commands", list(left))):
+            found = [left.pop(name) for name in names if name in left]
+            rows = [
+                (f"{each.name:{width}}", each.get_short_help_str(formatter.width)) for each in found
+            ]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+
+#: The commands below titles in ``dgrec --help``; whichever is in none comes last.
+_COMMAND_GROUPS = {
+    "Record": ("record", "run", "recover"),
+    "Look": ("list", "info", "replay", "report", "verify"),
+    "Measure and ask": ("stats", "compare", "query", "whatif", "alerts"),
+    "Cut, add and hand on": ("clip", "analyze", "merge", "export", "import", "publish"),
+}
+
+
+def _print_traceback(error: BaseException) -> None:
+    if is_verbose():
+        for text in redact_text("".join(traceback.format_exception(error))).splitlines():
+            echo(text, err=True)
 
 
 @contextlib.contextmanager
@@ -107,14 +138,70 @@ def _missing_library(error: ImportError) -> str:
     return f"a library is missing ({text}); reinstall with `pip install --force-reinstall dgrec`"
 
 
+def _command_names(_: click.Context, incomplete: str) -> list[str]:
+    return [name for name in sorted(root.commands) if name.startswith(incomplete)]
+
+
 @click.group(
     cls=RootGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Try it, with no camera and no accelerator: dgrec record --source sample",
+    epilog="Try it, with no camera and no accelerator: dgrec record sample",
 )
-@click.version_option(__version__, prog_name="dgrec")
+@click.version_option(__version__, "-V", "--version", prog_name="dgrec")
 def root() -> None:
     """Record what an AI camera pipeline did; look at it again; measure it."""
+    detail(f"dgrec {__version__}, Python {platform.python_version()}")
+
+
+root.params += verbosity_options()
+
+
+@click.command(
+    "help",
+    cls=Command,
+    short_help="Show the help of a command.",
+    epilog="Example: dgrec help record",
+)
+@click.argument("words", nargs=-1, metavar="[COMMAND]", type=Completed(_command_names))
+@click.pass_context
+def help_command(context: click.Context, words: tuple[str, ...]) -> None:
+    """Show what a command does and all of its options, as COMMAND --help does."""
+    outer = context.parent or context
+    if not words:
+        _say(outer.get_help())
+        return
+    if len(words) > 1:
+        raise click.UsageError("give one command")
+    command = root.get_command(outer, words[0])
+    if command is None:
+        root.resolve_command(outer, [words[0]])  # which reports it, and what it may have been
+        return
+    _say(command.get_help(click.Context(command, outer, command.name)))
+
+
+@click.command(
+    "completion",
+    cls=Command,
+    short_help="Print what makes a shell complete commands, sessions and columns.",
+    epilog="Example: dgrec completion bash >> ~/.bashrc",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print a script for SHELL that completes commands, options, sessions, sources and columns.
+
+    \b
+    bash: dgrec completion bash >> ~/.bashrc
+    zsh:  dgrec completion zsh >> ~/.zshrc        (after compinit)
+    fish: dgrec completion fish > ~/.config/fish/completions/dgrec.fish
+    """
+    from dgrec.completion import script
+
+    _say(script(root, shell))
+
+
+def _say(text: str) -> None:
+    for each in text.splitlines():
+        echo(each)
 
 
 def gather() -> click.Group:
@@ -122,7 +209,12 @@ def gather() -> click.Group:
     import dgrec.recorder.cli
     import dgrec.replay.cli
 
-    for command in (*dgrec.recorder.cli.COMMANDS, *dgrec.replay.cli.COMMANDS):
+    if "_DGREC_COMPLETE" in os.environ:
+        from dgrec.completion import register
+
+        register()
+    here = (help_command, completion_command)
+    for command in (*dgrec.recorder.cli.COMMANDS, *dgrec.replay.cli.COMMANDS, *here):
         root.add_command(command)
     return root
 
@@ -185,7 +277,8 @@ def _open_standard_streams() -> None:
     if 1 in closed:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     encoding = "utf-8" if 2 in closed else sys.stderr.encoding
-    raw = os.fdopen(2, "wb", closefd=False)
+    # A descriptor of its own: 2 is also that of native libraries, and may be redirected.
+    raw = os.fdopen(os.dup(2), "wb", closefd=False)
     sys.stderr = _StandardError(raw, encoding, "backslashreplace", line_buffering=True)
 
 

@@ -1,4 +1,4 @@
-"""``dgrec.toml`` in the working folder, and what the environment says of secrets.
+"""``dgrec.toml`` in the working folder or one above, and what the environment says of secrets.
 
     [sources]
     entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
@@ -12,6 +12,7 @@ Environment variables are filled in when a value is used, so that the file holds
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import tomllib
@@ -22,20 +23,42 @@ from dgrec.credentials import remember_secret
 from dgrec.errors import ConfigError
 from dgrec.files import read_small_text
 
-__all__ = ["CONFIG_NAME", "environment_secret", "expand", "file_secret", "read_config"]
+__all__ = [
+    "CONFIG_NAME",
+    "config_file",
+    "environment_secret",
+    "expand",
+    "file_secret",
+    "read_config",
+]
 
 CONFIG_NAME = "dgrec.toml"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _LONGEST_SECRET = 10_000
 
 
+def config_file(folder: Path) -> Path:
+    """Return the path of dgrec.toml in a folder, or the nearest one above that has it.
+
+    Above, a file of somebody else's does not count: it can send what an environment variable holds
+    to any address.
+    """
+    here = folder / CONFIG_NAME
+    for above in () if here.exists() else folder.absolute().parents:
+        path = above / CONFIG_NAME
+        with contextlib.suppress(OSError):
+            if path.stat().st_uid in (0, os.getuid()):
+                return path
+    return here
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what ``folder/dgrec.toml`` says; nothing if there is no such file.
+    """Return what dgrec.toml says (`config_file`); nothing if there is no such file.
 
     Raises:
         ConfigError: The file is not TOML.
     """
-    path = folder / CONFIG_NAME
+    path = config_file(folder)
     try:
         return tomllib.loads(read_small_text(path))
     except FileNotFoundError:

@@ -25,8 +25,8 @@ class Console(rich.console.Console):
         super().__init__(**{"highlight": False, **options, "markup": False, "emoji": False})
 
     def say(self, text: str) -> None:
-        """Print one line, which the terminal may wrap."""
-        self.print(Text(line(text)), soft_wrap=True)
+        """Print one line; on a terminal it is wrapped between words."""
+        self.print(Text(line(text)), soft_wrap=not self.is_terminal)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None

@@ -7,6 +7,7 @@ DgrecError
 │   └── StorageError       the disk is full, failing, read-only or gone
 ├── ConfigError            dgrec.toml, or the value of an option
 ├── QueryError             SQL that DuckDB refuses
+├── ImportFileError        a file of another program that cannot be read as its format says
 ├── VideoError             pixels that cannot be found, read or written
 │   └── OverlayError       results that PySDK cannot draw
 └── SessionError           a file that cannot be used as a session
@@ -25,6 +26,7 @@ __all__ = [
     "DamagedSessionError",
     "DgrecError",
     "FormatVersionError",
+    "ImportFileError",
     "ModelError",
     "NotASessionError",
     "OutputError",
@@ -80,6 +82,10 @@ class ConfigError(DgrecError):
 
 class QueryError(DgrecError):
     """SQL that DuckDB refuses."""
+
+
+class ImportFileError(DgrecError):
+    """A file of another program is damaged, or not of a format that can be imported."""
 
 
 class VideoError(DgrecError):

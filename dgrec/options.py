@@ -1,17 +1,31 @@
-"""Types of command line options that several commands share."""
+"""What the commands have in common: their class, types of options, and options of several."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from dgrec.errors import ConfigError
+from dgrec.terminal import set_verbosity
 from dgrec.units import parse_time
 
-__all__ = ["NamedPath", "Parsed", "analyzer_options", "payload_options"]
+__all__ = [
+    "Command",
+    "Completed",
+    "NamedPath",
+    "Parsed",
+    "SessionPath",
+    "analyzer_options",
+    "option_group",
+    "payload_options",
+    "verbosity_options",
+]
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
@@ -20,7 +34,15 @@ else:  # older versions of click know no brackets there
 
 
 class NamedPath(click.Path):
-    """A path that is not empty: an empty one comes from a variable that is not set."""
+    """A path that is not empty: an empty one comes from a variable that is not set.
+
+    Args:
+        is_file: It is written, and cannot be standard output.
+    """
+
+    def __init__(self, *arguments: Any, is_file: bool = False, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._is_file = is_file
 
     def convert(
         self,
@@ -32,7 +54,122 @@ class NamedPath(click.Path):
             self.fail("the name is empty", param, ctx)
         if "\0" in os.fspath(value):
             self.fail("a name cannot hold a NUL", param, ctx)
+        if self._is_file and os.fspath(value) == "-":
+            self.fail("it cannot be written to standard output; give a name", param, ctx)
         return super().convert(value, param, ctx)
+
+
+class SessionPath(NamedPath):
+    """The name of a session, or of a folder or glob of sessions; completed as such."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from dgrec.completion import sessions
+
+        return sessions(incomplete)
+
+
+def option_group(title: str, *options: Callable[[_Decorated], _Decorated]) -> Any:
+    """Return a decorator that adds options, in this order, below a title in ``--help``."""
+
+    def decorate(command: _Decorated) -> _Decorated:
+        known = {id(each) for each in getattr(command, "__click_params__", ())}
+        for option in reversed(options):
+            command = option(command)
+        for added in command.__click_params__:  # type: ignore[attr-defined]
+            if id(added) not in known:
+                added.group = title
+        return command
+
+    return decorate
+
+
+#: Options in no group, and those that every command has.
+_UNGROUPED, _GENERAL = "Options", "General options"
+
+
+def _set_verbosity(level: int) -> Callable[[click.Context, click.Parameter, bool], bool]:
+    def callback(_: click.Context, __: click.Parameter, given: bool) -> bool:
+        if given:
+            set_verbosity(level)
+        return given
+
+    return callback
+
+
+def verbosity_options() -> list[click.Option]:
+    """Return ``--quiet`` and ``--verbose``."""
+    return [
+        click.Option(
+            ["--quiet", "-q"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbosity(-1),
+            help="Print only the answer and what went wrong.",
+        ),
+        click.Option(
+            ["--verbose", "-v"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_verbosity(1),
+            help="Say on standard error what is done, and where an error came from.",
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command with ``--quiet`` and ``--verbose``, whose ``--help`` has options in groups.
+
+    Args:
+        groups: The names of parameters by the titles of their groups, besides `option_group`.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, **settings)
+        titles = {name: title for title, names in (groups or {}).items() for name in names}
+        for each in self.params:
+            if each.name in titles:
+                each.group = titles[each.name]  # type: ignore[attr-defined]
+        names = {name for each in self.params for name in each.opts}
+        for option in verbosity_options():
+            if not names.intersection(option.opts):
+                option.group = _GENERAL  # type: ignore[attr-defined]
+                self.params.append(option)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for each in self.get_params(ctx):
+            record = each.get_help_record(ctx) if isinstance(each, click.Option) else None
+            if record is not None:
+                title = _GENERAL if "--help" in each.opts else getattr(each, "group", _UNGROUPED)
+                groups.setdefault(title, []).append(record)
+        groups[_GENERAL] = groups.pop(_GENERAL, [])
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class Completed(_ParamType):
+    """A text that ``complete`` knows completions of."""
+
+    name = "text"
+
+    def __init__(
+        self, complete: Callable[[click.Context, str], Sequence[str | CompletionItem]]
+    ) -> None:
+        self._complete = complete
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        found = self._complete(ctx, incomplete)
+        return [CompletionItem(each) if isinstance(each, str) else each for each in found]
 
 
 class Parsed(_ParamType):

@@ -8,13 +8,59 @@ goes through `echo`, or through a `dgrec.console.Console`; both show such charac
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
-from typing import IO
+from typing import IO, Literal
 
 from dgrec.credentials import redact_remembered
 
-__all__ = ["echo", "line", "shortened", "shown"]
+__all__ = [
+    "Colour",
+    "detail",
+    "echo",
+    "is_quiet",
+    "is_verbose",
+    "line",
+    "note",
+    "painted",
+    "set_verbosity",
+    "shortened",
+    "shown",
+]
+
+Colour = Literal["red", "green", "yellow"]
+_SGR: dict[Colour, int] = {"red": 31, "green": 32, "yellow": 33}
+
+#: What `--quiet` (-1) and `--verbose` (1) have asked for.
+_verbosity = 0
+
+
+def set_verbosity(level: int) -> None:
+    """Print less (-1), more (1), or as usual (0) of what is said beside an answer."""
+    global _verbosity
+    _verbosity = level
+
+
+def is_quiet() -> bool:
+    return _verbosity < 0
+
+
+def is_verbose() -> bool:
+    return _verbosity > 0
+
+
+def note(text: str) -> None:
+    """Print a line on standard error, unless ``--quiet`` was given."""
+    if not is_quiet():
+        echo(text, err=True)
+
+
+def detail(text: str) -> None:
+    """Print a line on standard error if ``--verbose`` was given."""
+    if is_verbose():
+        echo(text, err=True)
+
 
 #: Longer lines are shortened in the middle: a name may have a megabyte.
 _LONGEST = 4_000
@@ -63,8 +109,11 @@ def shortened(text: str, most: int) -> str:
     return f"{text[:half]} ... ({left_out:,} characters left out) ... {text[-half:]}"
 
 
-def echo(text: str = "", *, err: bool = False) -> None:
+def echo(text: str = "", *, err: bool = False, colour: Colour | None = None) -> None:
     """Print one `line` on standard output, or with ``err`` on standard error.
+
+    Args:
+        colour: Used on a terminal, unless NO_COLOR or TERM=dumb says otherwise.
 
     Raises:
         OSError: Standard output cannot be written. For standard error there is no other place to
@@ -72,18 +121,27 @@ def echo(text: str = "", *, err: bool = False) -> None:
     """
     if err:
         with contextlib.suppress(OSError):
-            _print(text, sys.stderr)
+            _print(text, sys.stderr, colour)
     else:
-        _print(text, sys.stdout)
+        _print(text, sys.stdout, colour)
 
 
-def _print(text: str, stream: IO[str] | None) -> None:
+def _print(text: str, stream: IO[str] | None, colour: Colour | None) -> None:
     if stream is None:
         return
     encoding = getattr(stream, "encoding", None) or "utf-8"
     printable = line(text).encode(encoding, "backslashreplace").decode(encoding)
+    if stream.isatty():
+        printable = painted(printable, colour)
     stream.write(printable + "\n")
     stream.flush()
+
+
+def painted(text: str, colour: Colour | None) -> str:
+    """Return a text for a terminal in a colour, unless NO_COLOR or TERM=dumb says otherwise."""
+    if colour is None or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return f"\x1b[{_SGR[colour]}m{text}\x1b[0m"
 
 
 def _joins(neighbour: str) -> bool:

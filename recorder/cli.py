@@ -11,9 +11,18 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, Parsed, analyzer_options, payload_options
+from dgrec.options import (
+    Command,
+    Completed,
+    NamedPath,
+    Parsed,
+    SessionPath,
+    analyzer_options,
+    payload_options,
+)
 from dgrec.recorder.options import (
     CHOICES,
     HELP,
@@ -22,6 +31,7 @@ from dgrec.recorder.options import (
     RecordingOptions,
     parse_video_size,
 )
+from dgrec.terminal import is_quiet
 from dgrec.units import parse_rate, parse_share, parse_size, parse_time
 
 __all__ = ["COMMANDS"]
@@ -83,27 +93,76 @@ def _recording_options(
     return command
 
 
+def _sources(_: click.Context, incomplete: str) -> list[str | CompletionItem]:
+    from dgrec.completion import footage
+    from dgrec.recorder.sources import named_sources
+
+    cameras = sorted(path.name.replace("video", "cam") for path in Path("/dev").glob("video[0-9]*"))
+    try:
+        named = sorted(named_sources(Path.cwd()))
+    except ConfigError:
+        named = []
+    words = [word for word in ("sample", *cameras, *named) if word.startswith(incomplete)]
+    return [*words, *footage(incomplete)]
+
+
+def _zoos(_: click.Context, incomplete: str) -> list[CompletionItem]:
+    from dgrec.completion import zoos
+
+    return zoos(incomplete)
+
+
+def _models(context: click.Context, incomplete: str) -> list[str]:
+    from dgrec.completion import models
+
+    return models(incomplete, context.params.get("zoo_url") or "")
+
+
+#: The titles of options in ``--help``.
+_GROUPS = {
+    "Model": (
+        "model_name zoo_url model_url inference_host_address properties registry alias tracker "
+        "analyzer_functions"
+    ).split(),
+    "What is taken of the source": sorted(_OF_SOURCE),
+    "Session, parts and disk": (
+        "output together overwrite masks durability policy split_every split_size keep_last "
+        "keep_total min_free signals continues"
+    ).split(),
+    "Video": ("video", *VIDEO_OPTIONS),
+    "While recording": (
+        "as_json display publish payload payload_where publish_every publish_wait only_changes "
+        "ended_after publish_later mqtt_discovery metrics alerts on_alert"
+    ).split()
+    + sorted(_OF_ALERTS),
+}
+
+
 @click.command(
     "record",
-    epilog="Example: dgrec record --source sample --output session.parquet",
+    cls=Command,
+    groups=_GROUPS,
+    epilog="Example: dgrec record sample --output session.parquet",
     short_help="Run a model on a camera, stream or file and record every frame.",
 )
+@click.argument("named", nargs=-1, metavar="[SOURCE...]", type=Completed(_sources))
 @click.option(
     "--source",
     "sources",
     multiple=True,
-    default=("cam0",),
     metavar="SOURCE",
+    type=Completed(_sources),
     help="cam0 (any camN), a file, a URL (RTSP, HTTP), a recorded session, sample, asset:NAME of "
-    "DeGirum's example media, or a name from dgrec.toml. Repeatable: a session for each.  "
-    "[default: cam0]",
+    "DeGirum's example media, or a name from dgrec.toml, as SOURCE alone. Repeatable: a session "
+    "for each.  [default: cam0]",
 )
 @click.option(
     "-o",
     "--output",
-    type=NamedPath(path_type=Path, dir_okay=False),
-    help="Session file to write; {source} in it stands for the source's name.  [default: "
-    "recordings/SOURCE-TIME.parquet]",
+    type=NamedPath(path_type=Path),
+    help="Session file to write, or the folder for it. {source} in it stands for the source's "
+    "name, {time} for 20260102-030405, and %Y-%m-%d is what strftime makes of it; a folder with "
+    "one of these is made.  [default: recordings/{source}-{time}.parquet]",
 )
 @click.option(
     "--together",
@@ -113,9 +172,12 @@ def _recording_options(
     "then stands for walk-{source}.parquet.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
-@click.option("--model-name", default="", help="Name of the model in its zoo.")
+@click.option(
+    "--model-name", type=Completed(_models), default="", help="Name of the model in its zoo."
+)
 @click.option(
     "--zoo-url",
+    type=Completed(_zoos),
     default="",
     help="Model zoo: a folder, or the address of one in the cloud, such as degirum/hailo.",
 )
@@ -152,6 +214,12 @@ def _recording_options(
     help="Continue the parts of that name, for a recorder that a service manager restarts: seal "
     "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was recorded as a line of JSON on standard output, at the end.",
 )
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
@@ -195,8 +263,9 @@ def _recording_options(
     help="Run a program for each alert, which finds it in the environment: DGREC_ALERT, "
     "DGREC_ALERT_RULE, DGREC_ALERT_AT. No shell reads it.",
 )
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def record_command(
+    named: tuple[str, ...],
+    sources: tuple[str, ...],
     properties: tuple[str, ...],
     tracker: tuple[str, ...],
     analyzer_functions: tuple[str, ...],
@@ -225,6 +294,8 @@ def record_command(
             options=options,
             model=model,
             analyzers=AnalyzerRequest(tracker, analyzer_functions),
+            sources=(*named, *sources) or ("cam0",),
+            quiet=is_quiet(),
             publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
@@ -237,14 +308,15 @@ def record_command(
 
 @click.command(
     "recover",
+    cls=Command,
     epilog="Example: dgrec recover recordings/cam0-20260102-030405.arrows",
     short_help="Seal the journal of a recording that was cut off.",
 )
-@click.argument("journals", nargs=-1, required=True, type=NamedPath(path_type=Path))
+@click.argument("journals", nargs=-1, required=True, type=SessionPath(path_type=Path))
 @click.option(
     "-o",
     "--output",
-    type=NamedPath(path_type=Path, dir_okay=False),
+    type=NamedPath(path_type=Path, dir_okay=False, is_file=True),
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
@@ -267,15 +339,18 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
 
 @click.command(
     "run",
+    cls=Command,
+    groups=_GROUPS,
     epilog="Example: dgrec run -o recordings -- python app.py",
     short_help="Run a program, record what its models yield, or replay recordings to it.",
-    context_settings={"ignore_unknown_options": True},
+    # What comes after the program's name is the program's.
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.option(
     "-o",
     "--output",
     "folder",
-    type=NamedPath(path_type=Path, file_okay=False),
+    type=NamedPath(path_type=Path, file_okay=False, is_file=True),
     default=Path("recordings"),
     envvar="DGREC_RECORD",
     show_default=True,
@@ -300,14 +375,12 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     help="With --replay: when pictures and results come.",
 )
 @partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
-@click.option("--quiet", is_flag=True, help="Print nothing about the sessions.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
     folder: Path,
     replayed: tuple[str, ...],
     pace: str,
     command: tuple[str, ...],
-    quiet: bool,
     **given: Any,
 ) -> None:
     """Run COMMAND, an unchanged Python program, and record the results of its PySDK models.
@@ -336,7 +409,7 @@ def run_command(
     if replay is None and is_given("pace"):
         raise click.UsageError("--pace goes with --replay")
     records = replay is None or is_given("folder")
-    code = run_run(command, folder if records else None, options, replay, quiet=quiet)
+    code = run_run(command, folder if records else None, options, replay, quiet=is_quiet())
     raise SystemExit(code)
 
 

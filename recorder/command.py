@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from dgrec.config import config_file
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, OutputError, SourceError
-from dgrec.recorder.job import Job, Plan, RecordRequest, make_group, make_plan, prepare
+from dgrec.recorder.groups import make_group
+from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import load_model
+from dgrec.recorder.native_messages import TENSORFLOW_LITE, left_out
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import without_clips
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
-from dgrec.recorder.status import Announcer, StatusView, summary
+from dgrec.recorder.status import Announcer, StatusView, facts, summary
+from dgrec.session import session_file
 from dgrec.stand_in import Replay
-from dgrec.terminal import echo
+from dgrec.terminal import detail, echo, is_verbose
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
 
@@ -49,6 +55,9 @@ def run_record(request: RecordRequest) -> int:
         for line in lines:
             console.say(line)
 
+    config = config_file(Path.cwd())
+    if config.exists():
+        detail(f"{config}: {counted(len(named), 'named source')}")
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
     flag = next(iter(request.options.video_flags), None)
     if flag is not None and not any(plan.has_video for plan in plans):
@@ -66,6 +75,9 @@ def run_record(request: RecordRequest) -> int:
         # Each source has a model with its own settings and pipeline. All are loaded before there is
         # a journal: until then Ctrl-C leaves nothing behind.
         models = [load_model(request.model) for _ in opened]
+        for (plan, _), loaded in zip(opened, models, strict=True):
+            device = getattr(loaded.model, "device_type", "")
+            detail(f"{plan.source.given}: with a model on {device} to {plan.output}")
         for note in models[0].notes:
             console.say(note)
         for loaded in models:
@@ -81,6 +93,8 @@ def run_record(request: RecordRequest) -> int:
         ]
         signals.stop = lambda: _stop(jobs)
         signals.abandon = lambda: _say_left(jobs)
+        if _is_apart() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
+            stack.enter_context(left_out(TENSORFLOW_LITE))
         with announcer, StatusView(console, jobs, announcer):
             _run(jobs)
         for job in jobs:
@@ -88,8 +102,18 @@ def run_record(request: RecordRequest) -> int:
                 _report(job, console, alone=len(plans) == 1)
             finally:
                 _cut_clips(job, console, signals)
+            if request.as_json and job.metadata is not None:
+                echo(json.dumps(facts(job.stream, job.metadata, job.seconds)))
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
+
+
+def _is_apart() -> bool:
+    """Return whether what libraries write to descriptor 2 may be read: it is not ours, too."""
+    try:
+        return not is_verbose() and sys.stderr.fileno() != 2
+    except (OSError, ValueError):  # not a file
+        return not is_verbose()
 
 
 def _open(
@@ -142,7 +166,7 @@ def _say_left(jobs: Sequence[Job]) -> None:
     for job in jobs:
         if not job.has_ended:
             text = printable(f"Left as it is: {job.recorder.journal}")
-            os.write(2, f"\n{text}\n".encode())
+            os.write(sys.stderr.fileno(), f"\n{text}\n".encode())
 
 
 def _report(job: Job, console: Console, *, alone: bool) -> None:
@@ -221,6 +245,7 @@ def run_run(
 def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
     """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True)
+    journal = session_file(journal)
     result = recover(journal, output, keep=keep)
     for line in _recovered(journal, result):
         console.say(line)

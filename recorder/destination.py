@@ -1,14 +1,18 @@
-"""The name of a new session, and whether it can be written there."""
+"""The name of a new session, and whether it can be written there.
+
+A name may hold ``{source}``, ``{time}`` (20260102-030405) and what strftime knows (``%Y-%m-%d``).
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import datetime
 from glob import escape
 from pathlib import Path
 
-from dgrec.errors import OutputError, StorageError
+from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.files import check_parent, exists_already, output_error
 from dgrec.format import is_being_written
 from dgrec.paths import JOURNAL_SUFFIX, is_part_name, journal_path, numbered_files, video_path
@@ -19,13 +23,15 @@ from dgrec.session import parts_of
 from dgrec.units import size_text
 
 __all__ = [
-    "DEFAULT_FOLDER",
     "check_folder",
     "check_output",
+    "check_pattern",
     "check_room",
     "check_videos",
     "free_path",
-    "make_default_folder",
+    "make_folder",
+    "makes_folder",
+    "name_pattern",
     "output_path",
     "replaced_files",
 ]
@@ -34,16 +40,64 @@ __all__ = [
 DEFAULT_FOLDER = Path("recordings")
 
 
-def output_path(output: Path | None, source_name: str) -> Path:
-    """Return the session file, named after its source if no name is given."""
-    if output is None:
-        return free_path(DEFAULT_FOLDER / f"{source_name}-{datetime.now():%Y%m%d-%H%M%S}.parquet")
-    return Path(str(output).replace("{source}", source_name))
+#: The name of a session in a folder.
+_NAME_IN_FOLDER = "{source}-{time}.parquet"
+_CONTINUED_NAME = "{source}.parquet"
+_PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
+_TIME = "%Y%m%d-%H%M%S"
+_DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
 
 
-def check_output(output: Path, overwrite: bool, *, split: bool) -> None:
+def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
+    """Return the pattern of the names of sessions: a name as given, or one in a folder."""
+    if output is not None and not output.is_dir():
+        return output
+    folder = DEFAULT_FOLDER if output is None else output
+    return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
+
+
+def check_pattern(pattern: Path, *, continues: bool = False) -> None:
+    """Raise `ConfigError` if a name holds a placeholder that is unknown, or not possible here."""
+    if str(pattern) == "-":
+        raise ConfigError(
+            "--output -: a session is a file that is sealed at its end, not a stream; --publish - "
+            "prints a JSON line a frame while recording"
+        )
+    for found in _PLACEHOLDER.findall(str(pattern)):
+        if found == "{source}":
+            continue
+        if found != "{time}" and not (found[0] == "%" and found[1:] in _DIRECTIVES):
+            raise ConfigError(
+                f"--output: {found!r} is not a placeholder; there are {{source}}, {{time}}, and "
+                "those of strftime such as %Y-%m-%d (%% is a percent sign)"
+            )
+        if continues and found != "%%":
+            raise ConfigError(
+                f"--output: {found} gives another name in each run, and --continue needs the same"
+            )
+
+
+def output_path(pattern: Path, source_name: str, moment: datetime) -> Path:
+    """Return the session file of a source, of a recording that begins at ``moment``."""
+
+    def value(match: re.Match[str]) -> str:
+        found = match.group()
+        if found == "{source}":
+            return source_name
+        return moment.strftime(_TIME if found == "{time}" else found)
+
+    path = Path(_PLACEHOLDER.sub(value, str(pattern)))
+    return free_path(path) if pattern.name == _NAME_IN_FOLDER else path
+
+
+def makes_folder(pattern: Path) -> bool:
+    """Return whether the folder of a session is made: the usual one, or one with a placeholder."""
+    return pattern.parent == DEFAULT_FOLDER or _PLACEHOLDER.search(str(pattern.parent)) is not None
+
+
+def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bool = False) -> None:
     """Raise `OutputError` if the name is taken, or the folder is missing or read-only."""
-    check_folder(output)
+    check_folder(output, makes_folder=makes_folder)
     if output.exists() and not overwrite:
         raise exists_already(output)
     parts = parts_of(output)
@@ -71,23 +125,26 @@ def replaced_files(output: Path) -> list[Path]:
     return [*sealed, output] if output.exists() else sealed
 
 
-def check_folder(output: Path) -> None:
-    """Raise `OutputError` if no file can be written there, whether the name is taken or not."""
+def check_folder(output: Path, *, makes_folder: bool = False) -> None:
+    """Raise `OutputError` if no file can be written there, whether the name is taken or not.
+
+    Args:
+        makes_folder: Its folder is made if it is not there (`make_folder`).
+    """
     if output.is_dir():
         raise OutputError(f"{output}: is a folder; give a file name")
     if output.parent.is_dir():
         check_parent(output)
-    elif output.parent != DEFAULT_FOLDER:  # see `make_default_folder`
+    elif not makes_folder:
         raise OutputError(f"{output.parent}: no such folder; make it first")
 
 
-def make_default_folder(output: Path) -> None:
-    """Make the folder ``recordings``, if the session goes there."""
-    if output.parent == DEFAULT_FOLDER:
-        try:
-            DEFAULT_FOLDER.mkdir(exist_ok=True)
-        except OSError as error:
-            raise output_error(DEFAULT_FOLDER, error) from None
+def make_folder(folder: Path) -> None:
+    """Make the folder of a session, and those above it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(folder, error) from None
 
 
 def check_room(folder: Path, min_free: int | None) -> None:

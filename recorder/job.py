@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,20 +18,23 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
-from dgrec.format import Metadata, uuid7
+from dgrec.format import Metadata
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
 from dgrec.recorder.alerting import Alerting, check_alert_options, check_without_analyzers
 from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.destination import (
-    DEFAULT_FOLDER,
     check_folder,
     check_output,
+    check_pattern,
     check_room,
     check_videos,
-    make_default_folder,
+    make_folder,
+    makes_folder,
+    name_pattern,
     output_path,
 )
+from dgrec.recorder.groups import Group
 from dgrec.recorder.model import LoadedModel, ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import (
@@ -58,7 +62,7 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import check_codec, video_options
 from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recover_parts
 
-__all__ = ["Group", "Job", "Plan", "RecordRequest", "make_group", "make_plan", "prepare"]
+__all__ = ["Job", "Plan", "RecordRequest", "make_plan", "prepare"]
 
 #: The resolution of stamps.
 _STAMP_NS = 1000
@@ -69,12 +73,13 @@ class RecordRequest:
     """What ``dgrec record`` was asked to do.
 
     Args:
-        output: The session file, with ``{source}`` for the name of each source; None: a file in
-            the folder ``recordings``.
+        output: The session file, with ``{source}`` for the name of each source, or the folder for
+            it; None: the folder ``recordings``. See `dgrec.recorder.destination`.
         overwrite: Replace an existing session.
         together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
+        as_json: Print what was recorded as a line of JSON on standard output.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
         publishing: What is published, and where.
         alerts: Rules, ``NAME=RULE`` or a file of events each.
@@ -94,6 +99,8 @@ class RecordRequest:
     alerts: tuple[str, ...] = ()
     on_alert: str = ""
     quiet: bool = False
+    as_json: bool = False
+    moment: datetime = field(default_factory=datetime.now)
     options: RecordingOptions = field(default_factory=RecordingOptions)
     model: ModelRequest = field(default_factory=ModelRequest)
     analyzers: AnalyzerRequest = field(default_factory=AnalyzerRequest)
@@ -112,10 +119,13 @@ class RecordRequest:
         elif self.together:
             raise ConfigError("--together takes several sources: repeat --source")
         suffix = self.output.suffix if self.output is not None else ""
+        if self.as_json and "-" in self.publishing.publish:
+            raise ConfigError("--json and --publish - both write to standard output")
         if suffix == JOURNAL_SUFFIX:
             raise ConfigError("--output: .arrows is the suffix of journals; use .parquet")
         if suffix == VIDEO_SUFFIXES["raw"]:
             raise ConfigError("--output: .mp4 is the suffix of videos; use .parquet")
+        check_pattern(self.output_pattern, continues=self.continues)
 
     @cached_property  # a file may change meanwhile
     def rules(self) -> list[Rule]:
@@ -125,7 +135,7 @@ class RecordRequest:
         source, count = Counter(self.sources).most_common(1)[0]
         if count > 1:
             raise ConfigError(f"--source {redact(source)} is given twice")
-        if self.output is not None and "{source}" not in str(self.output) and not self.together:
+        if "{source}" not in str(self.output_pattern):
             raise ConfigError(
                 "--output names one file for several sources; put {source} into the name, such as "
                 "night-{source}.parquet, or record them --together"
@@ -135,21 +145,12 @@ class RecordRequest:
         self.publishing.check_several()
 
     @property
-    def output_pattern(self) -> Path | None:
-        """The output with ``{source}`` in it where there are several sources."""
-        output = self.output
-        if output is None or not self.together or "{source}" in str(output):
+    def output_pattern(self) -> Path:
+        """The output as a file, with ``{source}`` in it for sources that are recorded together."""
+        output = name_pattern(self.output, continues=self.continues)
+        if not self.together or "{source}" in str(output):
             return output
         return output.with_name(f"{output.stem}-{{source}}{output.suffix}")
-
-
-@dataclass(frozen=True)
-class Group:
-    """Sessions that are recorded together."""
-
-    clock: Clock
-    #: The ``group`` of each one's metadata.
-    description: Metadata
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,12 @@ class Plan:
     output: Path
     options: RecordingOptions
     continues: bool = False
+    makes_folder: bool = False
+
+    def make_folder(self) -> None:
+        """Make the folder of the session, if that is one that is made."""
+        if self.makes_folder:
+            make_folder(self.output.parent)
 
     @property
     def has_video(self) -> bool:
@@ -223,44 +230,21 @@ def make_plan(
     options = _for_source(request.options, source)
     video = video_options(options)
     is_split = bool(options.splitting)
+    pattern = request.output_pattern
+    is_made = makes_folder(pattern)
+    output = output_path(pattern, source.name, request.moment)
     if request.continues:
-        output = output_path(
-            request.output_pattern or DEFAULT_FOLDER / "{source}.parquet", source.name
-        )
-        check_folder(output)
+        check_folder(output, makes_folder=is_made)
         if output.exists():  # opening the recording's name would open this file, not the parts
             raise exists_already(output)
         recover_parts(output, report)
     else:
-        output = output_path(request.output_pattern, source.name)
-        check_output(output, request.overwrite, split=is_split)
+        check_output(output, request.overwrite, split=is_split, makes_folder=is_made)
     check_room(output.parent, options.min_free)
     request.publishing.check_files(output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
-    return Plan(source, output, options, request.continues)
-
-
-def make_group(plans: Sequence[Plan], request: RecordRequest) -> Group | None:
-    """Return what the sessions of ``--together`` share; None without it.
-
-    Raises:
-        ConfigError: Two of them have one name, or continue different groups.
-    """
-    if not request.together:
-        return None
-    names = [plan.output.name for plan in plans]
-    if len({plan.output for plan in plans}) < len(plans):
-        raise ConfigError(f"--together: two sources would be recorded to {names[0]}")
-    earlier = [find_earlier(plan.output) for plan in plans if plan.continues]
-    groups = [(each.metadata or {}).get("group", {}) for each in earlier]
-    ids = {group["id"] for group in groups if group.get("id")}
-    if len(ids) > 1:
-        raise ConfigError("--together: the parts to be continued were not recorded together")
-    default = plans[0].output.stem if request.output is None else request.output.stem
-    name = default.replace("{source}", "").strip("-_. ") or default
-    clock = Clock(after_ns=max((each.completed_ns for each in earlier), default=0) + _STAMP_NS)
-    return Group(clock, {"id": ids.pop() if ids else str(uuid7()), "name": name, "members": names})
+    return Plan(source, output, options, request.continues, is_made)
 
 
 def _for_source(options: RecordingOptions, source: Source) -> RecordingOptions:
@@ -352,7 +336,7 @@ def prepare(
         feed=alert_feed,
     )
     outputs += alerting.outputs
-    make_default_folder(plan.output)
+    plan.make_folder()
     policy = given.policy or ("block" if can_wait else "drop-oldest")
     # Last, since from here on there is a journal.
     recorder = SessionWriter(

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress import (
@@ -36,7 +37,7 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.recorder.job import Job
 
-__all__ = ["Announcer", "StatusView", "summary"]
+__all__ = ["Announcer", "StatusView", "facts", "summary"]
 
 #: How often a line with the figures is printed where stderr is not a terminal.
 _REPORT_EVERY_S = 60.0
@@ -77,6 +78,7 @@ class StatusView:
     """
 
     def __init__(self, console: Console, jobs: Sequence[Job], announcer: Announcer) -> None:
+        self._console = console
         self._jobs = jobs
         self._announcer = announcer
         self._ended = threading.Event()
@@ -104,7 +106,11 @@ class StatusView:
     def _render(self) -> RenderableType:
         first = self._jobs[0].stream
         self._bar.update(self._task, completed=first.capture.counts.read)
-        figures = Text(_figures(first)) if len(self._jobs) == 1 else _table(self._jobs)
+        width = self._console.width
+        if len(self._jobs) == 1:
+            figures: RenderableType = Text(_figures(first, width), no_wrap=True)
+        else:
+            figures = _table(self._jobs, width)
         return Group(figures, self._bar.get_renderable())
 
     def __enter__(self) -> Self:
@@ -129,28 +135,45 @@ class StatusView:
                     self._announcer.announce(name + _figures(job.stream))
 
 
-def _table(jobs: Sequence[Job]) -> Table:
+#: Columns of `_table` in the order in which a narrow terminal gets them.
+_COLUMNS = ("source", "frames", "fps", "p95", "dropped", "state", "found", "p50", "skipped", "size")
+_LONGEST_NAME = 24
+
+
+def _table(jobs: Sequence[Job], width: int) -> Table:
+    rows = [_values(job) for job in jobs]
+    chosen: list[str] = []
+    room = width
+    for name in _COLUMNS:
+        room -= 2 + max(len(name), *(cell_len(row[name]) for row in rows))
+        if room >= -2:
+            chosen.append(name)
     table = Table(box=None, pad_edge=False)
-    table.add_column("source", no_wrap=True)
-    for name in ("frames", "found", "fps", "p50", "p95", "skipped", "dropped", "size"):
-        table.add_column(name, justify="right")
-    table.add_column("state")
-    for job in jobs:
-        stream, progress = job.stream, job.recorder.progress
-        p50, p95 = progress.latency()
-        table.add_row(
-            Text(job.source.name),
-            f"{progress.frames:,}",
-            f"{progress.detections:,}",
-            rate_text(stream.recent_fps()),
-            f"{p50:.0f}",
-            f"{p95:.0f}",
-            _skipped(stream),
-            _dropped(stream),
-            size_text(stream.recorder.bytes_written),
-            "failed" if job.error else "done" if job.has_ended else "recording",
-        )
+    shown = [name for name in rows[0] if name in chosen]
+    for name in shown:
+        is_text = name in ("source", "state")
+        table.add_column(name, no_wrap=True, justify="left" if is_text else "right")
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in shown))
     return table
+
+
+def _values(job: Job) -> dict[str, str]:
+    """Return the figures of a recording, in the order of the columns of the table."""
+    stream, progress = job.stream, job.recorder.progress
+    p50, p95 = progress.latency()
+    return {
+        "source": job.source.name[:_LONGEST_NAME],
+        "frames": f"{progress.frames:,}",
+        "found": f"{progress.detections:,}",
+        "fps": rate_text(stream.recent_fps()),
+        "p50": f"{p50:.0f}",
+        "p95": f"{p95:.0f}",
+        "skipped": _skipped(stream),
+        "dropped": _dropped(stream),
+        "size": size_text(stream.recorder.bytes_written),
+        "state": "failed" if job.error else "done" if job.has_ended else "recording",
+    }
 
 
 def _dropped(stream: Stream) -> str:
@@ -163,25 +186,31 @@ def _skipped(stream: Stream) -> str:
     return f"{stream.capture.counts.skipped + stream.recorder.intake.left_out:,}"
 
 
-def _figures(stream: Stream) -> str:
+def _figures(stream: Stream, width: int | None = None) -> str:
+    """Return the figures of a recording in one line; of a narrow one, the most important."""
     progress, moments = stream.recorder.progress, stream.recorder.intake.moment_count
     p50, p95 = progress.latency()
+    #: Each with its rank.
     parts = [
-        *([] if moments is None else [counted(moments, "moment")]),
-        counted(progress.frames, "frame"),
-        counted(progress.detections, "detection"),
-        f"{rate_text(stream.recent_fps())} fps",
-        f"p50 {p50:.0f} ms",
-        f"p95 {p95:.0f} ms",
-        f"skipped {_skipped(stream)}",
-        f"dropped {_dropped(stream)}",
-        size_text(stream.recorder.bytes_written),
+        *([] if moments is None else [(1, counted(moments, "moment"))]),
+        (0, counted(progress.frames, "frame")),
+        (4, counted(progress.detections, "detection")),
+        (1, f"{rate_text(stream.recent_fps())} fps"),
+        (5, f"p50 {p50:.0f} ms"),
+        (2, f"p95 {p95:.0f} ms"),
+        (7, f"skipped {_skipped(stream)}"),
+        (3, f"dropped {_dropped(stream)}"),
+        (6, size_text(stream.recorder.bytes_written)),
     ]
     video = stream.recorder.video
     if video.options.kinds:
         left_out = f", {counted(video.left_out, 'frame')} left out" if video.left_out else ""
-        parts.append(f"video {size_text(video.bytes_written)}{left_out}")
-    return "  ".join(parts)
+        parts.append((8, f"video {size_text(video.bytes_written)}{left_out}"))
+    for least in range(len(parts), 0, -1):
+        line = "  ".join(text for rank, text in parts if rank < least)
+        if width is None or len(line) <= width:
+            break
+    return line
 
 
 def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
@@ -227,16 +256,41 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
     return lines
 
 
+def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
+    """Return what a recording ended with, for ``--json``: the names are those of `dgrec list`."""
+    recorder = stream.recorder
+    progress, totals = recorder.progress, metadata["totals"]
+    videos = [file.path for file in recorder.video.files if file.path.exists()]
+    return {
+        "path": str(recorder.output),
+        "source": metadata["source"]["given"],
+        **dict(zip(("frames", "detections"), _recorded(recorder, totals), strict=True)),
+        "seconds": seconds,
+        "fps": progress.fps(),
+        "skipped": totals.get("skipped", 0),
+        "dropped": totals.get("dropped", 0),
+        "end_reason": metadata.get("end_reason"),
+        "files": [str(file) for file in recorder.files],
+        "videos": [str(path) for path in videos],
+        "bytes": sum(file.stat().st_size for file in recorder.files),
+    }
+
+
 def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
     """Return how much was recorded, and of how much where only moments of alerts are."""
-    progress, moments = recorder.progress, recorder.intake.moment_count
-    frames, detections = progress.frames, progress.detections
-    if moments is not None:
-        frames, detections = totals["frames"], totals["detections"]
+    moments = recorder.intake.moment_count
+    frames, detections = _recorded(recorder, totals)
     found = f"{counted(frames, 'frame')} with {counted(detections, 'detection')}"
     if moments is None:
         return found
-    return f"{counted(moments, 'moment')}: {found}, of {counted(progress.frames, 'frame')}"
+    return f"{counted(moments, 'moment')}: {found}, of {counted(recorder.progress.frames, 'frame')}"
+
+
+def _recorded(recorder: SessionWriter, totals: Mapping[str, int]) -> tuple[int, int]:
+    """Return how many frames and detections there are: of moments alone, fewer than came."""
+    if recorder.intake.moment_count is None:
+        return recorder.progress.frames, recorder.progress.detections
+    return totals["frames"], totals["detections"]
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:

@@ -14,7 +14,7 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["describe", "write_info"]
+__all__ = ["describe", "state_of", "write_info"]
 
 #: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
@@ -40,7 +40,7 @@ def describe(session: Session) -> dict[str, Any]:
         "path": str(session.path),
         "session_id": session.id,
         "form": "parts" if session.parts else "sealed" if session.sealed else "journal",
-        "state": _state(session),
+        "state": state_of(session),
         "end_reason": session.metadata.get("end_reason"),
         "checksums": session.has_checksums if session.sealed or session.parts else True,
         "damage": session.damage,
@@ -59,7 +59,7 @@ def describe(session: Session) -> dict[str, Any]:
     }
 
 
-def _state(session: Session) -> str:
+def state_of(session: Session) -> str:
     if session.parts:
         return _state_of_parts(session)
     if session.sealed:
@@ -111,12 +111,15 @@ def _columns(session: Session) -> list[dict[str, Any]]:
 # --- writing -----------------------------------------------------------------------------------
 
 
-def write_info(info: Mapping[str, Any], form: str, destination: Destination) -> None:
-    """Write what `describe` returned as ``table`` or ``json``."""
+def write_info(
+    info: Mapping[str, Any] | Sequence[Mapping[str, Any]], form: str, destination: Destination
+) -> None:
+    """Write what `describe` returned, of one session or of several, as ``table`` or ``json``."""
     if form == "json":
         destination.write(json_text(info, indent=2) + "\n")
-    else:
-        write_report(_sections(info), (), form, destination)
+        return
+    for each in [info] if isinstance(info, Mapping) else info:
+        write_report(_sections(each), (), form, destination)
 
 
 def _sections(info: Mapping[str, Any]) -> Iterator[Section]:

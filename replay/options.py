@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, Parsed
-from dgrec.terminal import echo
+from dgrec.options import Completed, NamedPath, Parsed, SessionPath, option_group
+from dgrec.terminal import echo, note
 from dgrec.units import and_more, parse_dimensions, parse_time
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "check_group",
     "check_no_overlay",
     "clips_option",
+    "complete_columns",
     "output_options",
     "overlay_options",
     "overlay_settings",
@@ -37,6 +38,7 @@ __all__ = [
     "say_damage",
     "selection_options",
     "session_argument",
+    "sessions_argument",
     "video_option",
 ]
 
@@ -57,11 +59,15 @@ _SUFFIXES = {
 TABLE_ROWS = 1000
 
 
-def _with_options(command: _Command, options: Sequence[Callable[..., Any]]) -> _Command:
-    """Add options to a command, in the order of its help."""
-    for option in reversed(options):
-        command = option(command)
-    return command
+def complete_columns(view: str) -> Callable[[click.Context, str], list[str]]:
+    """Return a function that completes names of columns of a view in a condition."""
+
+    def complete(_: click.Context, incomplete: str) -> list[str]:
+        from dgrec.completion import columns
+
+        return columns(incomplete, view)
+
+    return complete
 
 
 class FiniteRange(click.FloatRange):
@@ -90,8 +96,8 @@ def check_companions(context: click.Context, needed: str, *names: str) -> None:
 
 def check_no_overlay(context: click.Context) -> None:
     """Refuse settings of the overlay beside --no-overlay."""
-    # --where also selects trails.
-    names = _OVERLAY if context.params["trails"] else (*_OVERLAY, "where")
+    # --detections-where also selects trails.
+    names = _OVERLAY if context.params["trails"] else (*_OVERLAY, "detections_where")
     for flag in _given(context, names) if context.params["no_overlay"] else ():
         raise click.UsageError(f"{flag} does nothing with --no-overlay")
 
@@ -104,7 +110,7 @@ def check_annotated(context: click.Context, video: Path | None) -> None:
     """
     from dgrec.errors import VideoError
 
-    names = (*_OVERLAY, "no_overlay", "where", "trails", "redact", "side_by_side")
+    names = (*_OVERLAY, "no_overlay", "detections_where", "trails", "redact", "side_by_side")
     for flag in _given(context, names):
         raise VideoError(
             f"{video}: has the overlay in it already, as it was drawn live; "
@@ -134,7 +140,7 @@ def clips_option(command: _Command) -> _Command:
 
 def say_clip(line: str) -> None:
     """Report a clip that is not counted."""
-    echo(f"{line} (--with-clips counts it)", err=True)
+    note(f"{line} (--with-clips counts it)")
 
 
 def check_group(sessions: Sequence[Session]) -> None:
@@ -155,7 +161,15 @@ def check_group(sessions: Sequence[Session]) -> None:
 
 def session_argument(command: _Command) -> _Command:
     """Add SESSION. The library opens it, not click, so that the exit code is 1 instead of 2."""
-    return click.argument("session", type=NamedPath(path_type=Path))(command)
+    return click.argument("session", type=SessionPath(path_type=Path))(command)
+
+
+def sessions_argument(command: _Command) -> _Command:
+    """Add SESSION..., one or several."""
+    type_ = SessionPath(path_type=Path)
+    return click.argument("sessions", metavar="SESSION...", nargs=-1, required=True, type=type_)(
+        command
+    )
 
 
 def video_option(command: _Command) -> _Command:
@@ -168,19 +182,25 @@ def video_option(command: _Command) -> _Command:
 
 
 def output_options(*formats: str) -> Callable[[_Command], _Command]:
-    """Add ``--format`` with these choices, ``--output`` and ``--overwrite``.
+    """Add ``--format`` with these choices, ``--json``, ``--output`` and ``--overwrite``.
 
     The command gets the format as ``form``: the given one, or that of the suffix.
     """
 
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
-        def with_format(*, form: str | None, output: Path | None, **options: Any) -> Any:
-            return command(form=form or _by_suffix(output, formats), output=output, **options)
+        def with_format(
+            *, form: str | None, as_json: bool, output: Path | None, **options: Any
+        ) -> Any:
+            if as_json and form not in (None, "json"):
+                raise click.UsageError(f"--json and --format {form} exclude each other")
+            form = "json" if as_json else form or _by_suffix(output, formats)
+            return command(form=form, output=output, **options)
 
-        return cast(_Command, _with_options(with_format, options))
+        return cast(_Command, option_group("Output", *options)(with_format))
 
     options = [
+        click.option("--json", "as_json", is_flag=True, help="Short for --format json."),
         click.option(
             "--format",
             "form",
@@ -275,7 +295,7 @@ _OVERLAY = tuple(
 )
 
 
-def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def overlay_options(command: _Command) -> _Command:
     """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
     options = [
         click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
@@ -304,7 +324,7 @@ def overlay_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--no-blur", is_flag=True, help="Do not blur what was blurred live."),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Overlay", *options)(command))
 
 
 def overlay_settings(options: dict[str, Any]) -> dict[str, Any]:
@@ -336,19 +356,21 @@ def selection_options(command: _Command) -> _Command:
         click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before."),
         click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames."),
         click.option(
-            "--frames-where",
+            "--where",
+            type=Completed(complete_columns("frames")),
             metavar="CONDITION",
             help="Only frames that match, one after the other: SQL over the columns of the view "
-            'frames, such as "inference_ms > 80".',
+            'frames, such as "inference_ms > 80" or "count(\'car\') >= 2".',
         ),
         click.option(
-            "--where",
+            "--detections-where",
+            type=Completed(complete_columns("detections")),
             metavar="CONDITION",
             help="Draw only detections that match: SQL over the columns of the view detections, "
             "such as \"score > 0.5 and label = 'face'\". The frames all stay.",
         ),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Frames and detections", *options)(command))
 
 
 def picture_options(command: _Command) -> _Command:
@@ -405,7 +427,7 @@ def picture_options(command: _Command) -> _Command:
         ),
         click.option(
             "--side-by-side",
-            type=NamedPath(path_type=Path),
+            type=SessionPath(path_type=Path),
             metavar="OTHER",
             help="Draw another session of the same footage beside this one.",
         ),
@@ -422,4 +444,4 @@ def picture_options(command: _Command) -> _Command:
             help="Size of the pictures, as a multiple of their own.",
         ),
     ]
-    return _with_options(command, options)
+    return cast(_Command, option_group("Picture", *options)(command))

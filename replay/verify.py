@@ -86,7 +86,11 @@ def _problems(session: Session) -> Iterator[str]:
         if not session.parts:
             yield from session.damage
     session.check()
-    rows = _RowCheck(_parts(session), of_program=_is_of_program(session))
+    rows = _RowCheck(
+        _parts(session),
+        of_program=_is_of_program(session),
+        is_imported="imported" in session.metadata,
+    )
     can_be_restored = True
     for batch in session.batches():
         # Reading all columns checks all pages.
@@ -149,11 +153,21 @@ class _RowCheck:
     Args:
         parts: How many rows each part has, and the number of its first frame.
         of_program: Whether a program recorded them.
+        is_imported: Whether they are from another program's file.
     """
 
-    def __init__(self, parts: Sequence[tuple[int, int]], *, of_program: bool = False) -> None:
+    def __init__(
+        self,
+        parts: Sequence[tuple[int, int]],
+        *,
+        of_program: bool = False,
+        is_imported: bool = False,
+    ) -> None:
         # A program may have several results of one frame: one for each crop.
-        self._has_one_result = not of_program
+        self._has_one_result = not (of_program or is_imported)
+        # Another program's file does not say when a frame was captured, or what was lost.
+        self._never_null = ("frame", "source_frame") if is_imported else _NEVER_NULL
+        self._has_latency = not is_imported
         self.frames = 0
         #: Position and number of the first frame of each part.
         self._positions = np.cumsum([0, *(rows for rows, _ in parts[:-1])])
@@ -187,7 +201,7 @@ class _RowCheck:
         self._increasing("captured_at", captured, expected, strictly=False)
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
-        if "latency_ms" in batch.schema.names:
+        if self._has_latency and "latency_ms" in batch.schema.names:
             # A program adds results whose capture nobody knows: it counts as when they came.
             is_lost = _is_null(batch, ("latency_ms",)) & (captured != completed)
             self._first("latency_ms is null", is_lost, "has no latency_ms")
@@ -203,7 +217,7 @@ class _RowCheck:
 
     def _look_for_gaps(self, batch: pa.RecordBatch) -> None:
         """Note nulls that the recorder never writes: another tool has edited the file."""
-        for name in _NEVER_NULL:
+        for name in self._never_null:
             if name in batch.schema.names:
                 self._first(f"{name} is null", _is_null(batch, (name,)), f"has no {name}")
 

@@ -158,6 +158,7 @@ def _record(path: Path, folder: Path) -> None:
 
 _SQL = "SELECT frame, captured_at, detections, attributes, timing FROM frames LIMIT 5"
 COMMANDS: dict[str, Callable[[Path, Path], None]] = {
+    "list": _dgrec("list", "{}"),
     "info": _dgrec("info", "{}"),
     "info json": _dgrec("info", "--format", "json", "{}"),
     "verify": _dgrec("verify", "{}"),
@@ -179,6 +180,22 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
         "alerts", "{}", "--alert", "a=count() > 1 and best('face') > 0.1", "--alert", "b=missing 1s"
     ),
     "publish": _dgrec("publish", "{}", "--payload", "full", "--fast", "{out}/lines.jsonl"),
+    **{
+        f"export {form}": _dgrec(
+            "export",
+            "{}",
+            "-q",
+            "--end",
+            "5",
+            "-o",
+            "{out}/x",
+            "--format",
+            form,
+            "--images",
+            "none",
+        )
+        for form in ("csv", "coco", "cvat", "mcap")
+    },
     "recover": _recover,
     "open": _library,
     "connect": _connect,

@@ -18,7 +18,8 @@ import dgrec as library
 from dgrec import sample
 from dgrec.cli import root
 from dgrec.errors import ConfigError
-from dgrec.recorder.job import Plan, RecordRequest, make_group, make_plan
+from dgrec.recorder.groups import make_group
+from dgrec.recorder.job import Plan, RecordRequest, make_plan
 from dgrec.recorder.options import RecordingOptions
 from dgrec.replay.verify import verify
 from tests.factory import CLOSING, make_rows, new_metadata, write_journal, write_session

@@ -103,6 +103,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 COMMANDS: dict[str, tuple[object, ...]] = {
     "info": ("info", "a.parquet"),
+    "list": ("list", "."),
+    "list as markdown": ("list", ".", "--format", "markdown"),
     "info as json": ("info", "a.parquet", "--format", "json"),
     "stats": ("stats", "a.parquet"),
     "stats as csv": ("stats", "a.parquet", "--format", "csv"),

@@ -14,8 +14,7 @@ from typing import Any, Final
 from dgrec.errors import DgrecError
 from dgrec.format import RESTARTED
 from dgrec.paths import SESSION_SUFFIX
-from dgrec.session import Session
-from dgrec.session.restarts import stamp_us
+from dgrec.session import Session, stamp_us
 
 __all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
 

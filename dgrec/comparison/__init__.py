@@ -11,6 +11,7 @@ verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
 boxes          the boxes of frames as arrays, and how far they overlap
 truth          ground truth: boxes that people drew
+average_precision  precision, recall and COCO's average precision
 outcomes       what a session would hold with other thresholds
 thresholds     counts that
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
@@ -18,6 +19,7 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 """
 
 from dgrec.comparison.agreement import KINDS, Agreement
+from dgrec.comparison.average_precision import Accuracy, LabelAccuracy, accuracy
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
@@ -28,11 +30,13 @@ from dgrec.comparison.thresholds import whatif
 from dgrec.comparison.verdicts import Verdict
 
 __all__ = [
+    "Accuracy",
     "Agreement",
     "ComparedSession",
     "Comparison",
     "GOOD_SESSIONS",
     "KINDS",
+    "LabelAccuracy",
     "Limit",
     "MARGIN",
     "MetricRow",
@@ -41,6 +45,7 @@ __all__ = [
     "Value",
     "Verdict",
     "WhatIf",
+    "accuracy",
     "check_limits",
     "compare",
     "parse_limit",

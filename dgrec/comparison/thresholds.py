@@ -15,7 +15,7 @@ from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
 from dgrec.comparison.neighbours import MOST_BOXES, Block, most_frames
 from dgrec.comparison.outcomes import Outcome, Setting, WhatIf
-from dgrec.comparison.truth import Truth, TruthError, TruthFrame, read_truth
+from dgrec.comparison.truth import Truth, TruthError, TruthFrame, check_sizes, read_truth
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
 from dgrec.units import counted
@@ -131,7 +131,7 @@ class _Tally:
         self._judged = 0
         if truth is not None:
             self._check_labels(truth, labels)
-            self._check_sizes(truth)
+            check_sizes(truth, session)
             for outcome in self._outcomes:
                 outcome.true_positives = 0
 
@@ -336,20 +336,6 @@ class _Tally:
                 f"{truth.path}: {count} of labels that the model does not have "
                 f"({', '.join(sorted(unknown)[:5])}) cannot be found, and lower the recall."
             )
-
-    def _check_sizes(self, truth: Truth) -> None:
-        """Refuse boxes that were drawn in pictures of another size."""
-        for batch in self._session.batches(["source_frame", "width", "height"]):
-            for number, *size in zip(*(column.to_pylist() for column in batch), strict=True):
-                annotated = truth.frames.get(number)
-                if annotated is None or annotated.size is None or None in size:
-                    continue
-                if annotated.size != tuple(size):
-                    drawn, recorded = ("x".join(map(str, each)) for each in (annotated.size, size))
-                    raise TruthError(
-                        f"{truth.path}: the picture of frame {number} is {drawn}, and the recorded "
-                        f"one {recorded}: boxes must be in pixels of the recorded frames"
-                    )
 
     def _check_frames(self, truth: Truth) -> None:
         missing = len(truth.frames) - self._judged

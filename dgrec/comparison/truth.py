@@ -1,29 +1,27 @@
-"""Ground truth of a session: boxes that people drew, in a file of COCO's format."""
+"""Ground truth of a session: boxes that people drew, or a session that counts as the truth."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-import math
-import re
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dgrec.comparison.blocks import Floats
-from dgrec.errors import DgrecError
-from dgrec.files import read_small_text
+from dgrec.comparison.boxes import frames_of
+from dgrec.comparison.samples import UNKNOWN
+from dgrec.errors import DgrecError, ImportFileError
+from dgrec.imports import Facts, read_frames
+from dgrec.paths import names_session
 
-__all__ = ["Truth", "TruthError", "TruthFrame", "read_truth"]
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
-#: Larger files are refused: some ten million boxes.
-_LARGEST: Final = 1 << 30
-#: Under these names, tools write the number of a picture's frame.
-_FRAME_KEYS: Final = ("frame", "frame_id", "frame_index")
-_LAST_NUMBER: Final = re.compile(r"(\d+)\D*\Z")
+__all__ = ["Truth", "TruthError", "TruthFrame", "check_sizes", "read_truth"]
 
 
 class TruthError(DgrecError):
@@ -53,125 +51,106 @@ class Truth:
 
 
 def read_truth(path: Path) -> Truth:
-    """Read annotations in COCO's format.
-
-    An image is the frame that its key ``frame`` (``frame_id``, ``frame_index``) says, or the last
-    number in its file name: ``frame_000123.jpg`` is frame 123 of the source, counted from 0.
+    """Read ground truth: a file of any format that can be imported, or a session.
 
     Raises:
-        TruthError: The file cannot be read, is not in COCO's format, or an image has no number.
+        TruthError: The file cannot be read, or has no boxes with labels.
     """
-    try:
-        data = json.loads(read_small_text(path, _LARGEST))
-    except OSError as error:
-        raise TruthError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise TruthError(f"{path}: not COCO annotations: nested too deeply") from None
-    except ValueError as error:  # of JSON, too
-        raise TruthError(f"{path}: not COCO annotations: {error}") from None
-    try:
-        return _read(path, data)
-    except _InvalidError as error:
-        raise TruthError(f"{path}: not COCO annotations: {error}") from None
-
-
-class _InvalidError(Exception):
-    pass
-
-
-def _read(path: Path, data: Any) -> Truth:
-    if not isinstance(data, dict):
-        raise _InvalidError("expected an object with images, annotations and categories")
-    names: dict[int, str] = {}
-    for index, item in enumerate(_objects(data, "categories")):
-        where = f"categories[{index}]"
-        names[_new_id(item, names, where)] = _text(item, "name", where)
-    frame_of_image: dict[int, int] = {}
     frames: dict[int, TruthFrame] = {}
-    for index, item in enumerate(_objects(data, "images")):
-        where = f"images[{index}]"
-        frame = _frame_number(item, where)
-        if frame in frames:
-            raise _InvalidError(f"{where}: is frame {frame}, as an image before it")
-        frames[frame] = TruthFrame(size=_size(item))
-        frame_of_image[_new_id(item, frame_of_image, where)] = frame
-    boxes: defaultdict[int, list[list[float]]] = defaultdict(list)
-    for index, item in enumerate(_objects(data, "annotations")):
-        where = f"annotations[{index}]"
-        image, category = _number(item, "image_id", where), _number(item, "category_id", where)
-        if image not in frame_of_image:
-            raise _InvalidError(f"{where}: there is no image {image}")
-        if category not in names:
-            raise _InvalidError(f"{where}: there is no category {category}")
-        found = frames[frame_of_image[image]]
-        found.labels.append(names[category])
-        found.is_crowd.append(bool(item.get("iscrowd")))
-        boxes[frame_of_image[image]].append(_box(item, where))
-    for frame, corners in boxes.items():
-        frames[frame].boxes = np.array(corners, np.float64)
+    facts = Facts()
+    try:
+        found = _of_session(path, facts) if names_session(str(path)) else _of_file(path, facts)
+        for number, size, detections in found:
+            frames[number] = _frame(detections, size)
+    except ImportFileError as error:
+        raise TruthError(str(error)) from None
+    labels = [*facts.labels.values(), *(name for each in frames.values() for name in each.labels)]
     if not frames:
-        raise _InvalidError("it has no images")
-    if not names:
-        raise _InvalidError("it has no categories")
-    return Truth(path, frames, tuple(dict.fromkeys(names.values())))
+        raise TruthError(f"{path}: has no frames")
+    if not labels:
+        raise TruthError(f"{path}: has no boxes with labels")
+    return Truth(path, frames, tuple(dict.fromkeys(labels)))
 
 
-def _objects(data: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    items = data.get(key)
-    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise _InvalidError(f"{key!r} is not a list of objects")
-    return items
+#: A frame's number and size, and its detections.
+_Found = Iterator[tuple[int, tuple[int, int] | None, Sequence[Mapping[str, Any]]]]
 
 
-def _number(item: Mapping[str, Any], key: str, where: str) -> int:
-    value = item.get(key)
-    if type(value) is not int:
-        raise _InvalidError(f"{where}: {key!r} is not a whole number")
-    return value
+def _of_file(path: Path, facts: Facts) -> _Found:
+    with contextlib.closing(read_frames(path, facts)) as frames:
+        for frame in frames:
+            yield frame.number, frame.size, frame.detections
 
 
-def _new_id(item: Mapping[str, Any], known: Mapping[int, Any], where: str) -> int:
-    number = _number(item, "id", where)
-    if number in known:
-        raise _InvalidError(f"{where}: has the id {number}, as one before it")
-    return number
+def _of_session(path: Path, facts: Facts) -> _Found:
+    from dgrec.session import Session
 
-
-def _size(image: Mapping[str, Any]) -> tuple[int, int] | None:
-    width, height = image.get("width"), image.get("height")
-    if type(width) is int and type(height) is int and width > 0 and height > 0:
-        return width, height
-    return None
-
-
-def _text(item: Mapping[str, Any], key: str, where: str) -> str:
-    value = item.get(key)
-    if not isinstance(value, str):
-        raise _InvalidError(f"{where}: {key!r} is not a text")
-    return value
-
-
-def _frame_number(item: Mapping[str, Any], where: str) -> int:
-    for key in _FRAME_KEYS:
-        if key in item:
-            return _number(item, key, where)
-    name = Path(_text(item, "file_name", where)).stem
-    number = _LAST_NUMBER.search(name)
-    if number is None or len(number[1]) > 18:
-        raise _InvalidError(
-            f"{where}: neither 'frame' nor a number in its file name says its frame"
+    with Session(path) as session:
+        names = session.metadata.get("model", {}).get("labels", {}).values()
+        facts.labels.update(enumerate(name for name in names if isinstance(name, str)))
+        sizes = (
+            size
+            for batch in session.batches(["width", "height"])
+            for size in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         )
-    return int(number[1])
+        crowds = (
+            crowd
+            for batch in session.batches(["detections.list.element.extra"])
+            for crowd in _crowds(batch.column("detections").to_pylist())
+        )
+        for frame, size, crowd in zip(frames_of(session), sizes, crowds, strict=True):
+            if frame.source_frame == UNKNOWN:
+                continue
+            detections = [
+                {"bbox": box, "label": label, "iscrowd": is_crowd}
+                for box, label, is_crowd in zip(
+                    frame.boxes.tolist(), frame.labels, crowd, strict=True
+                )
+                if not np.isnan(box).any()
+            ]
+            yield frame.source_frame, None if None in size else size, detections
 
 
-def _box(item: Mapping[str, Any], where: str) -> list[float]:
-    box = item.get("bbox")
-    if isinstance(box, list) and len(box) == 4 and all(type(n) in (int, float) for n in box):
-        try:
-            x, y, width, height = map(float, box)
-        except OverflowError:
-            x = math.inf
-            y = width = height = 0.0
-        if all(map(math.isfinite, (x, y, width, height))) and width >= 0 and height >= 0:
-            return [x, y, x + width, y + height]
-    raise _InvalidError(f"{where}: 'bbox' is not [x, y, width, height]")
+def _crowds(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[bool]]:
+    """Yield for each frame which of its detections are regions of many objects."""
+    for row in rows:
+        found = []
+        for item in row:
+            text = item["extra"] or ""
+            extra = json.loads(text) if '"iscrowd"' in text else {}
+            found.append(bool(extra.get("iscrowd")))
+        yield found
+
+
+def _frame(detections: Sequence[Mapping[str, Any]], size: tuple[int, int] | None) -> TruthFrame:
+    """Return the objects among detections: boxes with a label that are to be evaluated."""
+    found = [
+        item
+        for item in detections
+        if "bbox" in item and item.get("label") is not None and item.get("considered") != 0
+    ]
+    return TruthFrame(
+        [item["label"] for item in found],
+        np.array([item["bbox"] for item in found], np.float64).reshape(-1, 4),
+        [bool(item.get("iscrowd")) for item in found],
+        size,
+    )
+
+
+def check_sizes(truth: Truth, session: Session) -> None:
+    """Refuse boxes that were drawn in pictures of another size.
+
+    Raises:
+        TruthError: A picture has another size than the recorded frame.
+    """
+    for batch in session.batches(["source_frame", "width", "height"]):
+        for number, *size in zip(*(column.to_pylist() for column in batch), strict=True):
+            annotated = truth.frames.get(number)
+            if annotated is None or annotated.size is None or None in size:
+                continue
+            if annotated.size != tuple(size):
+                drawn, recorded = ("x".join(map(str, each)) for each in (annotated.size, size))
+                raise TruthError(
+                    f"{truth.path}: the picture of frame {number} is {drawn}, and the recorded "
+                    f"one {recorded}: boxes must be in pixels of the recorded frames"
+                )

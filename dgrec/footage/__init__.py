@@ -18,6 +18,7 @@ from dgrec.footage.position import Position, chosen_batches, parse_position, res
 from dgrec.footage.recorded_files import (
     base_name,
     difference_of,
+    file_facts,
     may_open,
     recorded_files,
     recorded_video,
@@ -46,6 +47,7 @@ __all__ = [
     "chosen_batches",
     "column_values",
     "difference_of",
+    "file_facts",
     "files_of",
     "find_footage",
     "find_recorded",

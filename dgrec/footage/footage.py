@@ -86,7 +86,12 @@ class Footage:
 
 
 #: Kinds of sources that leave no file behind.
-_NOT_FILES = {"camera": "camera", "url": "stream", "program": "program"}
+_NOT_FILES = {
+    "camera": "camera",
+    "url": "stream",
+    "program": "program",
+    "import": "file without pictures",
+}
 
 
 def find_footage(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "base_name",
     "difference_of",
+    "file_facts",
     "may_open",
     "recorded_files",
     "recorded_video",
@@ -58,6 +59,23 @@ def may_open(path: Path, folder: Path, recorded: Mapping[str, Any]) -> bool:
     has_digest = isinstance(sha256, str) and _SHA256.match(sha256) is not None
     # Files of /proc have size 0: they are never opened.
     return has_digest and size == found.st_size > 0 and not difference_of(path, recorded)
+
+
+def file_facts(path: Path, folder: Path) -> dict[str, Any]:
+    """Return what a session in ``folder`` records of a file: name, size, digest, and where it is.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    path = resolved(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    facts: dict[str, Any] = {"file": path.name, "size": path.stat().st_size, "sha256": digest}
+    if (named := named_files(path)) is not None:
+        facts["named_files"] = named.facts
+    # With it, a session finds footage that was moved together with it.
+    relative = Path(os.path.relpath(path, resolved(folder))).as_posix()
+    return {**facts, "path": str(path), "relative": relative}
 
 
 def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:

@@ -4,7 +4,7 @@ from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
-from dgrec.format.clips import Span, have_common_frames, original_of, recorded_spans
+from dgrec.format.clips import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
 from dgrec.format.deliveries import (
     Delivery,
@@ -33,7 +33,7 @@ from dgrec.format.labels import (
     labels_of,
     rows_with_labels,
 )
-from dgrec.format.masks import MaskMode
+from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
     RESTARTED,
     Event,
@@ -53,7 +53,15 @@ from dgrec.format.metadata import (
 from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
-from dgrec.format.schema import DETECTION, LABEL_LEAF, LATER_COLUMNS, SCHEMA, SIGNAL, STAGE_KEYS
+from dgrec.format.schema import (
+    DETECTION,
+    LABEL_LEAF,
+    LATER_COLUMNS,
+    NULLABLE_SCHEMA,
+    SCHEMA,
+    SIGNAL,
+    STAGE_KEYS,
+)
 from dgrec.format.signals import (
     LONGEST_NAME,
     MOST_WITHOUT_ROW,
@@ -75,10 +83,11 @@ from dgrec.format.totals import (
     loses_at_start,
     since_start,
 )
-from dgrec.format.untrusted import DecodeError, open_file
+from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 
 __all__ = [
     "AT_START",
+    "Allowance",
     "Checksums",
     "DETECTION",
     "DecodeError",
@@ -103,6 +112,7 @@ __all__ = [
     "MaskMode",
     "Metadata",
     "NO_FINGERPRINT",
+    "NULLABLE_SCHEMA",
     "OVERLAY_SETTINGS",
     "RestoredFrame",
     "Row",
@@ -140,11 +150,13 @@ __all__ = [
     "labels_of",
     "leaves_of",
     "loses_at_start",
+    "merged_from",
     "merged_targets",
     "metadata",
     "milliseconds",
     "open_file",
     "original_of",
+    "parse_json",
     "pixel_aspect",
     "recorded_spans",
     "restore",
@@ -158,6 +170,7 @@ __all__ = [
     "since_start",
     "source_size",
     "stage_values",
+    "unpack_array",
     "utc_ns",
     "utc_text",
     "uuid7",

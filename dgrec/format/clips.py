@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Span", "have_common_frames", "original_of", "recorded_spans"]
+__all__ = ["Span", "have_common_frames", "merged_from", "original_of", "recorded_spans"]
 
 #: First frame, and the one after the last.
 Span = tuple[int, int]
@@ -18,6 +18,12 @@ def original_of(metadata: Mapping[str, Any]) -> str | None:
     """
     clips = list(_clips(metadata))
     return str(clips[-1].get("session_id") or "") or None if clips else None
+
+
+def merged_from(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the sessions that one was merged from; none for what is not merged."""
+    merged = metadata.get("clip", {}).get("merged", [])
+    return [str(item.get("session_id")) for item in merged]
 
 
 def recorded_spans(metadata: Mapping[str, Any]) -> list[Span]:

@@ -241,6 +241,14 @@ _CLIP: Final[dict[str, _Form]] = {
     **dict.fromkeys(("session_id", "name"), _text),
     "ranges": _ranges,
     "damage": _list(_text),
+    "merged": _list(
+        _object(
+            {
+                **dict.fromkeys(("session_id", "name"), _text),
+                **dict.fromkeys(("first_frame", "frames"), _count),
+            }
+        )
+    ),
     "alert": _object(dict.fromkeys(("name", "rule", "fired", "ended"), _text)),
 }
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
@@ -381,6 +389,7 @@ _METADATA: Final[dict[str, _Form]] = {
     "overlay": _object(_OVERLAY),
     "analyzers": _list(_analyzer, 1000),
     "analyzed": _object(dict.fromkeys(("session_id", "name"), _text)),
+    "imported": _object({**dict.fromkeys(("format", "file", "sha256"), _text), "size": _count}),
     "totals": _object(_TOTALS),
     "machine": _object(_MACHINE),
     "clip": _object(_CLIP),

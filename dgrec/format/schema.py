@@ -11,6 +11,7 @@ __all__ = [
     "LABEL_LEAF",
     "LATER_COLUMNS",
     "METADATA_KEY",
+    "NULLABLE_SCHEMA",
     "SCHEMA",
     "SCORE_LEAF",
     "SIGNAL",
@@ -117,6 +118,10 @@ SCHEMA: Final = pa.schema(
         pa.field("pixel_signature", pa.binary()),
         pa.field("published_ms", pa.float64()),
     ]
+)
+#: The same of sessions that no recorder wrote: most columns may be unknown.
+NULLABLE_SCHEMA: Final = pa.schema(
+    [column.with_nullable(column.name not in ("frame", "detections")) for column in SCHEMA]
 )
 #: Columns that journals of earlier versions of dgrec do not have.
 LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature", "published_ms"})

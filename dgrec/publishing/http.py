@@ -60,6 +60,9 @@ class WebServer(Target):
                 raise OutputError(f"{self.name}: {reason}")
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
+    def give_up(self) -> None:
+        self._is_closing.set()
+
     def close(self) -> None:
         self._is_closing.set()
         self._pool.clear()

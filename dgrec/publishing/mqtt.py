@@ -116,6 +116,11 @@ class Broker(Target):
         if message.of in self._alert_topics and message.event == "alert":
             self._set_state(self._alert_topics[message.of], OFF if message.ends else ON)
 
+    def give_up(self) -> None:
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
+
     def close(self) -> None:
         with self._changed:
             self._is_ending = True

@@ -1,7 +1,14 @@
 """Reads recorded sessions: one file, the parts of one recording, or a folder of many."""
 
-from dgrec.session.discovery import connect, names_something, open_sessions, unreadable
+from dgrec.session.discovery import (
+    connect,
+    find_sessions,
+    names_something,
+    open_sessions,
+    unreadable,
+)
 from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
     Part,
@@ -11,7 +18,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
-from dgrec.session.restarts import Restart, restarts
+from dgrec.session.restarts import Restart, restarts, stamp_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -23,6 +30,7 @@ __all__ = [
     "Restart",
     "Session",
     "connect",
+    "find_sessions",
     "first_frame",
     "is_in_set",
     "names_something",
@@ -33,6 +41,8 @@ __all__ = [
     "parts_of",
     "restarts",
     "rows_of",
+    "session_file",
+    "stamp_us",
     "table_card",
     "unreadable",
 ]

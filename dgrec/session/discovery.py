@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
-from dgrec.format import Span, have_common_frames, original_of, recorded_spans
+from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.paths import SESSION_SUFFIXES, numbered_files
+from dgrec.session.names import session_file
 from dgrec.session.parts import part_of
 from dgrec.session.session import Session
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["connect", "names_something", "open_sessions", "unreadable"]
+__all__ = ["connect", "find_sessions", "names_something", "open_sessions", "unreadable"]
 
 
 def connect(
@@ -126,6 +127,17 @@ def open_sessions(
     return distinct if with_clips else list(_without_clips(distinct, named, on_clip or report))
 
 
+def find_sessions(
+    paths: Iterable[str | os.PathLike[str]],
+) -> tuple[list[Path], list[DgrecError]]:
+    """Return the sessions that ``paths`` name, unopened, and what cannot be one.
+
+    A path is what it is for `open_sessions`. Copies, clips and damaged files are included.
+    """
+    problems: list[DgrecError] = []
+    return [path for path, _ in _gather(paths, problems)], problems
+
+
 def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
     """Yield the sessions whose rows cannot be read, closed, and why."""
     for session in sessions:
@@ -142,7 +154,7 @@ def names_something(path: str) -> bool:
         return False
     try:
         return (
-            Path(path).exists()
+            session_file(Path(path)).exists()
             or bool(numbered_files(Path(path)))
             or (glob.has_magic(path) and any(True for _ in _glob(path)))
         )
@@ -231,7 +243,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
             problems.append(NotASessionError(f"{path}: matches no session"))
         yield from (_Candidate(file, False) for file in files)
     else:
-        yield _Candidate(path, True)
+        yield _Candidate(session_file(path), True)
 
 
 def _glob(pattern: str) -> Iterator[Path]:
@@ -257,8 +269,13 @@ def _without_clips(
         if original_of(session.metadata) is None
         for session_id in (session.id, *(str(p.metadata.get("session_id")) for p in session.parts))
     }
+    merged = _merged_twice(sessions, named)
     kept: dict[str | None, list[tuple[Path, list[Span]]]] = {}
     for session in sessions:
+        if (other := merged.get(session.path)) is not None:
+            report(f"{session.path}: its frames are also in {other}; left out")
+            session.close()
+            continue
         original = original_of(session.metadata)
         if original is None or session.path in named:
             yield session
@@ -274,6 +291,23 @@ def _without_clips(
             continue
         report(f"{session.path}: is a clip with frames of {other}; left out")
         session.close()
+
+
+def _merged_twice(sessions: Sequence[Session], named: set[Path]) -> dict[Path, Path]:
+    """Return the sessions whose frames are in another one, since one is merged from others.
+
+    A merged session is left out where all that it was merged from are there, else these are.
+    """
+    found: dict[Path, Path] = {}
+    by_id = {session.id: session.path for session in sessions}
+    for session in sessions:
+        ids = merged_from(session.metadata)
+        there = [by_id[each] for each in ids if each in by_id]
+        if ids and len(there) == len(ids):
+            found[session.path] = there[0]
+        else:
+            found |= dict.fromkeys(there, session.path)
+    return {path: other for path, other in found.items() if path not in named}
 
 
 def _worth(session: Session) -> tuple[bool, bool, int]:

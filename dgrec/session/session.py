@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
 
@@ -21,10 +22,12 @@ from dgrec.errors import (
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
 from dgrec.session.parts import Part, PartSet, first_frame
 from dgrec.session.result import RecordedResult
+from dgrec.terminal import detail
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
     from dgrec.analyzers import Notice
     from dgrec.footage import Pixels
+    from dgrec.replay.exports import ExportReport
 
 __all__ = ["Session", "open_session"]
 
@@ -43,7 +47,8 @@ class Session:
     """One recording: a sealed file (``.parquet``), a journal (``.arrows``), or a set of parts.
 
     A recording in parts is named without a number: ``NAME.parquet`` or ``NAME``, if no file has
-    that name but NAME-0001.parquet and so on exist. A part named itself is opened alone.
+    that name but NAME-0001.parquet and so on exist. A part named itself is opened alone. ``NAME``
+    also stands for NAME.parquet or NAME.arrows, and a recorded video for the session beside it.
 
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
     iteration and `sql` need bounded memory for a file of any length.
@@ -63,7 +68,7 @@ class Session:
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
-        self.path = Path(path)
+        self.path = session_file(Path(path))
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
@@ -74,6 +79,7 @@ class Session:
             if self.path.suffix == JOURNAL_SUFFIX or not self.path.name:  # cannot name a set
                 raise NotASessionError(f"{path}: cannot be read: No such file") from None
             self._rows = PartSet(self.path)
+        detail(f"{self.path}: {counted(len(self), 'frame')}")
 
     # --- facts ---
 
@@ -349,6 +355,23 @@ class Session:
 
         return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
 
+    def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:
+        """Export this session in a format of other tools.
+
+        The arguments are those of `dgrec.export`.
+
+        Example:
+            >>> import dgrec
+            >>> with dgrec.open("session.parquet") as session:
+            ...     session.export("faces.json", "coco").detections
+            426
+        """
+        # By name, as dgrec's own door does: replay stands on a higher floor.
+        report: ExportReport = import_module("dgrec.replay.exports").export(
+            self, output, format, **options
+        )
+        return report
+
     # --- SQL ---
 
     def sql(
@@ -362,7 +385,7 @@ class Session:
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
-        Returns a DuckDB relation: ``.fetchall()``, ``.df()``, ``.pl()``, ``.to_arrow_table()``.
+        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``.
 
         Raises:
             QueryError: DuckDB refuses the query.

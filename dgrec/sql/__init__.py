@@ -2,10 +2,13 @@
 
 from dgrec.sql import library, views
 from dgrec.sql.checking import check_files, damaged_sessions
+from dgrec.sql.conditions import EXAMPLE, frame_condition
 
 __all__ = [
+    "EXAMPLE",
     "check_files",
     "damaged_sessions",
+    "frame_condition",
     "library",
     "views",
 ]

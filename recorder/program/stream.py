@@ -17,7 +17,6 @@ from typing import Any, Self
 from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.recorder.ai_server import HERE
-from dgrec.recorder.destination import make_default_folder
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import LoadedModel, describe_model
 from dgrec.recorder.options import RecordingOptions
@@ -145,7 +144,7 @@ class RecordedStream(Iterator[Any]):
     ) -> None:
         plan = make_plan(source, named_sources(Path.cwd()), request)
         described = describe_model(model)
-        make_default_folder(plan.output)
+        plan.make_folder()
         plan = replace(plan, output=plan.output.absolute())  # the program may change its folder
         self.output = plan.output
         # Nothing in it knows this object: it is closed as soon as the program drops it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dgrec.config import CONFIG_NAME, read_config
+from dgrec.config import config_file, read_config
 from dgrec.errors import ConfigError
 
 __all__ = ["named_sources"]
@@ -13,12 +13,12 @@ _LONGEST_NAME = 100
 
 
 def named_sources(folder: Path) -> dict[str, str]:
-    """Return the sources that ``folder/dgrec.toml`` names; none if there is no such file.
+    """Return the sources that dgrec.toml names, in a folder or the nearest one above that has it.
 
     Raises:
         ConfigError: The file is not TOML, or not of this form.
     """
-    path = folder / CONFIG_NAME
+    path = config_file(folder)
     sources = read_config(folder).get("sources", {})
     if not isinstance(sources, dict):
         raise ConfigError(f"{path}: [sources] must be a table of names")

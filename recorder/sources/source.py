@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -18,8 +17,9 @@ from dgrec.config import expand
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
+from dgrec.footage import file_facts
 from dgrec.paths import names_session, numbered_files, session_stem
-from dgrec.video import digest_of_answer, named_files
+from dgrec.video import digest_of_answer
 
 if TYPE_CHECKING:
     from dgrec.video import PacketFormat, Picture
@@ -81,18 +81,12 @@ class Source:
             facts = {**self.recorded, **facts, "kind": self.recorded["kind"]}
             return {**facts, "relative": Path(relative).as_posix()}
         if self.kind in ("file", "sample"):
-            path = resolved(Path(str(self.target)))
-            facts["file"] = path.name
-            facts["size"] = path.stat().st_size
-            facts["sha256"] = _sha256(path)
-            if (named := named_files(path)) is not None:
-                facts["named_files"] = named.facts
-            if self.kind == "file":
-                facts["path"] = str(path)
-            # With it, a session finds footage that was moved together with it.
-            relative = os.path.relpath(path, resolved(session_folder))
-            if self.kind == "file" or not relative.startswith(".."):
-                facts["relative"] = Path(relative).as_posix()
+            about = file_facts(Path(str(self.target)), session_folder)
+            if self.kind == "sample":
+                del about["path"]
+                if about["relative"].startswith(".."):
+                    del about["relative"]
+            facts |= about
         elif self.kind in ("url", "asset") and not is_live:
             found = digest_of_answer(str(self.target), _DIGEST_TIMEOUT_S)
             if found is not None:
@@ -208,11 +202,6 @@ def _asset(text: str) -> Source:
 
 def _file_name(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "source"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from dgrec.errors import QueryError
 from dgrec.footage import session_times
 from dgrec.replay.query import SqlReader, check_only_reads
 from dgrec.session import Session
+from dgrec.sql import EXAMPLE, frame_condition
 
 __all__ = ["Span", "spans_where"]
 
@@ -30,7 +31,7 @@ def spans_where(
     """Return the spans in which a DuckDB predicate on the view ``frames`` holds.
 
     Args:
-        predicate: Such as ``latency_ms > 100``.
+        predicate: Such as ``latency_ms > 100``; see `dgrec.sql.conditions`.
         pad_us: Microseconds to add before and after each, on the session's time line. Spans that
             then overlap or touch become one.
         within: Limits of all spans; by default the whole session.
@@ -38,13 +39,15 @@ def spans_where(
     Raises:
         QueryError: DuckDB refuses the predicate.
     """
-    text = f"SELECT frame FROM frames WHERE (\n{predicate}\n)"
+    text = f"SELECT frame FROM frames WHERE (\n{frame_condition(predicate)}\n)"
     with SqlReader([session]) as reader:
         try:
             check_only_reads(reader.connection, text)
             matching = [batch[0].to_numpy() for batch in reader.stream(text).batches]
         except QueryError as error:
-            raise QueryError(f"--where {predicate!r}: {error}") from None
+            raise QueryError(
+                f"--where {predicate!r}: {error}; expected a condition on frames, {EXAMPLE}"
+            ) from None
     frames = _joined(batch.column(0).to_numpy() for batch in session.batches(["frame"]))
     limit = within or Span(0, len(frames))
     places = np.unique(np.searchsorted(frames, _joined(matching)))

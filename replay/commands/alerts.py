@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import Command, SessionPath
 from dgrec.replay.options import output_options, say_damage
 
 __all__ = ["alerts_command"]
@@ -14,10 +14,11 @@ __all__ = ["alerts_command"]
 
 @click.command(
     "alerts",
+    cls=Command,
     short_help="Try rules of alerts on recordings: when would each have fired?",
     epilog="Example: dgrec alerts session.parquet --alert \"crowd=count('face') >= 3 for 1s\"",
 )
-@click.argument("sessions", nargs=-1, required=True, type=NamedPath(path_type=Path))
+@click.argument("sessions", nargs=-1, required=True, type=SessionPath(path_type=Path))
 @click.option(
     "--alert",
     "rules",

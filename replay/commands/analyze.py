@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, analyzer_options
+from dgrec.options import Command, NamedPath, analyzer_options
 from dgrec.replay.options import say_damage, session_argument, video_option
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 from dgrec.units import counted
 
 __all__ = ["analyze_command"]
@@ -17,6 +17,7 @@ __all__ = ["analyze_command"]
 
 @click.command(
     "analyze",
+    cls=Command,
     short_help="Track objects, count zones and lines in a session, without the model.",
     epilog='Example: dgrec analyze s.parquet --tracker "trail_depth=10" -o tracked.parquet',
 )
@@ -31,7 +32,6 @@ __all__ = ["analyze_command"]
 @analyzer_options
 @video_option
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def analyze_command(
     session: Path,
     output: Path,
@@ -39,7 +39,6 @@ def analyze_command(
     analyzer_functions: tuple[str, ...],
     video: Path | None,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     """Run analyzers of degirum_tools over the results of SESSION, and write a new session.
 
@@ -74,7 +73,7 @@ def analyze_command(
             f"beside {output}",
             err=True,
         )
-    if not quiet:
+    if not is_quiet():
         names = ", ".join(type(each).__name__ for each in analyzers)
         parts = f" in {len(written):,} parts" if len(written) > 1 else ""
         echo(f"{output}: {counted(frames, 'frame')}{parts} with {names}")

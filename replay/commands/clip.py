@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath, Parsed
-from dgrec.replay.options import check_group, say_damage
-from dgrec.terminal import echo
+from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath
+from dgrec.replay.options import check_group, complete_columns, say_damage
+from dgrec.terminal import echo, is_quiet, note
 from dgrec.units import parse_time
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 
 @click.command(
     "clip",
+    cls=Command,
     short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
 @click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=NamedPath(path_type=Path)
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
 )
 @click.option(
     "--output",
@@ -63,8 +64,10 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 )
 @click.option(
     "--where",
-    metavar="SQL",
-    help="Only frames that match: a condition in SQL on the columns of the view frames.",
+    type=Completed(complete_columns("frames")),
+    metavar="CONDITION",
+    help="Only frames that match: SQL over the columns of the view frames, such as "
+    '"latency_ms > 100" or "count(\'car\') >= 2".',
 )
 @click.option(
     "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
@@ -75,7 +78,6 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     help="If the pixels are in a source file, write this part of them beside the clip.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def clip_command(
     sessions: tuple[Path, ...],
     output: Path | None,
@@ -88,7 +90,6 @@ def clip_command(
     pad: str | None,
     with_video: bool,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
@@ -107,7 +108,10 @@ def clip_command(
     if alerts:
         if output or start or end or where or pad or with_video or overwrite:
             raise click.UsageError("--alerts goes with --before, --after and --quiet only")
-        raise SystemExit(max(_cut_alerts(path, before, after, quiet=quiet) for path in sessions))
+        from dgrec.session import session_file
+
+        named = map(session_file, sessions)
+        raise SystemExit(max(_cut_alerts(path, before, after) for path in named))
     if before is not None or after is not None:
         raise click.UsageError("--before and --after go with --alerts")
     if output is None:
@@ -143,10 +147,12 @@ def clip_command(
                 description={key: value for key, value in asked.items() if value is not None},
                 members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
             )
-            _say(path, report, quiet=quiet)
+            _say(path, report)
+            if not with_video and not report.videos:
+                _say_pixels(each)
 
 
-def _cut_alerts(path: Path, before: float | None, after: float | None, *, quiet: bool) -> int:
+def _cut_alerts(path: Path, before: float | None, after: float | None) -> int:
     """Write the clips of alerts, report them, and return the exit code."""
     from dgrec.errors import DgrecError
     from dgrec.replay.clip import cut_alerts
@@ -156,7 +162,7 @@ def _cut_alerts(path: Path, before: float | None, after: float | None, *, quiet:
     for clip in cut_alerts(path, before, after):
         count += 1
         if clip.report is not None:
-            _say(clip.path, clip.report, quiet=quiet)
+            _say(clip.path, clip.report)
         elif not clip.problem:
             waiting += 1
         else:
@@ -164,22 +170,32 @@ def _cut_alerts(path: Path, before: float | None, after: float | None, *, quiet:
             echo(str(clip.problem) if is_error else f"{clip.path}: {clip.problem}", err=True)
             if isinstance(clip.problem, DgrecError):
                 code = max(code, clip.problem.exit_code)
-    if waiting and not quiet:
+    if waiting and not is_quiet():
         what = counted(waiting, "alert", "is", "are")
         echo(f"{path}: {what} not over yet, with what follows it; no clip yet", err=True)
-    if not count and not quiet:
+    if not count and not is_quiet():
         echo(f"{path}: no alert lacks a clip", err=True)
     return code
 
 
-def _say(output: Path, report: ClipReport, *, quiet: bool) -> None:
-    for note in report.notes:
-        echo(note, err=True)
-    if not quiet:
+def _say(output: Path, report: ClipReport) -> None:
+    for each in report.notes:
+        echo(each, err=True)
+    if not is_quiet():
         moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
         echo(f"{output}: {report.frames:,} frames{moments}")
         for path, is_copy in report.videos:
             echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+
+
+def _say_pixels(session: Session) -> None:
+    """Say that a clip has no pixels of its own, and how it gets them."""
+    source = session.metadata.get("source", {})
+    if source.get("kind") in ("file", "sample"):
+        note(
+            f"Its pixels stay in {source.get('file') or source.get('given')}, which is needed to "
+            "replay it; --with-video takes them along"
+        )
 
 
 def _spans(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import Command, NamedPath, SessionPath
 from dgrec.replay.options import clips_option, output_options, say_clip, say_damage
 from dgrec.terminal import echo
 
@@ -22,7 +22,7 @@ __all__ = ["FAILED_EXIT_CODE", "compare_command"]
 FAILED_EXIT_CODE = 3
 
 
-class _SeveralValues(click.Command):
+class _SeveralValues(Command):
     """Lets ``--base`` and ``--new`` take all values up to the next option, as a shell expands them.
 
     click gives an option a fixed number of values.
@@ -58,18 +58,20 @@ class _SeveralValues(click.Command):
     epilog="Example: dgrec compare before.parquet after.parquet --fail-on "
     '"latency_p95_ms > +10% and > +2ms"',
 )
-@click.argument("sessions", nargs=-1, metavar="[BASE NEW]", type=NamedPath(path_type=Path))
+@click.argument(
+    "sessions", nargs=-1, metavar="[BASE NEW | SESSION...]", type=SessionPath(path_type=Path)
+)
 @click.option(
     "--base",
     multiple=True,
-    type=NamedPath(path_type=Path),
+    type=SessionPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions before the change; the session is then the unit.",
 )
 @click.option(
     "--new",
     multiple=True,
-    type=NamedPath(path_type=Path),
+    type=SessionPath(path_type=Path),
     metavar="SESSION...",
     help="Several sessions after it.",
 )
@@ -81,6 +83,13 @@ class _SeveralValues(click.Command):
     "With a sign it is the change, which must be more than chance; without one, the value of NEW. "
     "Exit with 1 if that is unknown.",
 )
+@click.option(
+    "--truth",
+    type=NamedPath(path_type=Path),
+    metavar="FILE",
+    help="Compare one SESSION or several with ground truth instead: precision, recall, AP50 and "
+    "AP50:95 as COCO counts them. FILE is of any format that dgrec import reads, or a session.",
+)
 @clips_option
 @output_options("table", "json", "markdown")
 def compare_command(
@@ -88,6 +97,7 @@ def compare_command(
     base: tuple[Path, ...],
     new: tuple[Path, ...],
     fail_on: tuple[str, ...],
+    truth: Path | None,
     with_clips: bool,
     form: str,
     output: Path | None,
@@ -105,6 +115,11 @@ def compare_command(
 
     Exit code 3: a --fail-on condition holds. docs/compare.md has the metrics and the method.
     """
+    if truth is not None:
+        if base or new or fail_on or not sessions:
+            raise click.UsageError("--truth goes with one SESSION or several, and nothing else")
+        _judge(sessions, truth, form, output, overwrite=overwrite)
+        return
     if sessions and (base or new):
         raise click.UsageError("give BASE and NEW, or --base and --new, not both")
     if not (base or new):
@@ -144,6 +159,27 @@ def compare_command(
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
     if problems:
         raise DgrecError(f"--fail-on {'; '.join(problems)}")
+
+
+def _judge(
+    paths: Sequence[Path], truth: Path, form: str, output: Path | None, *, overwrite: bool
+) -> None:
+    """Compare sessions with ground truth."""
+    import dgrec
+    from dgrec.footage import recorded_files
+    from dgrec.replay.compare import write_accuracy
+    from dgrec.replay.output import open_output
+    from dgrec.session import open_sessions
+
+    with contextlib.ExitStack() as stack:
+        opened = open_sessions(paths, _refuse, on_clip=say_clip)
+        for session in opened:
+            stack.enter_context(session)
+            say_damage(session)
+        found = [dgrec.accuracy(session, truth) for session in opened]
+        kept = (*recorded_files(opened), truth)
+        with open_output(output, overwrite=overwrite, keep=kept) as destination:
+            write_accuracy(found, form, destination)
 
 
 def _open_side(

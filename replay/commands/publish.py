@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import payload_options
+from dgrec.options import Command, payload_options
 from dgrec.replay.options import FiniteRange, say_damage, session_argument
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 from dgrec.units import counted
 
 __all__ = ["publish_command"]
@@ -16,6 +16,7 @@ __all__ = ["publish_command"]
 
 @click.command(
     "publish",
+    cls=Command,
     short_help="Send what was recorded to a broker, a web server or a file.",
     epilog="Example: dgrec publish session.parquet mqtt://localhost/cams/door --fast",
 )
@@ -36,7 +37,6 @@ __all__ = ["publish_command"]
     help="Only what each target did not get while SESSION was recorded (`record --publish`), in "
     "the form in which it was published, as fast as it is taken.",
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print problems only.")
 def publish_command(
     session: Path,
     targets: tuple[str, ...],
@@ -49,7 +49,6 @@ def publish_command(
     speed: float,
     fast: bool,
     missing: bool,
-    quiet: bool,
 ) -> None:
     """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
 
@@ -95,7 +94,7 @@ def publish_command(
                 speed=None if fast else speed,
                 on_wait=say,
             )
-    if not quiet:
+    if not is_quiet():
         for address, count in zip(addresses, counts, strict=True):
             echo(f"{address.given}: {counted(count, 'message')}", err=True)
 
@@ -109,4 +108,4 @@ def _refuse_other_options() -> None:
             raise click.UsageError(f"--missing sends what was published as it was: no --{option}")
 
 
-_WITH_MISSING = frozenset({"session", "targets", "missing", "quiet", "fast"})
+_WITH_MISSING = frozenset({"session", "targets", "missing", "fast"})

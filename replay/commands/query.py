@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dgrec.errors import QueryError
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import Command, Completed, NamedPath, Parsed
 from dgrec.replay.limits import MEMORY, TIMEOUT_S
 from dgrec.replay.options import (
     TABLE_ROWS,
@@ -49,13 +51,26 @@ def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) 
     return found
 
 
+def _sessions_or_columns(_: click.Context, incomplete: str) -> Sequence[str | CompletionItem]:
+    from dgrec.completion import columns, sessions
+
+    return columns(incomplete, "detections") if " " in incomplete else sessions(incomplete)
+
+
 @click.command(
     "query",
+    cls=Command,
     short_help="Ask sessions something in SQL.",
     epilog="Example: dgrec query session.parquet "
     '"SELECT label, count(*) FROM detections GROUP BY label"',
 )
-@click.argument("arguments", nargs=-1, required=True, metavar="SESSION... [SQL]")
+@click.argument(
+    "arguments",
+    nargs=-1,
+    required=True,
+    metavar="SESSION... [SQL]",
+    type=Completed(_sessions_or_columns),
+)
 @click.option(
     "--file",
     "-f",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import Command, SessionPath
 from dgrec.replay.options import (
     FiniteRange,
     check_annotated,
@@ -26,7 +26,7 @@ from dgrec.replay.options import (
     selection_options,
     video_option,
 )
-from dgrec.terminal import echo, line
+from dgrec.terminal import echo, is_quiet, line
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ __all__ = ["replay_command"]
 
 @click.command(
     "replay",
+    cls=Command,
     short_help="Draw a session's overlays again: in a window, as a video or as pictures.",
     epilog="""Example: dgrec replay session.parquet --hud --output session.replay.mp4
 
@@ -58,7 +59,7 @@ Keys in the window:
 """,
 )
 @click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=NamedPath(path_type=Path)
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
 )
 @click.option(
     "--together",
@@ -109,7 +110,6 @@ Keys in the window:
     "ones. FILE.py is run as any Python program is.",
 )
 @picture_options
-@click.option("--quiet", "-q", is_flag=True, help="No progress bar; say only what went wrong.")
 def replay_command(
     sessions: tuple[Path, ...],
     together: bool,
@@ -121,12 +121,11 @@ def replay_command(
     start: Position | None,
     end: Position | None,
     max_frames: int | None,
-    frames_where: str | None,
+    where: str | None,
     speed: float,
     loop: bool,
     side_by_side: Path | None,
     analyzer_functions: tuple[str, ...],
-    quiet: bool,
     **options: Any,
 ) -> None:
     """Draw the overlays of SESSION again, with the settings they were recorded with.
@@ -168,7 +167,7 @@ def replay_command(
         say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
         _check_playing(chosen, speed, loop)
-        selection = select_frames(opened, start, end, max_frames, frames_where)
+        selection = select_frames(opened, start, end, max_frames, where)
         if grid is not None:
             selection = selection.spread(grid[0] * grid[1])
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
@@ -190,7 +189,7 @@ def replay_command(
         if chosen is None:
             _say(notes)
             together = len(sessions) > 1
-            _show(opened, pixels, scene, beside, together, selection, speed, loop, quiet, closing)
+            _show(opened, pixels, scene, beside, together, selection, speed, loop, closing)
             return
         painter = scene.painter(opened, closing, beside, together=len(sessions) > 1)
         # After the checks of options: a mistyped one is the more likely mistake.
@@ -198,7 +197,7 @@ def replay_command(
         for other, its_pixels in beside:
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
         _say([chosen.note, *notes])
-        _write(opened, pixels, painter, selection, speed, chosen, overwrite, quiet)
+        _write(opened, pixels, painter, selection, speed, chosen, overwrite)
 
 
 def _check_several(
@@ -261,7 +260,7 @@ def _scene(
     return Scene(
         settings=settings,
         overlay=not (options["no_overlay"] or footage.annotated),
-        where=options["where"],
+        where=options["detections_where"],
         trails=options["trails"] or 0,
         hud=options["hud"],
         hud_at=options["hud_at"],
@@ -282,7 +281,6 @@ def _show(
     selection: Selection,
     speed: float,
     loop: bool,
-    quiet: bool,
     closing: ExitStack,
 ) -> None:
     from dgrec.replay.player import Look, play_session
@@ -314,7 +312,7 @@ def _show(
     )
     notes = dict.fromkeys(note for painter in painters.values() for note in painter.notes())
     _say((*pixels.notes(), *notes))
-    if not quiet:
+    if not is_quiet():
         _say(player.notes())
         echo(f"{player.shown:,} frames shown")
 
@@ -327,11 +325,10 @@ def _write(
     speed: float,
     output: ReplayOutput,
     overwrite: bool,
-    quiet: bool,
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
-    with _progress(len(selection), quiet) as advance:
+    with _progress(len(selection)) as advance:
         written, seconds, notes = write_replay(
             session,
             pixels,
@@ -345,15 +342,15 @@ def _write(
             progress=advance,
         )
     _say(notes)
-    if not quiet:
+    if not is_quiet():
         length = f", {seconds:.1f} s" if output.plays else ""
         echo(f"{output.path}: {counted(written, 'frame')}{length}")
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar with the time left on stderr, where that is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    if is_quiet() or not sys.stderr.isatty():
         yield lambda frame: None
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn

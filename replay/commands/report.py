@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath
+from dgrec.options import Command, NamedPath
 from dgrec.paths import REPORT_SUFFIX
 from dgrec.replay.options import session_argument, video_option
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -22,6 +22,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 
 @click.command(
     "report",
+    cls=Command,
     short_help="A session as one HTML page: plots, tables, the slowest frames, the SQL.",
     epilog="Example: dgrec report session.parquet --output session.html",
 )
@@ -29,7 +30,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 @click.option(
     "--output",
     "-o",
-    type=NamedPath(path_type=Path),
+    type=NamedPath(path_type=Path, is_file=True),
     help="File to write.  [default: NAME.report.html, or NAME.PLOT.png, beside the session]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file if it exists.")
@@ -41,7 +42,6 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 )
 @video_option
 @click.option("--no-pictures", is_flag=True, help="Leave out the strip of the slowest frames.")
-@click.option("--quiet", "-q", is_flag=True, help="Say only what went wrong.")
 def report_command(
     session: Path,
     output: Path | None,
@@ -49,7 +49,6 @@ def report_command(
     plot: str | None,
     video: Path | None,
     no_pictures: bool,
-    quiet: bool,
 ) -> None:
     """Write a report on SESSION that opens in any browser, offline.
 
@@ -65,12 +64,12 @@ def report_command(
         for caveat in caveats(opened):
             echo(f"{session}: {caveat}", err=True)
         if plot:
-            chosen = output or session.with_suffix(f".{plot}.png")
+            chosen = output or opened.path.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
-            chosen = output or session.with_suffix(REPORT_SUFFIX)
+            chosen = output or opened.path.with_suffix(REPORT_SUFFIX)
             _write_page(opened, chosen, overwrite, video, not no_pictures)
-    if not quiet:
+    if not is_quiet():
         echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import Command, Parsed, SessionPath
 from dgrec.replay.options import clips_option, output_options, say_clip
 from dgrec.terminal import echo
 from dgrec.units import Quantity, parse_time
@@ -30,10 +30,11 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
 
 @click.command(
     "stats",
+    cls=Command,
     short_help="Latency of every stage, throughput, drops, and detections per label.",
     epilog="Example: dgrec stats session.parquet --why",
 )
-@click.argument("sessions", nargs=-1, type=NamedPath(path_type=Path))
+@click.argument("sessions", nargs=-1, type=SessionPath(path_type=Path))
 @click.option(
     "--by",
     type=click.Choice(("session", "model", "device", "label", "hour")),
@@ -230,6 +231,7 @@ def _follow(paths: tuple[Path, ...]) -> Path:
     """Show one recording on stderr until it ends; return where it is then."""
     from dgrec.replay.stats import (
         SEALING_S,
+        TEXT_LINES,
         Follower,
         can_show_blocks,
         journal_of,
@@ -251,6 +253,7 @@ def _follow(paths: tuple[Path, ...]) -> Path:
         with contextlib.ExitStack() as stack:
             live = None
             if is_terminal:
+                from rich.console import Group
                 from rich.live import Live
                 from rich.text import Text
 
@@ -264,8 +267,13 @@ def _follow(paths: tuple[Path, ...]) -> Path:
                 goes_on = follower.poll()
                 snapshot = follower.snapshot()
                 if live is not None:
-                    text = "\n".join(screen(str(path), snapshot, blocks=blocks))
-                    live.update(Text(text, no_wrap=True, overflow="crop"), refresh=True)
+                    lines = screen(str(path), snapshot, blocks=blocks)
+                    # Words wrap; the columns of a chart are cut off.
+                    shown = (
+                        Text(line, no_wrap=number >= TEXT_LINES, overflow="crop")
+                        for number, line in enumerate(lines)
+                    )
+                    live.update(Group(*shown), refresh=True)
                 else:
                     echo(status_line(snapshot), err=True)
                 if goes_on:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.options import NamedPath, Parsed
+from dgrec.options import Command, NamedPath, Parsed
 from dgrec.replay.options import output_options, say_damage, session_argument
 from dgrec.terminal import echo
 from dgrec.units import parse_steps
@@ -17,6 +17,7 @@ __all__ = ["whatif_command"]
 
 @click.command(
     "whatif",
+    cls=Command,
     short_help="Count what other thresholds would give, without the model.",
     epilog="Example: dgrec whatif session.parquet --threshold 0.6:0.9:0.1",
 )

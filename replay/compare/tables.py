@@ -52,10 +52,13 @@ def write_comparison(
     Args:
         checked: The conditions of ``--fail-on``, and whether each holds.
     """
+    conclusion = [*conclude(comparison), *_limits(checked)]
     if form != "json":
-        write_report(_sections(comparison), _notes(comparison, checked), form, destination)
+        write_report(
+            _sections(comparison), _notes(comparison), form, destination, conclusion=conclusion
+        )
         return
-    value = comparison.to_dict()
+    value = {"conclusion": conclusion, **comparison.to_dict()}
     if comparison.agreement is not None:
         for frame in value["agreement"]["changed"]:
             frame["command"] = _side_by_side(comparison, frame["base_position"])
@@ -93,12 +96,34 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
             for recording in recordings
         ],
         (False, False, True, False, True, True, True, True, True),
+        Section(
+            "Recordings",
+            ("", "session", "frames", "compared", "dropped"),
+            [
+                (
+                    side,
+                    recording.path,
+                    f"{recording.frames:,}",
+                    f"{recording.compared:,}",
+                    _count_of(recording.lost),
+                )
+                for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new))
+                for recording in recordings
+            ],
+            (False, False, True, True, True),
+        ),
     )
     yield Section(
         "Speed",
         ("metric", "BASE", "NEW", "change", "verdict", "why"),
         [_row(row) for row in comparison.rows],
         (False, True, True, True, False, False),
+        Section(
+            "Speed (a wider terminal shows intervals and reasons)",
+            ("metric", "BASE", "NEW", "change", "verdict"),
+            [_narrow_row(row) for row in comparison.rows],
+            (False, True, True, True, False),
+        ),
     )
     if comparison.agreement is not None:
         yield from _agreement_sections(comparison, comparison.agreement)
@@ -155,6 +180,11 @@ def _row(row: MetricRow) -> tuple[str, ...]:
         row.verdict,
         row.reason or "",
     )
+
+
+def _narrow_row(row: MetricRow) -> tuple[str, ...]:
+    base, new = ("-" if v.value is None else digits(v.value) for v in (row.base, row.new))
+    return row.metric, base, new, _percent(row.change), row.verdict
 
 
 def _value(value: Value) -> str:
@@ -263,7 +293,7 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 # --- notes -------------------------------------------------------------------------------------
 
 
-def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> Iterator[str]:
+def _notes(comparison: Comparison) -> Iterator[str]:
     if comparison.is_same_recording:
         yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":
@@ -300,24 +330,73 @@ def _notes(comparison: Comparison, checked: Sequence[tuple[Limit, Outcome]]) -> 
             base, new = comparison.base[0].path, comparison.new[0].path
             yield f"Detections are compared of the first session on each side: {base} and {new}."
         yield from _agreement_notes(agreement)
-    yield _summary(comparison)
+
+
+# --- conclusion --------------------------------------------------------------------------------
+
+#: The most metrics that the conclusion names.
+_NAMED = 3
+
+
+def conclude(comparison: Comparison) -> Iterator[str]:
+    """Yield what a comparison comes to: speed, detections, and how many rows have which verdict."""
+    yield _speed(comparison)
+    agreement = comparison.agreement
+    if agreement is not None:
+        yield _detections(agreement)
+    order = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME, Verdict.UNCLEAR)
+    counts = Counter(row.verdict for row in comparison.rows)
+    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
+    if agreement is not None:
+        is_known = agreement.f1 is not None
+        verdicts += f"; agreement {_share(agreement.f1) if is_known else 'unknown'}"
+    yield f"In short: {verdicts}."
+
+
+def _speed(comparison: Comparison) -> str:
+    of = {
+        verdict: [row for row in comparison.rows if row.verdict == verdict] for verdict in Verdict
+    }
+    slower, faster = of[Verdict.SLOWER], of[Verdict.FASTER]
+    if slower and faster:
+        return f"NEW is slower in {_named(slower)}, and faster in {_named(faster)}."
+    if slower:
+        return f"NEW is slower: {_named(slower)}."
+    if faster:
+        return f"NEW is faster: {_named(faster)}."
+    if of[Verdict.SAME] and not of[Verdict.UNCLEAR]:
+        return "NEW is as fast as BASE."
+    if of[Verdict.SAME]:
+        return "NEW is as fast as BASE, as far as that is clear."
+    return "Whether NEW is slower or faster is not clear."
+
+
+def _named(rows: Sequence[MetricRow]) -> str:
+    """Return the first metrics with their changes: the most important ones come first."""
+    order = ("throughput_fps", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms")
+    first = sorted(rows, key=lambda row: row.metric not in order)
+    named = ", ".join(f"{row.metric} {_percent(row.change)}" for row in first[:_NAMED])
+    more = len(rows) - _NAMED
+    return f"{named} and {more} more" if more > 0 else named
+
+
+def _detections(agreement: Agreement) -> str:
+    if agreement.f1 is None:
+        return "Whether both find the same is unknown."
+    if agreement.same_frames == agreement.frames:
+        return "Both find the same in every frame."
+    return (
+        f"They differ in {agreement.frames - agreement.same_frames:,} of "
+        f"{counted(agreement.frames, 'frame')} by what they find: agreement {_share(agreement.f1)}."
+    )
+
+
+def _limits(checked: Sequence[tuple[Limit, Outcome]]) -> Iterator[str]:
     for limit, outcome in checked:
         state = "FAILED" if outcome.holds else "UNKNOWN" if outcome.problem else "passed"
         yield f"{state}: --fail-on {shlex.quote(limit.text)}"
         for doubt in outcome.doubtful:
             yield f"  not failed for {doubt}"
-
-
-def _summary(comparison: Comparison) -> str:
-    """Return how many rows have which verdict, the worst first."""
-    order = (Verdict.SLOWER, Verdict.FASTER, Verdict.SAME, Verdict.UNCLEAR)
-    counts = Counter(row.verdict for row in comparison.rows)
-    verdicts = ", ".join(f"{counts[verdict]} {verdict}" for verdict in order if counts[verdict])
-    agreement = comparison.agreement
-    if agreement is not None:
-        is_known = agreement.f1 is not None
-        verdicts += f"; agreement {_share(agreement.f1) if is_known else 'unknown'}"
-    return f"In short: {verdicts}."
 
 
 def _pair_notes(comparison: Comparison) -> Iterator[str]:

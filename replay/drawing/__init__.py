@@ -15,7 +15,7 @@ from dgrec.replay.drawing.hud import Corner, Elapsed, Hud, time_text
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.lettering import Lettering, Line, paste, text_height
 from dgrec.replay.drawing.painter import Filtered, Painter, Resize, SquarePixels, Stack
-from dgrec.replay.drawing.redaction import Redaction
+from dgrec.replay.drawing.redaction import Redaction, Region
 from dgrec.replay.drawing.trails import Trails
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Line",
     "Painter",
     "Redaction",
+    "Region",
     "Resize",
     "SquarePixels",
     "Stack",

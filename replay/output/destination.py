@@ -13,7 +13,7 @@ from typing import BinaryIO
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, output_error, resolved
 from dgrec.footage import refuse_recorded
-from dgrec.terminal import shown
+from dgrec.terminal import Colour, line, painted, shown
 
 __all__ = ["Destination", "open_output"]
 
@@ -29,6 +29,11 @@ class Destination:
     def write(self, text: str) -> None:
         """Write a text; on a terminal, control characters are escaped."""
         self.write_styled(shown(text) if self.is_terminal else text)
+
+    def write_line(self, text: str, colour: Colour | None = None) -> None:
+        """Write one `line`, on a terminal in a colour."""
+        text = line(text)
+        self.write_styled((painted(text, colour) if self.is_terminal else text) + "\n")
 
     def write_styled(self, text: str) -> None:
         """Write a text with its control characters, as a `dgrec.console.Console` made it."""

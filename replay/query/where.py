@@ -13,6 +13,7 @@ from dgrec.errors import QueryError
 from dgrec.replay.limits import MEMORY, TIMEOUT_S, bounded_memory
 from dgrec.replay.query.reader import SqlReader
 from dgrec.session import RecordedResult, Session
+from dgrec.sql import EXAMPLE, frame_condition
 from dgrec.units import parse_size
 
 __all__ = ["DetectionFilter", "matching_frames"]
@@ -23,6 +24,10 @@ _FRAMES_AT_ONCE = 16_384
 _ONE_AT_A_TIME = threading.Lock()
 #: Of `SqlReader`'s advice, options that are those of ``dgrec query`` only.
 _ADVICE = re.compile(r"; --(?:timeout|memory-limit)\b.*")
+_EXAMPLES = {
+    "frames": f"expected a condition on frames, {EXAMPLE}",
+    "detections": "expected a condition on detections, such as \"score > 0.5 and label = 'car'\"",
+}
 
 
 class _Predicate:
@@ -35,13 +40,14 @@ class _Predicate:
     """
 
     def __init__(self, session: Session, option: str, view: str, columns: str, text: str) -> None:
-        self._option, self._view, self._columns, self._text = option, view, columns, text
+        self._option, self._view, self._columns, self._given = option, view, columns, text
+        self._text = frame_condition(text) if view == "frames" else text
         if not text.strip():
-            raise QueryError(f"{option}: the condition is empty")
+            raise QueryError(f"{option}: the condition is empty; {_EXAMPLES[view]}")
         self._reader = SqlReader([session], MEMORY, timeout=TIMEOUT_S)
         try:
             # Without brackets first: "a) OR (b" makes sense only inside of them.
-            for query in (f"SELECT frame FROM {view} WHERE {text}", self._query(0, 0)):
+            for query in (f"SELECT frame FROM {view} WHERE {self._text}", self._query(0, 0)):
                 with _ONE_AT_A_TIME, bounded_memory(int(parse_size(MEMORY))):
                     self._reader.check(query)
         except (QueryError, MemoryError) as error:
@@ -75,7 +81,8 @@ class _Predicate:
 
     def _error(self, error: QueryError | MemoryError) -> QueryError:
         reason = _ADVICE.sub("", str(error)) or "out of memory"
-        return QueryError(f"{self._option} {self._text!r}: {reason}")
+        example = _EXAMPLES[self._view]
+        return QueryError(f"{self._option} {self._given!r}: {reason}; {example}")
 
 
 def matching_frames(session: Session, text: str, start: int, end: int) -> np.ndarray[Any, Any]:
@@ -85,14 +92,14 @@ def matching_frames(session: Session, text: str, start: int, end: int) -> np.nda
 
     Args:
         session: The session.
-        text: The predicate.
+        text: The predicate; see `dgrec.sql.conditions`.
         start: Number of the first frame to look at.
         end: Number of the frame to stop before.
 
     Raises:
         QueryError: DuckDB refuses the predicate.
     """
-    predicate = _Predicate(session, "--frames-where", "frames", "frame", text)
+    predicate = _Predicate(session, "--where", "frames", "frame", text)
     try:
         return np.unique(predicate.matches(start, end)[0])
     finally:
@@ -112,7 +119,7 @@ class DetectionFilter:
 
     def __init__(self, session: Session, text: str) -> None:
         columns = "frame, detection"
-        self._predicate = _Predicate(session, "--where", "detections", columns, text)
+        self._predicate = _Predicate(session, "--detections-where", "detections", columns, text)
         self._first_frame = session.first_frame
         self._stretch: int | None = None
         self._frames = self._indices = np.zeros(0, np.int64)

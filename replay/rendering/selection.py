@@ -48,7 +48,7 @@ def select_frames(
     start: Position | None = None,
     end: Position | None = None,
     max_frames: int | None = None,
-    frames_where: str | None = None,
+    where: str | None = None,
 ) -> Selection:
     """Return the frames that the options of a replay select.
 
@@ -57,7 +57,7 @@ def select_frames(
         start: The first frame; None: the beginning.
         end: The frame to stop before; None: the end.
         max_frames: The most frames, of those that match.
-        frames_where: A DuckDB predicate over the view ``frames``.
+        where: A DuckDB predicate over the view ``frames``.
 
     Raises:
         QueryError: DuckDB refuses the predicate, or no frame matches it.
@@ -73,12 +73,12 @@ def select_frames(
     if end is not None and last <= first:
         begin = "the first frame" if start is None else f"--start {start.text}"
         raise VideoError(f"{session.path}: there is no frame from {begin} to --end {end.text}")
-    if frames_where is None:
+    if where is None:
         return Selection(first, min(last, first + max_frames) if max_frames else last)
     numbers = session.row(first)["frame"], session.row(last - 1)["frame"] + 1
-    wanted = matching_frames(session, frames_where, *numbers)
+    wanted = matching_frames(session, where, *numbers)
     if not len(wanted):
-        raise QueryError(f"--frames-where {frames_where!r}: no frame matches")
+        raise QueryError(f"--where {where!r}: no frame matches")
     return Selection(first, last, _positions(session, wanted[:max_frames], first, last))
 
 

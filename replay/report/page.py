@@ -8,6 +8,7 @@ stands, never markup or script.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
 import subprocess
@@ -35,6 +36,7 @@ from dgrec.version import __version__
 
 if TYPE_CHECKING:
     from dgrec.footage import Pixels
+    from dgrec.replay.stats import Pipeline
     from dgrec.session import Session
 
 __all__ = ["PLOTS", "write_plot", "write_report"]
@@ -47,16 +49,6 @@ import sys
 sys.path[:] = sys.argv[1:]
 import vl_convert
 sys.stdout.buffer.write(vl_convert.javascript_bundle().encode())
-"""
-#: The plots are drawn by Vega's interpreter: nothing in the page is evaluated as code.
-_START = """
-for (const source of document.querySelectorAll('script.spec')) {
-  vegaEmbed('#' + source.dataset.chart, JSON.parse(source.textContent), {
-    mode: 'vega-lite', ast: true, renderer: 'svg', actions: false
-  }).then(() => { source.dataset.drawn = 'yes'; }, (error) => {
-    document.getElementById(source.dataset.chart).textContent = 'not drawn: ' + error;
-  });
-}
 """
 
 
@@ -201,12 +193,12 @@ def write_report(
         DgrecError: The libraries that draw the plots are not installed.
     """
     check_file(output, overwrite=overwrite, keep=recorded_files([session]))
-    template = _template()
+    template, start = _template(), _resource("start.js")
     with _bundling() as bundler, SqlReader([session]) as reader:
         extent = _extent(session, reader)
-        findings = [finding for item in explain([session], reader) for finding in item.findings]
+        pipelines = explain([session], reader)
         reader.keep("session_throughput", f"label_windows({number_text(extent.span_s)})")
-        summary = _summary(reader, extent, moments(session))
+        summary = _summary(reader, extent, moments(session), pipelines)
         sections = list(_sections(reader, session, extent, pixels))
         library = _bundled(bundler)
     page = template.render(
@@ -214,11 +206,12 @@ def write_report(
         path=session.path.name,
         summary=summary,
         caveats=caveats(session),
-        findings=findings,
+        facts=_facts(session),
+        findings=[finding for item in pipelines for finding in item.findings],
         sections=sections,
         library=library,
-        start=_START,
-        policy=_policy(library, _START),
+        start=start,
+        policy=_policy(library, start),
         version=__version__,
     )
     # Names of files may hold bytes that are no UTF-8, and texts halves of characters.
@@ -392,8 +385,29 @@ def _extent(session: Session, reader: SqlReader) -> Extent:
     return Extent(**row, detections=session.totals["detections"] or 0)
 
 
-def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
-    """Return the session in a line; its rate is that of `dgrec stats`."""
+def _facts(session: Session) -> dict[str, str]:
+    """Return what was recorded, when and where: the head of the page."""
+    metadata = session.metadata
+    model, source, host = (metadata.get(name, {}) for name in ("model", "source", "host"))
+    started = metadata.get("started_at")
+    with contextlib.suppress(ValueError):  # of another tool
+        started = f"{dt.datetime.fromisoformat(str(started)):%Y-%m-%d %H:%M:%S} UTC"
+    machine = [host.get("name"), host.get("system"), host.get("machine")]
+    facts = {
+        "Model": [model.get("name"), model.get("device"), model.get("inference_host")],
+        "Source": [source.get("given"), source.get("file")],
+        "Recorded": [started],
+        "Host": machine,
+    }
+    known = {name: dict.fromkeys(str(v) for v in values if v) for name, values in facts.items()}
+    return {name: ", ".join(values) or "unknown" for name, values in known.items()}
+
+
+def _summary(reader: SqlReader, extent: Extent, moments: int, pipelines: Sequence[Pipeline]) -> str:
+    """Return the session in a line; its rate is that of `dgrec stats`.
+
+    Where what limits the rate is said of the frames after the warm-up, their rate is named, too.
+    """
     if moments > 1:
         frames = f"{counted(extent.frames, 'frame')} of {moments:,} moments"
         return f"{frames}; {counted(extent.detections, 'detection')}."
@@ -401,6 +415,9 @@ def _summary(reader: SqlReader, extent: Extent, moments: int) -> str:
     for row in reader.rows("SELECT fps, duration_s FROM session_throughput"):
         if row["fps"] is not None:
             rate = f"{rate_text(row['fps'])} frames a second"
+            later = {rate_text(each.fps) for each in pipelines if each.left_out}
+            if later - {rate_text(row["fps"]), "-"}:
+                rate += f" ({', '.join(later)} without the warm-up, as below)"
             parts.append(f"in {row['duration_s']:,.1f} s, {rate}")
     return f"{' '.join(parts)}; {counted(extent.detections, 'detection')}."
 
@@ -423,10 +440,11 @@ def _policy(*scripts: str) -> str:
 def _template() -> Any:
     jinja2 = _import("jinja2")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    text = (
-        resources.files("dgrec.replay.report").joinpath("report.html").read_text(encoding="utf-8")
-    )
-    return environment.from_string(text)
+    return environment.from_string(_resource("report.html"))
+
+
+def _resource(name: str) -> str:
+    return resources.files("dgrec.replay.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _bundling() -> subprocess.Popen[bytes]:

@@ -22,11 +22,21 @@ _PICTURES = 12
 _PICTURE_WIDTH = 480
 _JPEG_QUALITY = 80
 
-#: The slowest frames: those of the strip.
+#: Of frames that are nearer than so many seconds of the footage, the strip shows the slowest.
+_APART_S = 0.5
+#: Among so many of the slowest frames.
+_CANDIDATES = 5000
+
+#: The slowest frames: those of the strip. Each is the slowest around it: all would be neighbours.
 SLOWEST = f"""
 SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
        dropped_before
-FROM frames
+FROM (
+    SELECT *, arg_max(frame, latency_ms) OVER (
+        ORDER BY coalesce(media_time_s, epoch_us(captured_at) / 1e6)
+        RANGE BETWEEN {_APART_S} PRECEDING AND {_APART_S} FOLLOWING) AS slowest
+    FROM (FROM frames ORDER BY latency_ms DESC, frame LIMIT {_CANDIDATES})
+) WHERE frame = slowest OR latency_ms IS NULL
 ORDER BY latency_ms DESC, frame
 LIMIT {_PICTURES}"""
 

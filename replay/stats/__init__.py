@@ -21,12 +21,14 @@ from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
 from dgrec.replay.stats.findings import write_pipelines
 from dgrec.replay.stats.follow import (
     SEALING_S,
+    TEXT_LINES,
     Follower,
     journal_of,
     screen,
     sealed_or_not,
     status_line,
 )
+from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
@@ -36,8 +38,10 @@ __all__ = [
     "LOADS_QUERY",
     "MEASURED",
     "PIPELINES_QUERY",
+    "Pipeline",
     "PUBLISHED_QUERY",
     "SEALING_S",
+    "TEXT_LINES",
     "can_show_blocks",
     "caveats",
     "explain",

@@ -237,10 +237,13 @@ def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Desti
         if len(pipelines) > 1 or form == "markdown":
             title = f"# {pipeline.session}\n\n" if form == "markdown" else f"{pipeline.session}\n"
             destination.write(title)
-        for finding in (*pipeline.caveats, *pipeline.findings):
-            destination.write(f"- {finding}\n" if form == "markdown" else f"{finding}\n")
-        destination.write("\n")
-        write_report([_section(pipeline)], (), form, destination)
+        findings = (*pipeline.caveats, *pipeline.findings)
+        if form == "markdown":
+            for finding in findings:
+                destination.write(f"- {finding}\n")
+            destination.write("\n")
+            findings = ()
+        write_report([_section(pipeline)], (), form, destination, conclusion=findings)
 
 
 def _section(p: Pipeline) -> Section:

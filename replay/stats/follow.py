@@ -33,6 +33,7 @@ from dgrec.session import open_session
 
 __all__ = [
     "SEALING_S",
+    "TEXT_LINES",
     "Follower",
     "Snapshot",
     "journal_of",
@@ -266,6 +267,10 @@ def status_line(s: Snapshot) -> str:
         f"{rate_text(s.recent_fps)} fps  latency p50 {_ms(s, 0)} p95 {_ms(s, 1)} ms  "
         f"dropped {_dropped(s)}"
     )
+
+
+#: How many lines of the display are text; the rest are charts.
+TEXT_LINES = 4
 
 
 def screen(name: str, s: Snapshot, *, blocks: bool) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,8 @@ _MOST_LABELS = 50
 _LABEL_LETTERS = 60
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99", "max")
+#: What a narrow terminal has room for.
+_FEWER_STATISTICS = ("p50", "p95", "max")
 
 
 @dataclass(frozen=True)
@@ -263,18 +265,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("settled", _settled(stats)),
         ],
     )
-    yield Section(
-        "Stages, ms",
-        ("stage", "count", *_STATISTICS),
-        [
-            (
-                name.removesuffix("_ms"),
-                f"{d.count:,}",
-                *(_number(getattr(d, statistic)) for statistic in _STATISTICS),
-            )
-            for name, d in stats.stages.items()
-        ],
-    )
+    yield _stages(stats, ("count", *_STATISTICS), _stages(stats, _FEWER_STATISTICS))
     if stats.labels:
         yield Section(
             "Labels",
@@ -290,6 +281,21 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                 for label in stats.labels[:_MOST_LABELS]
             ],
         )
+
+
+def _stages(
+    stats: SessionStats, statistics: Sequence[str], narrow: Section | None = None
+) -> Section:
+    def text(distribution: Distribution, statistic: str) -> str:
+        value = getattr(distribution, statistic)
+        return f"{value:,}" if statistic == "count" else _number(value)
+
+    rows = [
+        (name.removesuffix("_ms"), *(text(d, statistic) for statistic in statistics))
+        for name, d in stats.stages.items()
+    ]
+    title = "Stages, ms" if narrow else "Stages, ms (fewer columns)"
+    return Section(title, ("stage", *statistics), rows, narrow=narrow)
 
 
 def _settled(stats: SessionStats) -> str:

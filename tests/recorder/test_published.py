@@ -305,10 +305,15 @@ def test_a_target_that_fails_again_gets_the_rest_by_the_command(tmp_path: Path) 
     assert [number_of(key) for key, _ in taken] == [*range(100)]
 
 
+def threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_broker_that_is_killed_gets_exactly_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
+    before = threads()
     with Broker(tmp_path) as broker:
         address = f"mqtt://127.0.0.1:{broker.port}/found"
         first: list[bytes] = []
@@ -322,6 +327,8 @@ def test_a_broker_that_is_killed_gets_exactly_the_rest(tmp_path: Path) -> None:
         record(path, 500, made, pause=pause)
         rows, entry = rows_of(path), target_of(path)
         assert not_published(rows) == frames_in(entry, rows) == [*range(300, 500)]
+        # Nothing goes on trying behind the program's back.
+        wait_until(lambda: "dgrec-output" not in {each.name for each in threads() - before})
         broker.start()
         with Subscriber(broker.port, "found") as subscriber, dgrec.open(path) as session:
             assert publish_missing(session, [parse_target(address)]) == [200]

@@ -181,7 +181,8 @@ def test_totals(recorded: Any) -> None:
     assert totals["source_frames"] == 196
     assert totals["skipped"] == 156
     assert totals["dropped"] == totals["dropped_writer"] == 0
-    assert totals["flushes"] == 40  # --durability frame
+    # --durability frame, and what targets had taken while there were no rows.
+    assert 40 <= totals["flushes"] <= 80
     assert abs(totals["clock_drift_ms"]) < 60_000
 
 
@@ -216,6 +217,7 @@ def test_what_is_said(recorded: Any) -> None:
     assert "sessions/faces.parquet" in done.stderr
     assert "dgrec replay sessions/faces.parquet" in done.stderr
     assert "\x1b[" not in done.stderr, "no terminal, no colours and no live line"
+    assert "TensorFlow" not in done.stderr
     assert not session.path.with_suffix(".arrows").exists()
     assert names(session.path.parent) == ["faces.parquet"]
 

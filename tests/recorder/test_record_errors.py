@@ -90,7 +90,12 @@ def test_named_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "s3cret" not in str(entrance.describe(tmp_path))
     assert parse_source("yard", named).target == 1
     assert parse_source("clip", named).kind == "file"
-    assert named_sources(tmp_path / "elsewhere") == {}
+    # It is found from any folder below, unless it is somebody else's.
+    assert named_sources(tmp_path / "elsewhere" / "deeper") == named
+    if os.getuid() == 0:
+        os.chown(tmp_path / "dgrec.toml", 4711, -1)
+        assert named_sources(tmp_path / "elsewhere") == {}
+        assert named_sources(tmp_path) == named
 
 
 @pytest.mark.slow
@@ -301,7 +306,7 @@ def test_help_does_not_wait_for_heavy_libraries(dgrec: Command) -> None:
         timeout=PATIENCE_S,
         check=True,
     )
-    assert "Example: dgrec record --source sample" in done.stdout
+    assert "Example: dgrec record sample" in done.stdout
     assert "LOADED []" in done.stdout
 
 

@@ -93,15 +93,17 @@ def write_clip(
     *,
     first: int = 0,
     size: tuple[int, int] = (WIDTH, HEIGHT),
+    b_frames: int = 3,
+    group: int = 50,
 ) -> Path:
-    """Write an H.264 clip with B-frames; ``pts_ms`` gives it a variable rate."""
+    """Write an H.264 clip; ``pts_ms`` gives it a variable rate."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
-        stream.options = {"preset": "ultrafast", "crf": "23", "bf": "3"}
-        stream.codec_context.gop_size = 50
+        stream.options = {"preset": "ultrafast", "crf": "23", "bf": str(b_frames)}
+        stream.codec_context.gop_size = group
         for index in range(frames):
             image = numbered_image(first + index, *size)
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")

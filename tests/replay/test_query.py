@@ -246,7 +246,7 @@ def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) 
 
 
 def test_folder_where_one_session_is_wanted(dgrec: Run, session: Path) -> None:
-    result = dgrec("info", session.parent)
+    result = dgrec("whatif", session.parent, "--threshold", "0.9")
     assert result.exit_code == 1
     assert "is a folder; name one session in it" in result.stderr
 
@@ -407,7 +407,7 @@ def test_a_file_that_is_no_session(
     sql = ["SELECT 1"] if command == "query" else []
     line = refusal(dgrec(command, path, *sql))
     assert str(path) in line
-    if kind == "folder" and command != "info":
+    if kind == "folder":
         expected = "is a folder without sessions"  # one with some could be asked
     assert expected in line
 

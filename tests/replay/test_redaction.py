@@ -254,14 +254,14 @@ def test_numbers_that_would_cover_nothing(tmp_path: Path, option: str, value: fl
 
 @pytest.mark.slow
 def test_on_the_command_line(tmp_path: Path) -> None:
-    """Covered in what is written, though --where draws other detections, in every frame."""
+    """Covered in what is written, though --detections-where draws others, in every frame."""
     clip = write_clip(tmp_path / "clip.mp4", 12, size=(WIDTH, HEIGHT))
     rows = rows_of(12, lambda i: [] if i == 6 else [moving(i)])
     for row in rows:
         row.results.append(make_detection(bbox=standing(0), label="car"))
     metadata = new_metadata(source=file_source(clip), overlay={"color": [255, 255, 255]})
     path = write_session(tmp_path / "s.parquet", rows, metadata)
-    options = ["--redact", "face", "--where", "label = 'car'", "--frames", "png"]
+    options = ["--redact", "face", "--detections-where", "label = 'car'", "--frames", "png"]
     assert replay(path, *options, "-o", tmp_path / "out", "--hud", "--trails", 5).exit_code == 0
     for i in range(12):
         picture = cv2.imread(str(tmp_path / "out" / f"frame-{i:06}.png"))

@@ -338,8 +338,8 @@ def test_an_annotated_video_is_shown_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--detections-where", "nosuch = 1"], "--detections-where 'nosuch = 1': "),
         (["--where", "nosuch = 1"], "--where 'nosuch = 1': "),
-        (["--frames-where", "nosuch = 1"], "--frames-where 'nosuch = 1': "),
         (["--video", "nosuch.mp4"], "nosuch.mp4: no such file"),
         (["--redact", "nosuch"], "--redact nosuch: no such label was recorded"),
         (["--side-by-side", "nosuch.parquet"], "nosuch.parquet: cannot be read"),

@@ -92,12 +92,12 @@ def numbers(images: list[Any]) -> list[int]:
         (["--start", "0.99s", "--end", "00:00:02"], range(25, 50)),
         (["--end", "2026-01-02T03:04:06"], range(10)),
         (["--start", 7, "--end", "400ms"], range(7, 10)),
-        (["--frames-where", "inference_ms > 80"], range(0, FRAMES, 5)),
-        (["--frames-where", "len(detections) = 1"], [1, 2, 4, 8, 16, 32]),
-        (["--frames-where", "frame IN (3, 4, 58)"], [3, 4, 58]),
-        (["--frames-where", "frame % 7 = 0", "--start", 10, "--end", 50], range(14, 50, 7)),
-        (["--frames-where", "inference_ms > 80", "--max-frames", 3], [0, 5, 10]),
-        (["--frames-where", "frame > (SELECT max(frame) - 2 FROM frames) -- end"], [58, 59]),
+        (["--where", "inference_ms > 80"], range(0, FRAMES, 5)),
+        (["--where", "len(detections) = 1"], [1, 2, 4, 8, 16, 32]),
+        (["--where", "frame IN (3, 4, 58)"], [3, 4, 58]),
+        (["--where", "frame % 7 = 0", "--start", 10, "--end", 50], range(14, 50, 7)),
+        (["--where", "inference_ms > 80", "--max-frames", 3], [0, 5, 10]),
+        (["--where", "frame > (SELECT max(frame) - 2 FROM frames) -- end"], [58, 59]),
     ],
 )
 def test_frames_are_the_right_ones(
@@ -131,14 +131,14 @@ def test_frames_where_in_other_forms_of_a_session(tmp_path: Path, clip: Path, ki
         expected = [(frame - 100, frame - 100) for frame in range(103, 130, 7)]
     output = tmp_path / "a.mp4"
     condition = "frame % 7 = 5"
-    done(path, "-o", output, "--frames-where", condition, "--where", "label = 'bit'")
+    done(path, "-o", output, "--where", condition, "--detections-where", "label = 'bit'")
     images, _ = pictures(output)
     assert [(number_in(image), number_drawn(image)) for image in images] == expected
 
 
 def test_a_reel_closes_its_gaps(tmp_path: Path, session: Path) -> None:
     output = tmp_path / "a.mp4"
-    done(session, "-o", output, "--frames-where", "frame IN (2, 3, 4, 30, 31, 59)")
+    done(session, "-o", output, "--where", "frame IN (2, 3, 4, 30, 31, 59)")
     images, times = pictures(output)
     assert numbers(images) == [2, 3, 4, 30, 31, 59]
     assert times == [0, 40_000, 80_000, 120_000, 160_000, 200_000]
@@ -151,7 +151,7 @@ def test_a_reel_keeps_uneven_steps_between_neighbours(tmp_path: Path, clip: Path
     rows = [numbered_row(i, i, media_time_s=at) for i, at in enumerate(media)]
     path = write_session(tmp_path / "s.parquet", rows, numbered_metadata(file_source(clip)))
     output = tmp_path / "a.mp4"
-    done(path, "-o", output, "--frames-where", "frame IN (0, 1, 4, 5, 6)")
+    done(path, "-o", output, "--where", "frame IN (0, 1, 4, 5, 6)")
     images, times = pictures(output)
     assert numbers(images) == [0, 1, 4, 5, 6]
     assert times == [0, 10_000, 50_000, 4_920_000, 5_120_000]
@@ -187,7 +187,7 @@ def test_only_detections_that_match_are_drawn(
     tmp_path: Path, session: Path, condition: str, mask: int | None
 ) -> None:
     output = tmp_path / "a.mp4"
-    done(session, "-o", output, "--where", condition)
+    done(session, "-o", output, "--detections-where", condition)
     images, _ = pictures(output)
     assert [number_in(image) for image in images] == list(range(FRAMES))
     if mask is None:  # the lowest bit of the frames from 32 on
@@ -200,17 +200,17 @@ def test_only_detections_that_match_are_drawn(
 @pytest.mark.parametrize(
     ("option", "condition", "message"),
     [
-        ("--where", "scor > 0.5", 'Referenced column "scor" not found'),
-        ("--where", "score >", "syntax error"),
-        ("--where", "true) or (true", "syntax error"),
-        ("--where", "true; DROP VIEW frames", "2 statements"),
-        ("--where", "", "the condition is empty"),
-        ("--where", "label", "Could not convert string 'bit' to BOOL"),
-        ("--where", "x_min < 1 ORDER BY frame", "syntax error"),
-        ("--frames-where", "count(*) > 3", "cannot contain aggregates"),
-        ("--frames-where", "frame > 1 LIMIT 1", "syntax error"),
-        ("--frames-where", "frame < 0", "no frame matches"),
-        ("--frames-where", "{'a': 1}.a = 2", "no frame matches"),
+        ("--detections-where", "scor > 0.5", 'Referenced column "scor" not found'),
+        ("--detections-where", "score >", "syntax error"),
+        ("--detections-where", "true) or (true", "syntax error"),
+        ("--detections-where", "true; DROP VIEW frames", "2 statements"),
+        ("--detections-where", "", "the condition is empty"),
+        ("--detections-where", "label", "Could not convert string 'bit' to BOOL"),
+        ("--detections-where", "x_min < 1 ORDER BY frame", "syntax error"),
+        ("--where", "count(*) > 3", "cannot contain aggregates"),
+        ("--where", "frame > 1 LIMIT 1", "syntax error"),
+        ("--where", "frame < 0", "no frame matches"),
+        ("--where", "{'a': 1}.a = 2", "no frame matches"),
     ],
 )
 def test_conditions_that_cannot_be(
@@ -355,7 +355,7 @@ def test_wide_gifs_are_made_smaller(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["png", "jpg"])
 def test_a_folder_of_pictures(tmp_path: Path, session: Path, kind: str) -> None:
     output = tmp_path / "out"
-    options = ["--frames-where", "frame % 9 = 4", "--frames", kind]
+    options = ["--where", "frame % 9 = 4", "--frames", kind]
     assert done(session, "-o", output, *options) == f"{output}: 7 frames\n"
     expected = list(range(4, FRAMES, 9))
     assert sorted(file.name for file in output.iterdir()) == [
@@ -401,7 +401,7 @@ def test_a_contact_sheet(tmp_path: Path, session: Path) -> None:
 @pytest.mark.slow
 def test_a_contact_sheet_of_few_frames(tmp_path: Path, session: Path) -> None:
     output = tmp_path / "sheet.jpg"
-    done(session, "-o", output, "--contact-sheet", "2x9", "--frames-where", "frame % 20 = 3")
+    done(session, "-o", output, "--contact-sheet", "2x9", "--where", "frame % 20 = 3")
     sheet = cv2.imread(str(output))
     assert numbers(list(cells(sheet, 2, 3))) == [3, 23, 43]
     rows = (sheet.shape[0] - 7) / (HEIGHT + 17 + 14)
@@ -459,9 +459,9 @@ def test_what_fails_in_the_middle_leaves_nothing(
     path = write_numbered(tmp_path / "s.parquet", clip)
     options = ["--contact-sheet", "4x4"] if output == "sheet.png" else []
     condition = "CAST(CASE WHEN frame > 40 THEN 'x' ELSE '1' END AS INT) = 1"
-    outcome = replay(path, "-o", f"{tmp_path}/{output}", "--where", condition, *options)
+    outcome = replay(path, "-o", f"{tmp_path}/{output}", "--detections-where", condition, *options)
     assert outcome.exit_code == 1
-    assert outcome.stderr.startswith("Error: --where ")
+    assert outcome.stderr.startswith("Error: --detections-where ")
     assert outcome.stderr.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == ["s.parquet"]
 
@@ -513,7 +513,10 @@ def test_values_that_make_no_sense(session: Path, options: list[str]) -> None:
         (["--redact-margin", "1"], "--redact-margin goes with --redact"),
         (["--no-overlay", "--blur", "all"], "--blur does nothing with --no-overlay"),
         (["--no-overlay", "--no-show-labels"], "--show-labels does nothing with --no-overlay"),
-        (["--no-overlay", "--where", "true"], "--where does nothing with --no-overlay"),
+        (
+            ["--no-overlay", "--detections-where", "true"],
+            "--detections-where does nothing with --no-overlay",
+        ),
     ],
 )
 def test_options_that_would_do_nothing(session: Path, options: list[str], message: str) -> None:
@@ -538,7 +541,7 @@ def test_a_label_to_blur_that_was_never_recorded(tmp_path: Path, session: Path) 
 
 
 def test_trails_may_be_filtered_without_an_overlay(tmp_path: Path, session: Path) -> None:
-    options = ["--no-overlay", "--trails", 5, "--where", "true", "--max-frames", 2]
+    options = ["--no-overlay", "--trails", 5, "--detections-where", "true", "--max-frames", 2]
     assert replay(session, "-o", tmp_path / "a.mp4", *options).exit_code == 0
 
 
@@ -611,7 +614,7 @@ def test_a_cut_of_a_recovered_session(tmp_path: Path, clip: Path) -> None:
     with dgrec.open(path) as opened:
         there = [result.frame for result in opened]
         assert len(there) < 40
-        cut = select_frames(opened, parse_position("8"), frames_where="frame % 2 = 0")
+        cut = select_frames(opened, parse_position("8"), where="frame % 2 = 0")
         with Pixels(Footage(clip)) as pixels:
             shown = [frame.result.frame for frame in cut.frames(opened, pixels)]
             assert shown == [frame for frame in there[8:] if frame % 2 == 0]

@@ -143,9 +143,9 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
     rate = f"{rate_text(whole['fps'])} frames a second"
-    assert (
-        f"420 frames in {whole['duration_s']:.1f} s, {rate}; {detections} detections." in page.text
-    )
+    # The other rate on the page is that without the warm-up, and said to be.
+    assert f"420 frames in {whole['duration_s']:.1f} s, {rate} (" in page.text
+    assert f" without the warm-up, as below); {detections} detections." in page.text
     stages = values_of(page.specs["stages"])
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
@@ -191,15 +191,29 @@ def test_statements_run_as_they_stand(sample_report: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_head_says_what_when_and_where(sample_report: Path) -> None:
+    head = Page(sample_report.read_text()).text.split("Why")[0]
+    with dgrec.open(SESSION) as session:
+        metadata = session.metadata
+    day = metadata["started_at"][:10]
+    for known in (metadata["model"]["name"], "TFLITE/CPU", "faces.mp4", day, "Linux", "x86_64"):
+        assert known in head
+
+
+@pytest.mark.slow
 def test_strip_shows_the_slowest(sample_report: Path) -> None:
     page = Page(sample_report.read_text())
     pictures = [values for tag, values in page.tags if tag == "img"]
     with dgrec.open(SESSION) as session:
         frames = session.frames.to_pydict()
-        slowest = sorted(
-            zip(frames["latency_ms"], frames["frame"], strict=True), key=lambda p: (-p[0], p[1])
-        )
-        expected = sorted(frame for _, frame in slowest[:12])
+        known = [*zip(frames["media_time_s"], frames["latency_ms"], frames["frame"], strict=True)]
+        # Each the slowest of its own half second to either side.
+        slowest = [
+            (-latency, frame)
+            for at, latency, frame in known
+            if latency == max(other for time, other, _ in known if abs(time - at) <= 0.5)
+        ]
+        expected = sorted(frame for _, frame in sorted(slowest)[:12])
         assert [picture["alt"] for picture in pictures] == [f"frame {n}" for n in expected]
         import base64
 
@@ -220,7 +234,7 @@ def test_pictures_on_a_blank_canvas_are_said_to_be(tmp_path: Path) -> None:
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
         report.write_report(session, tmp_path / "s.html", pixels=pixels)
     page = Page((tmp_path / "s.html").read_text())
-    assert page.count("img") == 12
+    assert page.count("img") >= 1
     assert "The source is not where it was: drawing on a blank canvas" in page.text
 
 
@@ -257,6 +271,30 @@ def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> N
         )
 
 
+def browser_on_a_phone_at_night(browser: Browser, page: Path) -> None:
+    """Nothing is wider than a small screen, and what is written can be read on a dark ground."""
+    phone = {"width": 380, "height": 700, "deviceScaleFactor": 1, "mobile": True}
+    browser.call("Emulation.setDeviceMetricsOverride", **phone)
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    browser.call("Emulation.setEmulatedMedia", features=dark)
+    browser.open(page)
+    browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+    assert browser.run("document.documentElement.scrollWidth") <= 380
+    assert browser.run(
+        "[...document.querySelectorAll('.chart svg')].every((s) => s.clientWidth <= 380)"
+    )
+    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
+    inks = browser.run(
+        "[...new Set([...document.querySelectorAll('.role-axis-label text')].map("
+        "(t) => t.getAttribute('fill')))]"
+    )
+    assert inks == ["#c4c9cf"]
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", features=[])
+    browser.open(page)
+    browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+
+
 @pytest.mark.slow
 @needs_chromium
 def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
@@ -273,6 +311,7 @@ def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
         for width, height, own_width, own_height in sizes:
             assert width / height == pytest.approx(own_width / own_height, rel=0.01)
         assert [u for u in browser.requests if not u.startswith(("file:", "data:"))] == []
+        browser_on_a_phone_at_night(browser, sample_report)
         points = browser.run("document.querySelectorAll('#chart-latency svg path').length")
         with dgrec.open(SESSION) as session:
             assert points > len(session)

@@ -333,7 +333,7 @@ def test_every_function_of_this_duckdb_was_looked_at() -> None:
 
 
 def ask(session: dgrec_package.Session, option: str, condition: str) -> None:
-    if option == "--frames-where":
+    if option == "--where":
         where.matching_frames(session, condition, 0, 420)
         return
     with contextlib.closing(where.DetectionFilter(session, condition)) as chosen:
@@ -341,7 +341,7 @@ def ask(session: dgrec_package.Session, option: str, condition: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["--where", "--frames-where"])
+@pytest.mark.parametrize("option", ["--detections-where", "--where"])
 @pytest.mark.parametrize(
     ("condition", "reason"),
     [

@@ -154,7 +154,7 @@ def test_sizes_that_differ(tmp_path: Path, clip: Path) -> None:
 def test_each_side_is_filtered_and_has_its_own_display(tmp_path: Path, clip: Path) -> None:
     first = session_of(tmp_path / "one.parquet", file_source(clip), [31, 30])
     second = session_of(tmp_path / "two.parquet", file_source(clip), [31])
-    options = ["--where", "x_min < 30", "--end", 1, "-o", tmp_path / "a.mp4"]
+    options = ["--detections-where", "x_min < 30", "--end", 1, "-o", tmp_path / "a.mp4"]
     assert replay(first, "--side-by-side", second, *options).exit_code == 0
     ((image,), _) = pictures(tmp_path / "a.mp4")
     assert [number_drawn(half) for half in halves(image)] == [1, 1]

@@ -68,7 +68,7 @@ def test_stages_agree_with_numpy(dgrec: Run, tmp_path: Path, form: str) -> None:
     else:
         path = write_journal(tmp_path / "s.arrows", rows, end=form == "journal")
     stages = json_stats(dgrec, path)["stages"]
-    assert tuple(stages) == STAGES
+    assert tuple(stages) == tuple(name for name in STAGES if name != "published_ms")
     for name, values in stage_values(rows).items():
         # What dgrec measures itself is stored in steps of 1/4096 ms.
         assert stages[name]["count"] == len(values)

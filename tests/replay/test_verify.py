@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ def test_a_whole_session(whole: Path) -> None:
 def test_one_of_several_is_damaged(whole: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.parquet"
     bad.write_bytes(whole.read_bytes()[:-9])
-    done = verify(whole, bad, whole)
+    copy = shutil.copy(whole, tmp_path / "copy.parquet")
+    done = verify(whole, bad, copy)
     assert done.exit_code == 1
     assert done.output.count(": whole") == 2
     assert f"{bad}: 1 problem\n" in done.output
@@ -196,10 +198,13 @@ def test_a_journal(tmp_path: Path) -> None:
 
 def test_what_is_no_session(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing of the kind\n" * 9)
-    for path in (tmp_path / "missing.parquet", tmp_path / "notes.txt", tmp_path):
+    for path in (tmp_path / "missing.parquet", tmp_path / "notes.txt"):
         done = verify(path)
         assert done.exit_code == 1
         assert "1 problem\n" in done.output
+    done = verify(tmp_path)
+    assert done.exit_code == 1
+    assert done.output == f"Error: {tmp_path}: is a folder without sessions\n"
 
 
 @pytest.mark.slow

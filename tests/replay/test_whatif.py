@@ -277,23 +277,26 @@ def test_bad_input_gets_one_line(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("[" * 100_000, "nested too deeply"),
-        ("[]", "expected an object with images"),
-        ('{"images": [], "annotations": [], "categories": []}', "it has no images"),
+        ("[" * 100_000, "truth.json: its beginning: is of no format that dgrec imports"),
+        ('{"images": ' + "[" * 100_000, "truth.json: line 1, column 13: is nested too deeply"),
+        ("[]", "its beginning: is of no format that dgrec imports"),
+        ('{"images": [], "annotations": [], "categories": []}', "images: there are none"),
         ('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}',
          "images[0]: neither 'frame' nor a number in its file name"),
-        ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2, "category_id": 1}],'
-         ' "categories": [{"id": 1, "name": "car"}]}', "annotations[0]: there is no image 2"),
+        ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2, "category_id": 1, '
+         '"bbox": [0, 0, 1, 1]}], "categories": [{"id": 1, "name": "car"}]}',
+         "annotations[0]: there is no image 2"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 1, "category_id": 1,'
          ' "bbox": [0, 0, 1e999, 1]}], "categories": [{"id": 1, "name": "car"}]}',
          "annotations[0]: 'bbox' is not [x, y, width, height]"),
         ('{"images": [{"id": 1, "frame": 0}, {"id": 1, "frame": 1}], "annotations": [],'
-         ' "categories": [{"id": 1, "name": "car"}]}', "images[1]: has the id 1, as one before it"),
+         ' "categories": [{"id": 1, "name": "car"}]}',
+         "images[1]: has the id 1, as an image before it"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories":'
          ' [{"id": 1, "name": "car"}, {"id": 1, "name": "bus"}]}',
          "categories[1]: has the id 1, as one before it"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [], "categories": []}',
-         "it has no categories"),
+         "truth.json: has no boxes with labels"),
         ('{"images": [{"id": 1, "frame": 3, "width": 320, "height": 240}], "annotations": [],'
          ' "categories": [{"id": 1, "name": "car"}]}',
          "the picture of frame 3 is 320x240, and the recorded one 640x480: boxes must be"),

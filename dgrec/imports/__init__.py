@@ -1,0 +1,45 @@
+"""Importing what other programs found as sessions; docs/imports.md says how.
+
+=========  =====================================================================
+importing  `import_`: from a file to a session
+format     `Format`, the base class; the registry of formats
+formats/   the formats, a file for each
+frames     what a format yields, and what it is given
+rows       a session's rows and metadata of these frames
+gathering  puts detections in any order into frames, on disk
+labels     names of category ids, given beside a file
+values     checks of numbers, boxes, labels and masks
+text       large text files, piece by piece
+=========  =====================================================================
+"""
+
+from dgrec.imports import values
+from dgrec.imports.format import FORMATS, Format, Head, load_formats, registered
+from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
+from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
+from dgrec.imports.importing import ImportReport, import_, read_frames
+from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of
+
+__all__ = [
+    "FORMATS",
+    "Facts",
+    "Format",
+    "Frames",
+    "Gathering",
+    "Head",
+    "ImportOptions",
+    "ImportReport",
+    "ImportedFrame",
+    "Input",
+    "InvalidError",
+    "JsonReader",
+    "MOST_DETECTIONS",
+    "head_of",
+    "import_",
+    "lines_of",
+    "load_formats",
+    "read_frames",
+    "registered",
+    "too_many",
+    "values",
+]

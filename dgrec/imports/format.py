@@ -1,0 +1,134 @@
+"""`Format`: the base class of the formats that can be imported, and their registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import IO, ClassVar, Final, TypeVar
+
+from dgrec.errors import ConfigError
+from dgrec.imports.frames import Facts, Frames, Input
+from dgrec.imports.text import InvalidError, head_of
+
+__all__ = ["FORMATS", "Format", "Head", "find_format", "format_of", "load_formats", "registered"]
+
+
+#: What files begin with that have to be converted first.
+_FOREIGN: Final = {
+    b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
+    b"\x1f\x8b": "is compressed by gzip; unpack it first",
+    b"PAR1": "is Parquet, which is not imported: a session is opened as it is",
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """The beginning of a file, by which its format is recognized."""
+
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        return self.data.decode("utf-8-sig", "replace").lstrip()
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Keys of JSON in it, at any depth."""
+        return frozenset(re.findall(r'"([^"\\]{1,40})"\s*:', self.text))
+
+    @property
+    def first_cells(self) -> list[str]:
+        lines = self.text.splitlines()
+        return [cell.strip().strip('"') for cell in lines[0].split(",")] if lines else []
+
+    def has_keys(self, start: str, *keys: str, without: str = "") -> bool:
+        """Return whether it is JSON that begins so, and has these keys, and none of others.
+
+        Args:
+            without: The others, with spaces between them.
+        """
+        packed = re.sub(r"\s+", "", self.text[:200])
+        found, others = self.keys, {*without.split()}
+        return packed.startswith(start) and found.issuperset(keys) and not found & others
+
+
+class Format(ABC):
+    """A format that can be imported. Each is a subclass in a file of its own.
+
+    `FORMATS` has them by name; `registered` adds one.
+    """
+
+    #: As ``--format`` has it.
+    name: ClassVar[str]
+    #: What it is, in a few words.
+    title: ClassVar[str]
+    #: Whether a frame may have several results.
+    repeats_frames: ClassVar[bool] = False
+    #: Whether coordinates are brought to pixels by the format itself.
+    is_in_pixels: ClassVar[bool] = False
+
+    @abstractmethod
+    def is_it(self, head: Head) -> bool:
+        """Return whether a file begins as this format does, and no other one."""
+
+    @abstractmethod
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the frames of a file, numbers ascending.
+
+        Raises:
+            InvalidError: The file is not what the format says.
+        """
+
+
+#: The formats by name; `load_formats` fills it.
+FORMATS: dict[str, type[Format]] = {}
+_Class = TypeVar("_Class", bound=type[Format])
+
+
+def registered(format_class: _Class) -> _Class:
+    """Add a format to `FORMATS`."""
+    FORMATS[format_class.name] = format_class
+    return format_class
+
+
+def load_formats() -> dict[str, type[Format]]:
+    """Import all of dgrec's formats and return `FORMATS`."""
+    from dgrec.imports import formats
+
+    for module in pkgutil.iter_modules(formats.__path__):
+        importlib.import_module(f"{formats.__name__}.{module.name}")
+    return FORMATS
+
+
+def find_format(name: str) -> Format:
+    """Return the format of a name.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    formats = load_formats()
+    if name not in formats:
+        known = ", ".join(sorted(formats))
+        raise ConfigError(f"{name!r} is not a format that can be imported; there are: {known}")
+    return formats[name]()
+
+
+def format_of(file: IO[bytes]) -> Format:
+    """Return the format that a file looks like.
+
+    Raises:
+        InvalidError: It looks like none.
+    """
+    head = Head(head_of(file))
+    for start, problem in _FOREIGN.items():
+        if head.data.startswith(start):
+            raise InvalidError("its beginning", problem)
+    for format_class in load_formats().values():
+        if (found := format_class()).is_it(head):
+            return found
+    what = "is empty" if not head.data.strip() else "is of no format that dgrec imports"
+    raise InvalidError("its beginning", f"{what} (docs/imports.md)")

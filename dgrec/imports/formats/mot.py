@@ -1,0 +1,156 @@
+"""MOTChallenge: a line for each box, with frame and track."""
+
+from __future__ import annotations
+
+import configparser
+import csv
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from dgrec.files import read_small_text
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    lines_of,
+    registered,
+    values,
+)
+
+__all__ = ["Mot"]
+
+#: What the benchmark's ground truth numbers (https://motchallenge.net/instructions).
+_CLASSES: Final = {
+    1: "pedestrian",
+    2: "person on vehicle",
+    3: "car",
+    4: "bicycle",
+    5: "motorbike",
+    6: "non motorized vehicle",
+    7: "static person",
+    8: "distractor",
+    9: "occluder",
+    10: "occluder on the ground",
+    11: "occluder full",
+    12: "reflection",
+    13: "crowd",
+}
+#: frame, track, left, top, width, height, and a confidence.
+_FEWEST: Final = 7
+_MOST: Final = 10
+#: Ground truth ends with class and visibility; results with a place in the world.
+_TRUTH: Final = 9
+
+
+@registered
+class Mot(Format):
+    name = "mot"
+    title = "MOTChallenge ground truth or results"
+
+    def is_it(self, head: Head) -> bool:
+        cells = head.first_cells
+        is_number = re.compile(r"-?\d+(\.\d+)?([eE][-+]?\d+)?").fullmatch
+        return _FEWEST <= len(cells) <= _MOST and all(map(is_number, cells))
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield all frames of the footage: one without a line has no object."""
+        facts.is_sparse = False
+        last = 0
+        _read_sequence(given.path, facts)
+        labels = dict(given.options.labels) or _read_labels(given.path, facts)
+        with Gathering() as gathering:
+            rows = csv.reader(lines_of(given.file))
+            try:
+                for row in rows:
+                    if row:
+                        where = f"line {rows.line_num:,}"
+                        frame, detection = _detection(row, where, labels, facts)
+                        last = max(last, frame)
+                        gathering.add(detection, frame=frame)
+            except csv.Error as error:
+                raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+            facts.frames = max(facts.frames or 0, last + 1 if gathering.detections else 0)
+            for number, _, found in gathering.frames():
+                yield ImportedFrame(number, [item for _, item in found])
+
+
+def _detection(
+    row: Sequence[str], where: str, labels: dict[int, str], facts: Facts
+) -> tuple[int, dict[str, Any]]:
+    if len(row) < _FEWEST:
+        raise InvalidError(where, f"has {len(row)} values; at least {_FEWEST} are expected")
+    try:
+        frame, track, *numbers = map(float, row)
+    except ValueError:
+        raise InvalidError(where, "has a value that is not a number") from None
+    number = values.count(frame, "frame", where)
+    if number == 0:
+        raise InvalidError(where, "frames count from 1")
+    if not track.is_integer() or abs(track) > values.LARGEST_FRAME:
+        raise InvalidError(where, "the track is not a whole number")
+    box = values.box_of_size(numbers[:4], "box", where)
+    confidence = values.number(numbers[4], "confidence", where)
+    more: dict[str, Any] = {}
+    score: float | None = confidence
+    category = None
+    if len(row) == _TRUTH:
+        category = values.count(numbers[5], "class", where, 2**31 - 1)
+        score = None
+        more["visibility"] = values.number(numbers[6], "visibility", where)
+        if not confidence:  # such a box is not to be evaluated
+            more["considered"] = 0
+    elif len(row) > _FEWEST and numbers[5] > 0:
+        category = values.count(numbers[5], "class", where, 2**31 - 1)
+    known = labels or (_CLASSES if len(row) == _TRUTH else {})
+    if category is None and len(labels) == 1:
+        category = next(iter(labels))
+    label = None if category is None else known.get(category)
+    if category is not None and label is not None:
+        facts.labels[category] = label
+    return number - 1, values.detection(
+        box,
+        more,
+        category_id=category,
+        label=label,
+        score=score,
+        track_id=int(track) if track >= 0 else None,
+    )
+
+
+def _read_labels(path: Path, facts: Facts) -> dict[int, str]:
+    """Return the names of classes in a labels.txt beside the file, which CVAT and others write."""
+    try:
+        names = read_small_text(path.absolute().parent / "labels.txt").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        facts.notes["labels.txt cannot be read, and is left out"] += 1
+        return {}
+    return {number: name for number, name in enumerate(names, 1) if name}
+
+
+def _read_sequence(path: Path, facts: Facts) -> None:
+    """Take rate, size and length from the benchmark's seqinfo.ini, if it is there."""
+    for folder in (path.absolute().parent, path.absolute().parent.parent):
+        parser = configparser.ConfigParser(interpolation=None)
+        try:
+            parser.read_string(read_small_text(folder / "seqinfo.ini"))
+            about = parser["Sequence"]
+            facts.fps = about.getfloat("frameRate")
+            width, height = about.getint("imWidth"), about.getint("imHeight")
+            facts.frames = about.getint("seqLength")
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, KeyError, configparser.Error):
+            facts.notes["seqinfo.ini cannot be read, and is left out"] += 1
+            return
+        if width and height and min(width, height) > 0:
+            facts.size = width, height
+        return

@@ -1,0 +1,157 @@
+"""JSON lines of DeGirum's payload, as guides publish it and `dgrec publish` does."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any, Final
+
+from dgrec.format import STAGE_KEYS
+from dgrec.imports import (
+    MOST_DETECTIONS,
+    Facts,
+    Format,
+    Frames,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    registered,
+    too_many,
+    values,
+)
+
+__all__ = ["Payload"]
+
+#: Of a detection, what is checked; anything else is kept as it is.
+_TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
+#: Stamps of a session are within these years.
+_YEARS: Final = range(1970, 9999)
+
+
+@registered
+class Payload(Format):
+    name = "payload"
+    title = "JSON lines of DeGirum's payload, guide or full"
+    repeats_frames = True
+
+    def is_it(self, head: Head) -> bool:
+        return head.has_keys("{", "detections", without="samples frames bounding_box")
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield a frame for each line, numbered by ``source_frame``, or from 0."""
+        reader = JsonReader(given.file)
+        last = -1
+        index = 0
+        while reader.peek():
+            where = reader.where
+            frame = _frame(values.objects(reader.value(), where), index, where, given, facts)
+            if frame.number < last:
+                raise InvalidError(where, f"frame {frame.number:,} comes after frame {last:,}")
+            last = frame.number
+            index += 1
+            yield frame
+
+
+def _frame(
+    item: Mapping[str, Any], index: int, where: str, given: Input, facts: Facts
+) -> ImportedFrame:
+    found = item.get("detections")
+    if not isinstance(found, list):
+        raise InvalidError(where, "'detections' is not a list")
+    number = item.get("source_frame")
+    number = index if number is None else values.count(number, "source_frame", where)
+    if len(found) > MOST_DETECTIONS:
+        raise too_many(number)
+    detections = [
+        _detection(
+            values.objects(each, f"{where}: detections[{place}]"),
+            f"{where}: detections[{place}]",
+            given,
+            facts,
+        )
+        for place, each in enumerate(found)
+    ]
+    width, height = item.get("width"), item.get("height")
+    media_time_s = item.get("media_time_s")
+    return ImportedFrame(
+        number,
+        detections,
+        size=_size(width, height, where) if width or height else None,
+        media_time_s=(
+            None if media_time_s is None else values.number(media_time_s, "media_time_s", where)
+        ),
+        captured_us=_stamp(item.get("captured_at"), "captured_at", where),
+        completed_us=_stamp(
+            item.get("completed_at", item.get("timestamp")),
+            "completed_at" if "completed_at" in item else "timestamp",
+            where,
+        ),
+        timing={
+            keys[0]: values.number(item[stage], stage, where)
+            for stage, keys in STAGE_KEYS.items()
+            if item.get(stage) is not None
+        },
+        attributes=values.plain_extras(
+            values.objects(item.get("attributes") or {}, f"{where}: attributes"), where
+        ),
+    )
+
+
+def _size(width: Any, height: Any, where: str) -> tuple[int, int]:
+    most = 2**31 - 1
+    return values.count(width, "width", where, most), values.count(height, "height", where, most)
+
+
+def _stamp(value: Any, name: str, where: str) -> int | None:
+    """Return microseconds since 1970 of a stamp in ISO 8601, or of seconds since 1970."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            moment = dt.datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=dt.UTC)
+            since = moment - dt.datetime.fromtimestamp(0, dt.UTC)
+        else:
+            since = dt.timedelta(seconds=values.number(value, name, where))
+        at = since // dt.timedelta(microseconds=1)
+        if dt.datetime.fromtimestamp(at // 1_000_000, dt.UTC).year in _YEARS:
+            return at
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise InvalidError(where, f"{name!r} is not a time since 1970")
+
+
+def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in item.items():  # in the order of the file
+        if value is None:
+            continue
+        if key == "bbox":
+            found[key] = values.corners(value, key, where)
+        elif key == "label":
+            found[key] = values.label(value, key, where)
+        elif key in ("score", "angle"):
+            found[key] = values.number(value, key, where)
+        elif key == "category_id":
+            found[key] = values.count(value, key, where, 2**31 - 1)
+        elif key == "track_id":
+            found[key] = values.count(value, key, where)
+        elif key == "landmarks":
+            found[key] = [values.landmark(point, where) for point in _list(value, key, where)]
+        else:
+            found |= values.plain_extras({key: value}, where)
+    category = found.get("category_id")
+    if category is not None and "label" not in found and category in given.options.labels:
+        found["label"] = given.options.labels[category]
+    if category is not None and "label" in found and len(facts.labels) < 100_000:
+        facts.labels.setdefault(category, found["label"])
+    return found
+
+
+def _list(value: Any, name: str, where: str) -> list[Any]:
+    if isinstance(value, list) and len(value) <= 1000:
+        return value
+    raise InvalidError(where, f"{name!r} is not a list of up to 1,000 items")

@@ -1,0 +1,231 @@
+"""A detection in each row: supervision's CSVSink and JSONSink, and tables with such columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from dgrec.imports import (
+    Facts,
+    Format,
+    Frames,
+    Gathering,
+    Head,
+    ImportedFrame,
+    Input,
+    InvalidError,
+    JsonReader,
+    lines_of,
+    registered,
+    values,
+)
+
+__all__ = ["Csv", "SupervisionJson"]
+
+_BOX: Final = ("x_min", "y_min", "x_max", "y_max")
+#: Names of the column with the number of the frame; the first that is there counts.
+_FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
+_NAMES: Final = {
+    "label": ("label", "class_name"),
+    "category_id": ("category_id", "class_id"),
+    "score": ("score", "confidence"),
+    "track_id": ("track_id", "tracker_id"),
+}
+#: What dgrec's own exports have besides.
+_OF_FRAME: Final = (
+    "media_time_s time_s captured_at latency_ms width height video_frame detection picture split"
+).split()
+_AS_JSON: Final = ("landmarks", "mask_rle", "extra")
+#: Under this key, a detection on its way has what its row says of the frame.
+_FRAME_FACTS: Final = "$frame"
+_COLUMNS: Final = frozenset(
+    [*_BOX, *_FRAME, *_OF_FRAME, *_AS_JSON, *(name for names in _NAMES.values() for name in names)]
+)
+
+
+@registered
+class Csv(Format):
+    name = "csv"
+    title = "CSVSink of supervision, or a table with a detection in each row"
+
+    def is_it(self, head: Head) -> bool:
+        return {*_BOX} <= {*head.first_cells}
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the frames of a CSV file with a header."""
+        rows = csv.reader(lines_of(given.file), strict=True)
+        try:
+            names = next(rows, None)
+        except csv.Error as error:
+            raise InvalidError("line 1", str(error)) from None
+        if names is None:
+            raise InvalidError("line 1", "there is no header")
+        if (missing := [name for name in _BOX if name not in names]) or len(names) != len({*names}):
+            what = f"has no column {missing[0]}" if missing else "a name stands twice"
+            raise InvalidError("line 1", f"{what}; expected {','.join(_BOX)} and a frame's number")
+        yield from _frames(_csv_rows(rows, names), given, facts)
+
+
+def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    try:
+        for row in rows:
+            where = f"line {rows.line_num:,}"
+            if not row:
+                continue
+            if len(row) != len(names):
+                raise InvalidError(where, f"has {len(row)} values for {len(names)} columns")
+            yield where, dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+
+
+@registered
+class SupervisionJson(Format):
+    name = "supervision-json"
+    title = "JSONSink of supervision, or such an object on each line"
+
+    def is_it(self, head: Head) -> bool:
+        return head.has_keys("[{", *_BOX) or head.has_keys("{", *_BOX)
+
+    def read(self, given: Input, facts: Facts) -> Frames:
+        """Yield the frames of a list of objects, or of an object on each line."""
+        yield from _frames(_json_rows(JsonReader(given.file)), given, facts)
+
+
+def _json_rows(reader: JsonReader) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if reader.peek() == "[":
+        for _ in reader.rows():
+            reader.peek()
+            where = reader.where
+            yield where, values.objects(reader.value(), where)
+        reader.end()
+        return
+    while reader.peek():
+        where = reader.where
+        yield where, values.objects(reader.value(), where)
+
+
+def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: Facts) -> Frames:
+    facts.is_sparse = True
+    with Gathering() as gathering:
+        for where, row in rows:
+            frame, detection = _detection(row, where, given, facts)
+            gathering.add(detection, frame=frame)
+        for number, _, found in gathering.frames():
+            yield _frame(number, found)
+
+
+def _frame(number: int, found: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
+    """Return a frame, its masks as they are packed."""
+    size, time_s = found[0][1].get(_FRAME_FACTS, (None, None))
+    detections = []
+    for seq, item in found:
+        item.pop(_FRAME_FACTS, None)
+        if "mask" in item:
+            item["mask"] = values.coco_mask(item["mask"], f"detection {seq}")
+        detections.append(item)
+    return ImportedFrame(
+        number, detections, size=None if size is None else tuple(size), media_time_s=time_s
+    )
+
+
+def _detection(
+    row: Mapping[str, Any], where: str, given: Input, facts: Facts
+) -> tuple[int, dict[str, Any]]:
+    wanted = given.options.frame_column
+    column = wanted or next((name for name in _FRAME if name in row), None)
+    if column is None or column not in row:
+        lacking = f"has no {wanted!r}" if wanted else "nothing says which frame it is"
+        raise InvalidError(
+            where,
+            f"{lacking}: write it with the detections (supervision: "
+            "custom_data={'frame_number': number}), or name its column with --frame-column",
+        )
+    frame = values.count(_value(row[column]), column, where)
+    box = values.corners([_value(row.get(name)) for name in _BOX], "box", where)
+    known: dict[str, Any] = {}
+    for key, names in _NAMES.items():
+        found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
+        if found is not None:
+            known[key] = found
+    if "label" in known:
+        known["label"] = values.label(known["label"], "label", where)
+    if "score" in known:
+        known["score"] = values.number(_value(known["score"]), "score", where)
+    for key, most in (("category_id", 2**31 - 1), ("track_id", values.LARGEST_FRAME)):
+        if key in known:
+            known[key] = values.count(_value(known[key]), key, where, most)
+    category = known.get("category_id")
+    if category is not None and "label" not in known and category in given.options.labels:
+        known["label"] = given.options.labels[category]
+    if category is not None and "label" in known and len(facts.labels) < 100_000:
+        facts.labels.setdefault(category, known["label"])
+    more = {
+        key: _value(value)
+        for key, value in row.items()
+        if key not in _COLUMNS and key != column and value not in (None, "")
+    }
+    found = values.detection(box, values.plain_extras(more, where), **known)
+    return frame, {**found, **_shapes(row, where), **_facts(row, where)}
+
+
+def _facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return what dgrec's own exports say of the frame in each row, under a name of its own."""
+    width, height = _value(row.get("width")), _value(row.get("height"))
+    if width in (None, "") or height in (None, ""):
+        return {}
+    most = 2**31 - 1
+    size = values.count(width, "width", where, most), values.count(height, "height", where, most)
+    time_s = _value(row.get("media_time_s"))
+    if time_s in (None, ""):
+        return {_FRAME_FACTS: [size, None]}
+    return {_FRAME_FACTS: [size, values.number(time_s, "media_time_s", where)]}
+
+
+def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return mask, key points and further keys as dgrec's own exports write them."""
+    found: dict[str, Any] = {}
+    for key in _AS_JSON:
+        value = row.get(key)
+        if value in (None, ""):
+            continue
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise InvalidError(where, f"{key!r} is not JSON") from None
+        found[key] = value
+    shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
+    if found.get("landmarks"):
+        shapes["landmarks"] = _points(found["landmarks"], where)
+    if "mask_rle" in found:
+        shapes["mask"] = values.objects(found["mask_rle"], where)
+    return shapes
+
+
+def _points(value: Any, where: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or len(value) > 1000:
+        raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
+    return [values.landmark(point, where) for point in value]
+
+
+def _value(text: Any) -> Any:
+    """Return the number or list that a cell holds; other texts as they are."""
+    if not isinstance(text, str) or len(text) > 100_000:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number):
+        is_whole = number.is_integer() and text.lstrip("+-").isdecimal()
+        return int(number) if is_whole and abs(number) <= values.LARGEST_FRAME else number
+    if text.startswith("[") and text.endswith("]"):  # supervision writes arrays so
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+    return text

@@ -1,0 +1,74 @@
+"""What a reader of a format yields, and what it is given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input"]
+
+
+@dataclass(slots=True)
+class ImportedFrame:
+    """A frame of another program's file. What the file does not say is None."""
+
+    #: Its number in the footage, from 0.
+    number: int
+    #: With PySDK's keys, boxes in pixels.
+    detections: list[dict[str, Any]]
+    size: tuple[int, int] | None = None
+    media_time_s: float | None = None
+    captured_us: int | None = None
+    completed_us: int | None = None
+    timing: Mapping[str, float] = field(default_factory=dict)
+    #: What analyzers added.
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What the user says about a file that it does not say itself."""
+
+    #: Names of category ids.
+    labels: Mapping[int, str] = field(default_factory=dict)
+    #: Pictures of COCO results by their id as JSON: frame number, and width and height if known.
+    images: Mapping[str, tuple[int, tuple[int, int] | None]] = field(default_factory=dict)
+    #: Width and height of the frames.
+    size: tuple[int, int] | None = None
+    #: Coordinates are parts of the width and height, from 0 to 1.
+    normalized: bool = False
+    #: The column that holds the number of the frame.
+    frame_column: str | None = None
+    #: The field of FiftyOne's samples that holds the detections.
+    field_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Input:
+    """The file that is imported."""
+
+    path: Path
+    file: IO[bytes]
+    options: ImportOptions
+
+
+@dataclass
+class Facts:
+    """What a reader learns about the whole file while it yields frames."""
+
+    labels: dict[int, str] = field(default_factory=dict)
+    #: Width and height of all frames.
+    size: tuple[int, int] | None = None
+    fps: float | None = None
+    #: Frames of the footage; those that are not in the file have no detections.
+    frames: int | None = None
+    #: Whether frames without a detection leave nothing in the file.
+    is_sparse: bool = False
+    #: What a session does not keep of the file, and how often.
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+Frames = Generator[ImportedFrame, None, None]

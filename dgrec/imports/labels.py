@@ -1,0 +1,53 @@
+"""Names of category ids, as the user gives them beside a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dgrec.errors import ConfigError, ImportFileError
+from dgrec.files import read_small_text
+from dgrec.imports.text import InvalidError, JsonReader, open_binary
+
+__all__ = ["GivenLabels", "read_labels"]
+
+_MOST: Final = 100_000
+
+#: Names by id, and the pictures of COCO annotations: frame number and size by id as JSON.
+GivenLabels = tuple[Mapping[int, str], Mapping[str, tuple[int, tuple[int, int] | None]]]
+
+
+def read_labels(text: str) -> GivenLabels:
+    """Return the names of categories.
+
+    Args:
+        text: ``person,car`` (ids from 0), a text file with a name in each line, or a file of COCO
+            annotations, whose pictures then say which frame is meant.
+
+    Raises:
+        ConfigError: The list is empty, or has too many names.
+        ImportFileError: The file cannot be read.
+    """
+    path = Path(text)
+    if path.suffix.lower() == ".json":
+        from dgrec.imports.formats import coco
+
+        with open_binary(path) as file:
+            try:
+                return coco.read_labels(JsonReader(file))
+            except InvalidError as error:
+                raise ImportFileError(f"{path}: {error}") from None
+    names = [name.strip() for name in text.split(",")]
+    if path.suffix or path.is_file():
+        try:
+            names = read_small_text(path).splitlines()
+        except FileNotFoundError:
+            names = [name.strip() for name in text.split(",")]
+        except OSError as error:
+            raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError as error:
+            raise ImportFileError(f"{path}: {error}") from None
+    if not any(names) or len(names) > _MOST:
+        raise ConfigError(f"--labels {text[:60]}: expected names, such as person,car, or a file")
+    return {number: name for number, name in enumerate(names) if name}, {}

@@ -1,0 +1,55 @@
+"""What the sessions of sources that are recorded together have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dgrec.clock import Clock
+from dgrec.errors import ConfigError
+from dgrec.format import Metadata, uuid7
+from dgrec.recorder.destination import output_path
+from dgrec.recorder.writing import find_earlier
+
+if TYPE_CHECKING:
+    from dgrec.recorder.job import Plan, RecordRequest
+
+__all__ = ["Group", "make_group"]
+
+#: The resolution of stamps.
+_STAMP_NS = 1000
+
+
+@dataclass(frozen=True)
+class Group:
+    """Sessions that are recorded together."""
+
+    clock: Clock
+    #: The ``group`` of each one's metadata.
+    description: Metadata
+
+
+def make_group(plans: Sequence[Plan], request: RecordRequest) -> Group | None:
+    """Return what the sessions of ``--together`` share; None without it.
+
+    Raises:
+        ConfigError: Two of them have one name, or continue different groups.
+    """
+    if not request.together:
+        return None
+    names = [plan.output.name for plan in plans]
+    if len({plan.output for plan in plans}) < len(plans):
+        raise ConfigError(f"--together: two sources would be recorded to {names[0]}")
+    earlier = [find_earlier(plan.output) for plan in plans if plan.continues]
+    groups = [(each.metadata or {}).get("group", {}) for each in earlier]
+    ids = {group["id"] for group in groups if group.get("id")}
+    if len(ids) > 1:
+        raise ConfigError("--together: the parts to be continued were not recorded together")
+    default, given = plans[0].output.stem, request.output
+    if given is not None and not given.is_dir():
+        default = output_path(Path(given.stem), "", request.moment).name
+    name = default.strip("-_. ") or plans[0].output.stem
+    clock = Clock(after_ns=max((each.completed_ns for each in earlier), default=0) + _STAMP_NS)
+    return Group(clock, {"id": ids.pop() if ids else str(uuid7()), "name": name, "members": names})

@@ -1,0 +1,213 @@
+"""`dgrec export`: sessions in the formats of other tools."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath
+from dgrec.replay.options import POSITION, complete_columns, say_damage, video_option
+from dgrec.terminal import echo, is_quiet
+
+if TYPE_CHECKING:
+    from dgrec.replay.exports import ExportReport, Format
+
+__all__ = ["export_command"]
+
+#: The names of `dgrec.replay.exports`, which is loaded when something is exported.
+_NAMES = (
+    "coco coco-results csv cvat jsonl label-studio mcap mot mot-results otel parquet-flat perfetto "
+    "rrd supervision-json yolo yolo-obb yolo-pose yolo-seg"
+).split()
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{text!r} is not a finite number")
+    return number
+
+
+def _split(text: str) -> Any:
+    from dgrec.replay.exports import parse_split
+
+    return parse_split(text)
+
+
+@click.command(
+    "export",
+    cls=Command,
+    short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
+    epilog="Example: dgrec export session.parquet -o faces.csv",
+)
+@click.argument(
+    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
+)
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    type=NamedPath(path_type=Path),
+    help="File or folder to write; - is standard output. Of several sessions, a folder in which "
+    "each keeps its name.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(_NAMES),
+    metavar="NAME",
+    help=f"{', '.join(_NAMES)}.  [default: what the suffix of --output says]",
+)
+@click.option(
+    "--all",
+    "is_all",
+    is_flag=True,
+    help="Export every session in the folders that are named, each under its name.",
+)
+@click.option(
+    "--where",
+    type=Completed(complete_columns("frames")),
+    metavar="CONDITION",
+    help='Only frames that match: SQL over the columns of the view frames, such as "latency_ms > '
+    '80" or "count(\'car\') >= 2".',
+)
+@click.option(
+    "--detections-where",
+    type=Completed(complete_columns("detections")),
+    metavar="CONDITION",
+    help="Only detections that match: SQL over the columns of the view detections, such as "
+    "\"label = 'face' and score > 0.5\". The frames all stay.",
+)
+@click.option(
+    "--start", type=POSITION, metavar="POSITION", help="First frame: 300, 12.5s, 00:01:30 or UTC."
+)
+@click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before.")
+@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="One of N frames.")
+@click.option(
+    "--min-score",
+    type=Parsed(_number),
+    metavar="SCORE",
+    help="Only detections of this score or more.",
+)
+@click.option(
+    "--split",
+    type=Parsed(_split),
+    metavar="NAME=SHARE,...",
+    help="Stretches of time for training and for validation: train=0.8,val=0.2.",
+)
+@click.option(
+    "--images",
+    type=click.Choice(["jpg", "png", "none"]),
+    help="Write pictures of the frames, for a file in a folder beside it.  [default: jpg for YOLO, "
+    "the video itself for MCAP and Rerun, else none]",
+)
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="LABEL",
+    help="Cover objects of this class, or all, in the pictures, as `dgrec replay --redact` does.",
+)
+@video_option
+@click.option("--overwrite", is_flag=True, help="Replace what exists.")
+def export_command(
+    sessions: tuple[Path, ...],
+    output: Path,
+    form: str | None,
+    is_all: bool,
+    video: Path | None,
+    overwrite: bool,
+    **chosen: Any,
+) -> None:
+    """Write SESSION in the format of another tool; docs/exports.md has a recipe for each.
+
+    What the format cannot hold is reported on stderr, with how much of it there was.
+    """
+    from dgrec.replay.exports import ExportOptions, format_of
+
+    chosen["redact"] = tuple(chosen["redact"])
+    try:
+        options = ExportOptions(**chosen)
+        # The names in a folder have no suffix that could say it.
+        target = format_of(form, output)
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
+    if is_all or len(sessions) > 1:
+        if video is not None:
+            raise click.UsageError("--video goes with one session")
+        _export_all(sessions, output, target, options, is_all, overwrite)
+    else:
+        _export_one(sessions[0], output, target, options, video, overwrite)
+
+
+def _export_one(
+    path: Path,
+    output: Path,
+    target: Format,
+    options: Any,
+    video: Path | None,
+    overwrite: bool,
+) -> None:
+    import dgrec
+    from dgrec.replay.exports import export_session, export_to_stdout
+
+    with dgrec.open(path) as session:
+        say_damage(session)
+        if str(output) == "-":
+            _say_notes(export_to_stdout(session, target, options, video=video))
+            return
+        _say(
+            export_session(session, output, target, options, video=video, overwrite=overwrite),
+        )
+
+
+def _say(report: ExportReport) -> None:
+    _say_notes(report)
+    if not is_quiet():
+        pictures = f", {report.pictures:,} pictures" if report.pictures else ""
+        for path in report.outputs:
+            echo(f"{path}")
+        echo(
+            f"{report.format}: {report.frames:,} frames, {report.detections:,} detections{pictures}"
+        )
+
+
+def _say_notes(report: ExportReport) -> None:
+    for note in report.notes:
+        echo(note, err=True)
+
+
+def _export_all(
+    paths: tuple[Path, ...],
+    output: Path,
+    target: Format,
+    options: Any,
+    is_all: bool,
+    overwrite: bool,
+) -> None:
+    """Export several sessions into a folder."""
+    from dgrec.replay.exports import export_session, member_outputs
+    from dgrec.session import open_sessions
+
+    if not is_all and any(path.is_dir() for path in paths):
+        raise click.UsageError("--all exports every session in a folder")
+    opened = open_sessions(paths, lambda line: echo(line, err=True), with_clips=True)
+    outputs = member_outputs(opened, output, target)
+    failed = 0
+    for session, path in zip(opened, outputs, strict=True):
+        say_damage(session)
+        try:
+            _say(export_session(session, path, target, options, overwrite=overwrite))
+        except DgrecError as error:
+            if len(opened) == 1:
+                raise
+            echo(f"{error}; left out", err=True)
+            failed += 1
+    if failed:
+        raise ConfigError(f"{failed:,} of {len(opened):,} sessions could not be exported")

@@ -1,0 +1,81 @@
+"""Exports: a session in the formats of other tools.
+
+==============  ================================================================
+exporter        writes the files of an export, and reports what was written
+exported        which frames and detections of a session are exported
+selection       the options that choose them
+block           some frames and their detections, as columns and as Python values
+classes         numbers for labels
+odd_values      values that only JSON holds, back in their columns
+stages          when each stage of a frame was
+tracks          detections ordered by track
+pictures        writes pictures of frames
+packets         the packets of a session's video
+losses          what a format cannot hold, counted
+geometry        masks as run lengths and outlines; corners of turned boxes
+format          `Format`, the base class; the registry of formats
+formats/        the formats, a file for each, with what several of them need
+==============  ================================================================
+"""
+
+from dgrec.replay.exports.block import Block, Detection, Frame
+from dgrec.replay.exports.classes import Classes
+from dgrec.replay.exports.exported import EVERYTHING, Exported, session_name, utf8
+from dgrec.replay.exports.exporter import (
+    ExportReport,
+    export,
+    export_session,
+    export_to_stdout,
+    member_outputs,
+)
+from dgrec.replay.exports.format import FORMATS, Format, format_of, load_formats, registered
+from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks, masks_of
+from dgrec.replay.exports.losses import Losses
+from dgrec.replay.exports.packets import (
+    UnsuitableVideoError,
+    VideoPackets,
+    check_rows,
+    unchanged_video,
+)
+from dgrec.replay.exports.selection import ExportOptions, parse_split
+from dgrec.replay.exports.stages import STAGE_COLUMNS, FrameTimes, Slice, frames_with_times
+from dgrec.replay.exports.tracks import Place, Track, Tracks
+
+__all__ = [
+    "Block",
+    "Classes",
+    "EVERYTHING",
+    "Detection",
+    "ExportOptions",
+    "ExportReport",
+    "Exported",
+    "FORMATS",
+    "Format",
+    "Frame",
+    "FrameTimes",
+    "Losses",
+    "Mask",
+    "Place",
+    "STAGE_COLUMNS",
+    "Slice",
+    "Track",
+    "Tracks",
+    "UnsuitableVideoError",
+    "VideoPackets",
+    "check_rows",
+    "corners_of",
+    "export",
+    "export_session",
+    "export_to_stdout",
+    "format_of",
+    "frame_masks",
+    "frames_with_times",
+    "load_formats",
+    "masks_of",
+    "member_outputs",
+    "parse_split",
+    "registered",
+    "session_name",
+    "unchanged_video",
+    "utf8",
+]

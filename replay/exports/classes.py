@@ -1,0 +1,57 @@
+"""Numbers for labels, as training data wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Classes"]
+
+#: Higher ids of a model's labels are not believed.
+_MOST = 100_000
+
+
+class Classes:
+    """The classes of an export: those of the session's model, then any others as they come.
+
+    Detections of one label are of one class, whatever their ids: the models of a compound model
+    number their classes each on its own.
+
+    Args:
+        metadata: The session's.
+        contiguous: Whether numbers count from 0 without gaps. Otherwise they are the model's where
+            it has them.
+    """
+
+    def __init__(self, metadata: Mapping[str, Any], *, contiguous: bool) -> None:
+        labels = metadata.get("model", {}).get("labels", {})
+        known = sorted(
+            (int(key), str(label).encode("utf-8", "backslashreplace").decode("utf-8"))
+            for key, label in labels.items()
+            if str(key).isdecimal() and str(key).isascii() and len(str(key)) < 8
+        )
+        self._numbers: dict[str, int] = {}
+        for number, label in known:
+            if number < _MOST and label not in self._numbers:
+                self._numbers[label] = len(self._numbers) if contiguous else number
+
+    def number(self, label: str | None, category_id: int | None) -> int:
+        """Return the number of a detection's class."""
+        name = self.name(label, category_id)
+        found = self._numbers.get(name)
+        if found is None:
+            found = max(self._numbers.values(), default=-1) + 1
+            self._numbers[name] = found
+        return found
+
+    @staticmethod
+    def name(label: str | None, category_id: int | None) -> str:
+        """Return the name of a detection's class."""
+        if label is not None:
+            return label
+        return "object" if category_id is None else f"class {category_id}"
+
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of all classes so far by their numbers, ascending."""
+        return dict(sorted((number, name) for name, number in self._numbers.items()))

@@ -1,0 +1,112 @@
+"""`Format`: the base class of the formats that sessions are exported to, and their registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+
+from dgrec.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dgrec.replay.exports.exported import Exported
+    from dgrec.replay.exports.selection import PictureKind
+
+__all__ = ["FORMATS", "Format", "format_of", "load_formats", "registered"]
+
+
+class Format(ABC):
+    """A format that sessions are exported to. Each is a subclass in a file of its own.
+
+    `FORMATS` has them by name; `registered` adds one.
+    """
+
+    #: As ``--format`` has it.
+    name: ClassVar[str]
+    #: What it is, in a few words.
+    title: ClassVar[str]
+    #: The suffixes of files from which the format is guessed.
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    #: The suffix of an output that takes its name from a session; "": the first of ``suffixes``.
+    member_suffix: ClassVar[str] = ""
+    #: Whether the output is a folder.
+    is_folder: ClassVar[bool] = False
+    #: Of a folder: the names in it, which ``--overwrite`` replaces; the first one is always there.
+    replaced: ClassVar[tuple[str, ...]] = ()
+    #: What of a detection it can hold: `LOSSES` of `dgrec.replay.exports.exported` names the rest.
+    holds: ClassVar[frozenset[str]] = frozenset()
+    #: Whether a detection needs a box, or a track, to be in it.
+    needs_box: ClassVar[bool] = True
+    needs_track: ClassVar[bool] = False
+    #: Columns of frames that it needs besides the usual ones.
+    columns: ClassVar[tuple[str, ...]] = ()
+    #: Which pictures it takes; the first is what it has unless the user says otherwise. ``video``
+    #: is the video as it is, or pictures where the format cannot show that.
+    pictures: ClassVar[tuple[PictureKind | Literal["video"], ...]] = ("none", "jpg", "png")
+    #: Whether pictures are inside of the output, which the format then writes itself.
+    has_pictures_inside: ClassVar[bool] = False
+    #: Whether it knows splits itself. Otherwise each is an output of its own.
+    has_splits: ClassVar[bool] = False
+
+    @abstractmethod
+    def write(self, exported: Exported, path: Path) -> None:
+        """Write what is exported to a file that exists, or into an empty folder.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+
+    def picture_name(self, number: int, index: int, split: str, suffix: str) -> str:
+        """Return where a picture goes, relative to the output's folder, or that of pictures.
+
+        Args:
+            number: Of its frame, in the session.
+            index: Of its frame, among those of the split, from 0.
+            split: The split.
+            suffix: ``.jpg`` or ``.png``.
+        """
+        return f"frame-{number:06}{suffix}"
+
+
+#: The formats by name; `load_formats` fills it.
+FORMATS: dict[str, type[Format]] = {}
+_Class = TypeVar("_Class", bound=type[Format])
+
+
+def registered(format_class: _Class) -> _Class:
+    """Add a format to `FORMATS`."""
+    FORMATS[format_class.name] = format_class
+    return format_class
+
+
+def load_formats() -> dict[str, type[Format]]:
+    """Import all of dgrec's formats and return `FORMATS`."""
+    from dgrec.replay.exports import formats
+
+    for module in pkgutil.iter_modules(formats.__path__):
+        importlib.import_module(f"{formats.__name__}.{module.name}")
+    return FORMATS
+
+
+def format_of(name: str | None, output: Path) -> Format:
+    """Return the format of a name, or the one that the output's suffix names.
+
+    Raises:
+        ConfigError: There is no such format, or the suffix names none.
+    """
+    formats = load_formats()
+    if name is not None:
+        if name not in formats:
+            raise ConfigError(f"{name!r} is not a format; there are: {', '.join(sorted(formats))}")
+        return formats[name]()
+    suffix = output.suffix.lower()
+    found = [each for each in formats.values() if suffix and suffix in each.suffixes]
+    if not found:
+        known = sorted({each for form in formats.values() for each in form.suffixes})
+        raise ConfigError(
+            f"{output}: the name does not say which format; give one with --format, "
+            f"or a name with {', '.join(known)}"
+        )
+    return found[0]()

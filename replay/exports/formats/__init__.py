@@ -1,0 +1,7 @@
+"""The formats, a file for each. Importing one registers it (`dgrec.replay.exports.registered`).
+
+=========  =====================================================================
+json_text  JSON of many rows at once
+xml_text   text from anybody in XML
+=========  =====================================================================
+"""

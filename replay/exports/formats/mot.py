@@ -1,0 +1,125 @@
+"""MOTChallenge: a sequence (with ground truth), and a tracker's results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from configparser import ConfigParser
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dgrec.replay.exports import Block, Exported, Format, registered, session_name
+from dgrec.replay.exports.formats.json_text import write_joined
+
+__all__ = ["MotResults", "MotSequence"]
+
+_HOLDS = frozenset({"score", "track_id", "float64"})
+
+
+#: The ends of lines: no place in the world; visible altogether.
+_RESULT, _TRUTH = ",-1,-1,-1\n", ",1\n"
+
+
+def _lines(block: Block, track: pa.Array, last: Iterable[pa.Array], end: str) -> pa.Array:
+    """Return lines ``frame,track,left,top,width,height,...`` of a block's detections."""
+    x_min, y_min, x_max, y_max = (
+        block.column(name) for name in ("x_min", "y_min", "x_max", "y_max")
+    )
+    box = [x_min, y_min, pc.subtract(x_max, x_min), pc.subtract(y_max, y_min)]
+    columns = [pa.array(block.row_of + block.first_index + 1), track, *box, *last]
+    found = [column.cast(pa.string()) for column in columns]
+    return pc.binary_join_element_wise(pc.binary_join_element_wise(*found, ","), end, "")
+
+
+def _score(block: Block) -> pa.Array:
+    """Return scores; 1 where there is none."""
+    score = block.column("score")
+    return pc.if_else(pc.fill_null(pc.is_finite(score), False), score, 1.0)
+
+
+@registered
+class MotResults(Format):
+    """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1."""
+
+    name = "mot-results"
+    title = "MOTChallenge results of a tracker"
+    suffixes = (".txt",)
+    holds = _HOLDS
+    needs_track = True
+
+    def write(self, exported: Exported, path: Path) -> None:
+        with path.open("wb") as file:
+            for block in exported.blocks():
+                track = block.column("track_id")
+                write_joined(file, _lines(block, track, [_score(block)], _RESULT))
+
+
+@registered
+class MotSequence(Format):
+    """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
+
+    Classes count from 1, in ``gt/labels.txt``.
+    """
+
+    name = "mot"
+    title = "MOTChallenge sequence: tracks as ground truth"
+    is_folder = True
+    replaced = ("seqinfo.ini", "gt", "det", "img1")
+    holds = _HOLDS | {"label", "empty frames"}
+
+    def picture_name(self, number: int, index: int, split: str, suffix: str) -> str:
+        return f"img1/{index + 1:06}{suffix}"
+
+    def write(self, exported: Exported, path: Path) -> None:
+        classes = exported.classes(contiguous=True)
+        (path / "gt").mkdir()
+        (path / "det").mkdir()
+        frames, size = 0, (0, 0)
+        with (
+            (path / "gt" / "gt.txt").open("wb") as truth,
+            (path / "det" / "det.txt").open("wb") as found,
+        ):
+            for block in exported.blocks():
+                frames = block.first_index + block.rows.num_rows
+                size = block.size(block.rows.num_rows - 1)
+                count = len(block.row_of)
+                none = pa.array(np.full(count, -1))
+                write_joined(found, _lines(block, none, [_score(block)], _RESULT))
+                kinds = map(
+                    classes.number, *(block.values(name) for name in ("label", "category_id"))
+                )
+                last = [pa.array(np.ones(count, np.int64)), pa.array([k + 1 for k in kinds])]
+                track = block.column("track_id")
+                # A line without a track is null.
+                write_joined(truth, _lines(block, track, last, _TRUTH).drop_null())
+                exported.losses.add("gt.txt cannot hold what has no track", track.null_count)
+        names = "".join(f"{_line(name)}\n" for name in classes.names.values())
+        (path / "gt" / "labels.txt").write_text(names, "utf-8")
+        _write_info(exported, path, frames, size)
+
+
+def _line(name: str) -> str:
+    """Return a label on one line."""
+    return " ".join(name.split()) or "object"
+
+
+def _write_info(exported: Exported, path: Path, frames: int, size: tuple[int, int]) -> None:
+    suffix = exported.pictures.suffix if exported.pictures is not None else ".jpg"
+    rate = max(1, round(exported.rate))
+    if rate != exported.rate:
+        exported.notes.append(f"seqinfo.ini says {rate} frames a second instead of {exported.rate}")
+    info = ConfigParser(interpolation=None)
+    info.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their capitals
+    info["Sequence"] = {
+        "name": _line(session_name(exported.session)),
+        "imDir": "img1",
+        "frameRate": str(rate),
+        "seqLength": str(frames),
+        "imWidth": str(size[0]),
+        "imHeight": str(size[1]),
+        "imExt": suffix,
+    }
+    with (path / "seqinfo.ini").open("w", encoding="utf-8") as file:
+        info.write(file, space_around_delimiters=False)

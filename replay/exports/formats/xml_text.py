@@ -1,0 +1,21 @@
+"""Text from anybody in XML."""
+
+from __future__ import annotations
+
+import re
+from xml.sax.saxutils import escape, quoteattr
+
+__all__ = ["quoted", "text"]
+
+#: What XML 1.0 cannot hold.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def text(value: object) -> str:
+    """Return a value as the content of an element."""
+    return escape(_NOT_XML.sub("\ufffd", str(value)))
+
+
+def quoted(value: object) -> str:
+    """Return a value as that of an attribute, in quotes."""
+    return quoteattr(_NOT_XML.sub("\ufffd", str(value)))

@@ -1,0 +1,62 @@
+"""Exports to a disk that is full, for which a limit of the size of files stands in."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dgrec
+from dgrec.errors import StorageError
+from dgrec.replay.exports import load_formats
+from tests.factory import make_row, smooth_boxes, write_session
+
+LARGEST = 30_000
+
+
+@pytest.fixture
+def limit() -> Iterator[None]:
+    """Limit the size of files of this process."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+
+
+def _remove(output: Path) -> None:
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_reported_and_nothing_is_left(limit: None, tmp_path: Path) -> None:
+    rows = [make_row(i, found) for i, found in enumerate(smooth_boxes(1500, 6))]
+    for row in rows:
+        for number, each in enumerate(row.results):
+            each["track_id"] = number
+    path = write_session(tmp_path / "s.parquet", rows)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    tried = 0
+    with dgrec.open(path) as session:
+        for name in load_formats():
+            if name.startswith("yolo"):
+                continue  # each of its files is small
+            session.export(tmp_path / "warm", name, end="2")  # what is imported may be compiled
+            _remove(tmp_path / "warm")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST, hard))
+            with pytest.raises(StorageError) as error:
+                session.export(tmp_path / name, name)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            assert "cannot be written" in str(error.value), name
+            assert [each.name for each in tmp_path.iterdir()] == ["s.parquet"], name
+            tried += 1
+    assert tried >= 12

@@ -1,0 +1,195 @@
+"""Which frames, detections and pictures are exported, and that they belong together."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+import dgrec
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.replay.exports import load_formats, parse_split
+from tests.factory import edited, make_row, write_session
+from tests.replay.clips import number_in, numbered_results
+from tests.replay.exports.made import NUMBERED, numbered, tracked
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _export(path: Path, output: Path, *form: str, **options: Any) -> list[dict[str, str]]:
+    with dgrec.open(path) as session:
+        session.export(output, *form, overwrite=True, **options)
+    return _rows(output)
+
+
+@pytest.mark.slow
+def test_options_choose_frames_and_detections(tmp_path: Path) -> None:
+    path, rows = tracked(tmp_path)
+    everything = [(i, each) for i, row in enumerate(rows) for each in row.results]
+    cases: list[tuple[dict[str, Any], Callable[[int, dict[str, Any]], bool]]] = [
+        ({"detections_where": "label = 'car'"}, lambda i, each: each["label"] == "car"),
+        ({"min_score": 0.75}, lambda i, each: each["score"] >= 0.75),
+        ({"where": "frame % 3 = 1"}, lambda i, each: i % 3 == 1),
+        ({"every": 4}, lambda i, each: i % 4 == 0),
+        ({"start": "5", "end": "20"}, lambda i, each: 5 <= i < 20),
+        ({"start": "0.5s"}, lambda i, each: i >= 15),
+        (
+            {"start": "3", "every": 5, "detections_where": "track_id IS NULL", "min_score": 0.1},
+            lambda i, each: i >= 3 and (i - 3) % 5 == 0 and "track_id" not in each,
+        ),
+    ]
+    for options, matches in cases:
+        found = _export(path, tmp_path / "out.csv", **options)
+        expected = [(str(i), repr(each["score"])) for i, each in everything if matches(i, each)]
+        assert expected
+        assert [(row["frame"], row["score"]) for row in found] == expected, options
+
+
+def test_splits_are_stretches_of_time(tmp_path: Path) -> None:
+    path, _ = tracked(tmp_path)
+    found = _export(path, tmp_path / "out.csv", split="train=0.7,val=0.2,test=0.1")
+    splits: dict[str, set[int]] = {}
+    for row in found:
+        splits.setdefault(row["split"], set()).add(int(row["frame"]))
+    assert [(name, min(frames), max(frames)) for name, frames in splits.items()] == [
+        ("train", 0, 20),
+        ("val", 21, 26),
+        ("test", 27, 28),  # frame 29 is empty
+    ]
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "coco.json", split="train=0.8,val=0.2")
+        assert [output.name for output in report.outputs] == ["coco-train.json", "coco-val.json"]
+        with pytest.raises(ConfigError, match="none of the 30 frames"):
+            session.export(tmp_path / "no.csv", split="train=0.999,val=0.001")
+    found_images = [
+        [image["id"] for image in json.loads(output.read_text())["images"]]
+        for output in report.outputs
+    ]
+    assert found_images == [list(range(24)), list(range(24, 30))]
+    for text in ("train", "train=0.8", "a=1,a=0", "../x=1", "=1", "train=nan,val=1", "a=0.5,b=0.6"):
+        with pytest.raises(ConfigError):
+            parse_split(text)
+
+
+def _burnt(path: Path) -> int:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return number_in(image)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["jpg", "png"])
+def test_pictures_are_those_of_their_boxes(kind: str, tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    found = _export(path, tmp_path / "out.csv", images=kind, every=2)
+    assert len({row["picture"] for row in found}) == NUMBERED // 2 - 1  # frame 0 has no box
+    assert len(list((tmp_path / "out.images").iterdir())) == NUMBERED // 2
+    for row in found:
+        assert row["picture"] == f"out.images/frame-{int(row['frame']):06}.{kind}"
+        assert _burnt(tmp_path / row["picture"]) == 3 + 2 * int(row["frame"])
+    # The boxes of a picture say the frame's number, in bits.
+    for number in range(0, NUMBERED, 2):
+        boxes = sorted(float(row["x_min"]) for row in found if int(row["frame"]) == number)
+        assert boxes == sorted(each["bbox"][0] for each in numbered_results(number))
+
+
+def test_frames_without_pictures_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    numbers = [3 + 2 * i for i in range(NUMBERED)]
+    numbers[5] = 900
+    edited(path, {"source_frame": numbers, "media_time_s": [n * 0.04 for n in numbers]})
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "coco.json", images="png")
+    images = json.loads((tmp_path / "coco.json").read_text())["images"]
+    assert [image["id"] for image in images] == [i for i in range(NUMBERED) if i != 5]
+    for image in images:
+        assert _burnt(tmp_path / image["file_name"]) == 3 + 2 * image["id"]
+    assert report.frames == report.pictures == NUMBERED - 1
+    assert any("1 recorded frame has no pixels" in note for note in report.notes)
+
+
+@pytest.mark.slow
+def test_what_is_redacted_is_covered_in_every_picture(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "covered.json", images="png", redact="bit")
+        assert report.pictures == NUMBERED
+        covered = 0
+        for image in json.loads((tmp_path / "covered.json").read_text())["images"]:
+            picture = cv2.imread(str(tmp_path / image["file_name"]))
+            for each in numbered_results(image["id"]):
+                left, top, right, bottom = map(int, each["bbox"])
+                assert not picture[top:bottom, left:right].any()
+                covered += 1
+        assert covered > NUMBERED
+        with pytest.raises(DgrecError, match="no such label"):
+            session.export(tmp_path / "no.json", images="jpg", redact="bits")
+        for form in load_formats().values():
+            if form.pictures[0] == "none":
+                with pytest.raises(ConfigError, match="--redact"):
+                    session.export(tmp_path / "no", form.name, redact="bit")
+
+
+def test_without_footage_one_line_says_so(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(0)])
+    with dgrec.open(path) as session, pytest.raises(DgrecError, match="--images none"):
+        session.export(tmp_path / "yolo", "yolo")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
+    path, _ = tracked(tmp_path)
+    before = path.read_bytes()
+    data = tmp_path / "data"
+    with dgrec.open(path) as session:
+        for overwrite in (False, True):
+            with pytest.raises(DgrecError, match="is the session itself"):
+                session.export(path, "parquet-flat", overwrite=overwrite)
+        session.export(data, "yolo", images="none")
+        (data / "runs").mkdir()
+        (data / "labels" / "train" / "frame-000999.txt").write_text("left over")
+        with pytest.raises(DgrecError, match="is not empty"):
+            session.export(data, "yolo", images="none")
+        session.export(data, "yolo", images="none", overwrite=True, end="10")
+        assert len(list((data / "labels" / "train").iterdir())) == 10
+        assert (data / "runs").is_dir()
+        mine = tmp_path / "mine"
+        (mine / "images").mkdir(parents=True)
+        with pytest.raises(DgrecError, match="not an earlier export"):
+            session.export(mine, "yolo", images="none", overwrite=True)
+        assert (mine / "images").is_dir()
+    assert path.read_bytes() == before
+
+
+def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
+    path, _ = tracked(tmp_path)
+    numbers = [*range(20), *range(5, 15)]
+    edited(path, {"frame": numbers})
+    with dgrec.open(path) as session:
+        for output, form in (("a.csv", None), ("b.json", None), ("c", "mot"), ("d.xml", None)):
+            with pytest.raises(DgrecError, match="numbers of its frames do not rise"):
+                session.export(tmp_path / output, form)
+    assert [each.name for each in tmp_path.iterdir()] == ["tracked.parquet"]
+
+
+def test_formats_are_registered_and_described() -> None:
+    from dgrec.replay.commands.export import export_command
+
+    formats = load_formats()
+    (choices,) = [each.type.choices for each in export_command.params if each.name == "form"]
+    assert list(choices) == sorted(formats)
+    suffixes = [suffix for form in formats.values() for suffix in form.suffixes]
+    assert len(suffixes) == len(set(suffixes))
+    for name, form in formats.items():
+        assert form.name == name
+        assert form.title
+        assert bool(form.replaced) == form.is_folder
+        assert form.is_folder or form.member_suffix or form.suffixes

@@ -1,0 +1,257 @@
+"""Exports of tracks: MOTChallenge by trackeval, CVAT's XML by its structure, Label Studio's tasks.
+
+test_readers.py has what datumaro and label_studio_sdk read of them.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import dgrec
+from dgrec.errors import DgrecError
+from dgrec.replay.exports import corners_of
+from tests.factory import edited, make_detection, make_row, write_session
+from tests.replay.clips import number_in
+from tests.replay.exports.made import NUMBERED, SIZE, detections, numbered, tracked
+
+
+def _lines(path: Path) -> list[list[float]]:
+    return [[float(part) for part in line.split(",")] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_mot_is_a_perfect_score_by_trackeval(tmp_path: Path) -> None:
+    trackeval = pytest.importorskip("trackeval")
+    path, _ = tracked(tmp_path)
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    found = tmp_path / "found" / "dgrec" / "data"
+    found.mkdir(parents=True)
+    # TrackEval knows pedestrians only, by the number 1.
+    with dgrec.open(path) as session:
+        session.export(truth / "walk", "mot", detections_where="label = 'person'")
+        session.export(found / "walk.txt", detections_where="label = 'person'")
+    data = trackeval.datasets.MotChallenge2DBox(
+        {
+            "GT_FOLDER": str(truth),
+            "TRACKERS_FOLDER": str(tmp_path / "found"),
+            "SKIP_SPLIT_FOL": True,
+            "SEQ_INFO": {"walk": None},
+            "DO_PREPROC": False,
+            "PRINT_CONFIG": False,
+        }
+    )
+    raw = data.get_raw_seq_data("dgrec", "walk")
+    prepared = data.get_preprocessed_seq_data(raw, "pedestrian")
+    scores = trackeval.metrics.HOTA().eval_sequence(prepared)
+    assert prepared["num_timesteps"] == 30
+    assert prepared["num_gt_dets"] == prepared["num_tracker_dets"] == 27
+    assert scores["HOTA"].min() == pytest.approx(1.0)
+
+
+def test_mot_has_every_track_and_every_detection(tmp_path: Path) -> None:
+    path, rows = tracked(tmp_path)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "mot", "mot")
+        results = session.export(tmp_path / "mot.txt")
+    everything = detections(rows)
+    tracks = [(i, each) for i, each in everything if "track_id" in each]
+    for name, expected in (("det/det.txt", everything), ("gt/gt.txt", tracks), ("", tracks)):
+        lines = _lines(tmp_path / "mot" / name if name else tmp_path / "mot.txt")
+        for line, (frame, each) in zip(lines, expected, strict=True):
+            assert line[0] == frame + 1
+            assert line[1] == (-1 if "det" in name else each["track_id"])
+            assert line[2:4] == each["bbox"][:2]
+            assert np.allclose(np.add(line[2:4], line[4:6]), each["bbox"][2:], rtol=1e-15)
+            assert line[6:] == (
+                [1, each["category_id"] + 1, 1]
+                if name.startswith("gt")
+                else [each["score"], -1, -1, -1]
+            )
+    assert (tmp_path / "mot/gt/labels.txt").read_text().split() == [
+        "person",
+        "car",
+        "bicycle",
+        "dog",
+    ]
+    info = configparser.ConfigParser()
+    info.read(tmp_path / "mot/seqinfo.ini")
+    assert dict(info["Sequence"]) == {
+        "name": "tracked",
+        "imdir": "img1",
+        "framerate": "30",
+        "seqlength": "30",
+        "imwidth": "1920",
+        "imheight": "1080",
+        "imext": ".jpg",
+    }
+    assert "seqinfo.ini says 30 frames a second instead of 29.97" in report.notes
+    without = sum("track_id" not in each for _, each in everything)
+    assert f"gt.txt cannot hold what has no track: {without} detections" in report.notes
+    assert f"left out what has no track: {without} detections" in results.notes
+
+
+def test_pictures_of_a_mot_sequence_have_the_numbers_of_its_lines(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "mot", "mot", images="png", start="2", every=3)
+    pictures = sorted((tmp_path / "mot/img1").iterdir())
+    assert [each.name for each in pictures] == [f"{n:06}.png" for n in range(1, 5)]
+    boxes: dict[int, list[float]] = defaultdict(list)
+    for line in _lines(tmp_path / "mot/det/det.txt"):
+        boxes[int(line[0])].append(line[2])
+    for index, picture in enumerate(pictures):
+        frame = 2 + 3 * index
+        assert number_in(cv2.imread(str(picture))) == 3 + 2 * frame
+        assert sum(1 << int((left - 8) // 24) for left in boxes[index + 1]) == frame
+
+
+def _cvat_tracks(path: Path) -> list[tuple[str, dict[int, Any]]]:
+    """Return label and shown boxes by frame of each track, as CVAT shows them."""
+    root = ElementTree.parse(path).getroot()
+    last = int(root.findtext("meta/task/size") or 0)
+    found = []
+    for track in root.iter("track"):
+        shown: dict[int, Any] = {}
+        boxes = list(track.iter("box"))
+        for box, following in zip(boxes, [*boxes[1:], None], strict=True):
+            start = int(box.get("frame", ""))
+            end = last if following is None else int(following.get("frame", ""))
+            if box.get("outside") == "0":
+                for frame in range(start, end):
+                    shown[frame] = box
+        found.append((track.get("label", ""), shown))
+    return found
+
+
+def test_cvat_shows_each_box_in_its_frame_only(tmp_path: Path) -> None:
+    path, rows = tracked(tmp_path)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "tracks.xml")
+    tracks = _cvat_tracks(tmp_path / "tracks.xml")
+    shown = sorted(
+        (
+            frame,
+            *(float(box.get(name)) for name in ("xtl", "ytl", "xbr", "ybr")),
+            label,
+            float(box.findtext("attribute")),
+        )
+        for label, boxes in tracks
+        for frame, box in boxes.items()
+    )
+    expected = sorted(
+        (frame, *each["bbox"], each["label"], each["score"]) for frame, each in detections(rows)
+    )
+    assert shown == expected
+    assert len([boxes for _, boxes in tracks if len(boxes) > 1]) == 4
+
+
+def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "video.xml", every=2)
+        session.export(tmp_path / "pictures.xml", images="jpg", every=2)
+    for name, shown_as in (("video", lambda i: 3 + 2 * i), ("pictures", lambda i: i // 2)):
+        frames = {frame for _, boxes in _cvat_tracks(tmp_path / f"{name}.xml") for frame in boxes}
+        assert frames == {shown_as(i) for i in range(2, NUMBERED, 2)}
+    pictures = sorted((tmp_path / "pictures.images").iterdir())
+    assert [number_in(cv2.imread(str(each))) for each in pictures] == [
+        3 + 2 * i for i in range(0, NUMBERED, 2)
+    ]
+
+
+def test_label_studio_shows_each_box_in_its_frame_only(tmp_path: Path) -> None:
+    path, rows = tracked(tmp_path)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "tasks", "label-studio")
+    (task,) = json.loads((tmp_path / "tasks/tasks.json").read_text())
+    (prediction,) = task["predictions"]
+    shown = []
+    for region in prediction["result"]:
+        sequence = region["value"]["sequence"]
+        for key, following in zip(sequence, [*sequence[1:], None], strict=True):
+            end = key["frame"] + 1
+            if key["enabled"]:
+                end = following["frame"] if following else region["value"]["framesCount"] + 1
+            width, height = (size / 100 for size in SIZE)
+            box = [key["x"] * width, key["y"] * height]
+            box += [box[0] + key["width"] * width, box[1] + key["height"] * height]
+            for frame in range(key["frame"], end):
+                shown.append((frame - 1, region["value"]["labels"][0], key["score"], box))
+    expected = sorted(
+        (i, each["label"], each["score"], each["bbox"]) for i, each in detections(rows)
+    )
+    for one, other in zip(sorted(shown), expected, strict=True):
+        assert one[:3] == other[:3]
+        assert np.allclose(one[3], other[3], rtol=1e-12)
+
+
+def test_turned_boxes_are_turned_about_the_right_point(tmp_path: Path) -> None:
+    box = [100.0, 100.0, 200.0, 140.0]
+    results = [make_detection(0, bbox=box, angle=0.5, track_id=1)]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, results)])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "t.xml")
+        session.export(tmp_path / "ls", "label-studio")
+    ((_, shown),) = _cvat_tracks(tmp_path / "t.xml")
+    assert float(shown[0].get("rotation")) == pytest.approx(np.degrees(0.5))
+    (task,) = json.loads((tmp_path / "ls/tasks.json").read_text())
+    (key,) = task["predictions"][0]["result"][0]["value"]["sequence"]
+    # Label Studio turns about the upper left corner.
+    turn = np.radians(key["rotation"])
+    left, top = key["x"] * 6.4, key["y"] * 4.8
+    right = [left + 100 * np.cos(turn), top + 100 * np.sin(turn)]
+    assert np.allclose([left, top], corners_of((100, 100, 200, 140), 0.5)[0])
+    assert np.allclose(right, corners_of((100, 100, 200, 140), 0.5)[1])
+
+
+def test_hostile_labels_and_tracks_are_valid_xml(tmp_path: Path) -> None:
+    labels = ['"><script>', "two\nlines", "\x00\x1b[31m", "a & b", "\u202e"]
+    results = [
+        make_detection(index, label=label, track_id=-(2**63) + index)
+        for index, label in enumerate(labels)
+    ]
+    results += [
+        make_detection(0, track_id=7),
+        make_detection(1, track_id=7, bbox=[1e308, 0.0, 1.0, 1.0]),
+        make_detection(2, track_id=7, angle=float("nan"), score=float("inf")),
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, results)])
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "t.xml")
+        session.export(tmp_path / "ls", "label-studio")
+        session.export(tmp_path / "mot", "mot")
+    found = {label for label, _ in _cvat_tracks(tmp_path / "t.xml")}
+    assert {'"><script>', "two\nlines", "a & b", "\u202e", "\ufffd\ufffd[31m"} <= found
+    assert report.notes[:3] == [
+        "left out what has no box in the picture: 1 detection",
+        "gave a track its first label where labels change: 1 track",
+        "left out further boxes of a track in one frame: 1 detection",
+    ]
+    ElementTree.parse(tmp_path / "ls/label_config.xml")
+    json.loads((tmp_path / "ls/tasks.json").read_text())
+    assert len((tmp_path / "mot/gt/labels.txt").read_text().splitlines()) == 9
+
+
+def test_parts_have_no_common_numbers_of_frames(tmp_path: Path) -> None:
+    for number in (1, 2):
+        part = {"number": number, "set_id": "x", "first_frame": 5 * (number - 1)}
+        rows = [make_row(i) for i in range(5)]
+        path = write_session(tmp_path / f"day-{number:04}.parquet", rows)
+        edited(path, {"frame": range(5 * (number - 1), 5 * number)}, part=part)
+    with dgrec.open(tmp_path / "day.parquet") as session:
+        assert len(session) == 10
+        report = session.export(tmp_path / "t.xml")
+        assert report.frames == 10
+        session.export(tmp_path / "rows.csv")
+        with pytest.raises(DgrecError, match="pictures cannot"):
+            session.export(tmp_path / "y", "yolo")

@@ -1,0 +1,203 @@
+"""Recordings that followed one another become one: rows, numbers, times, videos."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from click.testing import CliRunner, Result
+
+import dgrec
+from dgrec import sample
+from dgrec.cli import gather
+from dgrec.format import SCHEMA, build_batch, write_sealed
+from dgrec.paths import part_path
+from dgrec.replay.clip import Span, write_clip
+from dgrec.replay.merging import merge
+from dgrec.replay.verify import verify
+from dgrec.session import open_sessions
+from tests.factory import CAMERA, edited, later, make_rows, new_metadata, write_session
+
+SECOND = 1_000_000_000
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(gather(), [str(argument) for argument in arguments])
+
+
+def recording(path: Path, seconds: int, *, frames: int = 20, **metadata: Any) -> Path:
+    """Write a session of a camera that began ``seconds`` after the first one."""
+    rows = [later(row, seconds * SECOND) for row in make_rows(frames)]
+    return write_session(path, rows, new_metadata(path.stem, **{"source": CAMERA, **metadata}))
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with dgrec.open(path) as session:
+        return [row for batch in session.batches() for row in batch.to_pylist()]
+
+
+@pytest.mark.slow
+def test_rows_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
+    a, b, c = (recording(tmp_path / f"{n}.parquet", 10 * at) for at, n in enumerate("abc"))
+    output = tmp_path / "all.parquet"
+    said = run("merge", c, a, b, "-o", output)
+    assert said.exit_code == 0, said.output
+    assert said.output == f"{output}: 60 frames from 3 recordings\n"
+    assert verify(output) == []
+    wanted = [row for path in (a, b, c) for row in rows_of(path)]
+    found = rows_of(output)
+    same = set(found[0]) - {"frame", "source_frame", "media_time_s"}
+    assert [{k: row[k] for k in same} for row in found] == [
+        {k: row[k] for k in same} for row in wanted
+    ]
+    assert [row["frame"] for row in found] == list(range(60))
+    assert [row["source_frame"] for row in found] == list(range(60))
+    # The source's time goes on as the clock did.
+    stamps = [row["captured_at"].timestamp() for row in found]
+    times = [row["media_time_s"] for row in found]
+    np.testing.assert_allclose(np.diff(times), np.diff(stamps), atol=2e-6)
+    with dgrec.open(output) as session:
+        assert session.totals["frames"] == 60
+        gaps = [event for event in session.metadata["events"] if event["kind"] == "gap"]
+        assert [(gap["source_frame"], round(gap["seconds"])) for gap in gaps] == [(20, 9), (40, 9)]
+        assert [each["name"] for each in session.metadata["clip"]["merged"]] == ["a", "b", "c"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.parquet", "all.parquet", "b.parquet", "c.parquet"
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_folder_counts_each_frame_once(tmp_path: Path) -> None:
+    a, b = (recording(tmp_path / f"{n}.parquet", 10 * at) for at, n in enumerate("ab"))
+    output = tmp_path / "merged.parquet"
+    merge([a, b], output)
+    said: list[str] = []
+    for left, wanted in ((a, [a, b]), (b, [output])):
+        opened = open_sessions([tmp_path], on_clip=said.append)
+        assert sorted(session.path for session in opened) == wanted
+        for session in opened:
+            session.close()
+        if left == a:
+            a.unlink()
+    assert said == [
+        f"{output}: its frames are also in {a}; left out",
+        f"{b}: its frames are also in {output}; left out",
+    ]
+
+
+@pytest.mark.slow
+def test_recordings_in_parts_and_imported_ones(tmp_path: Path) -> None:
+    for number in (1, 2):
+        first = 20 * (number - 1)
+        rows = [
+            later(row, number * SECOND)._replace(source_frame=first + at)
+            for at, row in enumerate(make_rows(20))
+        ]
+        part = {"number": number, "set_id": "s", "first_frame": first}
+        about = new_metadata("p", part=part, source=CAMERA, session_id=f"part{number}")
+        path = part_path(tmp_path / "p.parquet", number)
+        write_sealed(path, SCHEMA, [build_batch(rows, first)], lambda _, about=about: about)
+    other = recording(tmp_path / "q.parquet", 60)
+    merge([tmp_path / "p.parquet", other], tmp_path / "o.parquet")
+    assert verify(tmp_path / "o.parquet") == []
+    assert [row["source_frame"] for row in rows_of(tmp_path / "o.parquet")] == list(range(60))
+    # Without times, by the numbers of the frames.
+    for name, first in (("late", 50), ("early", 3)):
+        results = [
+            {"image_id": first + n, "category_id": 1, "bbox": [1, 2, 3, 4]} for n in range(5)
+        ]
+        (tmp_path / "a.json").write_text(json.dumps(results))
+        dgrec.import_(tmp_path / "a.json", tmp_path / f"{name}.parquet")
+    output = tmp_path / "imported.parquet"
+    merge([tmp_path / "late.parquet", tmp_path / "early.parquet"], output)
+    assert [row["source_frame"] for row in rows_of(output)] == [*range(3, 8), *range(50, 55)]
+
+
+def _pixels_of(path: Path, most: int | None = None) -> tuple[str, list[np.ndarray[Any, Any]]]:
+    """Return where the pixels of a session's rows come from, and their pictures."""
+    with dgrec.open(path) as session:
+        pixels = session.pixels()
+        found = [np.array(result.image) for result in islice(pixels.results(session), most)]
+        assert pixels.missing == 0
+        return pixels.footage.column, found
+
+
+@pytest.mark.slow
+def test_pixels_stay_with_their_rows(tmp_path: Path) -> None:
+    """Of clips with videos of their own, joined, and of footage that was read again."""
+    spans = {"a": (0, 12), "b": (100, 115), "again": (5, 15)}
+    with dgrec.open(sample.SESSION) as session:
+        for name, (start, end) in spans.items():
+            path = tmp_path / f"{name}.parquet"
+            write_clip(session, [Span(start, end)], path, with_video=name != "again")
+    _, pictures = _pixels_of(sample.SESSION, 115)
+    numbers = [*range(12), *range(100, 115)]
+    output = tmp_path / "o.parquet"
+    report = merge([tmp_path / "b.parquet", tmp_path / "a.parquet"], output)
+    assert [path.name for path, _ in report.videos] == ["o.mp4"]
+    assert verify(output) == []
+    # Footage that is moved together with a session is found; here only the joined video is.
+    edited(output, {}, source={"given": "gone.mp4", "kind": "file", "file": "gone.mp4"})
+    column, found = _pixels_of(output)
+    assert column == "video_frame"
+    for picture, number in zip(found, numbers, strict=True):
+        distances = [np.abs(picture.astype(int) - pictures[each]).mean() for each in numbers]
+        assert numbers[int(np.argmin(distances))] == number
+    # The same frames once more: they are the pictures of a second round.
+    second = tmp_path / "second.parquet"
+    rows = _later(tmp_path / "again.parquet")
+    with dgrec.open(tmp_path / "again.parquet") as session:
+        write_sealed(second, SCHEMA, rows, lambda _: {**session.metadata, "session_id": "later"})
+    merge([tmp_path / "again.parquet", second], output, overwrite=True)
+    assert [row["source_frame"] for row in rows_of(output)] == [*range(5, 15), *range(425, 435)]
+    column, found = _pixels_of(output)
+    assert column == "source_frame"
+    for picture, number in zip(found, [*range(5, 15)] * 2, strict=True):
+        np.testing.assert_array_equal(picture, pictures[number])
+
+
+def _later(path: Path) -> list[pa.RecordBatch]:
+    """Return the rows of a session an hour later."""
+    hour = pa.scalar(3_600_000_000, pa.duration("us"))
+    with dgrec.open(path) as session:
+        return [
+            pa.RecordBatch.from_arrays(
+                [
+                    pc.add(batch.column(name), hour) if name.endswith("_at") else batch.column(name)
+                    for name in SCHEMA.names
+                ],
+                schema=SCHEMA,
+            )
+            for batch in session.batches(SCHEMA.names)
+        ]
+
+
+@pytest.mark.slow
+def test_what_does_not_follow_one_another_is_refused(tmp_path: Path) -> None:
+    a = recording(tmp_path / "a.parquet", 0)
+    output = tmp_path / "o.parquet"
+    model = new_metadata()["model"]
+    for other, message in (
+        (recording(tmp_path / "b.parquet", 0, session_id="b"), "at the same time as"),
+        (recording(tmp_path / "m.parquet", 9, model={**model, "name": "big"}), "another model"),
+        (
+            recording(tmp_path / "s.parquet", 9, source={**CAMERA, "given": "cam1"}),
+            "another source",
+        ),
+        (recording(tmp_path / "n.parquet", 9, frames=0), "has no frames"),
+        (tmp_path / "no.parquet", "no.parquet: cannot be read"),
+        (a, "is the same recording as"),
+    ):
+        said = run("merge", a, other, "-o", output)
+        assert said.exit_code == 1, said.output
+        assert message in said.output
+        assert not output.exists()
+    assert run("merge", a, "-o", output).exit_code == 2
+    assert run("merge", a, recording(tmp_path / "c.parquet", 9), "-o", a).exit_code == 1
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
