@@ -49,7 +49,7 @@ def list_command(places: tuple[Path, ...], form: str, output: Path | None, overw
     is sealed, being recorded, cut off (dgrec recover makes a session file of it) or damaged, as far
     as that shows without reading every row: dgrec verify does that. With --quiet, only the names.
     """
-    from dgrec.replay.listing import list_session, write_listing
+    from dgrec.replay.listing import NOT_A_SESSION, list_session, write_listing
     from dgrec.replay.output import open_output
     from dgrec.session import find_sessions
 
@@ -64,7 +64,8 @@ def list_command(places: tuple[Path, ...], form: str, output: Path | None, overw
     with open_output(output, overwrite=overwrite, keep=found) as destination:
         if is_quiet() and form == "table":
             for each in listed:
-                destination.write(f"{each.path}\n")
+                if each.state != NOT_A_SESSION:
+                    destination.write(f"{each.path}\n")
         else:
             write_listing(listed, form, destination)
 

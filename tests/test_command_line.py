@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -92,6 +94,7 @@ def test_list_knows_every_state(folder: Path) -> None:
     data = (folder / "door.parquet").read_bytes()
     (folder / "damaged.parquet").write_bytes(data[:-20])
     (folder / "no-session.txt").write_text("x")
+    pq.write_table(pa.table({"other": [1]}), folder / "other.parquet")
     writer = JournalWriter(folder / "now.arrows", new_metadata(), durability="never")
     try:
         writer.write(make_rows(10))
@@ -104,6 +107,7 @@ def test_list_knows_every_state(folder: Path) -> None:
         "ended.arrows": "ended, not sealed",
         "damaged.parquet": "damaged",
         "now.arrows": "being recorded",
+        "other.parquet": "not a session",
     }
     (door,) = [row for row in listed if row["path"] == "door.parquet"]
     stats = json.loads(done("stats", "door", "--json").stdout)
@@ -121,7 +125,7 @@ def test_list_knows_every_state(folder: Path) -> None:
     assert "truncated" in bad["problem"]
     assert "truncated" in done("list").stdout
     names = done("list", "--quiet").stdout.split()
-    assert sorted(names) == sorted(row["path"] for row in listed)
+    assert sorted([*names, "other.parquet"]) == sorted(row["path"] for row in listed)
 
 
 def test_list_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
