@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, NotASessionError
 from dgrec.options import Command, SessionPath
 from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
@@ -51,8 +51,11 @@ def list_command(places: tuple[Path, ...], form: str, output: Path | None, overw
     """
     from dgrec.replay.listing import NOT_A_SESSION, list_session, write_listing
     from dgrec.replay.output import open_output
-    from dgrec.session import find_sessions
+    from dgrec.session import find_sessions, names_something
 
+    for place in places:
+        if not names_something(str(place)):
+            raise NotASessionError(f"{place}: there is no such folder or session")
     named = places or tuple(filter(Path.is_dir, (Path(), Path("recordings"))))
     found, problems = find_sessions(named)
     listed = sorted(map(list_session, found), key=lambda each: (each.started_at or "", each.path))

@@ -137,6 +137,9 @@ def test_list_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert json.loads(done("list", "--json").stdout) == []
     assert "is a folder without sessions" in done("list", ".").stderr
+    missing = run("list", "recordngs")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert missing.stderr == "Error: recordngs: there is no such folder or session\n"
 
 
 def test_info_and_verify_take_folders_and_globs(folder: Path) -> None:
