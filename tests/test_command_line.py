@@ -23,7 +23,7 @@ from dgrec import sample
 from dgrec.errors import ConfigError
 from dgrec.format import JournalWriter
 from dgrec.options import Command
-from dgrec.recorder.destination import check_pattern, makes_folder, output_path
+from dgrec.recorder.destination import check_pattern, makes_folder, name_pattern, output_path
 from dgrec.recorder.native_messages import left_out
 from dgrec.session import session_file
 from dgrec.sql import frame_condition
@@ -282,6 +282,21 @@ def test_placeholders_in_the_output(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="--continue needs the same"):
         check_pattern(Path("{time}.parquet"), continues=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("walk", "walk.parquet"),
+        ("{source}-{time}", "{source}-{time}.parquet"),
+        ("v1.{source}", "v1.{source}.parquet"),
+        ("%Y.%m", "%Y.%m.parquet"),
+        ("walk-1.2", "walk-1.2.parquet"),
+        ("walk.parquet", "walk.parquet"),
+    ],
+)
+def test_a_name_without_suffix_is_recorded_as_a_session_that_is_found(name: str, file: str) -> None:
+    assert name_pattern(Path("night") / name) == Path("night") / file
 
 
 def test_no_session_goes_to_standard_output(folder: Path) -> None:
