@@ -377,11 +377,15 @@ def _has_masks(column: pa.ListArray) -> bool:
 def has_box(found: pa.StructArray) -> _Array:
     """Return which detections have a box that can be in a picture."""
     is_there = np.ones(len(found), bool)
+    values = []
     for name in CORNERS:
         value, is_valid = column_values(pc.struct_field(found, name))
+        values.append(value)
         with np.errstate(invalid="ignore"):
             is_there &= is_valid & (np.abs(value) <= _FARTHEST)
-    return is_there
+    x_min, y_min, x_max, y_max = values
+    with np.errstate(invalid="ignore"):
+        return is_there & (x_min <= x_max) & (y_min <= y_max)
 
 
 def _times(session: Session, positions: _Array) -> _Array:

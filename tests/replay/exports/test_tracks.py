@@ -172,6 +172,18 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("form", ["coco", "cvat", "supervision-json"])
+def test_boxes_that_are_none_are_left_out(form: str, tmp_path: Path) -> None:
+    boxes = ([10.0, 10.0, 50.0, 60.0], [50.0, 60.0, 10.0, 10.0], [float("nan")] * 4, [5.0] * 4)
+    rows = [make_row(0, [make_detection(bbox=list(box)) for box in boxes])]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "out", form)
+    assert report.detections == 2
+    assert "left out what has no box in the picture: 2 detections" in report.notes
+    assert dgrec.import_(tmp_path / "out", tmp_path / "back.parquet").detections == 2
+
+
 def test_footage_that_was_read_again_is_as_long_as_it_is(tmp_path: Path) -> None:
     path = numbered(tmp_path)
     numbers = [3 + 2 * i for i in range(NUMBERED)]
