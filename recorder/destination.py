@@ -15,7 +15,14 @@ from pathlib import Path
 from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.files import check_parent, exists_already, output_error
 from dgrec.format import is_being_written
-from dgrec.paths import JOURNAL_SUFFIX, is_part_name, journal_path, numbered_files, video_path
+from dgrec.paths import (
+    JOURNAL_SUFFIX,
+    SESSION_SUFFIX,
+    is_part_name,
+    journal_path,
+    numbered_files,
+    video_path,
+)
 from dgrec.recorder.recovery import is_journal
 from dgrec.recorder.video import VideoOptions
 from dgrec.recorder.writing import recorded_videos
@@ -43,6 +50,7 @@ DEFAULT_FOLDER = Path("recordings")
 #: The name of a session in a folder.
 _NAME_IN_FOLDER = "{source}-{time}.parquet"
 _CONTINUED_NAME = "{source}.parquet"
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*\Z")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
 _TIME = "%Y%m%d-%H%M%S"
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
@@ -51,7 +59,11 @@ _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
 def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
     """Return the pattern of the names of sessions: a name as given, or one in a folder."""
     if output is not None and not output.is_dir():
-        return output
+        # A session without a suffix is in no list, and no name stands for it. What follows a dot
+        # may be a placeholder, or the number of a version.
+        if _SUFFIX.match(output.suffix) or output.exists() or str(output) == "-":
+            return output
+        return output.with_name(output.name + SESSION_SUFFIX)
     folder = DEFAULT_FOLDER if output is None else output
     return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
 

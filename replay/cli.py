@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, NotASessionError
 from dgrec.options import Command, SessionPath
 from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
@@ -49,10 +49,13 @@ def list_command(places: tuple[Path, ...], form: str, output: Path | None, overw
     is sealed, being recorded, cut off (dgrec recover makes a session file of it) or damaged, as far
     as that shows without reading every row: dgrec verify does that. With --quiet, only the names.
     """
-    from dgrec.replay.listing import list_session, write_listing
+    from dgrec.replay.listing import NOT_A_SESSION, list_session, write_listing
     from dgrec.replay.output import open_output
-    from dgrec.session import find_sessions
+    from dgrec.session import find_sessions, names_something
 
+    for place in places:
+        if not names_something(str(place)):
+            raise NotASessionError(f"{place}: there is no such folder or session")
     named = places or tuple(filter(Path.is_dir, (Path(), Path("recordings"))))
     found, problems = find_sessions(named)
     listed = sorted(map(list_session, found), key=lambda each: (each.started_at or "", each.path))
@@ -64,7 +67,8 @@ def list_command(places: tuple[Path, ...], form: str, output: Path | None, overw
     with open_output(output, overwrite=overwrite, keep=found) as destination:
         if is_quiet() and form == "table":
             for each in listed:
-                destination.write(f"{each.path}\n")
+                if each.state != NOT_A_SESSION:
+                    destination.write(f"{each.path}\n")
         else:
             write_listing(listed, form, destination)
 

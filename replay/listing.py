@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, NotASessionError
 from dgrec.footage import videos_beside
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.info import state_of
@@ -21,8 +21,10 @@ from dgrec.units import size_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ListedSession", "list_session", "write_listing"]
+__all__ = ["NOT_A_SESSION", "ListedSession", "list_session", "write_listing"]
 
+#: The state of another program's file.
+NOT_A_SESSION = "not a session"
 #: Longer names of models are shortened in the table.
 _LONGEST_MODEL = 24
 #: The columns of narrow terminals, the fewest first, and all of them.
@@ -34,8 +36,8 @@ class ListedSession:
     """What `dgrec list` says of a recording; None: unknown, most often since it is damaged."""
 
     path: str
-    #: ``sealed``, ``being recorded``, ``cut off``, ``ended, not sealed`` or ``damaged``, after the
-    #: number of its parts if it has several.
+    #: ``sealed``, ``being recorded``, ``cut off``, ``ended, not sealed``, ``damaged`` (after the
+    #: number of its parts if it has several), or ``not a session``.
     state: str
     started_at: str | None = None
     #: From the first frame's capture to the last result.
@@ -53,13 +55,14 @@ class ListedSession:
 
 
 def list_session(path: Path) -> ListedSession:
-    """Return what is known of the session at ``path``; one that cannot be read is damaged."""
+    """Return what is known of the session at ``path``, even if it cannot be read."""
     try:
         with Session(path) as session:
             return _listed(session)
     except DgrecError as error:
         size = path.stat().st_size if path.is_file() else None
-        return ListedSession(str(path), "damaged", bytes=size, problem=str(error))
+        state = NOT_A_SESSION if isinstance(error, NotASessionError) else "damaged"
+        return ListedSession(str(path), state, bytes=size, problem=str(error))
     except OSError as error:
         problem = f"{path}: cannot be read: {error.strerror}"
         return ListedSession(str(path), "damaged", problem=problem)

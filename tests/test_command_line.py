@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -21,7 +23,7 @@ from dgrec import sample
 from dgrec.errors import ConfigError
 from dgrec.format import JournalWriter
 from dgrec.options import Command
-from dgrec.recorder.destination import check_pattern, makes_folder, output_path
+from dgrec.recorder.destination import check_pattern, makes_folder, name_pattern, output_path
 from dgrec.recorder.native_messages import left_out
 from dgrec.session import session_file
 from dgrec.sql import frame_condition
@@ -92,6 +94,7 @@ def test_list_knows_every_state(folder: Path) -> None:
     data = (folder / "door.parquet").read_bytes()
     (folder / "damaged.parquet").write_bytes(data[:-20])
     (folder / "no-session.txt").write_text("x")
+    pq.write_table(pa.table({"other": [1]}), folder / "other.parquet")
     writer = JournalWriter(folder / "now.arrows", new_metadata(), durability="never")
     try:
         writer.write(make_rows(10))
@@ -104,6 +107,7 @@ def test_list_knows_every_state(folder: Path) -> None:
         "ended.arrows": "ended, not sealed",
         "damaged.parquet": "damaged",
         "now.arrows": "being recorded",
+        "other.parquet": "not a session",
     }
     (door,) = [row for row in listed if row["path"] == "door.parquet"]
     stats = json.loads(done("stats", "door", "--json").stdout)
@@ -121,7 +125,7 @@ def test_list_knows_every_state(folder: Path) -> None:
     assert "truncated" in bad["problem"]
     assert "truncated" in done("list").stdout
     names = done("list", "--quiet").stdout.split()
-    assert sorted(names) == sorted(row["path"] for row in listed)
+    assert sorted([*names, "other.parquet"]) == sorted(row["path"] for row in listed)
 
 
 def test_list_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,6 +137,9 @@ def test_list_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert json.loads(done("list", "--json").stdout) == []
     assert "is a folder without sessions" in done("list", ".").stderr
+    missing = run("list", "recordngs")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert missing.stderr == "Error: recordngs: there is no such folder or session\n"
 
 
 def test_info_and_verify_take_folders_and_globs(folder: Path) -> None:
@@ -275,6 +282,21 @@ def test_placeholders_in_the_output(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="--continue needs the same"):
         check_pattern(Path("{time}.parquet"), continues=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("walk", "walk.parquet"),
+        ("{source}-{time}", "{source}-{time}.parquet"),
+        ("v1.{source}", "v1.{source}.parquet"),
+        ("%Y.%m", "%Y.%m.parquet"),
+        ("walk-1.2", "walk-1.2.parquet"),
+        ("walk.parquet", "walk.parquet"),
+    ],
+)
+def test_a_name_without_suffix_is_recorded_as_a_session_that_is_found(name: str, file: str) -> None:
+    assert name_pattern(Path("night") / name) == Path("night") / file
 
 
 def test_no_session_goes_to_standard_output(folder: Path) -> None:

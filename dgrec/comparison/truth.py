@@ -17,6 +17,7 @@ from dgrec.comparison.samples import UNKNOWN
 from dgrec.errors import DgrecError, ImportFileError
 from dgrec.imports import Facts, read_frames
 from dgrec.paths import names_session
+from dgrec.session.names import session_file
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -58,6 +59,8 @@ def read_truth(path: Path) -> Truth:
     """
     frames: dict[int, TruthFrame] = {}
     facts = Facts()
+    if not path.exists():  # the name of a session, without its suffix
+        path = session_file(path)
     try:
         found = _of_session(path, facts) if names_session(str(path)) else _of_file(path, facts)
         for number, size, detections in found:

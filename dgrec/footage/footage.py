@@ -19,6 +19,7 @@ from dgrec.footage.recorded_files import (
     may_open,
     recorded_files,
     recorded_video,
+    source_paths,
 )
 from dgrec.footage.video_frames import VideoFrames
 from dgrec.format import video_entries
@@ -143,7 +144,7 @@ def find_footage(
 def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | None, str]:
     """Return the source file as footage, or None and the reason why it is not used."""
     changed = outside = uncovered = ""
-    for path in _candidates(source, folder):
+    for path in source_paths(source, folder):
         # The sample is our own file; the others are named by the metadata.
         if path != sample.CLIP and not may_open(path, folder, source):
             if path.is_file():
@@ -365,16 +366,6 @@ def files_of(session: Session) -> list[Path]:
     with contextlib.suppress(VideoError):
         files += find_footage(session).files
     return files
-
-
-def _candidates(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
-    """Yield the paths where the source file may be, the most likely one first."""
-    if relative := source.get("relative"):
-        yield folder / relative
-    if source.get("kind") == "sample":
-        yield sample.CLIP
-    if path := source.get("path"):
-        yield Path(path)
 
 
 @dataclass(frozen=True)

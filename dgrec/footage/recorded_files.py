@@ -13,10 +13,11 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from dgrec import sample
 from dgrec.errors import OutputError
 from dgrec.files import resolved
 from dgrec.format import video_entries
@@ -34,6 +35,7 @@ __all__ = [
     "recorded_video",
     "refuse_recorded",
     "videos_beside",
+    "source_paths",
 ]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
@@ -102,12 +104,26 @@ def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
 
 
 def recorded_files(sessions: Iterable[Session]) -> list[Path]:
-    """Return the files, names and videos of ``sessions``, which no output may replace."""
+    """Return the files, names, videos and footage of ``sessions``: no output may replace them."""
     found = []
     for session in sessions:
         found += [session.path, *session.files]
         found += videos_beside(session.path, session.metadata)
+        folder = session.path.absolute().parent
+        source = session.metadata.get("source", {})
+        # Path.is_file raises for a name that is too long.
+        found += [path for path in source_paths(source, folder) if os.path.isfile(path)]  # noqa: PTH113
     return found
+
+
+def source_paths(source: Mapping[str, Any], folder: Path) -> Iterator[Path]:
+    """Yield the paths where the source file may be, the most likely one first."""
+    if relative := source.get("relative"):
+        yield folder / relative
+    if source.get("kind") == "sample":
+        yield sample.CLIP
+    if path := source.get("path"):
+        yield Path(path)
 
 
 def refuse_recorded(path: Path, recorded: Sequence[Path]) -> None:

@@ -33,6 +33,8 @@ FASTEST: Final = 10_000.0
 #: Limits of a row (docs/format.md).
 _MOST_NESTED: Final = 500_000
 _MOST_VALUES: Final = 4_000_000
+#: Coordinates in parts of the picture are not larger; boxes may reach over its edge.
+_LARGEST_PART: Final = 10.0
 #: Columns that another program's file never has.
 _UNKNOWN: Final = (
     "read_ms recorder_ms skipped_before dropped_before dropped_camera dropped_queue "
@@ -302,6 +304,10 @@ def _to_pixels(frame: ImportedFrame) -> None:
         if "angle" in found:
             raise InvalidError(
                 _name(frame), "has a box with an angle in parts of the picture; write it in pixels"
+            )
+        if max(map(abs, found.get("bbox") or (0,))) > _LARGEST_PART:
+            raise InvalidError(
+                _name(frame), "has a box in pixels, not in parts of the picture; omit --normalized"
             )
         _scale(found, frame.size or (1, 1))
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dgrec.alerts import RecordedAlert, clip_path, recorded_alerts
 from dgrec.errors import DgrecError, StorageError
-from dgrec.footage import recorded_files
+from dgrec.footage import videos_beside
 from dgrec.format import is_being_written, utc_ns, utc_text
 from dgrec.paths import JOURNAL_SUFFIX, journal_path, numbered_files
 from dgrec.replay.clip.clip import write_clip
@@ -167,7 +167,7 @@ def _write(session: Session, span: Span, path: Path, alert: RecordedAlert) -> Cl
 
 def _check_room(session: Session, span: Span, path: Path) -> None:
     """Raise `StorageError` if a clip would take what the recording needs."""
-    files = {file for file in recorded_files([session]) if file.is_file()}
+    files = {*session.files, *filter(Path.is_file, videos_beside(session.path, session.metadata))}
     size = sum(file.stat().st_size for file in files)
     needed = size * (span.end - span.start) / max(1, len(session)) + _RESERVE_BYTES
     min_free = session.metadata.get("options", {}).get("min_free")

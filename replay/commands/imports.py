@@ -46,7 +46,8 @@ def _size(text: str) -> tuple[int, int]:
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="What FILE is.  [default: what its beginning looks like]",
+    metavar="NAME",
+    help=f"{', '.join(FORMATS)}.  [default: what the beginning of FILE looks like]",
 )
 @click.option(
     "--video",

@@ -103,6 +103,7 @@ class Exported:
         self._target = target
         self._positions = positions
         self._stack = ExitStack()
+        self._has_other_numbers = False
         self._filter: DetectionFilter | None = None
         if options.detections_where is not None:
             self._filter = DetectionFilter(session, options.detections_where)
@@ -182,12 +183,31 @@ class Exported:
                 there = column.is_valid().to_numpy(zero_copy_only=False)
                 if self.footage.path is not None or there.all():
                     numbers = column.fill_null(-1).to_numpy()
+                if self.footage.loops and self.footage.column == "source_frame":
+                    # Of a file that was read again and again, the video has the first round.
+                    count = self.metadata.get("source", {}).get("frames") or 2**63 - 1
+                    numbers = np.where(numbers < count, numbers, -1)
             highest = np.maximum.accumulate(np.concatenate([[last], numbers]))
             numbers = np.where(numbers > highest[:-1], numbers, -1)
             last = int(highest[-1])
             lost = np.count_nonzero(numbers < 0)
             self.losses.add("left out frames that are not in the video", lost, "frame")
+            self.note_numbers(block, numbers)
             yield block, numbers
+
+    def note_numbers(self, block: Block, numbers: _Array) -> None:
+        """Note that the format's numbers of frames are not those of the source, if so.
+
+        Args:
+            numbers: Of the block's frames, from 0; -1 for one that is left out.
+        """
+        source, is_known = column_values(block.rows.column("source_frame"))
+        if not self._has_other_numbers and (is_known & (numbers >= 0) & (source != numbers)).any():
+            self._has_other_numbers = True
+            self.notes.append(
+                "frames do not have the numbers that they have in the source, by which ground "
+                "truth is compared"
+            )
 
     @functools.cached_property
     def footage(self) -> Footage:
@@ -357,11 +377,15 @@ def _has_masks(column: pa.ListArray) -> bool:
 def has_box(found: pa.StructArray) -> _Array:
     """Return which detections have a box that can be in a picture."""
     is_there = np.ones(len(found), bool)
+    values = []
     for name in CORNERS:
         value, is_valid = column_values(pc.struct_field(found, name))
+        values.append(value)
         with np.errstate(invalid="ignore"):
             is_there &= is_valid & (np.abs(value) <= _FARTHEST)
-    return is_there
+    x_min, y_min, x_max, y_max = values
+    with np.errstate(invalid="ignore"):
+        return is_there & (x_min <= x_max) & (y_min <= y_max)
 
 
 def _times(session: Session, positions: _Array) -> _Array:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from dgrec.errors import VideoError
 from dgrec.video import import_av
@@ -105,7 +106,34 @@ def unchanged_video(exported: Exported) -> Path:
         raise UnsuitableVideoError("each part of the recording has a video of its own")
     if footage.changed or footage.loops or footage.named:
         raise UnsuitableVideoError(f"{footage.path.name} is not one file as it was recorded")
+    _check_size(exported, footage.path)
     return footage.path
+
+
+def _check_size(exported: Exported, path: Path) -> None:
+    """Check that boxes, which are in pixels of the frames, are in pixels of the video, too.
+
+    Raises:
+        UnsuitableVideoError: The video was scaled, or is turned when it is shown.
+    """
+    av = import_av()
+    try:
+        with av.open(os.path.abspath(path)) as container:
+            picture = next(container.decode(video=0), None)
+    except (OSError, IndexError, av.FFmpegError) as error:
+        raise UnsuitableVideoError(f"{path.name} cannot be read ({error})") from None
+    if picture is None:
+        raise UnsuitableVideoError(f"{path.name} has no pictures")
+    if picture.rotation:
+        raise UnsuitableVideoError(f"{path.name} is turned when it is shown")
+    width, height = picture.width, picture.height
+    for batch in exported.columns(["width", "height"]):
+        for column, side in zip(batch.columns, (width, height), strict=True):
+            if pc.any(pc.not_equal(column, side)).as_py():
+                frames = "x".join(str(each[0]) for each in batch.columns)
+                raise UnsuitableVideoError(
+                    f"{path.name} is {width}x{height} instead of the frames' {frames}"
+                )
 
 
 def check_rows(exported: Exported, times_s: _Array) -> None:

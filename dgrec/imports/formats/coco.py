@@ -163,7 +163,7 @@ def _image(item: Any, where: str) -> tuple[str, int, tuple[int, int] | None]:
     if type(width) is int and type(height) is int and 0 < width < 2**31 and 0 < height < 2**31:
         size = width, height
     for key in _FRAME_KEYS:
-        if key in image:
+        if image.get(key) is not None:  # dgrec writes null where it is unknown
             return name, values.count(image[key], key, where), size
     frame = values.frame_of_name(values.label(image.get("file_name"), "file_name", where))
     if frame is None:

@@ -136,7 +136,9 @@ def _detection(
     row: Mapping[str, Any], where: str, given: Input, facts: Facts
 ) -> tuple[int, dict[str, Any]]:
     wanted = given.options.frame_column
-    column = wanted or next((name for name in _FRAME if name in row), None)
+    # A number that is not known is null, or in CSV and supervision's JSON empty.
+    there = (name for name in _FRAME if row.get(name) not in (None, ""))
+    column = wanted or next(there, None)
     if column is None or column not in row:
         lacking = f"has no {wanted!r}" if wanted else "nothing says which frame it is"
         raise InvalidError(

@@ -52,6 +52,8 @@ class MotResults(Format):
     def write(self, exported: Exported, path: Path) -> None:
         with path.open("wb") as file:
             for block in exported.blocks():
+                first = block.first_index
+                exported.note_numbers(block, np.arange(first, first + block.rows.num_rows))
                 track = block.column("track_id")
                 write_joined(file, _lines(block, track, [_score(block)], _RESULT))
 
@@ -83,6 +85,7 @@ class MotSequence(Format):
         ):
             for block in exported.blocks():
                 frames = block.first_index + block.rows.num_rows
+                exported.note_numbers(block, np.arange(block.first_index, frames))
                 size = block.size(block.rows.num_rows - 1)
                 count = len(block.row_of)
                 none = pa.array(np.full(count, -1))

@@ -18,7 +18,7 @@ class SupervisionJson(Format):
     """A list of objects, one for each detection, with supervision's names.
 
     What a detection lacks is the empty text, as there. ``class_name`` is where supervision keeps
-    names; ``frame_index``, ``frame`` and ``time_s`` are custom data.
+    names; ``frame_index``, ``frame``, ``source_frame`` and ``time_s`` are custom data.
     """
 
     name = "supervision-json"
@@ -54,7 +54,9 @@ def _columns(exported: Exported, block: Block) -> dict[str, pa.Array]:
         columns[name] = pc.if_else(there, texts(column), '""')
     columns["class_name"] = texts(block.column("label"))
     columns["frame_index"] = texts(pa.array(block.row_of + block.first_index))
-    columns["frame"] = texts(block.rows.column("frame").take(row_of))
+    for name in ("frame", "source_frame"):
+        column = block.rows.column(name).take(row_of)
+        columns[name] = pc.if_else(column.is_valid(), texts(column), '""')
     columns["time_s"] = texts(pa.array(block.times_us / 1e6).take(row_of))
     if exported.pictures is not None:
         columns["picture"] = texts(pa.array(block.pictures, pa.string()).take(row_of))

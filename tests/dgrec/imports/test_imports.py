@@ -387,6 +387,10 @@ def test_other_coordinates(tmp_path: Path) -> None:
     assert found["bbox"] == [64.0, 96.0, 320.0, 288.0]
     assert found["landmarks"][0]["landmark"] == [160.0, 240.0]
     assert found["segmentation"] == [[320.0, 240.0]]
+    pixels = {**item, "box": {"x1": 64.0, "y1": 96.0, "x2": 320.0, "y2": 288.0}}
+    path.write_text(json.dumps([pixels]))
+    with pytest.raises(dgrec.ImportFileError, match="frame 0: has a box in pixels"):
+        dgrec.import_(path, output, normalized=True, size=(640, 480), overwrite=True)
     # What Ultralytics makes of a box of 100x40 about (200, 150), turned by 0.5.
     along, across = (
         np.array([np.cos(0.5), np.sin(0.5)]) * 50,

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import dgrec
-from tests.factory import make_detection, make_row, write_session
+from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.exports.made import POINTS, detections, tracked, with_masks, with_points
 from tests.replay.exports.test_rows import whole_mask
 
@@ -128,18 +128,28 @@ def test_hostile_values_give_valid_json_or_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_frames_keep_their_numbers_in_the_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["coco", "csv", "jsonl", "supervision-json"])
+def test_frames_keep_their_numbers_in_the_source(form: str, tmp_path: Path) -> None:
     """A clip, or the moments of alerts, begin anywhere: as ground truth they are still found."""
     rows = [
         make_row(number, [make_detection()])._replace(source_frame=165 + number)
         for number in range(4)
     ]
     path = write_session(tmp_path / "s.parquet", rows)
-    labels = tmp_path / "coco.json"
+    labels = tmp_path / "labels"
     with dgrec.open(path) as session:
-        session.export(labels)
+        session.export(labels, form)
         found = dgrec.accuracy(session, truth=labels)
     assert (found.frames, found.recall, found.precision, found.ap50) == (4, 1, 1, 1)
     dgrec.import_(labels, tmp_path / "back.parquet")
     with dgrec.open(tmp_path / "back.parquet") as back:
         assert back.frames.column("source_frame").to_pylist() == [165, 166, 167, 168]
+    # A session is named without its suffix.
+    assert dgrec.accuracy(path, truth=tmp_path / "back").recall == 1
+    # Where they are unknown, a frame has its number in the session.
+    edited(path, {"source_frame": [None] * 4})
+    with dgrec.open(path) as session:
+        session.export(labels, form, overwrite=True)
+    dgrec.import_(labels, tmp_path / "back.parquet", overwrite=True)
+    with dgrec.open(tmp_path / "back.parquet") as back:
+        assert back.frames.column("source_frame").to_pylist() == [0, 1, 2, 3]

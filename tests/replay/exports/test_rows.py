@@ -159,7 +159,8 @@ def test_supervision_json_is_what_its_own_sink_writes(tmp_path: Path) -> None:
                     data={"class_name": [each["label"]]},
                 )
                 time_s = round(number * 33_366_700 / 1000) / 1e6
-                sink.append(found, {"frame_index": number, "frame": number, "time_s": time_s})
+                numbers = {"frame_index": number, "frame": number, "source_frame": number}
+                sink.append(found, {**numbers, "time_s": time_s})
     ours = json.loads((tmp_path / "ours.json").read_text())
     theirs = json.loads((tmp_path / "theirs.json").read_text())
     for values in (ours, theirs):

@@ -10,8 +10,10 @@ from typing import Any
 
 import cv2
 import pytest
+from click.testing import CliRunner
 
 import dgrec
+from dgrec.cli import gather
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.replay.exports import load_formats, parse_split
 from tests.factory import edited, make_row, write_session
@@ -167,6 +169,18 @@ def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
             session.export(mine, "yolo", images="none", overwrite=True)
         assert (mine / "images").is_dir()
     assert path.read_bytes() == before
+
+
+def test_the_footage_of_a_recording_is_never_replaced(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    footage = tmp_path / "clip.mp4"
+    before = footage.read_bytes()
+    with dgrec.open(path) as session, pytest.raises(DgrecError, match="is the session itself"):
+        session.export(footage, "csv", overwrite=True)
+    asked = ["query", str(path), "SELECT 1", "-o", str(footage), "--format", "csv", "--overwrite"]
+    query = CliRunner().invoke(gather(), asked)
+    assert query.exit_code == 1
+    assert footage.read_bytes() == before
 
 
 def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:

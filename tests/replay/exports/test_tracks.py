@@ -157,9 +157,12 @@ def test_cvat_shows_each_box_in_its_frame_only(tmp_path: Path) -> None:
 
 def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path) -> None:
     path = numbered(tmp_path)
+    other = "frames do not have the numbers that they have in the source"
     with dgrec.open(path) as session:
-        session.export(tmp_path / "video.xml", every=2)
-        session.export(tmp_path / "pictures.xml", images="jpg", every=2)
+        notes = [session.export(tmp_path / "video.xml", every=2).notes]
+        notes.append(session.export(tmp_path / "pictures.xml", images="jpg", every=2).notes)
+        notes.append(session.export(tmp_path / "mot", "mot").notes)
+    assert [any(note.startswith(other) for note in each) for each in notes] == [False, True, True]
     for name, shown_as in (("video", lambda i: 3 + 2 * i), ("pictures", lambda i: i // 2)):
         frames = {frame for _, boxes in _cvat_tracks(tmp_path / f"{name}.xml") for frame in boxes}
         assert frames == {shown_as(i) for i in range(2, NUMBERED, 2)}
@@ -167,6 +170,32 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     assert [number_in(cv2.imread(str(each))) for each in pictures] == [
         3 + 2 * i for i in range(0, NUMBERED, 2)
     ]
+
+
+@pytest.mark.parametrize("form", ["coco", "cvat", "supervision-json"])
+def test_boxes_that_are_none_are_left_out(form: str, tmp_path: Path) -> None:
+    boxes = ([10.0, 10.0, 50.0, 60.0], [50.0, 60.0, 10.0, 10.0], [float("nan")] * 4, [5.0] * 4)
+    rows = [make_row(0, [make_detection(bbox=list(box)) for box in boxes])]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "out", form)
+    assert report.detections == 2
+    assert "left out what has no box in the picture: 2 detections" in report.notes
+    assert dgrec.import_(tmp_path / "out", tmp_path / "back.parquet").detections == 2
+
+
+def test_footage_that_was_read_again_is_as_long_as_it_is(tmp_path: Path) -> None:
+    path = numbered(tmp_path)
+    numbers = [3 + 2 * i for i in range(NUMBERED)]
+    numbers[-2:] = [number + 3 + 2 * NUMBERED for number in numbers[:2]]
+    with dgrec.open(path) as session:
+        source = {**session.metadata["source"], "loop": True}
+    edited(path, {"source_frame": numbers}, source=source)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "video.xml")
+    frames = {frame for _, boxes in _cvat_tracks(tmp_path / "video.xml") for frame in boxes}
+    assert max(frames) == numbers[-3]
+    assert "left out frames that are not in the video: 2 frames" in report.notes
 
 
 def test_label_studio_shows_each_box_in_its_frame_only(tmp_path: Path) -> None:

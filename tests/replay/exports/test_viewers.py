@@ -261,6 +261,21 @@ def test_a_video_whose_frames_are_at_other_times_is_not_trusted(tmp_path: Path) 
     assert "/video" not in _messages(tmp_path / "s.mcap")
 
 
+def test_a_scaled_or_turned_video_is_not_shown_below_the_boxes(tmp_path: Path) -> None:
+    """Boxes are in pixels of the frames, and the viewers know of no scale and no turn."""
+    path = numbered(tmp_path, b_frames=0)
+    with dgrec.open(path) as session:
+        assert session.export(tmp_path / "as-it-is.mcap").pictures == 0
+    edited(path, {"width": [576] * NUMBERED, "height": [288] * NUMBERED})
+    with dgrec.open(path) as session:
+        for output in ("s.mcap", "s.rrd"):
+            report = session.export(tmp_path / output)
+            assert "clip.mp4 is 288x144 instead of the frames' 576x288" in report.notes[0]
+            assert report.pictures == NUMBERED
+    picture = bytes(_messages(tmp_path / "s.mcap")["/image"][0][1].data)
+    assert cv2.imdecode(np.frombuffer(picture, np.uint8), 1).shape == (288, 576, 3)
+
+
 def _camera_in_parts(folder: Path) -> Path:
     """Write a recording of a camera in two parts, each with its own video."""
     for number in (1, 2):
