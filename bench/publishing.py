@@ -1,11 +1,13 @@
 """What publishing costs a recording: with a dead, a stalled and a healthy target, and with none.
 
-    python -m bench.publishing [--pairs 5] [--frames 400]
+    python -m bench.publishing [--pairs 5] [--frames 400] [--source camera]
 
-Each pair are two recordings of the sample with the bundled model, and in turns which is first. One
-publishes to a broker that is not there, to a web server that never answers, and to one that does.
-Prints the rate and ``recorder_ms`` of each, and the ratios of the pairs. Exits with 1 if the
-healthy target did not get every frame.
+Each pair are two recordings with the bundled model, and in turns which is first: of a camera of 30
+frames a second (JPEG over HTTP), or of the sample as fast as the model runs (``--source file``),
+where whatever else takes processor time takes it from inference. One of the pair publishes to a
+broker that is not there, to a web server that never answers, and to one that does. Prints the rate
+and ``recorder_ms`` of each, and the ratios of the pairs. Exits with 1 if the healthy target did not
+get every frame.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from pathlib import Path
 import dgrec
 from dgrec import sample
 from tests.recorder.broker import free_port, web_server
+from tests.recorder.network_camera import MjpegCamera
 
 _QUERY = """\
 SELECT rate(captured_at, completed_at), avg(recorder_ms), median(recorder_ms),
@@ -37,11 +40,11 @@ class Run:
     latency_ms: float
 
 
-def record(path: Path, frames: int, targets: list[str]) -> Run:
+def record(path: Path, source: list[str], frames: int, targets: list[str]) -> Run:
     options = [option for target in targets for option in ("--publish", target)]
     subprocess.run(
         [
-            *(sys.executable, "-m", "dgrec", "record", "--source", str(sample.CLIP), "--loop"),
+            *(sys.executable, "-m", "dgrec", "record", *source, "--video", "none"),
             *("--max-frames", str(frames), "--quiet", "--overwrite", "-o", str(path), *options),
         ],
         check=True,
@@ -55,6 +58,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--frames", type=int, default=400)
+    parser.add_argument("--source", choices=["camera", "file"], default="camera")
     arguments = parser.parse_args()
     release = threading.Event()
 
@@ -68,16 +72,18 @@ def main() -> int:
         tempfile.TemporaryDirectory() as folder,
         web_server(stall) as (stalled, _, _),
         web_server(lambda key: 200) as (healthy, taken, _),
+        MjpegCamera(30) as camera,
     ):
+        source = [camera.url] if arguments.source == "camera" else [str(sample.CLIP), "--loop"]
         path = Path(folder) / "s.parquet"
         dead = f"mqtt://127.0.0.1:{free_port()}/found"
-        record(path, 100, [])  # what is read for the first time
+        record(path, source, 100, [])  # what is read for the first time
         try:
             for number in range(arguments.pairs):
                 runs = {}
                 for targets in ([], [dead, stalled, healthy])[:: 1 if number % 2 else -1]:
                     del taken[:]
-                    runs[bool(targets)] = record(path, arguments.frames, targets)
+                    runs[bool(targets)] = record(path, source, arguments.frames, targets)
                     missed += arguments.frames - len(taken) if targets else 0
                 pairs.append((runs[False], runs[True]))
                 for run, what in zip(pairs[-1], ("none", "three"), strict=True):

@@ -45,6 +45,10 @@ _HEADER = re.compile(
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://\S+")
 _CLOSING = "'\"<>()[]{},;.!:"
 
+#: Addresses that have options of dgrec in their query, and those of them that are no secrets.
+_WITH_OPTIONS = ("mqtt://", "mqtts://", "ws://", "sse://")
+_OPTIONS = ("qos", "retain", "client_id", "ca", "cert", "origin")
+
 #: Remembered addresses with their redacted forms, and secret parts of them.
 _addresses: dict[str, str] = {}
 _secrets: set[str] = set()
@@ -60,8 +64,9 @@ def redact(url: str) -> str:
     """Return ``url`` without user, password, query values and fragment.
 
     The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
-    distinguish two streams of one device. A password that is not percent-encoded may hold any
-    character: if its end is unclear, only the scheme is kept.
+    distinguish two streams of one device, and of a broker what are options of dgrec (``?qos=0``).
+    A password that is not percent-encoded may hold any character: if its end is unclear, only the
+    scheme is kept.
     """
     if _NO_ADDRESS.match(url):
         return url
@@ -74,7 +79,7 @@ def redact(url: str) -> str:
         return f"{scheme.group().lower()}***"
     host, port, path = taken["host"].lower(), taken["port"] or "", taken["path"] or ""
     path = _SECRET_ITEM.sub(r"\1***", path)
-    query = "" if taken["query"] is None else f"?{_redact_query(taken['query'])}"
+    query = "" if taken["query"] is None else f"?{_redact_query(taken['query'], scheme.group())}"
     return f"{scheme.group().lower()}{'***@' if at else ''}{host}{port}{path}{query}".rstrip("?")
 
 
@@ -101,12 +106,15 @@ def _redact_without_scheme(url: str) -> str:
     return _SECRET_ITEM.sub(r"\1***", path) + (f"?{_redact_query(query)}" if mark else "")
 
 
-def _redact_query(query: str) -> str:
+def _redact_query(query: str, scheme: str = "") -> str:
     items = [item.partition("=") for item in query.split("&") if item]
     # Without "=" the whole item may be the token. So may a key that holds another address.
+    public = _OPTIONS if scheme in _WITH_OPTIONS else ()
     return "&".join(
-        f"{key}=***" if equals and re.fullmatch(r"[\w.-]+", key) else "***"
-        for key, equals, _ in items
+        f"{key}={value if key in public else '***'}"
+        if equals and re.fullmatch(r"[\w.-]+", key)
+        else "***"
+        for key, equals, value in items
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Final, NamedTuple
 
 from dgrec.credentials import redact_text
 from dgrec.format import Delivery, Metadata
+from dgrec.publishing import distinct_names, missing_command
 from dgrec.recorder.outputs import LaterDelivery, Output, Publisher
 from dgrec.session import Session
 from dgrec.units import counted
@@ -75,6 +75,9 @@ class Targets:
 
     def __init__(self, outputs: Sequence[Output]) -> None:
         self._publishers = [each for each in outputs if isinstance(each, Publisher)]
+        names = distinct_names(each.name for each in self._publishers)
+        for publisher, name in zip(self._publishers, names, strict=True):
+            publisher.name = name
         #: Writes what a target has taken.
         self.record: Callable[[Delivery], None] = lambda _: None
         self._later: LaterDelivery | None = None
@@ -126,7 +129,7 @@ class Targets:
         """Return how each target can get what it lacks, a line each."""
         return [
             f"{each.name} did not get {counted(each.missing, 'frame')}: "
-            f"dgrec publish {shlex.quote(str(path))} {shlex.quote(each.name)} --missing"
+            f"{missing_command(str(path), each.name)}"
             for each in self._publishers
             if each.missing > 0
         ]

@@ -19,11 +19,12 @@ from dgrec.publishing import (
     PublishedFrame,
     TargetAddress,
     check_target,
+    distinct_names,
     event_us,
     open_target,
     rest_of,
 )
-from dgrec.session import Session, rows_of
+from dgrec.session import Session, restarts, rows_of
 
 __all__ = ["publish", "publish_missing"]
 
@@ -53,8 +54,7 @@ def publish(
         OutputError: A target takes no more, or did not get all of it.
         SessionError: Part of the session cannot be read.
     """
-    given = [address.given for address in addresses]
-    if len({*given}) < len(given):
+    if any(addresses.count(address) > 1 for address in addresses):
         raise ConfigError("a target is named twice")
     for address in addresses:
         if not address.scheme:
@@ -95,7 +95,7 @@ def publish_missing(
     """
     if session.ended_at is None and len(session):
         raise ConfigError(f"{session.path}: is still being recorded; --missing is for afterwards")
-    rests = [rest_of(session, address.given) for address in addresses]
+    rests = [rest_of(session, name) for name in _recorded_names(session, addresses)]
     counts = []
     for address, rest in zip(addresses, rests, strict=True):
         if not rest.count:
@@ -109,6 +109,24 @@ def publish_missing(
                     target.send(message)
         counts.append(target.delivered)
     return counts
+
+
+def _recorded_names(session: Session, addresses: Sequence[TargetAddress]) -> list[str]:
+    """Return the names that targets have in the metadata of a session.
+
+    Raises:
+        ConfigError: One of several is named that look the same without their secrets.
+    """
+    names = distinct_names(address.given for address in addresses)
+    recorded = [str(entry.get("target")) for entry in session.metadata.get("targets", [])]
+    for address in addresses:
+        alike = [each for each in recorded if each.partition("#")[0] == address.given]
+        if address.scheme and not {*alike} <= {*names}:
+            raise ConfigError(
+                f"{session.path}: was published to {len(alike)} targets that are {address.given} "
+                "without what is secret; name all of them, in the order of the recording"
+            )
+    return names
 
 
 class _Pace:
@@ -133,7 +151,14 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     messages = Messages(options, session.id)
     alerts = deque(each for each in _events(session) if each.get("kind") in ALERT_KINDS)
     last_us: int | None = None
+    runs = deque(restarts(_events(session)))
     for number, frame in _frames(session):
+        while runs and runs[0].source_frame <= frame.source_frame:
+            began_us = runs.popleft().to_us
+            while alerts and (event_us(alerts[0]) or 0) < began_us:
+                event = alerts.popleft()
+                yield event_us(event), messages.alert(event)
+            yield from ((last_us, each) for each in messages.end())
         last_us = frame.completed_us
         # An alert comes before the frame that brings it, as while recording.
         while alerts and last_us is not None and (event_us(alerts[0]) or 0) <= last_us:

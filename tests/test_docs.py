@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import itertools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -129,6 +133,41 @@ def test_every_command_has_help_and_a_runnable_example() -> None:
         for parameter in command.params:
             if parameter.param_type_name == "option":
                 assert getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each dgrec command in a page."""
+    text = text.replace("\\\n", " ")
+    lines = re.findall(r"`(dgrec [^`\n]+)`", text)
+    for block in re.findall(r"^```(?:bash|console)\n(.*?)^```", text, flags=re.M | re.S):
+        lines += [line.strip().removeprefix("$ ") for line in block.splitlines()]
+    for line in lines:
+        if line.startswith("dgrec "):
+            with contextlib.suppress(ValueError):  # SQL that goes on in the next line
+                yield list(itertools.takewhile(_is_argument, shlex.split(line, comments=True)[1:]))
+
+
+def _is_argument(word: str) -> bool:
+    return word not in ("|", ">", ">>", "&&", "--", "&", ";")
+
+
+def test_every_command_and_option_in_the_pages_exists() -> None:
+    """Those of systemd, a camera or a broker that is not there are not run."""
+    from dgrec.cli import gather
+
+    known = gather().commands
+    count = 0
+    for page in (*PAGES, ROOT / "examples/README.md", ROOT / "CHANGELOG.md"):
+        for name, *words in filter(None, _commands(page.read_text(encoding="utf-8"))):
+            if name.startswith("-"):
+                continue
+            options = {
+                o for param in known[name].params for o in (*param.opts, *param.secondary_opts)
+            }
+            used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            assert used <= options | {"--help"}, f"{page.name}: dgrec {name} {words}"
+            count += 1
+    assert count > 250
 
 
 def test_the_format_page_names_every_column() -> None:

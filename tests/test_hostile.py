@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -367,9 +368,10 @@ def test_a_report_shows_the_rows_that_are_there(
     arguments = ["report", "-q", "-o", str(page), str(cases[name])]
     done = CliRunner().invoke(gather(), arguments)
     assert done.exit_code == 0, done.output
+    shown = re.findall(r'alt="frame (\d+)"', page.read_text(encoding="utf-8"))
     with dgrec.open(cases[name]) as session:
-        for result in session:
-            assert f'alt="frame {result.frame}"' in page.read_text(encoding="utf-8")
+        assert shown
+        assert {*map(int, shown)} <= {result.frame for result in session}
 
 
 @pytest.mark.slow

@@ -12,7 +12,12 @@ import numpy as np
 
 from dgrec.alerts.condition import Condition, Grammar, parse_condition
 
-__all__ = ["DETECTION_VALUES", "DetectionCondition", "parse_detection_condition"]
+__all__ = [
+    "DETECTION_VALUES",
+    "DetectionCondition",
+    "known_number",
+    "parse_detection_condition",
+]
 
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What can be compared of a detection: a text, and numbers.
@@ -41,7 +46,7 @@ class DetectionCondition:
         label = item.get("label")
         values: dict[str, float | str | None] = {
             "label": label if isinstance(label, str) else None,
-            **{name: _number(item.get(name)) for name in ("score", "track_id", "category_id")},
+            **{name: known_number(item.get(name)) for name in ("score", "track_id", "category_id")},
         }
         if self._needs_box:
             box = _box(item.get("bbox"))
@@ -71,7 +76,8 @@ def _value(node: ast.expr) -> str | None:
     return node.id if isinstance(node, ast.Name) and node.id in DETECTION_VALUES else None
 
 
-def _number(value: Any) -> float | None:
+def known_number(value: Any) -> float | None:
+    """Return a number of a detection; None: it is none, or unknown (NaN)."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         return None
     try:
@@ -86,8 +92,8 @@ def _box(box: Any) -> list[float | None]:
         box = box.tolist()
     if not isinstance(box, list | tuple) or len(box) != 4:
         return [None] * 4
-    return [_number(each) for each in box]
+    return [known_number(each) for each in box]
 
 
 def _difference(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else _number(one - other)
+    return None if one is None or other is None else known_number(one - other)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import bisect
 import math
-import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dgrec.alerts.detections import known_number
 from dgrec.alerts.events import EventCondition, EventRule
 from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, Values, window_values
 from dgrec.errors import DgrecError
@@ -83,15 +83,7 @@ class Evaluator:
         on_change: Callable[[Alert], None],
         on_problem: Callable[[str, str], None] = lambda name, reason: None,
     ) -> None:
-        self._states = [
-            _State(rule, EventCondition(rule) if isinstance(rule, EventRule) else None)
-            for rule in rules
-        ]
-        #: Rules over the time without frames.
-        self._silent = sorted(
-            (state for state in self._states if state.rule.missing_s),
-            key=lambda state: state.rule.missing_s,
-        )
+        self._rules = rules
         self._on_change = on_change
         self._on_problem = on_problem
         #: Whether rules ask for what analyzers said.
@@ -100,7 +92,29 @@ class Evaluator:
         )
         wanted = {value for rule in rules for value in rule.values}
         self._wanted = sorted(wanted, key=repr)
-        self._windows = _Windows(wanted)
+        self._begin()
+
+    def restart(self, ended_us: int) -> None:
+        """Begin anew, as the next run of a recorder does; what still holds ends with this one."""
+        for state in self._states:
+            if state.alert is not None:
+                self._end(state, max(ended_us, state.alert.fired_us))
+        reported = {state.rule.name for state in self._states if state.has_reported}
+        self._begin()
+        for state in self._states:
+            state.has_reported = state.rule.name in reported
+
+    def _begin(self) -> None:
+        self._states = [
+            _State(rule, EventCondition(rule) if isinstance(rule, EventRule) else None)
+            for rule in self._rules
+        ]
+        #: Rules over the time without frames.
+        self._silent = sorted(
+            (state for state in self._states if state.rule.missing_s),
+            key=lambda state: state.rule.missing_s,
+        )
+        self._windows = _Windows({*self._wanted})
         self._last_us: int | None = None
 
     def frame(self, frame: AlertFrame, source_frame: int) -> None:
@@ -175,11 +189,7 @@ def _known(number: float | None) -> float | None:
 def _scores(results: Any, label: str | None) -> Iterator[float | None]:
     for item in results if isinstance(results, list) else ():
         if isinstance(item, Mapping) and (label is None or item.get("label") == label):
-            score = item.get("score")
-            if isinstance(score, numbers.Real) and not isinstance(score, bool):
-                yield _known(float(score))
-            else:
-                yield None
+            yield known_number(item.get("score"))
 
 
 @dataclass

@@ -6,6 +6,7 @@ them to the first frame at which it is not.
 
 from __future__ import annotations
 
+import contextlib
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,7 +99,8 @@ def _known(item: Any) -> dict[str, Any]:
         found["label"] = label
     score = item.get("score")
     if isinstance(score, numbers.Real) and not isinstance(score, bool):
-        found["score"] = float(score)
+        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
+            found["score"] = float(score)
     return found
 
 

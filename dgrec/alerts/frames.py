@@ -15,7 +15,7 @@ from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
 from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, utc_ns
-from dgrec.session import Session
+from dgrec.session import Session, restarts
 
 __all__ = ["alerts_of", "frame_of"]
 
@@ -61,7 +61,10 @@ def alerts_of(
             found.append(alert)
 
     evaluator = Evaluator(rules, take, on_problem)
+    runs = restarts(session.metadata.get("events", []))
     for frame, source_frame in _frames(session, evaluator.wants_added):
+        while runs and runs[0].source_frame <= source_frame:
+            evaluator.restart(runs.pop(0).from_us)
         evaluator.frame(frame, source_frame)
     with contextlib.suppress(TypeError, ValueError):  # unknown, or not a stamp
         evaluator.until(utc_ns(dt.datetime.fromisoformat(session.ended_at or "")) // 1000)

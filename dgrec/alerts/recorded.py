@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dgrec.errors import DgrecError
-from dgrec.format import RESTARTED, utc_ns
+from dgrec.format import RESTARTED
 from dgrec.paths import SESSION_SUFFIX
-from dgrec.session import Session
+from dgrec.session import Session, stamp_us
 
 __all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
 
@@ -57,10 +57,10 @@ def recorded_alerts(events: Iterable[Mapping[str, Any]]) -> list[RecordedAlert]:
 
     for event in events:
         kind, name = event.get("kind"), str(event.get("text"))
-        at_us = _stamp_us(event.get("at"))
+        at_us = stamp_us(event.get("at"))
         if kind == "gap" and event.get("reason") == RESTARTED:
             for each in [*held]:
-                end(each, _stamp_us(event.get("from")) or found[held[each]].fired_us)
+                end(each, stamp_us(event.get("from")) or found[held[each]].fired_us)
         elif kind == "alert" and at_us is not None:
             end(name, at_us)
             held[name] = len(found)
@@ -96,11 +96,3 @@ def without_clip(recording: Path) -> int:
         alerts = recorded_alerts(session.metadata.get("events", []))
         return sum(not clip_path(recording, alert).exists() for alert in alerts)
     return 0
-
-
-def _stamp_us(text: Any) -> int | None:
-    try:
-        stamp = dt.datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return None if stamp.tzinfo is None else utc_ns(stamp) // 1000

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from string import Formatter
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -16,7 +19,15 @@ if TYPE_CHECKING:
     from dgrec.publishing.homeassistant import Device
     from dgrec.publishing.target import Target
 
-__all__ = ["STDOUT", "TargetAddress", "check_discovery", "open_target", "parse_target"]
+__all__ = [
+    "STDOUT",
+    "TargetAddress",
+    "check_discovery",
+    "distinct_names",
+    "missing_command",
+    "open_target",
+    "parse_target",
+]
 
 #: The target that is standard output.
 STDOUT: Final = "-"
@@ -26,6 +37,13 @@ _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "ws": 0,
 _SERVED: Final = ("ws", "sse")
 #: Names that a topic may hold, which become those of the recording.
 _NAMES: Final = ("source", "session")
+#: What `redact` leaves of a login and of a query, such as in the command that dgrec proposes.
+_REDACTED: Final = re.compile(r"\*\*\*@|[?&=]\*\*\*")
+#: Patterns, and what a broker ends the connection for (MQTT, section 1.5.4): control characters,
+#: and code points that are none.
+_NOT_IN_TOPICS: Final = re.compile(
+    "[+#\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef\\ufffe\\uffff]"
+)
 #: Options behind an address, by its scheme.
 _OPTIONS: Final = {
     "mqtt": ("qos", "retain", "client_id"),
@@ -79,19 +97,30 @@ def parse_target(text: str) -> TargetAddress:
     scheme, separator, _ = text.partition("://")
     if not separator:
         return TargetAddress("", text, text)
-    remember(text)
+    is_web = scheme.startswith("http")
+    address, _, query = text.partition("?")
+    # Options are no secrets, and may be words that messages have.
+    remember(text if is_web or "@" in query else address)
     shown = redact(text)
     if scheme not in _PORTS:
         known = ", ".join(f"{name}://" for name in _PORTS)
         raise ConfigError(f"--publish {shown}: targets are -, a file, {known}")
+    if _REDACTED.search(text):
+        raise ConfigError(f"--publish {shown}: write what *** stands for")
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port or _PORTS[scheme]
+        host = parts.hostname or ""
+        port = _PORTS[scheme] if parts.port is None else parts.port
+        if is_web:
+            _check_url(text)
     except ValueError as error:
         raise ConfigError(f"--publish {shown}: is not an address: {error}") from None
     if not host:
         raise ConfigError(f"--publish {shown}: names no host")
-    is_web = scheme.startswith("http")
+    if not port and scheme not in _SERVED:
+        raise ConfigError(f"--publish {shown}: 0 is not a port")
+    if "#" in text:  # what follows is not sent to any server
+        raise ConfigError(f"--publish {shown}: an address has no #; %23 stands for one in a name")
     options = {} if is_web else dict(parse_qsl(parts.query, keep_blank_values=True))
     for name in options:
         if name not in _OPTIONS[scheme]:
@@ -119,6 +148,39 @@ def parse_target(text: str) -> TargetAddress:
     )
 
 
+def _check_url(text: str) -> None:
+    import urllib3
+
+    try:
+        urllib3.util.parse_url(text)
+    except urllib3.exceptions.LocationParseError:  # which may have a password in its words
+        raise ValueError("a part of it cannot be read") from None
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """Return names of targets of which no two are the same.
+
+    Those of two web servers may differ in their logins or queries only, which are not shown: the
+    second one is ``NAME#2``.
+    """
+    seen: Counter[str] = Counter()
+    distinct = []
+    for name in names:
+        seen[name] += 1
+        distinct.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return distinct
+
+
+def missing_command(session: str, name: str) -> str:
+    """Return the command that sends a target what it did not get of a session."""
+    is_redacted = _REDACTED.search(name) is not None
+    given, mark, _ = name.partition("#") if is_redacted else (name, "", "")
+    command = f"dgrec publish {shlex.quote(session)} {shlex.quote(given)} --missing"
+    if not is_redacted:
+        return command
+    return f"{command} (with what *** stands for{', all that look the same' if mark else ''})"
+
+
 def check_discovery(addresses: Sequence[TargetAddress]) -> None:
     """Raise `ConfigError` unless a target is a broker (``--mqtt-discovery``)."""
     if not any(address.scheme.startswith("mqtt") for address in addresses):
@@ -128,8 +190,10 @@ def check_discovery(addresses: Sequence[TargetAddress]) -> None:
 def _check_broker(shown: str, topic: str, options: Mapping[str, str]) -> None:
     if not topic:
         raise ConfigError(f"--publish {shown}: names no topic; expected mqtt://HOST/TOPIC")
-    if "+" in topic or "#" in topic or "\0" in topic:
-        raise ConfigError(f"--publish {shown}: a topic to publish to has no + and no #")
+    if _NOT_IN_TOPICS.search(topic):
+        raise ConfigError(
+            f"--publish {shown}: a topic to publish to has no +, no # and no control characters"
+        )
     _check_names(shown, "topic", topic)
     if options.get("qos", "1") not in ("0", "1", "2"):
         raise ConfigError(f"--publish {shown}: qos is 0, 1 or 2")
@@ -146,18 +210,20 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
 
 
 def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
-    """Return a topic with its names filled in, which must not become patterns there."""
+    """Return a topic with its names filled in, of which any text of another may be one."""
     return address.path.format(
-        **{name: re.sub(r"[+#\0]", "_", value) for name, value in names.items()}
+        **{name: _NOT_IN_TOPICS.sub("_", value) for name, value in names.items()}
     )
 
 
 def _check_names(shown: str, what: str, text: str) -> None:
     try:
-        text.format(**dict.fromkeys(_NAMES, ""))
-    except (KeyError, IndexError, ValueError, AttributeError):
+        found = [part[1:] for part in Formatter().parse(text) if part[1] is not None]
+    except ValueError:
+        found = [("", "", None)]
+    if any(name not in _NAMES or how or conversion for name, how, conversion in found):
         known = ", ".join(f"{{{name}}}" for name in _NAMES)
-        raise ConfigError(f"--publish {shown}: names in a {what} are {known}") from None
+        raise ConfigError(f"--publish {shown}: names in a {what} are {known}")
 
 
 def open_target(

@@ -16,6 +16,8 @@ __all__ = ["WebServer"]
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 #: Seconds before another attempt: twice as many each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
+#: Of a longer answer the rest is not read.
+_LONGEST_ANSWER: Final = 1 << 16
 #: Answers after which another attempt may succeed.
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -58,6 +60,9 @@ class WebServer(Target):
                 raise OutputError(f"{self.name}: {reason}")
             wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
+    def give_up(self) -> None:
+        self._is_closing.set()
+
     def close(self) -> None:
         self._is_closing.set()
         self._pool.clear()
@@ -73,13 +78,34 @@ class WebServer(Target):
         headers = {**self._pool.headers, "Idempotency-Key": message.key}
         try:
             answer: Any = self._pool.request(
-                "POST", self._url, body=message.text, headers=headers, redirect=False
+                "POST",
+                self._url,
+                body=message.text,
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
             return f"{type(error).__name__}: {error}"
+        _read_to_its_end(answer)
         if 200 <= answer.status < 300:
             return ""
         reason = f"the server answers {answer.status} {answer.reason}"
         if answer.status in _TEMPORARY:
             return reason
         raise OutputError(f"{self.name}: {reason}")
+
+
+def _read_to_its_end(answer: Any) -> None:
+    """Read what an answer says beside its status, so that its connection can be used again."""
+    import urllib3
+
+    try:
+        is_whole = len(answer.read(_LONGEST_ANSWER)) < _LONGEST_ANSWER
+    except urllib3.exceptions.HTTPError:  # the status has been said
+        is_whole = False
+    if is_whole:
+        answer.release_conn()
+    else:
+        answer.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -68,8 +69,7 @@ class Messages:
         # It becomes part of headers; another tool may have put anything there.
         self._key = re.sub(r"[^A-Za-z0-9_.-]", "_", session)
         self._where = options.condition
-        self._changes = Changes(round(options.ended_after * 1e6))
-        self._alerts = 0
+        self._changes = self._new_changes()
         self._last: PublishedFrame | None = None
         #: What is known of alerts that go on, by their names.
         self._started: dict[str, dict[str, Any]] = {}
@@ -88,11 +88,18 @@ class Messages:
         return list(self._change_messages(frame, changes, key))
 
     def end(self) -> list[Message]:
-        """Return the messages of the end: whatever is still there has ended."""
-        if self._last is None:
+        """Return the messages of the end of a run: whatever is still there has ended.
+
+        Another run may follow (``--continue``), which knows nothing of this one.
+        """
+        last, self._last = self._last, None
+        self._started = {}
+        if last is None:
             return []
-        key = f"{self._key}-{self._last.source_frame}-end"
-        return list(self._change_messages(self._last, self._changes.end(), key))
+        key = f"{self._key}-{last.source_frame}-end"
+        ends = list(self._change_messages(last, self._changes.end(), key))
+        self._changes = self._new_changes()
+        return ends
 
     def alert(self, event: Event) -> Message:
         """Return the message of an event that is an alert (`ALERT_KINDS`)."""
@@ -106,7 +113,6 @@ class Messages:
         facts = self._started.get(name) or {"rule": None, "since": None, "source_frame": None}
         if state == "ended":
             self._started.pop(name, None)
-        self._alerts += 1
         text = json_message(
             {
                 "timestamp": _seconds(event.get("at")),
@@ -116,10 +122,14 @@ class Messages:
                 **facts,
             }
         )
-        key = f"{self._key}-alert-{self._alerts}"
+        # No number: each run of a recording would count from 1 again.
+        key = f"{self._key}-alert-{event_us(event) or 0}-{zlib.crc32(text):08x}"
         return Message(key, text, "alert", name, ends=state == "ended")
 
     # --- inside ---
+
+    def _new_changes(self) -> Changes:
+        return Changes(round(self._options.ended_after * 1e6))
 
     def _change_messages(
         self, frame: PublishedFrame, changes: list[Change], key: str

@@ -26,6 +26,8 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 1, 5
 _PATIENCE_S: Final = 3.0
 #: Seconds after which `send` looks whether the broker is away.
 _LOOK_S: Final = 0.5
+#: paho's MQTT_ERR_NO_CONN.
+_NO_CONNECTION: Final = 4
 _NOT_CONFIRMED: Final = "the broker did not confirm them"
 #: What a topic is followed by: of alerts, and of whether somebody publishes there.
 _ALERTS, _STATUS = "/alerts", "/status"
@@ -39,8 +41,8 @@ class Broker(Target):
     Alerts go to ``TOPIC/alerts``. ``TOPIC/status`` is ``online`` (retained) meanwhile, and
     ``offline`` afterwards: the broker itself publishes that where this process dies.
 
-    At most 100 messages are on their way; then `send` waits. With QoS 0 a message counts as
-    delivered once it has been sent, else when the broker has confirmed it.
+    At most 100 messages are on their way; then `send` waits. With QoS 0 it waits until its message
+    has been sent, which counts as delivered; else that is when the broker has confirmed it.
 
     Args:
         device: What Home Assistant gets to know, and finds by itself.
@@ -76,6 +78,8 @@ class Broker(Target):
         self._early: set[int] = set()
         #: Messages that are not of the recording.
         self._own: set[int] = set()
+        #: How often a connection was lost.
+        self._losses = 0
         self._is_closing = False
         #: Whether `close` has been called, perhaps while another thread sends.
         self._is_ending = False
@@ -94,6 +98,7 @@ class Broker(Target):
         if address.scheme == "mqtts":
             self._use_tls(address)
         client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
         client.on_publish = self._on_publish
         try:
@@ -103,27 +108,18 @@ class Broker(Target):
         client.loop_start()
 
     def send(self, message: Message) -> None:
-        with self._changed:
-            while len(self._on_the_way) >= _MOST_ON_THE_WAY and not self._refusal:
-                self._changed.wait(_LOOK_S)
-                if self._trouble:
-                    self._report_wait(self._trouble)
-                if self._is_ending:
-                    raise OutputError(f"{self.name}: {self._trouble or _NOT_CONFIRMED}")
-            if self._refusal:
-                raise OutputError(f"{self.name}: {self._refusal}")
-        # While the broker is away, paho keeps it, and says so by its return code only. It calls
-        # back with a lock of its own, so none is held here.
         topic = self._topic + _ALERTS if message.event == "alert" else self._topic
-        number = self._client.publish(topic, message.text, self._qos, self._retain).mid
-        with self._changed:
-            if number in self._early:
-                self._early.discard(number)
-                self._take(message.key)
-            else:
-                self._on_the_way[number] = message.key
+        is_kept = False
+        while not is_kept:
+            self._wait_until_it_takes_more()
+            is_kept = self._publish(topic, message)
         if message.of in self._alert_topics and message.event == "alert":
             self._set_state(self._alert_topics[message.of], OFF if message.ends else ON)
+
+    def give_up(self) -> None:
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify_all()
 
     def close(self) -> None:
         with self._changed:
@@ -142,6 +138,44 @@ class Broker(Target):
             )
 
     # --- inside ---
+
+    def _wait_until_it_takes_more(self) -> None:
+        with self._changed:
+            while self._is_full() and not self._refusal:
+                self._changed.wait(_LOOK_S)
+                if self._trouble:
+                    self._report_wait(self._trouble)
+                if self._is_ending:
+                    raise OutputError(f"{self.name}: {self._trouble or _NOT_CONFIRMED}")
+            if self._refusal:
+                raise OutputError(f"{self.name}: {self._refusal}")
+
+    def _is_full(self) -> bool:
+        is_away = self._qos == 0 and not self._client.is_connected()
+        return is_away or len(self._on_the_way) >= _MOST_ON_THE_WAY
+
+    def _publish(self, topic: str, message: Message) -> bool:
+        """Give paho a message; return False if it has forgotten it.
+
+        While the broker is away, it keeps messages, and says so by its return code only; but none
+        with QoS 0, and of those that it has not sent when a connection is lost.
+        """
+        losses = self._losses
+        # It calls back with a lock of its own, so none is held here.
+        published = self._client.publish(topic, message.text, self._qos, self._retain)
+        number, is_lost = published.mid, published.rc == _NO_CONNECTION
+        with self._changed:
+            if number in self._early:
+                self._early.discard(number)
+                self._take(message.key)
+                return True
+            self._on_the_way[number] = message.key
+            while self._qos == 0 and number in self._on_the_way and not self._is_ending:
+                if is_lost or self._losses > losses:
+                    del self._on_the_way[number]
+                    return False
+                self._changed.wait(_LOOK_S)
+            return True
 
     def _set_state(self, topic: str, state: bytes) -> None:
         with self._retaining:
@@ -180,6 +214,16 @@ class Broker(Target):
         else:
             self._trouble = ""
             self._announce()
+
+        with self._changed:
+            self._changed.notify_all()
+
+    def _on_disconnect(
+        self, client: Any, data: Any, flags: Any, reason: Any, properties: Any
+    ) -> None:
+        with self._changed:
+            self._losses += 1
+            self._changed.notify_all()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         error = sys.exc_info()[1]  # which paho is handling

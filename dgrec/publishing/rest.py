@@ -15,7 +15,7 @@ from dgrec.format import DecodeError, is_within, utc_ns
 from dgrec.message import Message
 from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
-from dgrec.session import rows_of
+from dgrec.session import restarts, rows_of
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -81,16 +81,20 @@ class Rest:
         options = self.options
         made = Messages(options, self.session_id)
         last: tuple[Outgoing, bool] | None = None
+        runs = restarts(self.session.metadata.get("events", []))
         for row, is_left_out in self._rows(options):
             frame = self._frame(row)
+            while runs and runs[0].source_frame <= frame.source_frame:
+                runs.pop(0)
+                yield from _ends(made, last)
+                last = None
             captured = row["captured_at"] if row["latency_ms"] is not None else None
             captured_ns = None if captured is None else utc_ns(captured)
             outgoing = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
             if is_left_out:
                 yield outgoing
             last = outgoing, is_left_out
-        if last is not None and last[1] and (ends := made.end()):
-            yield last[0]._replace(messages=ends)
+        yield from _ends(made, last)
 
     def _rows(self, options: PayloadOptions) -> Iterator[tuple[Mapping[str, Any], bool]]:
         """Yield the rows that messages are made of, and whether the target lacks them."""
@@ -125,6 +129,13 @@ class Rest:
             raise DamagedSessionError(
                 f"{self.session.path}: damaged: frame {row['frame']}: {error}"
             ) from None
+
+
+def _ends(made: Messages, last: tuple[Outgoing, bool] | None) -> Iterator[Outgoing]:
+    """Yield the messages of the end of a run, if the target lacks its last frame."""
+    ends = made.end()
+    if last is not None and last[1] and ends:
+        yield last[0]._replace(messages=ends)
 
 
 def rest_of(session: Session, target: str, session_id: str = "") -> Rest:

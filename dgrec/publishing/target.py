@@ -53,6 +53,9 @@ class Target:
         """
         raise NotImplementedError
 
+    def give_up(self) -> None:
+        """Have `send`, in another thread, wait no longer."""
+
     def close(self) -> None:
         """Wait for what was taken, as long as that is worth it, and end."""
 

@@ -18,6 +18,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
+from dgrec.session.restarts import Restart, restarts, stamp_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -26,6 +27,7 @@ __all__ = [
     "Part",
     "RecordedFile",
     "RecordedResult",
+    "Restart",
     "Session",
     "connect",
     "find_sessions",
@@ -37,8 +39,10 @@ __all__ = [
     "part_of",
     "parts_in_set",
     "parts_of",
+    "restarts",
     "rows_of",
     "session_file",
+    "stamp_us",
     "table_card",
     "unreadable",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -86,6 +87,9 @@ class Output:
 
     def close(self) -> None:
         """Called last, whatever happened, and before the session is sealed."""
+
+    def give_up(self) -> None:
+        """Called in another thread when it is left behind: what waits there should end, too."""
 
 
 class _Frame(NamedTuple):
@@ -172,6 +176,8 @@ class OutputQueue:
                 with self._changed:
                     self.left_out += self._frames
                 self._fail(f"{self.output.name}: left behind: it took nothing for {patience_s:g} s")
+                with contextlib.suppress(Exception):
+                    self.output.give_up()
 
     @property
     def taken(self) -> int:

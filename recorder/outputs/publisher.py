@@ -193,6 +193,9 @@ class Publisher(Output):
         if self._alerts is not None and event["kind"] in ALERT_KINDS:
             self._send_alerts(self._alerts.known(self._alert_count, event_us(event) or 0))
 
+    def give_up(self) -> None:
+        self._target.give_up()
+
     def close(self) -> None:
         try:
             if not self._has_failed:

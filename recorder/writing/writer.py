@@ -14,6 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -343,8 +344,16 @@ def _estimate(row: Row) -> int:
     if isinstance(row.results, list):
         size += 160 * len(row.results)
         for item in row.results:
-            mask = item.get("mask") or item if isinstance(item, dict) else {}
-            data = mask.get("data") if isinstance(mask, dict) else None
-            if isinstance(data, np.ndarray):
-                size += int(data.size)
+            if isinstance(item, dict):
+                size += _pixels(item)
+    return size
+
+
+def _pixels(item: dict[Any, Any]) -> int:
+    """Return how many pixels a detection has: as PySDK gives them, or as an array of its own."""
+    size = 0
+    for found in (item, item.get("mask")):
+        data = found.get("data") if isinstance(found, dict) else found
+        if isinstance(data, np.ndarray):
+            size += int(data.size)
     return size

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dgrec.publishing import missing_command
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
         frames, delivered = target.get("frames"), target.get("delivered")
         if frames is None or delivered is None or delivered >= frames:
             continue
-        command = (
-            f"dgrec publish {shlex.quote(str(session.path))} "
-            f"{shlex.quote(str(target.get('target')))} --missing"
-        )
+        command = missing_command(str(session.path), str(target.get("target")))
         yield (
             f"{target.get('target')} did not get {frames - delivered:,} of "
             f"{counted(frames, 'frame')}: {command} sends them."

@@ -57,6 +57,24 @@ def as_recorded(path: Path, *rules: Rule) -> list[tuple[Any, ...]]:
     return found
 
 
+def test_scores_that_are_no_numbers_are_unknown(tmp_path: Path) -> None:
+    """An integer of hundreds of digits is no float; a file from elsewhere may hold one."""
+    (tmp_path / "e.yaml").write_text(
+        "Trigger: two\nwhen: ObjectCount\nwith: {min score: 0.5}\nis greater than: 1\n"
+        "during: [1, frame]\nfor at least: [1, frame]\n"
+    )
+    rules = parse_rules(["best=best() > 0.3", str(tmp_path / "e.yaml")])
+    odd = (10**400, "0.9", None, True)
+    results = [[make_detection(0, score=0.4)], [make_detection(0, score=each) for each in odd]]
+    path = write_session(
+        tmp_path / "s.parquet", [make_row(i, each) for i, each in enumerate(results)]
+    )
+    with dgrec.open(path) as session:
+        found = [(each.name, each.source_frame) for each in alerts_of(session, rules)]
+    # EventDetector counts what has no score.
+    assert found == [("best", 0), ("two", 1)]
+
+
 @contextlib.contextmanager
 def watched(path: Path, *rules: Rule) -> Iterator[tuple[dgrec.Recorder, list[str]]]:
     """Record with alerts; the list gets what they say."""

@@ -23,6 +23,7 @@ from dgrec.publishing import (
     PublishedFrame,
     http,
     message_of,
+    missing_command,
     mqtt,
     open_target,
     parse_target,
@@ -251,6 +252,35 @@ def test_publish_later_delivers_exactly_the_rest(tmp_path: Path, every: int) -> 
         assert publish_missing(session, [parse_target(url)]) == [0]
 
 
+@pytest.mark.usefixtures("impatient")
+def test_targets_that_look_the_same_without_secrets_get_each_their_rest(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    failing = True
+
+    def answer(key: str) -> int:
+        return 403 if failing else 200
+
+    with web_server(lambda _: 200) as (url, healthy, _), web_server(answer) as (other, taken, _):
+        # The same host: a port is shown.
+        same = f"{other}?key=one", f"{other}?key=two"
+        record(path, 20, publisher(f"{url}?key=one"), *map(publisher, same))
+        names = [target_of(path, number)["target"] for number in range(3)]
+        assert names == [f"{url}?key=***", f"{other}?key=***", f"{other}?key=***#2"]
+        assert [target_of(path, number)["delivered"] for number in range(3)] == [20, 0, 0]
+        failing = False
+        with dgrec.open(path) as session:
+            with pytest.raises(ConfigError, match="was published to 2 targets that are"):
+                publish_missing(session, [parse_target(same[1])])
+            assert publish_missing(session, [*map(parse_target, same)]) == [20, 20]
+    assert len(healthy) == 20
+    assert [number_of(key) for key, _ in taken] == [*range(20), *range(20)]
+    hint = missing_command("s.parquet", names[2])
+    assert hint == (
+        f"dgrec publish s.parquet '{other}?key=***' --missing "
+        "(with what *** stands for, all that look the same)"
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_target_that_fails_again_gets_the_rest_by_the_command(tmp_path: Path) -> None:
@@ -275,10 +305,15 @@ def test_a_target_that_fails_again_gets_the_rest_by_the_command(tmp_path: Path) 
     assert [number_of(key) for key, _ in taken] == [*range(100)]
 
 
+def threads() -> set[threading.Thread]:
+    return set(threading.enumerate())
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_broker_that_is_killed_gets_exactly_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
+    before = threads()
     with Broker(tmp_path) as broker:
         address = f"mqtt://127.0.0.1:{broker.port}/found"
         first: list[bytes] = []
@@ -292,6 +327,8 @@ def test_a_broker_that_is_killed_gets_exactly_the_rest(tmp_path: Path) -> None:
         record(path, 500, made, pause=pause)
         rows, entry = rows_of(path), target_of(path)
         assert not_published(rows) == frames_in(entry, rows) == [*range(300, 500)]
+        # Nothing goes on trying behind the program's back.
+        wait_until(lambda: "dgrec-output" not in {each.name for each in threads() - before})
         broker.start()
         with Subscriber(broker.port, "found") as subscriber, dgrec.open(path) as session:
             assert publish_missing(session, [parse_target(address)]) == [200]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import math
@@ -9,6 +10,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError, StorageError
+from dgrec.message import Message
 from dgrec.publishing import PublishedFrame, message_of, mqtt, open_target, parse_target
 from dgrec.recorder.outputs import Publisher, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session
 from tests.recorder.broker import Broker, Subscriber, free_port, web_server
 from tests.waiting import wait_until
+from tests.web_server import serving
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "payloads"
 
@@ -149,6 +154,42 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     assert set(range(361, 600)) <= {*numbers}
 
 
+def test_no_message_is_lost_while_a_broker_is_away(tmp_path: Path, broker: Broker) -> None:
+    """With QoS 0, paho keeps none."""
+    session = record(tmp_path / "s.parquet", 300)
+    broker.kill()
+    sent: list[int] = []
+
+    def publish_it() -> None:
+        with dgrec.open(session) as opened:
+            address = parse_target(f"mqtt://127.0.0.1:{broker.port}/found?qos=0")
+            sent.extend(publish(opened, [address], speed=None, on_wait=waiting.append))
+
+    waiting: list[str] = []
+    thread = threading.Thread(target=publish_it)
+    thread.start()
+    try:
+        wait_until(lambda: waiting)
+        broker.start()
+        with Subscriber(broker.port, "found"):
+            thread.join()
+    finally:
+        broker.kill()
+        thread.join()
+    assert sent == [300]
+
+
+def test_names_in_a_topic_may_be_any_text(tmp_path: Path, broker: Broker) -> None:
+    names = {"source": "\x1b\n+#\udcff", "session": "t\u00fcr"}
+    target = open_target(
+        parse_target(f"mqtt://127.0.0.1:{broker.port}/{{source}}{{session}}"), names
+    )
+    with Subscriber(broker.port, "#") as subscriber, target:
+        target.send(Message("k", b"{}"))
+        wait_until(lambda: b"{}" in subscriber.messages)
+    assert "_____t\u00fcr" in subscriber.topics
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes anyway."""
@@ -254,6 +295,40 @@ def test_a_web_server_that_refuses_ends_the_publishing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("body", ["endless", "cut off", "no gzip"])
+def test_what_a_web_server_says_beside_its_status_is_of_no_matter(body: str) -> None:
+    """An answer without an end would take all memory, and one that cannot be read was one."""
+    keys = []
+
+    class Talkative(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            keys.append(self.headers["Idempotency-Key"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            if body != "endless":
+                self.send_header("Content-Length", "9")
+            if body == "no gzip":
+                self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(b"123456789"[: 5 if body == "cut off" else 9])
+            # More than is buffered on the way.
+            with contextlib.suppress(OSError):
+                for _ in range(500 if body == "endless" else 0):
+                    self.wfile.write(bytes(1_000_000))
+                    sent.append(1)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    sent: list[int] = []
+    with serving(Talkative) as url, open_target(parse_target(url), {}) as target:
+        for key in "ab":
+            target.send(Message(key, b"{}"))
+    assert keys == ["a", "b"]
+    assert target.delivered == 2
+    assert len(sent) < 500
+
+
 def test_a_token_for_a_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DGREC_PUBLISH_TOKEN", "secret-token")
     with web_server(lambda key: 200) as (url, _, server):
@@ -303,9 +378,18 @@ def test_a_stalled_server_beside_a_healthy_one(tmp_path: Path) -> None:
         ("mqtt:///topic", "names no host"),
         ("mqtt://host:port/topic", "is not an address"),
         ("mqtt://host:99999/topic", "is not an address"),
-        ("mqtt://host/cams/+/found", "has no + and no #"),
+        ("mqtt://host/cams/+/found", "has no +, no # and no control"),
+        ("mqtt://host/cams%0A/found", "has no +, no # and no control"),
         ("mqtt://host/cams/{nobody}", "names in a topic are {source}, {session}"),
         ("mqtt://host/cams/{source.x}", "names in a topic are"),
+        ("mqtt://host/cams/{source.__class__}", "names in a topic are"),
+        ("mqtt://host/cams/{source!r:>99}", "names in a topic are"),
+        ("mqtt://host/cams/#", "an address has no #; %23 stands for one in a name"),
+        ("http://host/in#part", "an address has no #"),
+        ("mqtt://host:0/topic", "0 is not a port"),
+        ("http://two words/in", "is not an address: a part of it cannot be read"),
+        ("http://host/in?key=***", "write what *** stands for"),
+        ("mqtt://***@host/topic", "write what *** stands for"),
         ("mqtt://host/topic?qos=7", "qos is 0, 1 or 2"),
         ("mqtt://host/topic?speed=7", "'speed' is not an option; expected qos, retain, client_id"),
         ("http://", "names no host"),
@@ -321,6 +405,12 @@ def test_bad_targets_are_refused_in_one_line(target: str, words: str) -> None:
         parse_target(target)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_options_are_shown_since_they_are_no_secrets() -> None:
+    text = "mqtt://ann:pass-word@host/topic?qos=0&client_id=recorder"
+    assert parse_target(text).given == "mqtt://***@host/topic?qos=0&client_id=recorder"
+    assert redact_text("the recorder's pass-word") == "the recorder's ***"
 
 
 def test_a_certificate_that_is_missing() -> None:

@@ -264,13 +264,17 @@ def test_an_event_does_not_wait_for_a_row(slow: SlowJournal) -> None:
     assert slow.events == [{"kind": "gap"}]
 
 
-def test_large_rows_do_not_wait(slow: SlowJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_large_rows_do_not_wait(
+    slow: SlowJournal, monkeypatch: pytest.MonkeyPatch, is_plain: bool
+) -> None:
     import numpy as np
 
     monkeypatch.setattr(writer_module, "FLUSH_SECONDS", NEVER_S)
     slow.gate.set()
     writer = writer_of(slow)
-    mask = {"x_min": 0, "y_min": 0, "data": np.zeros((540, 960), np.float32)}
+    pixels = np.zeros((540, 960), np.float32)
+    mask = pixels if is_plain else {"x_min": 0, "y_min": 0, "data": pixels}
     for i in range(8):
         writer.put(make_row(i, [{"label": "person", "mask": mask}] * 3))
     wait_until(lambda: len(slow.batches) > 0)

@@ -314,7 +314,7 @@ def test_a_paused_window_shows_the_frame_as_it_was_drawn(
 
 @pytest.mark.slow
 def test_closing_the_window_ends_it(display: str, session: Path) -> None:
-    with Replay(display, session) as run:
+    with Replay(display, session, "--speed", "0.2") as run:  # a minute to find the window
         run.close_window()
         code, out, err = run.end()
     assert (code, err) == (0, "")
