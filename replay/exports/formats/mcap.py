@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,27 +75,36 @@ class Mcap(Format):
 
 
 class _File:
-    """A file that keeps its first error: Foxglove's writer prints errors, and goes on."""
+    """A file that keeps its first error: Foxglove's writer prints errors, and goes on.
+
+    After an error it goes on as if all had been written: the writer panics where positions are
+    others than it expects.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._error: OSError | None = None
+        #: Where the writer is, and where the file ends for it.
+        self._at = self._end = 0
 
     def write(self, data: bytes) -> int:
-        if self._error is None:
-            try:
-                return self._file.write(data)
-            except OSError as error:
-                self._error = error
+        self._try(self._file.write, data)
+        self._at += len(data)
+        self._end = max(self._end, self._at)
         return len(data)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        self._try(self._file.seek, self._at)
+        return self._at
 
     def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def _try(self, action: Callable[..., object], *arguments: object) -> None:
         if self._error is None:
             try:
-                self._file.flush()
+                action(*arguments)
             except OSError as error:
                 self._error = error
 

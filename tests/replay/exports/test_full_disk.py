@@ -60,3 +60,20 @@ def test_a_full_disk_is_reported_and_nothing_is_left(limit: None, tmp_path: Path
             assert [each.name for each in tmp_path.iterdir()] == ["s.parquet"], name
             tried += 1
     assert tried >= 12
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_when_mcap_ends_is_reported(limit: None, tmp_path: Path) -> None:
+    """Foxglove's writer seeks back at the end of a chunk, and panics at another position."""
+    rows = [make_row(i, found) for i, found in enumerate(smooth_boxes(100, 6))]
+    path = write_session(tmp_path / "s.parquet", rows)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "warm.mcap", images="none")
+        size = (tmp_path / "warm.mcap").stat().st_size
+        for part in (size // 4, size // 2, size - 10):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (part, hard))
+            with pytest.raises(StorageError, match="cannot be written"):
+                session.export(tmp_path / "full.mcap", images="none")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            assert not (tmp_path / "full.mcap").exists()
