@@ -17,7 +17,7 @@ from dgrec.comparison.samples import UNKNOWN
 from dgrec.errors import DgrecError, ImportFileError
 from dgrec.imports import Facts, read_frames
 from dgrec.paths import names_session
-from dgrec.session.names import session_file
+from dgrec.session import session_file
 
 if TYPE_CHECKING:
     from dgrec.session import Session
