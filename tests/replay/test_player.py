@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import shutil
 import subprocess
@@ -598,9 +599,9 @@ def test_a_frame_without_pixels_is_black_and_said(clock: FakeTime, tmp_path: Pat
     path = write_session(tmp_path / "s.parquet", rows, numbered_metadata(file_source(clip)))
     clock.show = lambda image: clock.screens.append(image)  # type: ignore[method-assign]
     play(clock, path, 5)
-    black, drawn = clock.screens[2], clock.screens[3]
-    assert not black[:HEIGHT].any()
-    assert number_in(drawn) == 3
+    # A screen may be shown again while the next one is being read.
+    shown = [number_in(each) if each[:HEIGHT].any() else None for each in clock.screens]
+    assert [number for number, _ in itertools.groupby(shown)] == [0, 1, None, 3, 4]
 
 
 @pytest.mark.slow
