@@ -60,8 +60,14 @@ class Recorded:
         before = [row["frame"] for row in rows if _us(row["completed_at"]) <= first_us]
         with dgrec.open(path) as clip:
             assert clip.damage == []
-            start = clip.metadata["clip"]["ranges"][0]["from_frame"]
-            numbers = list(range(start, start + len(clip)))
+            # Parts in between may have been removed.
+            numbers = [
+                number
+                for item in clip.metadata["clip"]["ranges"]
+                for number in range(item["from_frame"], item["from_frame"] + item["frames"])
+            ]
+            assert len(numbers) == len(clip)
+            start = numbers[0]
             assert set(wanted) <= set(numbers)
             assert start <= (before or wanted)[-1 if before else 0]
             assert numbers[-1] == wanted[-1]
