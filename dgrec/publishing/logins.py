@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dgrec.config import CONFIG_NAME, environment_secret, expand, file_secret, read_config
+from dgrec.config import config_file, environment_secret, expand, file_secret, read_config
 from dgrec.credentials import remember_secret
 from dgrec.errors import ConfigError
 
@@ -38,13 +38,13 @@ def login_of(host: str, port: int) -> Login:
         ConfigError: ``dgrec.toml`` or one of the files cannot be used.
     """
     folder = Path.cwd()
-    path = folder / CONFIG_NAME
+    path = config_file(folder)
     table = read_config(folder).get(_TABLE, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: [{_TABLE}] must be a table of hosts")
     for name in (f"{host}:{port}", host):
         if name in table:
-            return _login(f'{path}: [{_TABLE}."{name}"]', folder, table[name])
+            return _login(f'{path}: [{_TABLE}."{name}"]', path.parent, table[name])
     return Login(
         os.environ.get("DGREC_PUBLISH_USER", ""),
         environment_secret("DGREC_PUBLISH_PASSWORD"),

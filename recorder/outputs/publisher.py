@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks
 from dgrec.message import Message
@@ -29,18 +30,29 @@ __all__ = ["AlertFeed", "Publisher"]
 #: Messages of which it is not known whether they have arrived. No target has as many on their way:
 #: older ones are left out for good.
 _MOST_OPEN: Final = 8192
+#: Events of alerts that are kept for publishers.
+_MOST_ALERTS: Final = 50_000
+
+
+class _Numbered(NamedTuple):
+    """An event of an alert, with its number among all of the recording."""
+
+    number: int
+    event: Event
 
 
 class AlertFeed:
     """The alerts of a recording, for those that publish them in their place between frames.
 
     Rules are followed in a thread of their own, so whoever publishes a frame waits until its
-    alerts are known: a recording that is published later then gives the same order.
+    alerts are known: a recording that is published later then gives the same order. The newest are
+    kept, far more than fall into the frames that may wait for a publisher.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._events: list[Event] = []
+        self._events: deque[_Numbered] = deque(maxlen=_MOST_ALERTS)
+        self._count = 0
         self._reached_us = 0
         self._has_ended = False
 
@@ -48,7 +60,8 @@ class AlertFeed:
 
     def add(self, event: Event) -> None:
         with self._changed:
-            self._events.append(event)
+            self._events.append(_Numbered(self._count, event))
+            self._count += 1
 
     def reached(self, stamp_us: int) -> None:
         """All alerts until then have been added."""
@@ -64,7 +77,7 @@ class AlertFeed:
 
     # --- for publishers ---
 
-    def after(self, count: int, until_us: int | None) -> list[Event]:
+    def after(self, count: int, until_us: int | None) -> list[_Numbered]:
         """Return the alerts until a frame, but for the first ``count``; wait until they are known.
 
         Args:
@@ -75,17 +88,18 @@ class AlertFeed:
                 self._changed.wait()
             return self._due(count, until_us)
 
-    def known(self, count: int, until_us: int) -> list[Event]:
+    def known(self, count: int, until_us: int) -> list[_Numbered]:
         """Return the alerts until then as far as they are known."""
         with self._changed:
             return self._due(count, until_us)
 
-    def _due(self, count: int, until_us: int | None) -> list[Event]:
+    def _due(self, count: int, until_us: int | None) -> list[_Numbered]:
         due = []
-        for event in self._events[count:]:
-            if until_us is not None and (event_us(event) or 0) > until_us:
+        skipped = max(0, len(self._events) - (self._count - count))
+        for each in itertools.islice(self._events, skipped, None):
+            if until_us is not None and (event_us(each.event) or 0) > until_us:
                 break
-            due.append(event)
+            due.append(each)
         return due
 
 
@@ -251,9 +265,9 @@ class Publisher(Output):
             ticks = delivery_ticks(frame.captured_ns, self._writer.now_ns())
             self._writer.targets.add(Delivery(self._number, frame.source_frame, ticks))
 
-    def _send_alerts(self, events: list[Event]) -> None:
-        for event in events:
-            self._alert_count += 1
+    def _send_alerts(self, events: list[_Numbered]) -> None:
+        for number, event in events:
+            self._alert_count = number + 1
             self._send(self._messages.alert(event))
 
     def _send(self, message: Message) -> None:

@@ -9,7 +9,7 @@ import click
 
 from dgrec.options import Command, NamedPath, Parsed, SessionPath
 from dgrec.replay.options import FiniteRange
-from dgrec.terminal import echo
+from dgrec.terminal import echo, is_quiet
 from dgrec.units import counted, parse_dimensions
 
 __all__ = ["FORMATS", "import_command", "merge_command"]
@@ -103,10 +103,11 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     import dgrec
 
     report = dgrec.import_(file, output, format=form, **options)
-    echo(
-        f"{report.path}: {counted(report.frames, 'frame')}, "
-        f"{counted(report.detections, 'detection')}, from {report.format}"
-    )
+    if not is_quiet():
+        echo(
+            f"{report.path}: {counted(report.frames, 'frame')}, "
+            f"{counted(report.detections, 'detection')}, from {report.format}"
+        )
     for note in report.notes:
         echo(f"note: {note}", err=True)
 
@@ -142,6 +143,8 @@ def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> 
     report = merge(sessions, output, overwrite=overwrite)
     for note in report.notes:
         echo(note, err=True)
+    if is_quiet():
+        return
     echo(f"{output}: {counted(report.frames, 'frame')} from {report.spans:,} recordings")
     for path, is_copy in report.videos:
         echo(f"{path}: {'copied' if is_copy else 'encoded again'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,3 +151,18 @@ def test_they_are_used_and_nowhere_to_be_found(dgrec: Command, tmp_path: Path) -
     assert len(texts) >= 4
     for text in texts:
         assert not [secret for secret in SECRETS.values() if secret in text]
+
+
+def test_a_file_is_named_from_the_folder_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / "secret").write_text("wordofmine\n")
+    (tmp_path / "dgrec.toml").write_text(
+        '[publish."host"]\nuser = "ann"\npassword_file = "secret"\n[publish."other"]\nuser = 1\n'
+    )
+    monkeypatch.chdir(below)
+    assert parse_target("mqtt://host/topic").password == "wordofmine"
+    with pytest.raises(ConfigError, match=re.escape(str(tmp_path / "dgrec.toml"))):
+        parse_target("mqtt://other/topic")

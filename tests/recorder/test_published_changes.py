@@ -482,3 +482,18 @@ def test_rules_that_fail_hold_no_publisher_up() -> None:
     publisher.frame(make_row(0), None)
     publisher.close()
     assert len(taken.messages) == 1
+
+
+def test_a_feed_of_alerts_keeps_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording may go on for months; whoever reads on misses none that is still there."""
+    monkeypatch.setattr("dgrec.recorder.outputs.publisher._MOST_ALERTS", 3)
+    feed = AlertFeed()
+    for number in range(2):
+        feed.add({"kind": "alert", "at": f"2026-01-01T00:00:0{number}Z", "text": str(number)})
+    assert [each.event["text"] for each in feed.known(0, 10**18)] == ["0", "1"]
+    for number in range(2, 6):
+        feed.add({"kind": "alert", "at": f"2026-01-01T00:00:0{number}Z", "text": str(number)})
+    feed.end()
+    assert [each.number for each in feed.after(2, None)] == [3, 4, 5]
+    assert [each.event["text"] for each in feed.after(5, None)] == ["5"]
+    assert feed.after(6, None) == []
