@@ -179,6 +179,8 @@ class _Video:
             return max(0, at_ns - round(left_s * 1e9))
         before, before_ns = self._before
         whole_s = float(times_s[index] - times_s[before])
+        if whole_s <= 0:  # a video may say the same time of all frames
+            return at_ns
         return at_ns - round((at_ns - before_ns) * left_s / whole_s)
 
 
