@@ -346,11 +346,12 @@ def test_a_model_that_fails_in_the_middle(dgrec: Command) -> None:
     with Session(dgrec.folder / "s.parquet") as session:
         assert session.sealed
         assert error.endswith(f"the {len(session)} frames before are in s.parquet")
-        # PySDK's worker has some frames in hand when one fails: how many of their results still
-        # come out is a matter of time.
+        # PySDK's workers have some frames in hand when one fails: which of their results still
+        # come out is a matter of time, and the one that failed need not be the last.
         frames = session.frames["source_frame"].to_pylist()
         assert 1 <= len(frames) <= 12
-        assert frames == list(range(len(frames)))
+        assert frames == sorted(set(frames))
+        assert frames[:8] == list(range(len(frames[:8])))
         assert session.metadata["end_reason"] == "failed"
         assert "the lens cap is on" in session.metadata["end_detail"]
         assert session.metadata["model"]["zoo"] == "zoo"
