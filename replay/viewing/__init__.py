@@ -1,0 +1,1 @@
+"""Recordings in a browser: the endpoints of `dgrec view`."""
