@@ -58,7 +58,7 @@ class CaptureTimes:
         origin_us: When that was, in microseconds since 1970; None: no row says when it was
             captured.
         least_us: When the earliest frame was captured: stamps may run backwards.
-        most_us: When the latest frame was captured.
+        most_us: When the last result came out.
         first_frame: Number of the first row.
         frames: Numbers of all rows, ascending; None if none is missing between the first and the
             last.
@@ -80,13 +80,14 @@ class CaptureTimes:
         return np.clip(found, 0, max(0, self.count - 1))
 
     def seconds(self, stamps_us: _Array) -> _Array:
-        return (stamps_us - (self.origin_us or 0)) / 1e6
+        return np.asarray((stamps_us - (self.origin_us or 0)) / 1e6)
 
 
 @once
 def capture_times(session: Session, reader: SqlReader) -> CaptureTimes:
     (found,) = reader.rows(
-        "SELECT epoch_us(min(captured_at)) AS least, epoch_us(max(captured_at)) AS most, "
+        "SELECT epoch_us(min(captured_at)) AS least, "
+        "greatest(epoch_us(max(captured_at)), epoch_us(max(completed_at))) AS most, "
         "min(frame) AS first, max(frame) AS last, count(*) AS n FROM frames"
     )
     least, count = found["least"], found["n"]
