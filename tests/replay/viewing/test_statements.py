@@ -28,8 +28,11 @@ def test_statements(session: Path) -> None:
         assert [column["name"] for column in result["columns"]] == ["label", "frame", "score"]
         assert [column["numeric"] for column in result["columns"]] == [False, True, True]
         assert (len(result["rows"]), result["truncated"], result["frame_column"]) == (5, True, 1)
-        result = answer(reader, "SELECT 9007199254740993, 'inf'::DOUBLE, [1, NULL], true, NULL, "
-                                "repeat('x', 1000000), '<script>' || chr(0), 'frame' AS frame")  # fmt: skip
+        result = answer(
+            reader,
+            "SELECT 9007199254740993, 'inf'::DOUBLE, [1, NULL], true, NULL, repeat('x', 1000000), "
+            "'<script>' || chr(0), 'frame' AS frame",
+        )
         assert not result["truncated"]
         assert result["frame_column"] is None  # a text
         cells = result["rows"][0]
@@ -117,7 +120,7 @@ def test_conditions_on_detections(tmp_path: Path) -> None:
         assert matches(session, reader, "true", -5, 10**6)["to"] == 60
         assert matches(session, reader, "true", 70, 60)["keep"] == {}
         for text in ("", "nothing > 3", "true) OR (SELECT 1", "1; DROP VIEW frames"):
-            with pytest.raises(QueryError, match="^condition.*expected a condition on detections"):
+            with pytest.raises(QueryError, match=r"^condition.*expected a condition on detections"):
                 matches(session, reader, text, 0, 10)
     boxes = [make_detection(score=math.nan), make_detection(label="<img>")]
     path = write_session(tmp_path / "many.parquet", make_rows(1100, results=boxes))
