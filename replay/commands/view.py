@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath
-from dgrec.terminal import echo, note
+from dgrec.replay.options import check_companions
+from dgrec.terminal import echo, is_quiet, note
 
 __all__ = ["view_command"]
 
@@ -35,17 +37,46 @@ __all__ = ["view_command"]
 @click.option(
     "--key", type=NamedPath(path_type=Path), metavar="FILE", help="The key of the certificate."
 )
+@click.option(
+    "--export",
+    type=NamedPath(path_type=Path),
+    metavar="FOLDER",
+    help="Write the page with its data and videos, to open without a server.",
+)
+@click.option(
+    "--start",
+    metavar="WHERE",
+    help="With --export: from here on: a frame (300), a time since the first (12.5s), or UTC.",
+)
+@click.option("--end", metavar="WHERE", help="With --export: where to stop, written as --start.")
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="LABEL",
+    help="With --export: cover detections of this label in the videos; all: of every label.",
+)
+@click.option("--overwrite", is_flag=True, help="With --export: replace an earlier export.")
+@click.pass_context
 def view_command(
+    context: click.Context,
     places: tuple[Path, ...],
     listen: str,
     no_browser: bool,
     cert: Path | None,
     key: Path | None,
+    export: Path | None,
+    start: str | None,
+    end: str | None,
+    redact: tuple[str, ...],
+    overwrite: bool,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
     recordings/.
 
     Every frame is shown with the picture that was recorded for it, also while a recording goes on.
+    With --export the page needs no server: it opens from the folder, or from any web server. The
+    videos are copied, or made of what browsers cannot play.
+
     The address has a random token (DGREC_TOKEN sets your own), and only this machine reaches it
     unless --listen says otherwise. Nothing on the page changes a recording. Ctrl-C ends it.
     """
@@ -54,6 +85,7 @@ def view_command(
     from dgrec.serving import Certificate
     from dgrec.session import names_something
 
+    check_companions(context, "export", "start", "end", "redact", "overwrite")
     if key is not None and cert is None:
         raise click.UsageError("--key goes with --cert")
     try:
@@ -64,5 +96,32 @@ def view_command(
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
+    if export is not None:
+        if listen or cert:
+            raise click.UsageError("--export serves nothing: it goes without --listen and --cert")
+        _export(found, export, start, end, redact, overwrite)
+        return
     certificate = None if cert is None else Certificate(str(cert), "" if key is None else str(key))
     show(found, host, port, certificate, opens_browser=not no_browser, say=echo, advise=note)
+
+
+def _export(
+    places: Sequence[Path],
+    output: Path,
+    start: str | None,
+    end: str | None,
+    redact: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    from dgrec.replay.viewing import export_folder
+
+    export_folder(
+        places,
+        output,
+        start=start,
+        end=end,
+        redact=redact,
+        overwrite=overwrite,
+        say=lambda line: None if is_quiet() else echo(line),
+        advise=lambda line: echo(line, err=True),
+    )

@@ -20,10 +20,15 @@ marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed
 why            what limited the rate
+export         recordings as a folder that needs no server
+contents       what an export has of one
+exported_videos  its videos
+targets        where its parts are written
 =============  =========================================================================
 """
 
+from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.replay.viewing.show import parse_listen, show
 
-__all__ = ["ViewServer", "parse_listen", "show"]
+__all__ = ["ViewServer", "export_folder", "parse_listen", "show"]

@@ -1,7 +1,8 @@
 // Put the parts of the page into their places, for the recording that the address names.
 
-import { isAbort, Server, Session } from "./data";
+import { isAbort, Server, Session, type Source } from "./data";
 import { slot } from "./dom";
+import { Files } from "./files";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
@@ -16,7 +17,7 @@ interface Part {
 }
 
 class Page {
-  private readonly source = new Server();
+  private readonly source = sourceOfPage();
   private readonly state = new State();
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
@@ -48,6 +49,12 @@ class Page {
     document.body.dataset.view = name ? "session" : "list";
     this.title(name);
     if (!name) {
+      const single = await this.source.single().catch(() => null);
+      if (signal.aborted) return;
+      if (single !== null) {
+        this.state.set({ session: single });
+        return;
+      }
       this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
       return;
     }
@@ -107,6 +114,12 @@ class Page {
     status.textContent = text;
     status.classList.toggle("wrong", wrong);
   }
+}
+
+/** The pages of exports say where their data are. */
+function sourceOfPage(): Source {
+  const meta = document.querySelector<HTMLMetaElement>("meta[name='dgrec-data']");
+  return meta ? new Files(meta.content) : new Server();
 }
 
 new Page().start();
