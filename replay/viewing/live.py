@@ -105,7 +105,7 @@ def _look(opened: OpenedSession, state: _State) -> None:
 
 
 def _alert(opened: OpenedSession, event: Any) -> dict[str, Any]:
-    fired = stamp(event.get("to"))
+    fired = stamp(event.get("to") or event.get("at"))
     t = None
     if fired is not None and opened.clock == "captured_at":
         t = fired.timestamp() - opened.began / 1e6
