@@ -1,0 +1,1 @@
+"""The page that shows recordings in a browser, and its server."""
