@@ -24,8 +24,8 @@ _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
 _NONE: Final = np.zeros(0, np.int64)
 #: What DuckDB may hold for the page's own questions, and for a user's statement.
-_MEMORY: Final = "160MB"
-STATEMENT_MEMORY: Final = "256MB"
+_MEMORY: Final = "1GB"
+STATEMENT_MEMORY: Final = "1GB"
 #: A user's statement is stopped after so many seconds.
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
