@@ -29,8 +29,7 @@ targets        where its parts are written
 =============  =========================================================================
 """
 
-from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.replay.viewing.show import parse_listen, show
 
-__all__ = ["ViewServer", "export_folder", "parse_listen", "show"]
+__all__ = ["ViewServer", "parse_listen", "show"]

@@ -44,7 +44,7 @@ _ROWS: Final = 1000
 #: Rows in a part of what is drawn, unless that is large.
 _DRAWN: Final = 300
 #: A part of details ends after so many rows, or characters.
-_DETAILED, _DETAILED_LENGTH: Final = 500, 2_000_000
+_DETAILED, _DETAILED_LENGTH = 500, 2_000_000
 #: Pixels of a part of the time line, and into how many each is cut at the next level.
 _WIDTH, _FACTOR, _MOST_LEVELS = 2048, 4, 8
 #: Labels and signals that have a line.
@@ -250,5 +250,3 @@ def _quoted(name: str) -> str:
 def _range(values: Sequence[float | None]) -> list[float] | None:
     known = [float(value) for value in values if isinstance(value, int | float)]
     return [min(known), max(known)] if known else None
-
-

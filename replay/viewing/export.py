@@ -280,4 +280,3 @@ def _videos(
     for each in preview.notes:
         advise(each)
     return {0: path.name}, preview, ""
-

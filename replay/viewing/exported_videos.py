@@ -159,4 +159,3 @@ class _Size:
 
 def _even(side: float) -> int:
     return max(2, 2 * round(side / 2))
-
