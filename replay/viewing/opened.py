@@ -24,8 +24,8 @@ _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
 _NONE: Final = np.zeros(0, np.int64)
 #: What DuckDB may hold for the page's own questions, and for a user's statement.
-_MEMORY: Final = "160MB"
-STATEMENT_MEMORY: Final = "256MB"
+_MEMORY: Final = "1GB"
+STATEMENT_MEMORY: Final = "1GB"
 #: A user's statement is stopped after so many seconds.
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
@@ -52,9 +52,10 @@ class OpenedSession:
         # Journals and parts are opened for each pass; a sealed file is for one thread at a time.
         is_shared = bool(self.session.parts) or not self.session.sealed
         self._queried = self.session if is_shared else Session(path)
+        self._asked = self.session if is_shared else Session(path)
         #: Held by whoever reads rows: a session keeps what was read last.
         self.rows = threading.RLock()
-        self._own, self._users = threading.RLock(), threading.Lock()
+        self._own, self._users = threading.Lock(), threading.Lock()
         self._reader: SqlReader | None = None
         self._user_reader: SqlReader | None = None
         self._kept: OrderedDict[object, Any] = OrderedDict()
@@ -138,26 +139,23 @@ class OpenedSession:
 
     # --- SQL ---
 
-    def ask(self, text: str, task: Task) -> pa.Table:
-        """Run one of our own statements."""
+    def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
+        """Do what reads by SQL, with statements of our own."""
         with _held(self._own, task):
             if self._reader is None or self._reader.is_stuck:
                 self._reader = SqlReader([self._queried], _MEMORY, timeout=_OWN_S)
             reader = self._reader
-            with task.interrupted_by(reader.connection.interrupt):
-                result = reader.stream(text)
-                return pa.Table.from_batches(result.batches, result.schema)
+            with task.interrupted_by(reader.interrupt):
+                return work(self._queried, reader)
 
-    def answer(self, work: Callable[[SqlReader], _T], task: Task) -> _T:
-        """Run what a user asks."""
+    def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
+        """Do what runs SQL of a user."""
         with _held(self._users, task):
             if self._user_reader is None or self._user_reader.is_stuck:
-                self._user_reader = SqlReader(
-                    [self._queried], STATEMENT_MEMORY, timeout=STATEMENT_S
-                )
+                self._user_reader = SqlReader([self._asked], STATEMENT_MEMORY, timeout=STATEMENT_S)
             reader = self._user_reader
-            with task.interrupted_by(reader.connection.interrupt):
-                return work(reader)
+            with task.interrupted_by(reader.interrupt):
+                return work(self._asked, reader)
 
     def kept(self, key: object, make: Callable[[], _T]) -> _T:
         """Return what was made for a key before, or make it now."""
@@ -198,6 +196,7 @@ class OpenedSession:
         self.videos.close()
         self.session.close()
         self._queried.close()
+        self._asked.close()
 
 
 @contextlib.contextmanager

@@ -107,9 +107,10 @@ class Recordings:
         signature = signature_of(path)
         known = self._listed.get(path)
         now = time.monotonic()
-        if known is not None and (known.signature == signature or now < known.until_s):
-            # A recorder that was killed changes no file.
-            if known.listed.state.split(", ")[-1] != "being recorded" or now < known.until_s:
+        if known is not None:
+            # A recorder that is killed changes no file.
+            is_growing = known.listed.state.endswith("being recorded")
+            if now < known.until_s or (known.signature == signature and not is_growing):
                 return known.listed
         listed = list_session(path)
         took_s = time.monotonic() - now
@@ -185,7 +186,7 @@ def signature_of(path: Path) -> Signature:
     found = []
     for file in files:
         with contextlib.suppress(OSError):
-            facts = os.stat(file)
+            facts = file.stat()
             found.append((file.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
     return tuple(sorted(found))
 

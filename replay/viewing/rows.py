@@ -62,9 +62,7 @@ def rows(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
     pictures = opened.videos.of(_for_pictures(found))
     states = [
         "" if not isinstance(shown, str) else _why(shown, state)
-        for (_, shown), state in zip(
-            pictures, found.column("video_state").to_pylist(), strict=True
-        )
+        for (_, shown), state in zip(pictures, found.column("video_state").to_pylist(), strict=True)
     ]
     times = [None if isinstance(shown, str) else shown for _, shown in pictures]
     return {
@@ -83,11 +81,12 @@ def rows(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
     }
 
 
-def _for_pictures(found: pa.Table) -> list[dict[str, Any]]:
+def _for_pictures(rows: pa.Table) -> list[dict[str, Any]]:
     names = ("frame", "source_frame", "media_time_s", "video_frame")
-    columns = {name: found.column(name).to_pylist() for name in names}
-    columns["captured_at"] = _stamps(found.column("captured_at"))
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    columns = {name: rows.column(name).to_pylist() for name in names}
+    columns["captured_at"] = _stamps(rows.column("captured_at"))
+    found = zip(*columns.values(), strict=True)
+    return [dict(zip(columns, values, strict=True)) for values in found]
 
 
 def _stamps(column: pa.ChunkedArray) -> list[Any]:
@@ -125,7 +124,7 @@ def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, 
     for name in ("detections", "restore", "pixel_signature"):
         values.pop(name, None)
     values["timing"] = dict(values.get("timing") or ())
-    return {"i": position, "columns": values, "detections": detections}
+    return {"i": position, **values, "detections": detections}
 
 
 def nearest(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
@@ -163,9 +162,7 @@ def _bounded(value: float) -> int:
     return int(min(max(value, -(2.0**62)), 2.0**62))
 
 
-def _nearest(
-    opened: OpenedSession, column: str, target: float, start: int, task: Task
-) -> int:
+def _nearest(opened: OpenedSession, column: str, target: float, start: int, task: Task) -> int:
     """Return the first row at or after a value, or the one before it if that is nearer."""
     best, distance = start, np.inf
     position = start

@@ -50,6 +50,8 @@ class Video:
     width: int | None
     height: int | None
     note: str = ""
+    #: Of the file that was found: another one in its place is not served.
+    inode: int | None = None
 
     @property
     def is_for_browsers(self) -> bool:
@@ -165,9 +167,7 @@ class Videos:
                 chosen = recorded
         kind = "source" if chosen.column == "source_frame" else "raw"
         parts = chosen.parts or ((session.first_frame, chosen),)
-        self._stretches = [
-            _Stretch(first, one, number_of(one, kind)) for first, one in parts
-        ]
+        self._stretches = [_Stretch(first, one, number_of(one, kind)) for first, one in parts]
         self.note = footage.note
         drawn, _ = find_recorded(session, "annotated")
         for _, one in () if drawn is None else drawn.parts or ((0, drawn),):
@@ -188,6 +188,7 @@ class Videos:
                         _size(entry.get("width")),
                         _size(entry.get("height")),
                         footage.note,
+                        _inode(path),
                     )
         return _probed(path, kind, footage.note)
 
@@ -213,6 +214,13 @@ def _size(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
 def _probed(path: Path, kind: str, note: str) -> Video:
     av = import_av()
     try:
@@ -223,7 +231,14 @@ def _probed(path: Path, kind: str, note: str) -> Video:
                 mime = "video/webm"
             context = container.streams.video[0].codec_context
             return Video(
-                path, kind, mime, context.codec.canonical_name, context.width, context.height, note
+                path,
+                kind,
+                mime,
+                context.codec.canonical_name,
+                context.width,
+                context.height,
+                note,
+                _inode(path),
             )
     except (VideoError, OSError, ValueError, IndexError, AttributeError, av.FFmpegError):
         return Video(path, kind, "", None, None, None, note or f"{path.name} cannot be read")

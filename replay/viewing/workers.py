@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["Cancelled", "Task", "Workers"]
+__all__ = ["CancelledError", "Task", "Workers"]
 
 _T = TypeVar("_T")
 _READERS = 4
 
 
-class Cancelled(Exception):
+class CancelledError(Exception):
     """The client has gone: its answer is not needed any more."""
 
 
@@ -28,9 +28,9 @@ class Task:
         self._interrupts: list[Callable[[], None]] = []
 
     def check(self) -> None:
-        """Raise `Cancelled` if nobody waits for the answer."""
+        """Raise `CancelledError` if nobody waits for the answer."""
         if self._is_cancelled:
-            raise Cancelled
+            raise CancelledError
 
     @contextlib.contextmanager
     def interrupted_by(self, interrupt: Callable[[], None]) -> Iterator[None]:
