@@ -16,7 +16,7 @@ from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["nearest", "row", "rows", "rows_between"]
+__all__ = ["nearest", "position_at", "row", "rows", "rows_between"]
 
 _MOST: Final = 1000
 _COLUMNS: Final = (
@@ -141,14 +141,16 @@ def nearest(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[s
     elif "media" in parameters:
         column, target = "media_time_s", parameters.seconds("media")
     else:
-        column, target = _target(opened, parameters.seconds("t"))
-        if column == "position":
-            return {"i": min(max(round(target), 0), opened.count - 1)}
-    start = 0
-    if column != "media_time_s":
-        with opened.rows:
-            start = opened.session.first_at_least(column, _bounded(target))
-    return {"i": _nearest(opened, column, target, max(start - 1, 0), task)}
+        return {"i": position_at(opened, parameters.seconds("t"), task)}
+    return {"i": _nearest(opened, column, target, task)}
+
+
+def position_at(opened: OpenedSession, seconds: float, task: Task) -> int:
+    """Return the position of the row nearest to a time since the first row; there must be rows."""
+    column, target = _target(opened, seconds)
+    if column == "position":
+        return int(min(max(target, 0.0) + 0.5, opened.count - 1))
+    return _nearest(opened, column, target, task)
 
 
 def _target(opened: OpenedSession, seconds: float) -> tuple[str, float]:
@@ -162,8 +164,12 @@ def _bounded(value: float) -> int:
     return int(min(max(value, -(2.0**62)), 2.0**62))
 
 
-def _nearest(opened: OpenedSession, column: str, target: float, start: int, task: Task) -> int:
+def _nearest(opened: OpenedSession, column: str, target: float, task: Task) -> int:
     """Return the first row at or after a value, or the one before it if that is nearer."""
+    start = 0
+    if column != "media_time_s":  # numbers have no bounds in the file
+        with opened.rows:
+            start = max(opened.session.first_at_least(column, _bounded(target)) - 1, 0)
     best, distance = start, np.inf
     position = start
     with opened.rows:
