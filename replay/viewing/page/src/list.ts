@@ -142,7 +142,8 @@ export class ListPage {
       if (c > 0) return el("td", { class: `list-${column.key} ${column.numeric ? "number" : ""}`, "data-name": column.name, title: text.length > 24 ? text : null }, text);
       const href = `#s=${encodeURIComponent(facts.s)}`;
       const name = canOpen ? el("a", { href, "data-s": facts.s }, text) : el("span", { class: "list-closed", tabindex: 0, "data-s": facts.s }, text);
-      const problem = facts.problem ? el("p", { class: "list-problem", title: facts.problem }, facts.problem) : null;
+      const why = facts.problem?.replace(`${facts.path}: `, "") ?? "";
+      const problem = why ? el("p", { class: "list-problem", title: why }, why) : null;
       return el("th", { scope: "row", class: "list-name" }, name, problem);
     });
     const row = el("tr", { class: `${canOpen ? "" : "closed"} ${stateClass(facts.state)}` }, el("td", { class: "list-thumb" }, canOpen ? this.thumb(facts) : null), ...cells);
