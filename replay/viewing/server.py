@@ -55,7 +55,8 @@ class ViewServer:
         self.recordings = Recordings(places)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
-        self._paths: list[str] = []
+        #: What is served.
+        self.paths: list[str] = []
         try:
             self._add_all()
         except BaseException:
@@ -69,12 +70,17 @@ class ViewServer:
         return f"{scheme}://{self._server.address}/?token={self._server.guard.token}"
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a statement of a user is being run."""
+        return self._workers.is_running_statement
+
+    @property
     def port(self) -> int:
         return self._server.port
 
     def close(self) -> None:
         """End all connections, and all work."""
-        for path in self._paths:
+        for path in self.paths:
             self._server.remove(path)
         self._workers.close()
         self._server.close()
@@ -103,7 +109,7 @@ class ViewServer:
 
     def _add(self, path: str, handler: Any) -> None:
         self._server.add(path, Route(handler))
-        self._paths.append(path)
+        self.paths.append(path)
 
     def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
