@@ -101,7 +101,7 @@ export class Files implements Source {
       case "api/sessions":
         return this.sessions(text(query.q), text(query.where));
       case "api/questions":
-        return { questions: await this.questions() };
+        return this.questions();
     }
     const s = text(query.s);
     const folder = await this.folderOf(s);

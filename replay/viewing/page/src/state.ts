@@ -76,6 +76,8 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
+  /** The address as it was read or written last. */
+  private hash = location.hash;
 
   get values(): Readonly<Values> {
     return this.current;
@@ -124,10 +126,12 @@ export class State {
     this.writing = 0;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+    this.hash = location.hash;
   }
 
   /** Take what the address says. */
   readHash(): void {
+    this.hash = location.hash;
     const { speed, shorten } = this.current;
     this.set({ ...DEFAULTS, speed, shorten, ...fromHash(location.hash) });
   }
@@ -136,6 +140,7 @@ export class State {
   followHash(): void {
     window.addEventListener("hashchange", () => {
       if (location.hash !== toHash(this.current)) this.readHash();
+      this.hash = location.hash;
     });
     window.addEventListener("pagehide", () => {
       this.flush();
@@ -157,8 +162,11 @@ export class State {
     }
     // The frame is known once its row is here.
     if (this.current.session && this.current.frame === null && this.current.position) return;
+    // A link was followed meanwhile, and its event is on its way.
+    if (location.hash !== this.hash) return;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+    this.hash = location.hash;
   }
 }
 
