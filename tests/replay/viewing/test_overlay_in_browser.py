@@ -122,6 +122,28 @@ def test_what_analyzers_draw(browser: Browser, tmp_path: Path) -> None:
     assert [layer["alpha"] for layer in drawn["layers"]] == [1.0, 1.0]
 
 
+def test_results_about_detections(browser: Browser, tmp_path: Path) -> None:
+    """Those of compound models are drawn one over the other, each blended by itself."""
+
+    def result(found: list[Any], **settings: Any) -> Any:
+        made = pysdk_result("Detection", [], lambda x, y: (x, y), **settings)
+        made._inference_results = found
+        return made
+
+    inner = {"bbox": [60.0, 70.0, 110.0, 120.0], "label": "eye", "category_id": 1, "score": 0.5}
+    about = result([inner], color=(250, 20, 90), alpha=0.5, line_width=5)
+    outer = {"bbox": [40.0, 50.0, 180.0, 150.0], "label": "cat", "category_id": 0, "score": 0.9}
+    other = {"bbox": [200.0, 50.0, 300.0, 150.0], "label": "dog", "category_id": 1, "score": 0.9}
+    whole = result([other, {**outer, "extra_results": [about]}], color=COLORS, alpha=0.8)
+    with dgrec.Recorder(tmp_path / "s.parquet") as recorder:
+        recorder.add(whole)
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        frame = drawings(session, 0, 1)["frames"][0]
+        assert compared(browser, session, (WIDTH, HEIGHT))[0] == []
+    drawn = [[group["d"] for group in layer["groups"]] for layer in frame["layers"]]
+    assert drawn == [[0, 1], [1]]
+
+
 def test_a_box_that_is_moved_by_two_pixels_is_noticed(browser: Browser, tmp_path: Path) -> None:
     """The comparison above is strict enough."""
     type_name, found, conversion = CASES["boxes"]
@@ -131,11 +153,11 @@ def test_a_box_that_is_moved_by_two_pixels_is_noticed(browser: Browser, tmp_path
         with record(tmp_path / f"{settings}.parquet", type_name, [original], chosen) as session:
             drawn = drawings(session, 0, 1)
             pysdk = session.result(0).overlay(np.full((HEIGHT, WIDTH, 3), 96, np.uint8))
-        for by, is_noticed in ((0, False), (2, True)):
+        for by, color, is_noticed in ((0, 0, False), (2, 0, True), (0, 1, True)):
             moved = copy.deepcopy(drawn)
             groups = moved["frames"][0]["layers"][0]["groups"]
             box = next(op for op in groups[1]["ops"] if op[0] == "box")
-            box[1], box[3] = box[1] + by, box[3] + by
+            box[1], box[3], box[6] = box[1] + by, box[3] + by, box[6] + color
             page = drawn_by_page(browser, moved, (WIDTH, HEIGHT), 96)
             assert bool(differences(page, pysdk, moved["frames"][0])) == is_noticed, settings
 
