@@ -15,7 +15,9 @@ files          files by ranges of their bytes
 pictures       pictures as JPEG, decoded here
 questions      which questions are answered by SQL
 capture_times  when frames were captured, and where they stand
-overlay        what is drawn over the pictures
+overlay        what is drawn over the pictures; thumbnails
+label_colors   the colors of labels
+bounded_rows   rows whose detections are few enough to be drawn
 series         lines over time
 marks          what stands out on the time line
 matches        which detections a condition keeps
