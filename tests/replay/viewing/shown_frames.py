@@ -62,9 +62,8 @@ class ShownFrames:
         # Another hash alone would not load the page again.
         self.browser.call("Page.navigate", url="about:blank")
         self.browser.wait_for("location.href === 'about:blank'")
-        link = self._link(recording, position)
-        forced = "" if decode == "auto" else f"&decode={decode}"
-        self.browser.call("Page.navigate", url=f"{self.url}#{link}{forced}")
+        link = self._link(recording, position, decode)
+        self.browser.call("Page.navigate", url=f"{self.url}#{link}")
         self.browser.wait_for("!!document.querySelector('.stage')")
         self.browser.run(_CHECK.read_text() + "; 0")
         self.browser.wait_for("frameCheck.isReady()")
@@ -73,7 +72,7 @@ class ShownFrames:
 
     def step_and_jump(self, recording: Recording, decode: str, steps: int, seed: int = 0) -> None:
         """Step on and back, jump, and follow links, to ``steps`` rows."""
-        places = list(self._places(recording, steps, random.Random(seed)))
+        places = list(self._places(recording, decode, steps, random.Random(seed)))
         self._compare(recording, self._run(f"frameCheck.visit({json.dumps(places)})"), decode)
 
     def play(self, recording: Recording, decode: str, speed: float) -> None:
@@ -84,7 +83,7 @@ class ShownFrames:
         self.played_of += len(recording)
 
     def _places(
-        self, recording: Recording, steps: int, chance: random.Random
+        self, recording: Recording, decode: str, steps: int, chance: random.Random
     ) -> Iterator[tuple[str, str, int]]:
         last = len(recording) - 1
         at = 0
@@ -102,11 +101,12 @@ class ShownFrames:
             else:
                 at = chance.randint(0, last)
                 steps -= 1
-                yield kind, str(at) if kind == "seek" else self._link(recording, at), at
+                yield kind, str(at) if kind == "seek" else self._link(recording, at, decode), at
         yield "key", "End", last
 
-    def _link(self, recording: Recording, position: int) -> str:
-        return f"s={quote(recording.name)}&f={recording.frames[position]}"
+    def _link(self, recording: Recording, position: int, decode: str) -> str:
+        forced = "" if decode == "auto" else f"&decode={decode}"
+        return f"s={quote(recording.name)}&f={recording.frames[position]}{forced}"
 
     def _run(self, script: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.browser.run(script)

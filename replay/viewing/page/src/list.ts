@@ -7,8 +7,8 @@ import type { State } from "./state";
 import { bytes, day, duration, rate } from "./words";
 
 const WAIT_MS = 250;
-/** Recordings in progress go on; the list is read again. */
-const AGAIN_MS = 3000;
+/** The list is read again: more often while something is being recorded. */
+const [AGAIN_MS, AGAIN_LIVE_MS] = [15_000, 3000];
 
 interface Column {
   name: string;
@@ -111,7 +111,8 @@ export class ListPage {
       if (isAbort(error)) return;
       this.say(error instanceof Error ? error.message : String(error), true);
     }
-    this.again = window.setTimeout(() => void this.load(), AGAIN_MS);
+    const isLive = this.facts.some(({ state }) => state.includes("being recorded"));
+    this.again = window.setTimeout(() => void this.load(), isLive ? AGAIN_LIVE_MS : AGAIN_MS);
   }
 
   private say(text: string, wrong = false): void {

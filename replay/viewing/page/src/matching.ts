@@ -123,6 +123,6 @@ export class WhereField {
     const { filter, position } = this.state.values;
     this.matching.keeps(filter.where, position);
     this.status.textContent = this.matching.problem;
-    this.input.toggleAttribute("aria-invalid", !!this.matching.problem);
+    this.input.setAttribute("aria-invalid", String(!!this.matching.problem));
   }
 }
