@@ -279,7 +279,7 @@ export class Files implements Source {
         }
       }
     }
-    return { ...(found as Record<MarkKind, Mark[]>), totals };
+    return { ...(found as Record<MarkKind, Mark[]>), totals } as MarksAnswer;
   }
 
   /** The parts of the time line at the least width that shows every pixel of what is asked for. */
