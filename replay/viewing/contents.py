@@ -26,8 +26,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, first_line
 from dgrec.replay.viewing import card, pictures, rows, statements
+from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.exported_videos import Preview
 from dgrec.replay.viewing.marks import KINDS, lane
 from dgrec.replay.viewing.opened import OpenedSession
@@ -175,15 +176,23 @@ class Contents:
         starts: list[int] = []
         part: list[Any] = []
         length = first = 0
-        for position in range(self._count):
-            row = rows.row(self._opened, Parameters({"i": str(position)}), self._task)
-            part.append(row)
-            length += len(json.dumps(row, default=str))
+        found = bounded_rows(self._opened.session, 0, self._count)
+        for position, (values, note) in enumerate(found):
+            part.append(self._detail(position, values, note))
+            length += len(json.dumps(part[-1], default=str))
             if len(part) >= _DETAILED or length > _DETAILED_LENGTH or position + 1 == self._count:
                 self._put(f"details-{len(starts)}", part)
                 starts.append(first)
                 part, length, first = [], 0, position + 1
         return starts
+
+    def _detail(self, position: int, values: dict[str, Any], note: str) -> dict[str, Any]:
+        try:
+            if values["detections"] is not None:
+                return rows.details(self._opened, position, values)
+        except DgrecError as error:
+            note = first_line(error)
+        return {"i": position, "frame": values["frame"], "note": note}
 
     # --- the time line ---
 

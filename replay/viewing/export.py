@@ -78,8 +78,8 @@ def export_folder(
             raise ConfigError(f"{', '.join(map(str, places))}: no recordings found")
         if start is not None or end is not None:
             folder = stack.enter_context(_scratch(output))
-            _cut(recordings, folder, start, end, advise)
-            recordings = stack.enter_context(_opened([folder]))
+            parts = _cut(recordings, folder, start, end, advise)
+            recordings = stack.enter_context(_opened(parts))
         try:
             new = NewFolder(output)
         except OSError as error:
@@ -165,8 +165,9 @@ def _cut(
     start: str | None,
     end: str | None,
     advise: Callable[[str], None],
-) -> None:
+) -> list[Path]:
     """Write the part that is exported of each recording as a session of its own."""
+    parts = []
     first, last = (None if text is None else parse_position(text) for text in (start, end))
     asked = {key: value for key, value in (("start", start), ("end", end)) if value is not None}
     for number, (name, path) in enumerate(recordings.names().items()):
@@ -185,6 +186,8 @@ def _cut(
             )
             for note in report.notes:
                 advise(note)
+            parts.append(clip)
+    return parts
 
 
 # --- what is written -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import cv2
 from tests.browser import Browser
 from tests.replay.clips import HEIGHT, WIDTH
 
-__all__ = ["RangeHandler", "go_to", "shown_picture"]
+__all__ = ["RangeHandler", "go_to", "open_url", "shown_picture"]
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
@@ -73,3 +73,8 @@ def shown_picture(browser: Browser) -> np.ndarray[Any, Any]:
     image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
     assert image is not None
     return cv2.resize(image, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+def open_url(browser: Browser, url: str) -> None:
+    browser.call("Page.navigate", url=url)
+    browser.wait_for(f"document.readyState === 'complete' && location.href.startsWith({url!r})")
