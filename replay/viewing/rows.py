@@ -121,10 +121,9 @@ def _why(reason: str, state: str | None) -> str:
 def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/row``: every column, and the detections as PySDK had them."""
     position = parameters.position(opened.count)
+    values = opened.row(position)
     with opened.rows:
-        values = dict(opened.session.row(position))
-        result = opened.session.restored(values)
-        detections = result.results
+        detections = opened.session.restored(values).results
     for name in ("detections", "restore", "pixel_signature"):
         values.pop(name, None)
     values["timing"] = dict(values.get("timing") or ())
