@@ -14,7 +14,7 @@ position        a point in a session: a frame, a time
 """
 
 from dgrec.footage.footage import Footage, files_of, find_footage, find_recorded
-from dgrec.footage.picture_times import PictureTimes, Shown
+from dgrec.footage.picture_times import GrowingPictureTimes, PictureTimes, Shown
 from dgrec.footage.pixels import Pixels, pixel_aspect_of
 from dgrec.footage.position import Position, chosen_batches, parse_position, resolve
 from dgrec.footage.recorded_files import (
@@ -40,6 +40,7 @@ from dgrec.footage.video_frames import VideoFrames
 __all__ = [
     "FIRST_STEP_US",
     "Footage",
+    "GrowingPictureTimes",
     "LONGEST_USUAL_STEP_US",
     "PictureTimes",
     "Pixels",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +12,12 @@ from dgrec.errors import VideoError
 from dgrec.footage.footage import Footage
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
 from dgrec.footage.pixels import is_other_video, row_time_s, tolerance_s
-from dgrec.video import import_av, open_container
+from dgrec.video import MOST_REORDERED, import_av, open_container
 
-__all__ = ["PictureTimes", "Shown"]
+__all__ = ["GrowingPictureTimes", "PictureTimes", "Shown"]
+
+#: Pictures before that of the first row: a video of kept packets begins with a key frame.
+_MOST_BEFORE = 4096
 
 
 class Shown(NamedTuple):
@@ -124,3 +128,55 @@ class PictureTimes:
 
     def close(self) -> None:
         self._container.close()
+
+
+class GrowingPictureTimes:
+    """The same of a video that is being recorded: its index would be out of date at once.
+
+    The times are those of the rows, which a recorded video carries to the microsecond.
+
+    Raises:
+        VideoError: The file cannot be read yet.
+    """
+
+    def __init__(self, footage: Footage, path: Path) -> None:
+        self.footage = footage
+        number, captured_at = footage.first_row or (0, footage.started_at)
+        if captured_at is None:
+            raise VideoError(f"{path}: no row is in it yet")
+        self._captured_at = captured_at
+        self._at_s = _time_of_picture(path, number)
+
+    def of(self, row: Mapping[str, Any]) -> Shown | str:
+        """Return when a row's picture is shown; how long depends on the next one."""
+        if row[self.footage.column] is None:
+            return "left_out"
+        time_s = row_time_s(self.footage, self._captured_at, row)
+        return "damaged" if time_s is None else Shown(round(self._at_s + time_s, 6), None)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _time_of_picture(path: Path, number: int) -> float:
+    """Return the time of one of the first pictures of a video; they may be out of order.
+
+    Raises:
+        VideoError: It is not there yet.
+    """
+    if number > _MOST_BEFORE:
+        raise VideoError(f"{path}: begins too long before the first row")
+    av = import_av()
+    with contextlib.closing(open_container(path, str(path))) as container:
+        times: list[float] = []
+        try:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.pts is not None:
+                    times.append(float(packet.pts * packet.time_base))
+                if len(times) > number + MOST_REORDERED:
+                    break
+        except (OSError, ValueError, IndexError, av.FFmpegError):
+            pass
+    if len(times) <= number:
+        raise VideoError(f"{path}: has no picture yet")
+    return sorted(times)[number]

@@ -12,9 +12,10 @@ card           what there is to know of one before its rows are read; the list o
 rows           rows by their positions
 videos         video files, and which picture of them belongs to a row
 files          files by ranges of their bytes
+live           what a recording in progress adds
 pictures       pictures as JPEG, decoded here
 questions      which questions are answered by SQL
-capture_times  when frames were captured, and where they stand
+time_line      seconds, pixels and positions of rows
 overlay        what is drawn over the pictures; thumbnails
 label_colors   the colors of labels
 bounded_rows   rows whose detections are few enough to be drawn

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.replay.viewing.capture_times import Pixels, capture_times, once, pixels
+from dgrec.replay.viewing.time_line import Pixels, once, pixels, time_line
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def marks(
         QueryError: There is no such stretch.
         SessionError: Part of the file cannot be read.
     """
-    times = capture_times(session, reader)
+    times = time_line(session, reader)
     span = pixels(times, start, end, width)
     if span is None:
         return {**{name: [] for name in _QUERIES}, "totals": dict.fromkeys(_QUERIES, 0)}
@@ -139,6 +139,8 @@ def next_mark(
     for kind in kinds:
         if kind not in KINDS:
             raise QueryError(f"kind={kind}: expected {', '.join(KINDS)}")
+    if not len(session):
+        return {"i": None}
     best: tuple[int, str, int] | None = None
     for kind in kinds or KINDS:
         positions = lane(session, reader, KINDS[kind]).positions
@@ -163,16 +165,22 @@ def next_mark(
 @once
 def lane(session: Session, reader: SqlReader, name: str) -> Lane:
     """Return all marks of a kind; some 40 bytes each, also where every frame is one."""
-    times = capture_times(session, reader)
-    result = reader.stream(f"SELECT * FROM ({_QUERIES[name]}) WHERE us IS NOT NULL")
+    times = time_line(session, reader)
+    known = "WHERE us IS NOT NULL" if times.is_of_captures else ""
+    result = reader.stream(f"SELECT * FROM ({_QUERIES[name]}) {known}")
     table = pa.Table.from_batches(_encoded(result.batches), _encoded_schema(result.schema))
     table = table.combine_chunks().unify_dictionaries()
     frames, stamps, counts = (table.column(column).to_numpy() for column in ("frame", "us", "n"))
-    stamps = stamps.astype(np.int64)
     positions = times.positions(frames)
+    if not times.is_of_captures:
+        stamps = np.concatenate(
+            [times.stamps(batch.column(0)) for batch in session.batches([times.column])]
+        )[positions]
     order = np.lexsort((stamps, positions))
     words = table.select(["value", "text", "until"]).take(pa.array(order))
-    return Lane(positions[order], stamps[order], counts[order].astype(np.int64), words)
+    return Lane(
+        positions[order], stamps[order].astype(np.int64), counts[order].astype(np.int64), words
+    )
 
 
 def _encoded_schema(schema: pa.Schema) -> pa.Schema:
@@ -204,13 +212,14 @@ def _in_pixels(name: str, found: Lane, span: Pixels) -> tuple[list[dict[str, Any
     for chosen, count in zip(here[first].tolist(), sums.tolist(), strict=True):
         stamp_us = int(found.stamps_us[chosen])
         mark: dict[str, Any] = {
-            "t": (stamp_us - span.origin_us) / 1e6,
+            "t": span.seconds(stamp_us),
             "i": int(found.positions[chosen]),
             "count": count,
         }
         mark |= found.at(chosen, _WORDS[name])
-        if "until_us" in mark:
-            mark["to"] = (mark.pop("until_us") - span.origin_us) / 1e6
+        until_us = mark.pop("until_us", None)
+        if until_us is not None and span.times.is_of_captures:
+            mark["to"] = span.seconds(until_us)
         if name == "drops":
             mark["place"] = found.words.column("text")[chosen].as_py()
         shown.append(mark)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dgrec.errors import QueryError
 from dgrec.replay.query import DetectionFilter
-from dgrec.replay.viewing.capture_times import capture_times
+from dgrec.replay.viewing.time_line import time_line
 
 if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
@@ -40,7 +40,7 @@ def matches(session: Session, reader: SqlReader, text: str, start: int, end: int
         raise QueryError(f"{end - start:,} rows at once; expected at most {MOST_ROWS:,}")
     found: dict[str, list[int]] = {}
     if start < end:
-        times = capture_times(session, reader)
+        times = time_line(session, reader)
         frames = [b.column(0).to_numpy() for b in session.batches(["frame"], start, end)]
         first, last = int(frames[0][0]), int(frames[-1][-1])
         chosen = DetectionFilter(session, text, reader=reader, name="condition")

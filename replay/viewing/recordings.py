@@ -8,10 +8,13 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from dgrec.errors import DgrecError
+from dgrec.format import is_being_written
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, numbered_files
 from dgrec.replay.listing import ListedSession, list_session
 from dgrec.replay.viewing.opened import OpenedSession
@@ -20,6 +23,7 @@ from dgrec.session import find_sessions
 
 __all__ = ["Recordings"]
 
+_T = TypeVar("_T")
 #: Sessions that are kept open.
 _MOST_OPEN = 4
 #: Folders, and files of a session that is shown, are looked at again after so long.
@@ -28,8 +32,8 @@ _UNCHANGED_S = 0.2
 #: Opening a session again takes at most this share of the time.
 _SHARE = 0.1
 
-#: Name, size, time of the last change and number of each file.
-Signature = tuple[tuple[str, int, int, int], ...]
+#: Name, size, time of the last change and number of each file, and whether it is being written.
+Signature = tuple[tuple[str, int, int, int, bool], ...]
 
 
 @dataclass
@@ -70,10 +74,10 @@ class Recordings:
         """Return the sessions that are there now, by their names on this server."""
         with self._lock:
             now = time.monotonic()
-            if now - self._found_s >= _FOUND_S or not self._names:
+            if not self._found_s or now - self._found_s >= _FOUND_S:
                 found, _ = find_sessions(self._places)
                 self._names = _named(found)
-                self._found_s = time.monotonic()
+                self._found_s = now
             return dict(self._names)
 
     def path_of(self, name: str) -> Path:
@@ -82,9 +86,12 @@ class Recordings:
         Raises:
             RequestError: None has.
         """
-        names = self.names()
-        if name in names:
-            return names[name]
+        for _ in range(2):
+            names = self.names()
+            if name in names:
+                return names[name]
+            with self._lock:
+                self._found_s = 0.0  # it may have begun just now
         # Of a link that was made while it was recorded, or before another had the same name.
         plain = name.removesuffix(JOURNAL_SUFFIX).removesuffix(SESSION_SUFFIX)
         last = plain.rpartition("/")[2]
@@ -107,15 +114,44 @@ class Recordings:
         signature = signature_of(path)
         known = self._listed.get(path)
         now = time.monotonic()
-        if known is not None:
-            # A recorder that is killed changes no file.
-            is_growing = known.listed.state.endswith("being recorded")
-            if now < known.until_s or (known.signature == signature and not is_growing):
-                return known.listed
+        if known is not None and (now < known.until_s or known.signature == signature):
+            return known.listed
         listed = list_session(path)
         took_s = time.monotonic() - now
         self._listed[path] = _Listed(signature, listed, now + max(_FOUND_S, took_s / _SHARE))
         return listed
+
+    def read(self, name: str, work: Callable[[OpenedSession], _T]) -> _T:
+        """Open a session and do something with it; once more if its files change meanwhile.
+
+        Raises:
+            RequestError: There is no such session.
+            SessionError: It cannot be read.
+        """
+        try:
+            with self.opened(name) as opened:
+                return work(opened)
+        except (DgrecError, OSError) as error:
+            # A journal becomes a sealed file at the end of a recording.
+            if isinstance(error, RequestError) or not self._has_changed(name):
+                raise
+        with self.opened(name) as opened:
+            return work(opened)
+
+    def _has_changed(self, name: str) -> bool:
+        """Look at the files of a session again; return whether they are others."""
+        with self._lock:
+            self._found_s = 0.0
+        with self._opening:
+            entry = self._open.get(name)
+            path = self.names().get(name)
+            if path is None:
+                return entry is not None
+            if entry is not None and entry.signature == signature_of(path):
+                return False
+            if entry is not None:
+                entry.next_look_s = 0.0
+            return True
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[OpenedSession]:
@@ -187,7 +223,8 @@ def signature_of(path: Path) -> Signature:
     for file in files:
         with contextlib.suppress(OSError):
             facts = file.stat()
-            found.append((file.name, facts.st_size, facts.st_mtime_ns, facts.st_ino))
+            grows = file.suffix == JOURNAL_SUFFIX and is_being_written(file)
+            found.append((file.name, facts.st_size, facts.st_mtime_ns, facts.st_ino, grows))
     return tuple(sorted(found))
 
 

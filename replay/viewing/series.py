@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 
 from dgrec.errors import QueryError
 from dgrec.format import LABEL_LEAF, labels_of
-from dgrec.replay.viewing.capture_times import CaptureTimes, Pixels, capture_times, once, pixels
+from dgrec.replay.viewing.time_line import Pixels, TimeLine, once, pixels, time_line
 from dgrec.sql.library import literal
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def series(
     end: float | None = None,
     width: int = 1000,
 ) -> dict[str, Any]:
-    """Return lines over a stretch of the time line (`dgrec.replay.viewing.capture_times`).
+    """Return lines over a stretch of the time line (`dgrec.replay.viewing.time_line`).
 
     Args:
         reader: A connection over just this session.
@@ -92,7 +92,7 @@ def series(
     """
     if len(names) > _MOST_NAMES:
         raise QueryError(f"{len(names)} lines at once; expected at most {_MOST_NAMES}")
-    times = capture_times(session, reader)
+    times = time_line(session, reader)
     span = pixels(times, start, end, width)
     if span is None:
         return {"from": 0, "to": 0, "step": 0, "series": {name: _nothing() for name in names}}
@@ -187,7 +187,7 @@ class RateWindows:
     def bands(self, span: Pixels) -> Bands:
         """Return the rate of each pixel: of the windows whose middle it has, or that it is in."""
         bands = Bands(span.width)
-        if not len(self.fps):
+        if not len(self.fps) or not span.times.is_of_captures:
             return bands
         ends = np.append(self.starts_us[1:], self.end_us)
         middles = self.starts_us + (ends - self.starts_us) // 2
@@ -231,7 +231,7 @@ def _round_number(seconds: float) -> float:
 
 
 def _detections(
-    session: Session, reader: SqlReader, times: CaptureTimes, span: Pixels, names: Collection[str]
+    session: Session, reader: SqlReader, times: TimeLine, span: Pixels, names: Collection[str]
 ) -> dict[str, Bands]:
     """Count detections in each frame, from their labels alone: DuckDB reads them whole."""
     found = {name: Bands(span.width) for name in names}
@@ -241,9 +241,8 @@ def _detections(
     if ends["first"] is None:
         return found
     first, last = times.positions(np.array([ends["first"], ends["last"]])).tolist()
-    for batch in session.batches(["captured_at", LABEL_LEAF], first, last + 1):
-        stamps = batch.column(0)
-        stamps_us = pc.fill_null(stamps.cast(pa.int64()), 2**63 - 1).to_numpy()
+    for batch in session.batches([times.column, LABEL_LEAF], first, last + 1):
+        stamps_us = times.stamps(batch.column(0))
         here = span.are_within(stamps_us)
         at = span.of(stamps_us[here])
         for name, counts in _counts(batch.column(1), found).items():
@@ -281,7 +280,7 @@ def _signals(
     found = {}
     for name in names:
         stamps_us, values = kept[name] = kept.pop(name)  # used last, removed last
-        here = span.are_within(stamps_us)
+        here = span.are_within(stamps_us) & span.times.is_of_captures
         found[name] = Bands(span.width)
         found[name].add(span.of(stamps_us[here]), values[here])
     while sum(len(values) for _, values in kept.values()) > _MOST_KEPT and len(kept) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, resources
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiohttp import web
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing import card, pictures, rows, statements
 from dgrec.replay.viewing.files import open_regular, serve_file
+from dgrec.replay.viewing.live import serve_live
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
@@ -21,7 +23,7 @@ from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
-from dgrec.terminal import line
+from dgrec.terminal import detail, line
 
 __all__ = ["ViewServer"]
 
@@ -53,7 +55,8 @@ class ViewServer:
         self.recordings = Recordings(places)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
-        self._paths: list[str] = []
+        #: What is served.
+        self.paths: list[str] = []
         try:
             self._add_all()
         except BaseException:
@@ -67,12 +70,17 @@ class ViewServer:
         return f"{scheme}://{self._server.address}/?token={self._server.guard.token}"
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a statement of a user is being run."""
+        return self._workers.is_running_statement
+
+    @property
     def port(self) -> int:
         return self._server.port
 
     def close(self) -> None:
         """End all connections, and all work."""
-        for path in self._paths:
+        for path in self.paths:
             self._server.remove(path)
         self._workers.close()
         self._server.close()
@@ -86,6 +94,7 @@ class ViewServer:
         self._add("/api/sessions", self._sessions)
         self._add("/api/questions", self._questions)
         self._add("/video", self._video)
+        self._add("/api/live", self._live)
         self._add_answer("/api/card", card.card)
         self._add_answer("/api/rows", rows.rows)
         self._add_answer("/api/row", rows.row)
@@ -100,12 +109,15 @@ class ViewServer:
 
     def _add(self, path: str, handler: Any) -> None:
         self._server.add(path, Route(handler))
-        self._paths.append(path)
+        self.paths.append(path)
 
     def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            with self.recordings.opened(parameters.text("s")) as opened:
-                return json_bytes(answer(opened, parameters, task))
+            return json_bytes(
+                self.recordings.read(
+                    parameters.text("s"), lambda opened: answer(opened, parameters, task)
+                )
+            )
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, is_statement=is_statement)
@@ -114,8 +126,9 @@ class ViewServer:
 
     def _add_picture(self, path: str, draw: Callable[..., bytes]) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            with self.recordings.opened(parameters.text("s")) as opened:
-                return draw(opened, parameters, task)
+            return self.recordings.read(
+                parameters.text("s"), lambda opened: draw(opened, parameters, task)
+            )
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, mime="image/jpeg")
@@ -135,7 +148,7 @@ class ViewServer:
             body = await self._workers.run(
                 lambda task: work(task, Parameters(request.query)), is_statement=is_statement
             )
-        except (DgrecError, OSError, CancelledError, MemoryError) as error:
+        except Exception as error:  # sessions are untrusted: one must not end the others
             return _refused(error)
         return web.Response(body=body, content_type=mime, headers=PAGE_HEADERS)
 
@@ -167,6 +180,14 @@ class ViewServer:
 
         return await self._answered(request, work)
 
+    async def _live(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            name = Parameters(request.query).text("s")
+            await self._workers.run(lambda task: self.recordings.path_of(name))
+        except DgrecError as error:
+            return _refused(error)
+        return await serve_live(request, name, self.recordings, self._workers)
+
     async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task) -> Any:
             parameters = Parameters(request.query)
@@ -179,7 +200,7 @@ class ViewServer:
 
         try:
             file, mime = await self._workers.run(work)
-        except (DgrecError, OSError, CancelledError) as error:
+        except Exception as error:
             return _refused(error)
         return await serve_file(request, file, mime)
 
@@ -193,7 +214,7 @@ def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> Mappi
     return found
 
 
-def _refused(error: BaseException) -> web.Response:
+def _refused(error: Exception) -> web.Response:
     if isinstance(error, RequestError):
         status, text = error.status, str(error)
     elif isinstance(error, FileNotFoundError):
@@ -202,8 +223,13 @@ def _refused(error: BaseException) -> web.Response:
         status, text = 404, f"cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
     elif isinstance(error, MemoryError):
         status, text = 422, "out of memory"
-    else:
+    elif isinstance(error, DgrecError):
         status, text = 422, str(error)
+    elif isinstance(error, CancelledError):
+        status, text = 503, "the server ends"
+    else:
+        status, text = 500, f"it cannot be shown ({type(error).__name__})"
+        detail("".join(traceback.format_exception(error)))
     return web.Response(
         status=status,
         body=json_bytes({"error": line(text)}),

@@ -11,8 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from dgrec.errors import DgrecError, VideoError
-from dgrec.footage import Footage, PictureTimes, Shown, find_footage, find_recorded
-from dgrec.format import video_entries
+from dgrec.footage import (
+    Footage,
+    GrowingPictureTimes,
+    PictureTimes,
+    Shown,
+    find_footage,
+    find_recorded,
+)
+from dgrec.format import is_being_written, video_entries
+from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session import Session
 from dgrec.video import import_av, open_container
 
@@ -81,8 +89,11 @@ class Videos:
         self._lock = threading.RLock()
         self._found: list[Video] | None = None
         self._stretches: list[_Stretch] = []
-        self._times: OrderedDict[int, PictureTimes | None] = OrderedDict()
+        self._times: OrderedDict[int, PictureTimes | GrowingPictureTimes | None] = OrderedDict()
         self.note = ""
+        last = session.parts[-1].path if session.parts else session.path
+        #: Whether the recording goes on.
+        self.is_growing = last.suffix == JOURNAL_SUFFIX and is_being_written(last)
 
     @property
     def all(self) -> Sequence[Video]:
@@ -100,7 +111,14 @@ class Videos:
         """
         with self._lock:
             _ = self.all
-            return [self._of(row) for row in rows]
+            found = [self._of(row) for row in rows]
+        for at in range(len(found) - 1):
+            (number, shown), (following, after) = found[at], found[at + 1]
+            if isinstance(shown, str) or isinstance(after, str) or number != following:
+                continue
+            if shown.duration_s is None and after.pts_s > shown.pts_s:
+                found[at] = number, shown._replace(duration_s=after.pts_s - shown.pts_s)
+        return found
 
     def _of(self, row: Mapping[str, Any]) -> tuple[int, Shown | str]:
         stretch = self._stretch_of(row["frame"])
@@ -120,16 +138,18 @@ class Videos:
             found = stretch
         return found if found is not None and found.number >= 0 else None
 
-    def _times_of(self, stretch: _Stretch) -> PictureTimes | None:
+    def _times_of(self, stretch: _Stretch) -> PictureTimes | GrowingPictureTimes | None:
         number = stretch.number
         if number in self._times:
             self._times.move_to_end(number)
             return self._times[number]
-        times = None
+        times: PictureTimes | GrowingPictureTimes | None = None
         video = self.all[number]
         if video.is_for_browsers:
             with contextlib.suppress(VideoError):
-                times = PictureTimes(stretch.footage, video.path)
+                grows = self.is_growing and stretch is self._stretches[-1]
+                kind = GrowingPictureTimes if grows and video.kind == "raw" else PictureTimes
+                times = kind(stretch.footage, video.path)
         self._times[number] = times
         while len(self._times) > _MOST_INDEXED:
             _, oldest = self._times.popitem(last=False)

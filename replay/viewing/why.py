@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dgrec.replay.stats import explain, load_section, measure, stage_section
-from dgrec.replay.viewing.capture_times import once
+from dgrec.replay.viewing.time_line import once
 
 if TYPE_CHECKING:
     from dgrec.replay.output import Section

@@ -6,6 +6,13 @@ export interface Range {
   to: number;
 }
 
+/** A row that an answer names: its position and its time. */
+export interface Hit {
+  i: number;
+  t: number;
+  count: number;
+}
+
 /** Which detections are drawn. */
 export interface Filter {
   /** Labels that are hidden. */
@@ -33,6 +40,8 @@ export interface Values {
   selected: number | null;
   filter: Filter;
   sql: string;
+  /** The rows of the last answer. */
+  hits: readonly Hit[];
   playing: boolean;
   speed: number;
   loop: boolean;
@@ -55,6 +64,7 @@ const DEFAULTS: Values = {
   selected: null,
   filter: EVERYTHING,
   sql: "",
+  hits: [],
   playing: false,
   speed: 1,
   loop: false,
@@ -66,6 +76,8 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
+  /** The address as it was last read or written; another one is somebody's link. */
+  private address = "";
 
   get values(): Readonly<Values> {
     return this.current;
@@ -90,7 +102,12 @@ export class State {
     }
     this.current = { ...this.current, ...changes };
     for (const [listener, keys] of [...this.listeners]) {
-      if (!keys || [...keys].some((key) => changed.has(key))) listener(this.current, changed);
+      if (keys && ![...keys].some((key) => changed.has(key))) continue;
+      try {
+        listener(this.current, changed);
+      } catch (error) {
+        reportError(error); // the other parts of the page go on
+      }
     }
     this.writeSoon();
   }
@@ -109,18 +126,23 @@ export class State {
     this.writing = 0;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+    this.address = location.hash;
   }
 
   /** Take what the address says. */
   readHash(): void {
-    const { speed, shorten } = this.current;
-    this.set({ ...DEFAULTS, speed, shorten, ...fromHash(location.hash) });
+    const { speed, shorten, session, position } = this.current;
+    this.address = location.hash;
+    const said = fromHash(this.address);
+    // Its position is found by the frame; until then the page stays where it is.
+    const stays = said.session === session && said.frame !== null;
+    this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
   }
 
   /** Follow the address when a link is opened or the browser goes back. */
   followHash(): void {
     window.addEventListener("hashchange", () => {
-      if (location.hash !== toHash(this.current)) this.readHash();
+      if (location.hash !== this.address) this.readHash();
     });
     window.addEventListener("pagehide", () => {
       this.flush();
@@ -136,6 +158,7 @@ export class State {
     if (!this.writing) return;
     window.clearTimeout(this.writing);
     this.writing = 0;
+    if (location.hash !== this.address) return; // it is about to be read
     if (this.current.playing && this.current.session) {
       this.writeSoon();
       return;
@@ -144,6 +167,7 @@ export class State {
     if (this.current.session && this.current.frame === null && this.current.position) return;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+    this.address = location.hash;
   }
 }
 
