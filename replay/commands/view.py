@@ -56,6 +56,7 @@ __all__ = ["view_command"]
     help="With --export: cover detections of this label in the videos; all: of every label.",
 )
 @click.option("--overwrite", is_flag=True, help="With --export: replace an earlier export.")
+@click.option("--of-recorder", "shown", hidden=True, default=None)
 @click.pass_context
 def view_command(
     context: click.Context,
@@ -69,6 +70,7 @@ def view_command(
     end: str | None,
     redact: tuple[str, ...],
     overwrite: bool,
+    shown: str | None,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
     recordings/.
@@ -92,7 +94,7 @@ def view_command(
         host, port = parse_listen(listen)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    for place in places:
+    for place in places if shown is None else ():
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
@@ -102,7 +104,16 @@ def view_command(
         _export(found, export, start, end, redact, overwrite)
         return
     certificate = None if cert is None else Certificate(str(cert), "" if key is None else str(key))
-    show(found, host, port, certificate, opens_browser=not no_browser, say=echo, advise=note)
+    show(
+        found,
+        host,
+        port,
+        certificate,
+        opens_browser=not no_browser,
+        say=echo,
+        advise=note,
+        recorded=shown,
+    )
 
 
 def _export(

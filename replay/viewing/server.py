@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -67,7 +69,11 @@ class ViewServer:
     def url(self) -> str:
         """The address of the page, with the token."""
         scheme = "http" if self._server.certificate is None else "https"
-        return f"{scheme}://{self._server.address}/?token={self._server.guard.token}"
+        address = self._server.address
+        if self._server.host in ("0.0.0.0", "::"):
+            address = f"{socket.gethostname()}:{self.port}"
+        token = quote(self._server.guard.token, safe="")
+        return f"{scheme}://{address}/?token={token}"
 
     @property
     def is_busy(self) -> bool:

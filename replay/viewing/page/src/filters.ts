@@ -10,7 +10,7 @@ import type { Filter } from "./state";
 export function keepOf(
   drawing: Drawing,
   filter: Filter,
-  matches?: ReadonlySet<number> | null,
+  matches: ReadonlySet<number> | null | undefined,
 ): Keep {
   const { frame, labels } = drawing;
   const { hidden, score } = filter;

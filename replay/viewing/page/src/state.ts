@@ -76,8 +76,8 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
-  /** The address as it was read or written last. */
-  private hash = location.hash;
+  /** The address as it was last read or written; another one is somebody's link. */
+  private address = "";
 
   get values(): Readonly<Values> {
     return this.current;
@@ -126,14 +126,14 @@ export class State {
     this.writing = 0;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
-    this.hash = location.hash;
+    this.address = location.hash;
   }
 
   /** Take what the address says. */
   readHash(): void {
-    this.hash = location.hash;
     const { speed, shorten, session, position } = this.current;
-    const said = fromHash(location.hash);
+    this.address = location.hash;
+    const said = fromHash(this.address);
     // Its position is found by the frame; until then the page stays where it is.
     const stays = said.session === session && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
@@ -142,8 +142,7 @@ export class State {
   /** Follow the address when a link is opened or the browser goes back. */
   followHash(): void {
     window.addEventListener("hashchange", () => {
-      if (location.hash !== toHash(this.current)) this.readHash();
-      this.hash = location.hash;
+      if (location.hash !== this.address) this.readHash();
     });
     window.addEventListener("pagehide", () => {
       this.flush();
@@ -159,17 +158,16 @@ export class State {
     if (!this.writing) return;
     window.clearTimeout(this.writing);
     this.writing = 0;
+    if (location.hash !== this.address) return; // it is about to be read
     if (this.current.playing && this.current.session) {
       this.writeSoon();
       return;
     }
     // The frame is known once its row is here.
     if (this.current.session && this.current.frame === null && this.current.position) return;
-    // A link was followed meanwhile, and its event is on its way.
-    if (location.hash !== this.hash) return;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
-    this.hash = location.hash;
+    this.address = location.hash;
   }
 }
 
