@@ -35,6 +35,7 @@ _PAGE: Final = {
     "export.html": "index.html",
     "page.js": "page.js",
     "page.css": "page.css",
+    "icon.svg": "icon.svg",
     "NOTICE": "NOTICE",
 }
 _DATA: Final = "data"

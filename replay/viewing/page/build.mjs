@@ -25,7 +25,7 @@ await build({
   banner: { js: "/* dgrec; contains mediabunny (MPL-2.0) and uPlot (MIT), see NOTICE */" },
 });
 await build({ ...options, entryPoints: ["page.css"], outfile: target("page.css") });
-await copyFile(here("index.html"), target("index.html"));
+for (const name of ["index.html", "icon.svg"]) await copyFile(here(name), target(name));
 await writeFile(target("export.html"), await exportPage());
 await writeFile(target("single.html"), await singlePage());
 await writeFile(target("NOTICE"), await notice(["mediabunny", "uplot"]));
@@ -43,16 +43,16 @@ async function singlePage() {
   const policy =
     "default-src 'none'; script-src <!--script-hash-->; style-src <!--style-hash-->; " +
     "img-src data: blob:; media-src blob:; base-uri 'none'; form-action 'none'";
-  const page = withData(await readFile(here("index.html"), "utf8"), policy, "");
-  return replaced(
-    replaced(
-      replaced(page, /^ *<script src="page.js" defer><\/script>\n/m, ""),
-      /<link rel="stylesheet" href="page.css" \/>/,
-      "<style><!--style--></style>",
-    ),
-    / *<\/body>/,
-    "<!--data-->\n    <script><!--script--></script>\n  </body>",
-  );
+  const icon = (await readFile(here("icon.svg"))).toString("base64");
+  const parts = [
+    [/^ *<script src="page.js" defer><\/script>\n/m, ""],
+    ['<link rel="stylesheet" href="page.css" />', "<style><!--style--></style>"],
+    ['href="icon.svg"', `href="data:image/svg+xml;base64,${icon}"`],
+    [/ *<\/body>/, "<!--data-->\n    <script><!--script--></script>\n  </body>"],
+  ];
+  let page = withData(await readFile(here("index.html"), "utf8"), policy, "");
+  for (const [part, other] of parts) page = replaced(page, part, other);
+  return page;
 }
 
 function withData(page, policy, folder) {
