@@ -13,6 +13,7 @@ import {
   type SessionFacts,
   type Source,
 } from "./data";
+import type { Report } from "./report";
 
 declare global {
   interface Window {
@@ -67,6 +68,11 @@ export class Files implements Source {
   constructor(private readonly folder: string) {
     if (!folder) this.hasRanges = false;
     window.dgrecData = (key, packed) => this.waiting.get(key)?.(packed);
+  }
+
+  /** The report that the page was made for; null: it was made for something else. */
+  async report(): Promise<Report | null> {
+    return this.folder || !hasBlock("report") ? null : ((await this.read("report")) as Report);
   }
 
   async single(): Promise<string | null> {
@@ -339,7 +345,7 @@ export class Files implements Source {
   }
 
   /** The address of a file: beside the page, or made of a block inside it. */
-  private file(name: string, type: string): string {
+  file(name: string, type: string): string {
     if (this.folder) return new URL(this.folder + name, document.baseURI).href;
     let address = this.addresses.get(name);
     if (!address) {
@@ -350,11 +356,19 @@ export class Files implements Source {
   }
 }
 
+function blockOf(key: string): HTMLScriptElement | undefined {
+  const all = document.querySelectorAll<HTMLScriptElement>("script[data-key]");
+  return [...all].find((element) => element.dataset.key === key);
+}
+
+function hasBlock(key: string): boolean {
+  return blockOf(key) !== undefined;
+}
+
 /** The text of a block of data inside the page. */
 function block(key: string): string {
-  for (const element of document.querySelectorAll<HTMLScriptElement>("script[data-key]")) {
-    if (element.dataset.key === key) return element.text;
-  }
+  const found = blockOf(key);
+  if (found) return found.text;
   throw new Problem("this page does not have all of the recording: `dgrec view SESSION`");
 }
 

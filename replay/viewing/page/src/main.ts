@@ -7,6 +7,7 @@ import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
 import { Player } from "./player";
+import { showReport } from "./report";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
 import { State } from "./state";
@@ -18,13 +19,14 @@ interface Part {
 }
 
 class Page {
-  private readonly source = sourceOfPage();
   private readonly state = new State();
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
   private parts: Part[] = [];
   private session: Session | null = null;
   private opening = new AbortController();
+
+  constructor(private readonly source: Source) {}
 
   start(): void {
     slot("help-button").addEventListener("click", () => {
@@ -118,10 +120,18 @@ class Page {
   }
 }
 
-/** The pages of exports say where their data are. */
-function sourceOfPage(): Source {
+async function start(): Promise<void> {
+  // The pages of exports say where their data are.
   const meta = document.querySelector<HTMLMetaElement>("meta[name='dgrec-data']");
-  return meta ? new Files(meta.content) : new Server();
+  const files = meta ? new Files(meta.content) : null;
+  const report = await files?.report();
+  if (files && report) {
+    document.body.dataset.view = "report";
+    slot("session-name").textContent = report.name;
+    showReport(slot("report"), report, (key) => files.file(key, "image/jpeg"));
+  } else {
+    new Page(files ?? new Server()).start();
+  }
 }
 
-new Page().start();
+void start();
