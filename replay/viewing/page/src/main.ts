@@ -6,6 +6,7 @@ import { Files } from "./files";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
 import { showReport } from "./report";
 import { SidePanel } from "./side";
@@ -133,5 +134,8 @@ async function start(): Promise<void> {
     new Page(files ?? new Server()).start();
   }
 }
+
+// Tests compare it with PySDK's own drawing.
+Object.assign(window, { dgrec: { drawOverlay, hit } });
 
 void start();
