@@ -33,6 +33,7 @@ _STATIC: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
 #: Answers a request about one session.
