@@ -225,6 +225,7 @@ def test_the_time_line(page: Page, recorded: Path) -> None:
             f"document.querySelector('#timeline').dataset.position === '{float(t[shown])!r}'"
         )
         assert float(page.texts(".legend-item b")[0]) == pytest.approx(latency[shown], abs=0.05)
+        page.wait_for_hash(f"f={shown}")
         cursor = page.run("document.querySelector('.line-cursor').getBoundingClientRect().left + 1")
         assert cursor == pytest.approx(x(t[shown]), abs=1)
     # Hovering says what there is at a place: the peak of frame 300.

@@ -35,7 +35,7 @@ export class Timeline {
   private readonly pointer = el("div", { class: "line-pointer", hidden: true });
   private readonly drawn = el("div", { class: "line-stretch", hidden: true });
   private readonly marked = el("div", { class: "line-marked", hidden: true });
-  private readonly hint = el("div", { class: "line-hint", role: "status", hidden: true });
+  private readonly hint = el("div", { class: "line-hint", role: "tooltip", hidden: true });
   private readonly note = el("p", { class: "line-note", hidden: true });
   private readonly overlay = el("div", { class: "line-overlay" }, this.marked, this.drawn, this.pointer, this.cursor, this.hint);
   private readonly area: HTMLElement;
