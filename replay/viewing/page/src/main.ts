@@ -38,7 +38,7 @@ class Page {
       this.state.show("");
     });
     this.state.on(["session"], () => void this.open());
-    this.state.on(["frame"], ({ frame, position }) => void this.follow(frame, position));
+    this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
     this.state.readHash();
     this.state.followHash();
     if (!this.state.values.session) void this.open();
