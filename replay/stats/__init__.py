@@ -31,7 +31,14 @@ from dgrec.replay.stats.follow import (
 from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
-from dgrec.replay.stats.summary import MEASURED, measure, queries, stage_section, write_stats
+from dgrec.replay.stats.summary import (
+    MEASURED,
+    measure,
+    queries,
+    stage_durations,
+    stage_section,
+    write_stats,
+)
 
 __all__ = [
     "Follower",
@@ -55,6 +62,7 @@ __all__ = [
     "screen",
     "script",
     "sealed_or_not",
+    "stage_durations",
     "stage_section",
     "status_line",
     "time_line",
