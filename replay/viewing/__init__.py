@@ -26,8 +26,9 @@ statements     SQL that somebody typed
 why            what limited the rate
 export         recordings as a folder that needs no server
 contents       what an export has of one
-exported_videos  its videos
-targets        where its parts are written
+previews       videos for browsers that are made of others
+targets        where the parts of an export are written
+single         the page in one file
 =============  =========================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position

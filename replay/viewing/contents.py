@@ -29,11 +29,11 @@ import numpy as np
 from dgrec.errors import DgrecError, first_line
 from dgrec.replay.viewing import card, pictures, rows, statements
 from dgrec.replay.viewing.bounded_rows import bounded_rows
-from dgrec.replay.viewing.exported_videos import Preview
 from dgrec.replay.viewing.marks import KINDS, lane
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.overlay import drawings
 from dgrec.replay.viewing.parameters import Parameters
+from dgrec.replay.viewing.previews import Preview
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.targets import Target
 from dgrec.replay.viewing.workers import Task

@@ -18,10 +18,10 @@ from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.rendering import select_frames
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
-from dgrec.replay.viewing.exported_videos import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.files import open_regular
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
+from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
 from dgrec.replay.viewing.workers import Task
