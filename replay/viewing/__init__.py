@@ -29,6 +29,7 @@ contents       what an export has of one
 previews       videos for browsers that are made of others
 targets        where the parts of an export are written
 single         the page in one file
+notebook       the player in a notebook
 =============  =========================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position

@@ -61,7 +61,8 @@ class Contents:
         folder: What its keys begin with.
         videos: Names of the files of its videos, by their number.
         preview: The video that was made of its pictures, if one was, with the number 0.
-        note: Why there are no pictures, in a line.
+        note: What there is to know of its pictures, in a line.
+        name: Instead of its own.
     """
 
     def __init__(
@@ -72,14 +73,21 @@ class Contents:
         videos: Mapping[int, str],
         preview: Preview | None = None,
         note: str = "",
+        name: str = "",
     ) -> None:
         self._opened, self._folder, self._target = opened, folder, target
         self._videos, self._preview, self._note = videos, preview, note
+        self._name = name
         self._task = Task()
         self._count = opened.count
 
-    def write(self, *, has_thumb: bool = True) -> bool:
-        """Write everything but the videos; return whether there is a thumbnail."""
+    def write(self, *, has_thumb: bool = True, is_short: bool = False) -> bool:
+        """Write everything but the videos; return whether there is a thumbnail.
+
+        Args:
+            has_thumb: Whether one may be made: it is of the recorded pictures.
+            is_short: Without the thumbnail and the answers to the library's questions.
+        """
         found = self._card()
         contents = {
             "card": found,
@@ -91,16 +99,13 @@ class Contents:
         }
         self._put("next", self._next())
         self._put("why", self._ask("/api/why"))
-        for number, question in enumerate(statements.questions()):
-            self._put(
-                f"answer-{number}",
-                STATEMENTS["/api/sql"](
-                    self._opened,
-                    Parameters({"q": question["sql"], "limit": str(_MOST_ANSWERED)}),
-                    self._task,
-                ),
-            )
         self._put("session", contents)
+        if is_short:
+            return False
+        for number, question in enumerate(statements.questions()):
+            given = Parameters({"q": question["sql"], "limit": str(_MOST_ANSWERED)})
+            answer = STATEMENTS["/api/sql"](self._opened, given, self._task)
+            self._put(f"answer-{number}", answer)
         return has_thumb and self._thumb()
 
     def _put(self, key: str, value: Any) -> None:
@@ -131,7 +136,8 @@ class Contents:
             }
             videos = [first]
         note = self._note or found["picture_note"]
-        return {**found, "videos": videos, "picture_note": note}
+        name = self._name or found["name"]
+        return {**found, "name": name, "videos": videos, "picture_note": note}
 
     # --- rows ---
 
