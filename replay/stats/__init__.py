@@ -33,6 +33,7 @@ from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import (
     MEASURED,
+    STAGES,
     measure,
     queries,
     stage_durations,
@@ -48,6 +49,7 @@ __all__ = [
     "Pipeline",
     "PUBLISHED_QUERY",
     "SEALING_S",
+    "STAGES",
     "TEXT_LINES",
     "can_show_blocks",
     "caveats",

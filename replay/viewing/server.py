@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import socket
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
@@ -98,6 +99,7 @@ class ViewServer:
     def _add_all(self) -> None:
         for path, (name, mime) in _STATIC.items():
             self._add(path, functools.partial(self._static, name=name, mime=mime))
+        self._add("/favicon.ico", self._nothing)  # browsers ask for it
         self._add("/api/sessions", self._sessions)
         self._add("/api/questions", self._questions)
         self._add("/video", self._video)
@@ -120,11 +122,10 @@ class ViewServer:
 
     def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            return json_bytes(
-                self.recordings.read(
-                    parameters.text("s"), lambda opened: answer(opened, parameters, task)
-                )
+            found = self.recordings.read(
+                parameters.text("s"), lambda opened: answer(opened, parameters, task)
             )
+            return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, is_statement=is_statement)
@@ -175,6 +176,9 @@ class ViewServer:
             return web.Response(status=404, text=f"{name} is missing\n", headers=PAGE_HEADERS)
         return web.Response(body=body, headers={**PAGE_HEADERS, "Content-Type": mime})
 
+    async def _nothing(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=204, headers=PAGE_HEADERS)
+
     async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task, parameters: Parameters) -> bytes:
             return json_bytes(card.sessions(self.recordings, parameters, task))
@@ -212,13 +216,14 @@ class ViewServer:
         return await serve_file(request, file, mime)
 
 
-def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> Mapping[str, Any]:
+def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
     start, stop = parameters.positions(opened.count, 300)
     # With PySDK, which takes a second to load.
     overlay = import_module("dgrec.replay.viewing.overlay")
     with opened.rows:
-        found: Mapping[str, Any] = overlay.drawings(opened.session, start, stop)
-    return found
+        found = overlay.drawings(opened.session, start, stop)
+    # Its numbers are small and finite; looking at each of them would take as long as drawing.
+    return json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _refused(error: Exception) -> web.Response:
