@@ -35,7 +35,7 @@ class Page {
       this.state.show("");
     });
     this.state.on(["session"], () => void this.open());
-    this.state.on(["frame"], ({ frame, position }) => void this.follow(frame, position));
+    this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
     this.state.readHash();
     this.state.followHash();
     if (!this.state.values.session) void this.open();
@@ -71,6 +71,7 @@ class Page {
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
       ];
+      if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
     } catch (error) {
       if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
     }

@@ -45,6 +45,8 @@ export interface Values {
   playing: boolean;
   speed: number;
   loop: boolean;
+  /** Whether the paths of tracks are drawn. */
+  trails: boolean;
   /** Whether gaps longer than a second are played as one second. */
   shorten: boolean;
   decode: Decode;
@@ -68,6 +70,7 @@ const DEFAULTS: Values = {
   playing: false,
   speed: 1,
   loop: false,
+  trails: true,
   shorten: true,
   decode: "auto",
 };
@@ -120,8 +123,8 @@ export class State {
   /** Show another recording, or the list (""), from its beginning. */
   show(session: string, values: Partial<Values> = {}): void {
     this.flush();
-    const { decode, speed, shorten } = this.current;
-    this.set({ ...DEFAULTS, decode, speed, shorten, session, ...values });
+    const { decode, speed, shorten, trails } = this.current;
+    this.set({ ...DEFAULTS, decode, speed, shorten, trails, session, ...values });
     window.clearTimeout(this.writing);
     this.writing = 0;
     const hash = toHash(this.current);
@@ -131,12 +134,12 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-    const { speed, shorten, session, position } = this.current;
+    const { speed, shorten, trails, session, position } = this.current;
     this.address = location.hash;
     const said = fromHash(this.address);
     // Its position is found by the frame; until then the page stays where it is.
     const stays = said.session === session && said.frame !== null;
-    this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
+    this.set({ ...DEFAULTS, speed, shorten, trails, ...said, position: stays ? position : 0 });
   }
 
   /** Follow the address when a link is opened or the browser goes back. */
