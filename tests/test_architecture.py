@@ -175,6 +175,8 @@ def test_the_wheel_holds_dgrec_and_nothing_else(built: Path) -> None:
         *names
     }
     assert "dgrec/sample_data/session.parquet" in names
+    assert {f"dgrec/replay/viewing/static/{name}" for name in ("page.js", "NOTICE")} <= {*names}
+    assert [name for name in names if "/viewing/page/" in name or "node_modules" in name] == []
     assert len(names) == len({*names})
 
 
