@@ -56,7 +56,13 @@ __all__ = ["view_command"]
     help="With --export: cover detections of this label in the videos; all: of every label.",
 )
 @click.option("--overwrite", is_flag=True, help="With --export: replace an earlier export.")
-@click.option("--of-recorder", "shown", hidden=True, default=None)
+@click.option(
+    "--of-recorder",
+    "shown",
+    hidden=True,
+    default=None,
+    help="Started by a recorder: ends with standard input, and shows this session first.",
+)
 @click.pass_context
 def view_command(
     context: click.Context,
