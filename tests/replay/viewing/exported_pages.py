@@ -51,13 +51,13 @@ class RangeHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def go_to(browser: Browser, session: str, frame: int) -> None:
+def go_to(browser: Browser, session: str, frame: int, title: str = "") -> None:
     """Follow a link to a frame, and wait until it is shown."""
     browser.run(f"location.hash = '#s={session}&f={frame}'")
     browser.wait_for(
         f"document.querySelector('.stage')?.dataset.frame === '{frame}' && "
         "!document.querySelector('#player').hasAttribute('aria-busy') && "
-        f"document.querySelector('#session-name').textContent === '{session}'"
+        f"document.querySelector('#session-name').textContent === '{title or session}'"
     )
     browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 

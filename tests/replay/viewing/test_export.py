@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import random
 import re
@@ -20,7 +21,7 @@ import av
 import pytest
 from click.testing import Result
 
-from dgrec import Recorder
+from dgrec import Recorder, Session
 from dgrec import open as dgrec_open
 from dgrec.replay.viewing.export import export_folder
 from tests.browser import Browser, needs_chromium
@@ -210,3 +211,46 @@ def unpacked(script: Path) -> Any:
     text = re.fullmatch(r'dgrecData\("[^"]+","([^"]+)"\);\n', script.read_text())
     assert text is not None
     return json.loads(zlib.decompress(base64.b64decode(text[1])))
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_notebooks_show_the_player(
+    browser: Browser, recordings: Path, numbers: Mapping[str, list[int]], tmp_path: Path
+) -> None:
+    with dgrec_open(recordings / "in-place.parquet") as session:
+        shown = session._repr_html_()
+    assert len(shown) < 1_500_000
+    assert "<caption><b>in-place</b></caption>" in shown
+    # In a frame of its own origin, it runs, and tells its place without that of the notebook.
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8>{shown}")
+    browser.open(tmp_path / "notebook.html")
+    with browser.inside_frame():
+        browser.wait_for("document.querySelector('.stage')?.dataset.frame === '0'")
+        browser.wait_for("location.href === 'about:srcdoc#s=0&f=0'")
+        assert browser.console == []
+    # The same page, where its pixels can be read.
+    (source,) = re.findall(r'srcdoc="([^"]*)"', shown)
+    (tmp_path / "player.html").write_text(html.unescape(source))
+    browser.open(tmp_path / "player.html")
+    known = numbers["in-place"]
+    for frame in (0, 1, 17, 16, len(known) - 1):
+        go_to(browser, "0", frame, title="in-place")
+        picture = shown_picture(browser)
+        assert (number_in(picture), number_drawn(picture[..., 2])) == (known[frame], known[frame])
+    assert browser.console == []
+
+
+def test_a_notebook_gets_the_table_where_there_is_no_player(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: Session) -> str:
+        raise RuntimeError("PySDK is not in the mood")
+
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    monkeypatch.setattr("dgrec.replay.viewing.notebook.player", fail)
+    with dgrec_open(path) as session:
+        assert "<iframe" not in session._repr_html_()
+        assert session._repr_html_().startswith("<table>")
+    with dgrec_open(write_session(tmp_path / "none.parquet", [])) as session:
+        assert "<iframe" not in session._repr_html_()
