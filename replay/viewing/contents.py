@@ -137,7 +137,9 @@ class Contents:
             videos = [first]
         note = self._note or found["picture_note"]
         name = self._name or found["name"]
-        return {**found, "name": name, "videos": videos, "picture_note": note}
+        # Not where it was: an export is made to be given away.
+        facts = [(key, value) for key, value in found["facts"] if key != "path"]
+        return {**found, "name": name, "facts": facts, "videos": videos, "picture_note": note}
 
     # --- rows ---
 

@@ -209,7 +209,7 @@ def _write(
     for facts in listed:
         name = facts["s"]
         folder = str(len(folders))
-        # Not where it was: an export is made to be given away.
+        # Not where it was, as in the card.
         facts["path"] = Path(facts["path"]).name
         try:
             with recordings.opened(name) as opened:

@@ -23,7 +23,9 @@ from click.testing import Result
 
 from dgrec import Recorder, Session
 from dgrec import open as dgrec_open
+from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
+from dgrec.replay.viewing.series import series
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
@@ -123,6 +125,12 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     # SQL needs a server, but for the questions of the library.
     browser.run("location.hash += '&q=SELECT%201'")
     browser.wait_for("document.querySelector('#sql').textContent.includes('needs dgrec')")
+    # Those have their answers.
+    browser.run(
+        "[...document.querySelectorAll('#sql button')].find("
+        "(button) => button.textContent === 'end to end latency').click()"
+    )
+    browser.wait_for("document.querySelector('#sql table')?.textContent.includes('p95')")
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
     assert "PWNED" not in browser.run("document.title").replace(HOSTILE, "")
     assert browser.console == []
@@ -211,6 +219,37 @@ def unpacked(script: Path) -> Any:
     text = re.fullmatch(r'dgrecData\("[^"]+","([^"]+)"\);\n', script.read_text())
     assert text is not None
     return json.loads(zlib.decompress(base64.b64decode(text[1])))
+
+
+@pytest.mark.slow
+def test_parts_of_the_time_line_are_what_the_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pixel of each width is in one part, with the values that a request for it would get."""
+    monkeypatch.setattr("dgrec.replay.viewing.contents._WIDTH", 64)
+    rows = make_rows(400)
+    for row in rows[::7]:
+        row.dropped_camera = 2
+    path = write_session(tmp_path / "s.parquet", rows)
+    export_folder([path], tmp_path / "out")
+    data = tmp_path / "out" / "data" / "0"
+    levels = unpacked(data / "session.js")["levels"]
+    assert levels == [1, 4, 16]
+    with dgrec_open(path) as session, SqlReader([session]) as reader:
+        latencies = session.frames.column("latency_ms").to_pylist()
+        for level, count in enumerate(levels):
+            parts = [unpacked(data / f"lines-{level}-{k}.js") for k in range(count)]
+            for part in parts[:3]:
+                stretch = part["from"], part["to"], 64
+                same = series(session, reader, ["latency_ms", "fps"], *stretch)
+                assert part["series"]["latency_ms"] == same["series"]["latency_ms"]
+                assert part["series"]["fps"] == same["series"]["fps"]
+            tallest = [v for part in parts for v in part["series"]["latency_ms"]["max"]]
+            assert max(v for v in tallest if v is not None) == pytest.approx(max(latencies))
+            drops = [mark for part in parts for mark in part["marks"]["drops"]]
+            assert sum(mark["count"] for mark in drops) == 2 * len(rows[::7])
+    marked = unpacked(data / "next.js")
+    assert marked["drop"] == list(range(0, 400, 7))
 
 
 @needs_chromium
