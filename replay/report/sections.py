@@ -162,7 +162,7 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
         reader.keep("session_throughput", f"label_windows({number_text(extent.span_s)})")
         return {
             "name": str(session.metadata.get("name") or session.path.stem),
-            "path": session.path.name,
+            "path": session.path.name.encode(errors="backslashreplace").decode(),
             "summary": _summary(reader, extent, moments(session), pipelines),
             "facts": _facts(session),
             "caveats": caveats(session),

@@ -7,6 +7,8 @@ import html
 import json
 import random
 import re
+import resource
+import signal
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -23,6 +25,7 @@ from click.testing import Result
 
 from dgrec import Recorder, Session
 from dgrec import open as dgrec_open
+from dgrec.errors import StorageError
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.series import series
@@ -293,3 +296,21 @@ def test_a_notebook_gets_the_table_where_there_is_no_player(
         assert session._repr_html_().startswith("<table>")
     with dgrec_open(write_session(tmp_path / "none.parquet", [])) as session:
         assert "<iframe" not in session._repr_html_()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path: Path) -> None:
+    """For a full disk stands a limit of the size of files: for data, a copied video, the page."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for largest, name in ((200, "variable"), (6_000, "in-place"), (100_000, "variable")):
+            session = recordings / f"{name}.parquet"
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+            with pytest.raises(StorageError, match="cannot be written"):
+                export_folder([session], tmp_path / "out")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
