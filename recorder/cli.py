@@ -21,6 +21,7 @@ from dgrec.options import (
     Parsed,
     SessionPath,
     analyzer_options,
+    json_option,
     payload_options,
 )
 from dgrec.recorder.options import (
@@ -215,12 +216,7 @@ _GROUPS = {
     "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print what was recorded as a line of JSON on standard output, at the end.",
-)
+@json_option
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -320,7 +316,10 @@ def record_command(
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
-def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool) -> None:
+@json_option
+def recover_command(
+    journals: tuple[Path, ...], output: Path | None, keep: bool, as_json: bool
+) -> None:
     """Make a session file of everything that is readable in JOURNALS.
 
     Every command can read a journal as it is; this is for keeping it. The journal is removed once
@@ -333,7 +332,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
         raise click.UsageError("--output goes with one journal")
     from dgrec.recorder.command import run_recover
 
-    code = max(run_recover(journal, output, keep) for journal in journals)
+    code = max(run_recover(journal, output, keep, as_json=as_json) for journal in journals)
     raise SystemExit(code)
 
 

@@ -13,10 +13,11 @@ import click
 
 from dgrec.errors import ConfigError
 from dgrec.options import Completed, NamedPath, Parsed, SessionPath, option_group
-from dgrec.terminal import echo, note
+from dgrec.terminal import echo, note, say_written
 from dgrec.units import and_more, parse_dimensions, parse_time
 
 if TYPE_CHECKING:
+    from dgrec.replay.clip import ClipReport
     from dgrec.session import Session
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "parse_grid",
     "picture_options",
     "say_clip",
+    "say_clip_written",
     "say_damage",
     "selection_options",
     "session_argument",
@@ -141,6 +143,30 @@ def clips_option(command: _Command) -> _Command:
 def say_clip(line: str) -> None:
     """Report a clip that is not counted."""
     note(f"{line} (--with-clips counts it)")
+
+
+def say_clip_written(
+    output: Path, report: ClipReport, contents: str, *, as_json: bool, **facts: Any
+) -> None:
+    """Report a session that was made of others, with its videos.
+
+    Args:
+        contents: What is in it.
+        facts: What else a line of JSON has.
+    """
+    videos = [
+        f"{path}: {'copied' if is_copy else 'encoded again'}" for path, is_copy in report.videos
+    ]
+    say_written(
+        [f"{output}: {contents}", *videos],
+        as_json=as_json,
+        path=output,
+        files=[output, *(path for path, _ in report.videos)],
+        **facts,
+        frames=report.frames,
+        videos_copied=[is_copy for _, is_copy in report.videos],
+        notes=report.notes,
+    )
 
 
 def check_group(sessions: Sequence[Session]) -> None:

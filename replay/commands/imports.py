@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed, SessionPath
-from dgrec.replay.options import FiniteRange
-from dgrec.terminal import echo, is_quiet
+from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
+from dgrec.replay.options import FiniteRange, say_clip_written
+from dgrec.terminal import say_written
 from dgrec.units import counted, parse_dimensions
 
 __all__ = ["FORMATS", "import_command", "merge_command"]
@@ -89,7 +89,10 @@ def _size(text: str) -> tuple[int, int]:
     "--field", metavar="NAME", help="Which of several fields (FiftyOne) or topics (MCAP) to take."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-def import_command(file: Path, output: Path, form: str | None, **options: Any) -> None:
+@json_option
+def import_command(
+    file: Path, output: Path, form: str | None, as_json: bool, **options: Any
+) -> None:
     """Write the detections in FILE as a session, so that stats, query, compare and replay serve
     recordings and ground truth from elsewhere.
 
@@ -103,13 +106,19 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     import dgrec
 
     report = dgrec.import_(file, output, format=form, **options)
-    if not is_quiet():
-        echo(
+    say_written(
+        [
             f"{report.path}: {counted(report.frames, 'frame')}, "
             f"{counted(report.detections, 'detection')}, from {report.format}"
-        )
-    for note in report.notes:
-        echo(f"note: {note}", err=True)
+        ],
+        as_json=as_json,
+        path=report.path,
+        source=file,
+        format=report.format,
+        frames=report.frames,
+        detections=report.detections,
+        notes=report.notes,
+    )
 
 
 @click.command(
@@ -128,7 +137,8 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     help="The session to write.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> None:
+@json_option
+def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> None:
     """Write SESSIONS of one camera or file as one session, in the order of time.
 
     Frames are numbered on, and the time between two recordings is a gap in its events. Videos that
@@ -141,10 +151,11 @@ def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> 
     if len(sessions) < 2:
         raise click.UsageError("name two sessions or more")
     report = merge(sessions, output, overwrite=overwrite)
-    for note in report.notes:
-        echo(note, err=True)
-    if is_quiet():
-        return
-    echo(f"{output}: {counted(report.frames, 'frame')} from {report.spans:,} recordings")
-    for path, is_copy in report.videos:
-        echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+    say_clip_written(
+        output,
+        report,
+        f"{counted(report.frames, 'frame')} from {counted(report.spans, 'recording')}",
+        as_json=as_json,
+        sessions=sessions,
+        recordings=report.spans,
+    )
