@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zlib
@@ -34,6 +35,9 @@ _SCHEMA = {
         "frame": {"type": "integer"},
         "source_frame": {"type": "integer"},
         "time_s": {"type": "number"},
+        "media_time_s": {"type": "number"},
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
         "detections": {"type": "integer"},
         **{name: {"type": "number"} for name in _METRICS},
     },
@@ -45,7 +49,8 @@ _CAMERA = "camera"
 class Mcap(Format):
     """Topics ``/video`` (or ``/image``), ``/annotations`` and ``/metrics``, by times of capture.
 
-    The label, score and track id of a box are in the metadata of its annotation, exactly.
+    The label, score and track id of a box are in the metadata of its annotation, exactly, as are
+    its key points, and the box that was turned.
     """
 
     name = "mcap"
@@ -272,6 +277,7 @@ def _key_points(messages: Any, stamp: Any, color: Any, landmarks: list[dict[str,
     places = [point["landmark"][:2] for point in landmarks if len(point["landmark"] or ()) >= 2]
     return messages.PointsAnnotation(
         timestamp=stamp,
+        metadata=[messages.KeyValuePair(key="landmarks", value=json.dumps(landmarks))],
         type=messages.PointsAnnotationType.Points,
         points=[messages.Point2(x=x, y=y) for x, y in places if math.isfinite(x + y)],
         outline_color=color,
@@ -286,6 +292,8 @@ def _numbers(detection: Detection) -> Iterator[tuple[str, str]]:
         yield "track_id", str(detection.track_id)
     if detection.angle is not None:
         yield "angle", repr(detection.angle)
+        if detection.angle:
+            yield "bbox", json.dumps(detection.box)
 
 
 def _caption(detection: Detection) -> str:
@@ -312,6 +320,9 @@ def _metrics(frame: Frame) -> dict[str, Any]:
         "frame": frame.number,
         "source_frame": row["source_frame"],
         "time_s": frame.time_us / 1e6,
+        "media_time_s": row["media_time_s"],
+        "width": row["width"],
+        "height": row["height"],
         "detections": len(frame.detections),
         **{name: row[name] for name in _METRICS},
     }

@@ -162,7 +162,8 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
         notes = [session.export(tmp_path / "video.xml", every=2).notes]
         notes.append(session.export(tmp_path / "pictures.xml", images="jpg", every=2).notes)
         notes.append(session.export(tmp_path / "mot", "mot").notes)
-    assert [any(note.startswith(other) for note in each) for each in notes] == [False, True, True]
+    assert [any(note.startswith(other) for note in each) for each in notes] == [False, True, False]
+    assert (tmp_path / "mot/source_frames.txt").read_text().split()[:3] == ["3", "5", "7"]
     for name, shown_as in (("video", lambda i: 3 + 2 * i), ("pictures", lambda i: i // 2)):
         frames = {frame for _, boxes in _cvat_tracks(tmp_path / f"{name}.xml") for frame in boxes}
         assert frames == {shown_as(i) for i in range(2, NUMBERED, 2)}
