@@ -190,8 +190,12 @@ class Exported:
             highest = np.maximum.accumulate(np.concatenate([[last], numbers]))
             numbers = np.where(numbers > highest[:-1], numbers, -1)
             last = int(highest[-1])
-            lost = np.count_nonzero(numbers < 0)
-            self.losses.add("left out frames that are not in the video", lost, "frame")
+            is_lost = numbers < 0
+            self.leave_out_frames(
+                "that are not in the video",
+                np.count_nonzero(is_lost),
+                np.count_nonzero(is_lost[block.row_of]),
+            )
             self.note_numbers(block, numbers)
             yield block, numbers
 
@@ -211,6 +215,19 @@ class Exported:
             "frames do not have the numbers that they have in the source, by which ground truth is "
             "compared"
         )
+
+    def leave_out(self, what: str, count: int | np.integer[Any] = 1) -> None:
+        """Report detections that are not written after all."""
+        self.losses.add(f"left out {what}", count)
+        self.detection_count -= int(count)
+
+    def leave_out_frames(
+        self, what: str, frames: int | np.integer[Any], detections: int | np.integer[Any]
+    ) -> None:
+        """Report frames that are not written after all, and do not count their detections."""
+        self.losses.add(f"left out frames {what}", frames, "frame")
+        self.frame_count -= int(frames)
+        self.detection_count -= int(detections)
 
     @functools.cached_property
     def has_source_numbers(self) -> bool:

@@ -166,6 +166,9 @@ def export_session(
             exported = Exported(session, target, options, chosen, images, pictures, video)
             stack.enter_context(exported)
             _write(target, exported, place.content)
+            if not exported.frame_count:
+                why = "; ".join(exported.losses.lines())
+                raise ConfigError(f"{session.path}: nothing is left to export: {why}")
             report.frames += exported.frame_count
             report.detections += exported.detection_count
             losses.update(exported.losses)

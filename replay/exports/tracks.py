@@ -125,7 +125,7 @@ class Tracks:
             "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) n FROM place "
             "WHERE track IS NOT NULL GROUP BY track, at HAVING n > 1)"
         ).fetchone()[0]
-        exported.losses.add("left out further boxes of a track in one frame", twice)
+        exported.leave_out("further boxes of a track in one frame", twice)
 
     @property
     def highest_id(self) -> int | None:

@@ -208,7 +208,7 @@ class _Topics:
     def write(self, frame: Frame) -> None:
         captured = frame.row["captured_at"]
         if captured is None or not 0 < captured < 2**32 * 1_000_000:
-            self._exported.losses.add("left out frames without a possible time", 1, "frame")
+            self._exported.leave_out_frames("without possible times", 1, len(frame.detections))
             return
         at_ns = captured * 1000
         if self._video is not None:

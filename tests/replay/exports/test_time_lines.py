@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import dgrec
+from dgrec.errors import ConfigError
 from dgrec.format import Signal
-from tests.factory import edited, make_row, write_session
+from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.conftest import uneven_rows
 
 STAGES = ("preprocess", "inference", "postprocess")
@@ -154,7 +155,8 @@ def test_spans_have_every_frame_and_stage(tmp_path: Path) -> None:
 
 
 def test_impossible_times_are_counted_and_left_out(tmp_path: Path) -> None:
-    path = write_session(tmp_path / "s.parquet", [make_row(i) for i in range(6)])
+    rows = [make_row(i, [make_detection(i)]) for i in range(6)]
+    path = write_session(tmp_path / "s.parquet", rows)
     with dgrec.open(path) as session:
         stamps = [round(_ns(session.row(i)["captured_at"]) / 1000) for i in range(6)]
     nan, inf = float("nan"), float("inf")
@@ -171,6 +173,14 @@ def test_impossible_times_are_counted_and_left_out(tmp_path: Path) -> None:
         for output in ("s.pftrace", "s.otlp"):
             report = session.export(tmp_path / output)
             assert "left out frames without possible times: 3 frames" in report.notes
+            assert (report.frames, report.detections) == (3, 3)
+        assert session.export(tmp_path / "s.mcap", images="none").frames == 4
     slices, _ = _slices(_trace(tmp_path / "s.pftrace"))
     assert sum(name.startswith("frame ") for lane in slices.values() for name, *_ in lane) == 3
     assert sum(span.name == "frame" for span in _otlp(tmp_path / "s.otlp")) == 3
+    edited(path, {"captured_at": [None] * 6})
+    with dgrec.open(path) as session:
+        for output in ("none.pftrace", "none.otlp", "none.mcap"):
+            with pytest.raises(ConfigError, match=r"nothing is left to export.*: 6 frames"):
+                session.export(tmp_path / output, images="none")
+            assert not (tmp_path / output).exists()

@@ -277,7 +277,8 @@ def test_parts_have_no_common_numbers_of_frames(tmp_path: Path) -> None:
         part = {"number": number, "set_id": "x", "first_frame": 5 * (number - 1)}
         rows = [make_row(i) for i in range(5)]
         path = write_session(tmp_path / f"day-{number:04}.parquet", rows)
-        edited(path, {"frame": range(5 * (number - 1), 5 * number)}, part=part)
+        numbers = range(5 * (number - 1), 5 * number)
+        edited(path, {"frame": numbers, "source_frame": numbers}, part=part)
     with dgrec.open(tmp_path / "day.parquet") as session:
         assert len(session) == 10
         report = session.export(tmp_path / "t.xml")
