@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from dgrec.errors import ConfigError, DamagedSessionError
-from dgrec.format import DecodeError, Event
+from dgrec.format import DecodeError, Event, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
     ALERT_KINDS,
@@ -20,7 +20,6 @@ from dgrec.publishing import (
     TargetAddress,
     check_target,
     distinct_names,
-    event_us,
     open_target,
     rest_of,
 )
@@ -155,18 +154,18 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     for number, frame in _frames(session):
         while runs and runs[0].source_frame <= frame.source_frame:
             began_us = runs.popleft().to_us
-            while alerts and (event_us(alerts[0]) or 0) < began_us:
+            while alerts and (stamp_us(alerts[0].get("at")) or 0) < began_us:
                 event = alerts.popleft()
-                yield event_us(event), messages.alert(event)
+                yield stamp_us(event.get("at")), messages.alert(event)
             yield from ((last_us, each) for each in messages.end())
         last_us = frame.completed_us
         # An alert comes before the frame that brings it, as while recording.
-        while alerts and last_us is not None and (event_us(alerts[0]) or 0) <= last_us:
+        while alerts and last_us is not None and (stamp_us(alerts[0].get("at")) or 0) <= last_us:
             event = alerts.popleft()
-            yield event_us(event), messages.alert(event)
+            yield stamp_us(event.get("at")), messages.alert(event)
         if messages.is_sent(number):
             yield from ((last_us, each) for each in messages.frame(frame))
-    yield from ((event_us(event), messages.alert(event)) for event in alerts)
+    yield from ((stamp_us(event.get("at")), messages.alert(event)) for event in alerts)
     yield from ((last_us, each) for each in messages.end())
 
 

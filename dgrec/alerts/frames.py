@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,7 +12,7 @@ from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
-from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, utc_ns
+from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, stamp_us
 from dgrec.session import Session, restarts
 
 __all__ = ["alerts_of", "frame_of"]
@@ -66,8 +64,9 @@ def alerts_of(
         while runs and runs[0].source_frame <= source_frame:
             evaluator.restart(runs.pop(0).from_us)
         evaluator.frame(frame, source_frame)
-    with contextlib.suppress(TypeError, ValueError):  # unknown, or not a stamp
-        evaluator.until(utc_ns(dt.datetime.fromisoformat(session.ended_at or "")) // 1000)
+    ended_us = stamp_us(session.ended_at)
+    if ended_us is not None:
+        evaluator.until(ended_us)
     return found
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from dgrec.errors import DgrecError
-from dgrec.format import RESTARTED
+from dgrec.format import RESTARTED, stamp_us
 from dgrec.paths import SESSION_SUFFIX
-from dgrec.session import Session, stamp_us
+from dgrec.session import Session
 
 __all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
 

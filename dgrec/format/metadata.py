@@ -269,6 +269,14 @@ def utc_ns(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
+def stamp_us(text: Any) -> int | None:
+    """Return a stamp of the metadata in microseconds since 1970; None if it is none."""
+    try:
+        return utc_ns(dt.datetime.fromisoformat(str(text))) // 1000
+    except (TypeError, ValueError, OverflowError):  # no stamp, without a zone, or damaged
+        return None
+
+
 def is_live(metadata: Mapping[str, Any]) -> bool:
     """Return whether the frames came from a live source, which does not wait to be read.
 

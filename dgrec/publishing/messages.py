@@ -5,7 +5,6 @@ The recorder and `dgrec publish` make them in the same way, in the same order, o
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import zlib
 from collections.abc import Iterator
@@ -14,13 +13,13 @@ from typing import Any
 
 from dgrec.alerts import DetectionCondition, parse_detection_condition
 from dgrec.errors import ConfigError
-from dgrec.format import Event, utc_ns
+from dgrec.format import Event, stamp_us
 from dgrec.message import Message
 from dgrec.publishing.changes import Change, Changes
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, json_message, message_of
 from dgrec.publishing.plain import plain
 
-__all__ = ["ALERT_KINDS", "Messages", "PayloadOptions", "event_us"]
+__all__ = ["ALERT_KINDS", "Messages", "PayloadOptions"]
 
 #: Kinds of events that are alerts, and what becomes of the alert there.
 ALERT_KINDS = {"alert": "started", "alert_end": "ended"}
@@ -123,7 +122,8 @@ class Messages:
             }
         )
         # No number: each run of a recording would count from 1 again.
-        key = f"{self._key}-alert-{event_us(event) or 0}-{zlib.crc32(text):08x}"
+        at_us = stamp_us(event.get("at")) or 0
+        key = f"{self._key}-alert-{at_us}-{zlib.crc32(text):08x}"
         return Message(key, text, "alert", name, ends=state == "ended")
 
     # --- inside ---
@@ -151,14 +151,6 @@ class Messages:
             yield Message(f"{key}-{number}", text, of=change.of, ends=is_end)
 
 
-def event_us(event: Event) -> int | None:
-    """Return when an event was, in microseconds since 1970; None: unknown."""
-    try:
-        return utc_ns(dt.datetime.fromisoformat(str(event.get("at")))) // 1000
-    except (TypeError, ValueError, OverflowError):  # damaged
-        return None
-
-
 def _seconds(stamp: Any) -> float | None:
-    at_us = event_us({"at": stamp})
+    at_us = stamp_us(stamp)
     return None if at_us is None else at_us / 1e6

@@ -18,7 +18,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
-from dgrec.session.restarts import Restart, restarts, stamp_us
+from dgrec.session.restarts import Restart, restarts
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -42,7 +42,6 @@ __all__ = [
     "restarts",
     "rows_of",
     "session_file",
-    "stamp_us",
     "table_card",
     "unreadable",
 ]

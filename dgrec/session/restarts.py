@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from dgrec.format import RESTARTED, utc_ns
+from dgrec.format import RESTARTED, stamp_us
 
-__all__ = ["Restart", "restarts", "stamp_us"]
+__all__ = ["Restart", "restarts"]
 
 
 class Restart(NamedTuple):
@@ -35,12 +34,3 @@ def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:
             if isinstance(number, int) and from_us is not None and to_us is not None:
                 found.append(Restart(number, from_us, to_us))
     return sorted(found)
-
-
-def stamp_us(text: Any) -> int | None:
-    """Return a stamp of the metadata in microseconds since 1970; None if it is none."""
-    try:
-        stamp = dt.datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return None if stamp.tzinfo is None else utc_ns(stamp) // 1000

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks
+from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
     ALERT_KINDS,
@@ -18,7 +18,6 @@ from dgrec.publishing import (
     PayloadOptions,
     PublishedFrame,
     Target,
-    event_us,
 )
 from dgrec.recorder.outputs.output import Output
 
@@ -97,7 +96,7 @@ class AlertFeed:
         due = []
         skipped = max(0, len(self._events) - (self._count - count))
         for each in itertools.islice(self._events, skipped, None):
-            if until_us is not None and (event_us(each.event) or 0) > until_us:
+            if until_us is not None and (stamp_us(each.event.get("at")) or 0) > until_us:
                 break
             due.append(each)
         return due
@@ -205,7 +204,7 @@ class Publisher(Output):
     def event(self, event: Event) -> None:
         # One that no frame brings, since none comes; or that was sent with its frame.
         if self._alerts is not None and event["kind"] in ALERT_KINDS:
-            self._send_alerts(self._alerts.known(self._alert_count, event_us(event) or 0))
+            self._send_alerts(self._alerts.known(self._alert_count, stamp_us(event.get("at")) or 0))
 
     def give_up(self) -> None:
         self._target.give_up()

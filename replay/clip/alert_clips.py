@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pyarrow as pa
 from dgrec.alerts import RecordedAlert, clip_path, recorded_alerts
 from dgrec.errors import DgrecError, StorageError
 from dgrec.footage import videos_beside
-from dgrec.format import is_being_written, utc_ns, utc_text
+from dgrec.format import is_being_written, stamp_us, utc_text
 from dgrec.paths import JOURNAL_SUFFIX, journal_path, numbered_files
 from dgrec.replay.clip.clip import write_clip
 from dgrec.replay.clip.key_frames import from_key_frame, has_pictures
@@ -116,18 +115,11 @@ def _parts_within(parts: Sequence[Part], start_us: int, end_us: int | None) -> l
     """Return the parts that have a time, with one more on each side."""
     first, last = len(parts) - 1, 0
     for place, part in enumerate(parts):
-        if (_us(part.ended_at) or 2**62) >= start_us:
+        if (stamp_us(part.ended_at) or 2**62) >= start_us:
             first = min(first, place)
-        if end_us is None or (_us(part.metadata.get("started_at")) or 0) <= end_us:
+        if end_us is None or (stamp_us(part.metadata.get("started_at")) or 0) <= end_us:
             last = place
     return [*parts[max(0, first - 1) : max(first, last) + 2]]
-
-
-def _us(stamp: str | None) -> int | None:
-    try:
-        return utc_ns(dt.datetime.fromisoformat(stamp or "")) // 1000
-    except (TypeError, ValueError):
-        return None
 
 
 def _span(session: Session, start_us: int, end_us: int | None) -> Span:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.footage import chosen_batches
-from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels, utc_ns
+from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels, stamp_us
 from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
@@ -134,12 +132,12 @@ def _marked(
     found: dict[int, tuple[str, ...]] = {}
     for event in events:
         text = str(event.get("text") or "")
-        with contextlib.suppress(ValueError, TypeError, OverflowError):
-            moment = dt.datetime.fromisoformat(str(event.get("at")))
-            at_us = utc_ns(moment) // 1000
-            frame = int(np.searchsorted(captured_us, at_us, side="right")) - 1
-            if frame >= 0:
-                found[frame] = (*found.get(frame, ()), text[:_LONGEST_TEXT])
+        at_us = stamp_us(event.get("at"))
+        if at_us is None:
+            continue
+        frame = int(np.searchsorted(captured_us, at_us, side="right")) - 1
+        if frame >= 0:
+            found[frame] = (*found.get(frame, ()), text[:_LONGEST_TEXT])
     return found
 
 
