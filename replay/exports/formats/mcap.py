@@ -6,13 +6,12 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dgrec.replay.exports import (
     STAGE_COLUMNS,
-    Detection,
     Exported,
     Format,
     Frame,
@@ -243,20 +242,31 @@ class _Topics:
 
     def _annotation(self, frame: Frame, at_ns: int) -> Any:
         messages = self._foxglove.messages
+        point, pair = messages.Point2, messages.KeyValuePair
+        line_loop = messages.PointsAnnotationType.LineLoop
         stamp = _stamp(self._foxglove, at_ns)
         points, texts = [], []
         for each in frame.detections:
             color, named = self._of_label(each.label, each.category_id)
-            corners = [messages.Point2(x=x, y=y) for x, y in corners_of(each.box, each.angle)]
-            notes = [messages.KeyValuePair(key=key, value=value) for key, value in _numbers(each)]
+            corners = [point(x=x, y=y) for x, y in corners_of(each.box, each.angle)]
+            notes, caption = named.copy(), [each.label] if each.label else []
+            if each.score is not None:
+                notes.append(pair(key="score", value=repr(each.score)))
+                caption.append(f"{each.score:.2f}")
+            if each.track_id is not None:
+                notes.append(pair(key="track_id", value=str(each.track_id)))
+                caption.append(f"#{each.track_id}")
+            if each.angle is not None:
+                notes.append(pair(key="angle", value=repr(each.angle)))
+                notes.append(pair(key="bbox", value=json.dumps(each.box)))
             points.append(
                 messages.PointsAnnotation(
                     timestamp=stamp,
-                    type=messages.PointsAnnotationType.LineLoop,
+                    type=line_loop,
                     points=corners,
                     outline_color=color,
                     thickness=2.0,
-                    metadata=named + notes,
+                    metadata=notes,
                 )
             )
             if each.landmarks:
@@ -265,7 +275,7 @@ class _Topics:
                 messages.TextAnnotation(
                     timestamp=stamp,
                     position=corners[0],
-                    text=_caption(each),
+                    text=" ".join(caption),
                     font_size=12.0,
                     text_color=color,
                 )
@@ -283,26 +293,6 @@ def _key_points(messages: Any, stamp: Any, color: Any, landmarks: list[dict[str,
         outline_color=color,
         thickness=4.0,
     )
-
-
-def _numbers(detection: Detection) -> Iterator[tuple[str, str]]:
-    if detection.score is not None:
-        yield "score", repr(detection.score)
-    if detection.track_id is not None:
-        yield "track_id", str(detection.track_id)
-    if detection.angle is not None:
-        yield "angle", repr(detection.angle)
-        if detection.angle:
-            yield "bbox", json.dumps(detection.box)
-
-
-def _caption(detection: Detection) -> str:
-    words = [detection.label or ""]
-    if detection.score is not None:
-        words.append(f"{detection.score:.2f}")
-    if detection.track_id is not None:
-        words.append(f"#{detection.track_id}")
-    return " ".join(filter(None, words))
 
 
 def _color(messages: Any, label: str | None) -> Any:
