@@ -78,9 +78,9 @@ def _recording_options(
         elif name == "video_quality":
             kind, metavar = click.IntRange(1, 100), "1-100"
         elif name == "codec":
-            kind = click.STRING
+            kind, metavar = click.STRING, "NAME"
         elif default is None:
-            kind = click.IntRange(min=1)
+            kind, metavar = click.IntRange(min=1), "N"
         command = click.option(
             _FLAGS.get(name, "--" + name.replace("_", "-")),
             name,
@@ -174,15 +174,25 @@ _GROUPS = {
 )
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option(
-    "--model-name", type=Completed(_models), default="", help="Name of the model in its zoo."
+    "--model-name",
+    type=Completed(_models),
+    default="",
+    metavar="NAME",
+    help="Name of the model in its zoo.",
 )
 @click.option(
     "--zoo-url",
     type=Completed(_zoos),
     default="",
+    metavar="ZOO",
     help="Model zoo: a folder, or the address of one in the cloud, such as degirum/hailo.",
 )
-@click.option("--model-url", default="", help="Zoo and model in one, instead of the two above.")
+@click.option(
+    "--model-url",
+    default="",
+    metavar="URL",
+    help="Zoo and model in one, instead of the two above.",
+)
 @click.option(
     "--inference-host-address",
     default="",
@@ -308,7 +318,9 @@ def record_command(
     epilog="Example: dgrec recover recordings/cam0-20260102-030405.arrows",
     short_help="Seal the journal of a recording that was cut off.",
 )
-@click.argument("journals", nargs=-1, required=True, type=SessionPath(path_type=Path))
+@click.argument(
+    "journals", metavar="JOURNAL...", nargs=-1, required=True, type=SessionPath(path_type=Path)
+)
 @click.option(
     "-o",
     "--output",
@@ -320,7 +332,7 @@ def record_command(
 def recover_command(
     journals: tuple[Path, ...], output: Path | None, keep: bool, as_json: bool
 ) -> None:
-    """Make a session file of everything that is readable in JOURNALS.
+    """Make a session file of everything that is readable in each JOURNAL.
 
     Every command can read a journal as it is; this is for keeping it. The journal is removed once
     the session file is on disk, unless part of it was lost. A video beside it is cut after its last

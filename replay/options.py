@@ -324,7 +324,12 @@ _OVERLAY = tuple(
 def overlay_options(command: _Command) -> _Command:
     """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
     options = [
-        click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
+        click.option(
+            "--line-width",
+            type=click.IntRange(0, 100),
+            metavar="PIXELS",
+            help="Of boxes, in pixels.",
+        ),
         click.option("--show-labels/--no-show-labels", default=None, help="Write class labels."),
         click.option(
             "--show-probabilities/--no-show-probabilities", default=None, help="Write scores."
@@ -336,7 +341,10 @@ def overlay_options(command: _Command) -> _Command:
             help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
         ),
         click.option(
-            "--font-scale", type=FiniteRange(0.1, 20), help="Size of text; 1 is PySDK's own."
+            "--font-scale",
+            type=FiniteRange(0.1, 20),
+            metavar="FACTOR",
+            help="Size of text; 1 is PySDK's own.",
         ),
         click.option(
             "--color",
@@ -380,7 +388,12 @@ def selection_options(command: _Command) -> _Command:
             "00:01:30), or a time in UTC (2026-01-02T03:04:05).",
         ),
         click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before."),
-        click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames."),
+        click.option(
+            "--max-frames",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Stop after this many frames.",
+        ),
         click.option(
             "--where",
             type=Completed(complete_columns("frames")),
@@ -439,6 +452,7 @@ def picture_options(command: _Command) -> _Command:
         click.option(
             "--redact-margin",
             type=FiniteRange(0, 5),
+            metavar="SHARE",
             default=0.1,
             show_default=True,
             help="What to add on every side, as a part of the longer one.",

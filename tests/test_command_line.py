@@ -176,6 +176,7 @@ def test_every_command_has_them() -> None:
         assert isinstance(command, Command), f"{name}: needs cls=Command"
         flags = {flag for each in command.params for flag in each.opts}
         assert {"-q", "--quiet", "-v", "--verbose"} <= flags, name
+        assert not re.search(r"\b(INTEGER|FLOAT|TEXT)\b", done("help", name).stdout), name
         # The output of `run` is that of a program.
         assert ("--json" in flags) == (name not in ("run", "completion", "help")), name
         assert done("help", name).stdout == done(name, "--help").stdout

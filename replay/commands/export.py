@@ -45,6 +45,10 @@ def _split(text: str) -> Any:
 @click.command(
     "export",
     cls=Command,
+    groups={
+        "Frames and detections": "where detections_where start end every min_score split".split(),
+        "Pictures": "images redact video".split(),
+    },
     short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
     epilog="Example: dgrec export session.parquet -o faces.csv",
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
-from dgrec.replay.options import FiniteRange, say_clip_written
+from dgrec.options import Command, NamedPath, Parsed, json_option
+from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argument
 from dgrec.terminal import say_written
 from dgrec.units import counted, parse_dimensions
 
@@ -30,6 +30,11 @@ def _size(text: str) -> tuple[int, int]:
 @click.command(
     "import",
     cls=Command,
+    groups={
+        "What FILE does not say": (
+            "video fps size labels frames normalized frame_column field".split()
+        ),
+    },
     short_help="Make a session of what another program found.",
     epilog="Example: dgrec import labels.json -o truth.parquet --video faces.mp4",
 )
@@ -57,6 +62,7 @@ def _size(text: str) -> tuple[int, int]:
 @click.option(
     "--fps",
     type=FiniteRange(0, 10_000, min_open=True),
+    metavar="RATE",
     help="Frames per second of the footage, where neither FILE nor --video says it.",
 )
 @click.option(
@@ -127,7 +133,7 @@ def import_command(
     short_help="Join recordings that came one after the other into one.",
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
-@click.argument("sessions", nargs=-1, required=True, type=SessionPath(path_type=Path))
+@sessions_argument
 @click.option(
     "--output",
     "-o",
@@ -139,7 +145,7 @@ def import_command(
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @json_option
 def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> None:
-    """Write SESSIONS of one camera or file as one session, in the order of time.
+    """Write the recordings SESSION... of one camera or file as one, in the order of time.
 
     Frames are numbered on, and the time between two recordings is a gap in its events. Videos that
     were recorded with them are joined: copied bit by bit where that can be done, else encoded

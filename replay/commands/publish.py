@@ -27,6 +27,7 @@ __all__ = ["publish_command"]
     "--speed",
     type=FiniteRange(min=0, min_open=True),
     default=1.0,
+    metavar="FACTOR",
     show_default=True,
     help="2 is twice as fast as recorded.",
 )

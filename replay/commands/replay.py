@@ -72,6 +72,7 @@ Keys in the window:
 @click.option(
     "--output",
     "-o",
+    metavar="PATH",
     help="Write NAME.mp4 (H.264), NAME.gif or NAME.webp (animated), or NAME/, a folder of "
     "pictures. Without a display: NAME.replay.mp4 beside the session.",
 )
