@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
