@@ -16,7 +16,8 @@ import pytest
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
-#: Modules by the name they are imported by, without following the links in `dgrec/`.
+#: Modules by the name they are imported by, without following the links in `dgrec/`, and without
+#: those of packages of Node, where they are installed.
 MODULES = {
     ".".join(("dgrec", *path.relative_to(folder).with_suffix("").parts)).removesuffix(
         ".__init__"
@@ -29,6 +30,7 @@ MODULES = {
     for path in sorted(folder.glob(pattern))
     if "node_modules" not in path.parts
     if not any(parent.is_symlink() for parent in path.parents)
+    if "node_modules" not in path.parts
 }
 PACKAGES = {
     name
