@@ -130,7 +130,7 @@ def _export(
     redact: tuple[str, ...],
     overwrite: bool,
 ) -> None:
-    from dgrec.replay.viewing.export import export_folder
+    from dgrec.replay.viewing import export_folder
 
     export_folder(
         places,

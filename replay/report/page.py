@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dgrec.files import NewFile, check_new_file, output_error
 from dgrec.footage import recorded_files, refuse_recorded
 from dgrec.replay.report.sections import Section, report_of
-from dgrec.replay.viewing.single import single_page
-from dgrec.replay.viewing.targets import packed
+from dgrec.replay.viewing import packed, single_page
 
 if TYPE_CHECKING:
     from dgrec.footage import Pixels

@@ -68,7 +68,10 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ==================  =====================================================================
 """
 
+from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.foreground import parse_listen, show
 from dgrec.replay.viewing.server import ViewServer
+from dgrec.replay.viewing.single import single_page
+from dgrec.replay.viewing.targets import packed
 
-__all__ = ["ViewServer", "parse_listen", "show"]
+__all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]

@@ -14,8 +14,6 @@ from typing import Final
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.files import NewFolder, check_parent, exists_already, output_error
 from dgrec.footage import find_footage, parse_position
-from dgrec.replay.clip import Span, write_clip
-from dgrec.replay.rendering import select_frames
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
 from dgrec.replay.viewing.files import open_regular
@@ -168,6 +166,9 @@ def _cut(
     advise: Callable[[str], None],
 ) -> list[Path]:
     """Write the part that is exported of each recording as a session of its own."""
+    from dgrec.replay.clip import Span, write_clip
+    from dgrec.replay.rendering import select_frames
+
     parts = []
     first, last = (None if text is None else parse_position(text) for text in (start, end))
     asked = {key: value for key, value in (("start", start), ("end", end)) if value is not None}

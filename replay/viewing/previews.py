@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from dgrec.errors import DgrecError
-from dgrec.footage import session_times
-from dgrec.replay.exports.pictures import Pictures
+from dgrec.footage import Pixels, find_footage, session_times
+from dgrec.replay.drawing import Redaction
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.videos import Video
 from dgrec.session import Session
@@ -88,22 +88,29 @@ def make_preview(
 
     Raises:
         OutputError: The file cannot be written.
-        VideoError: There is nothing to make it of.
+        VideoError: The footage is no video, or a label was never recorded.
     """
     session = opened.session
     chosen = positions or range(opened.count)
     preview = Preview(0, 0)
     preview.pts_us = np.full(opened.count, -1, np.int64)
     preview.duration_us = np.zeros(opened.count, np.int64)
-    with opened.rows, Pictures(session, path.parent, ".jpg", redact=redact) as pictures:
+    footage = find_footage(session)
+    if footage.path is None and not footage.parts:
+        return None
+    redaction = Redaction(session, None if "all" in redact else redact) if redact else None
+    with opened.rows, contextlib.closing(Pixels(footage)) as pixels:
         fits = _Size(widest)
         with contextlib.ExitStack() as stack:
             writer: VideoWriter | None = None
             first_us = last = 0
             for position, time_us, step_us in _times(session, chosen):
-                image = pictures.image(position)
+                row = session.row(position)
+                image = pixels.frame(row)
                 if image is None:
                     continue
+                if redaction is not None:
+                    image = redaction.draw(session.restored(row), np.array(image))
                 image = fits(image)
                 if writer is None:
                     writer = stack.enter_context(VideoWriter(path, fits.width, fits.height))
@@ -115,7 +122,7 @@ def make_preview(
                 preview.duration_us[position] = min(step_us, _LONGEST_US)
                 preview.frames += 1
                 last = position
-        preview.notes = pictures.notes()
+        preview.notes = [*filter(None, [footage.note]), *pixels.notes()]
     preview.width, preview.height = fits.width, fits.height
     return preview if preview.frames else None
 
