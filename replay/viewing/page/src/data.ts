@@ -164,6 +164,8 @@ export interface Source {
   readonly hasRanges: boolean;
   /** Whether there is a server: for statements, and for pictures that a browser cannot decode. */
   readonly hasServer: boolean;
+  /** What is missing without a server, in a line. */
+  readonly note: string;
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
@@ -176,6 +178,7 @@ export interface Source {
 export class Server implements Source {
   readonly hasRanges = true;
   readonly hasServer = true;
+  readonly note = "";
 
   single(): Promise<null> {
     return Promise.resolve(null);

@@ -58,6 +58,7 @@ const NO_SQL =
 export class Files implements Source {
   readonly hasRanges = location.protocol.startsWith("http");
   readonly hasServer = false;
+  readonly note = NO_SQL;
   private readonly waiting = new Map<string, (packed: string) => void>();
   private readonly kept = new Map<string, Promise<unknown>>();
   private readonly addresses = new Map<string, string>();
