@@ -50,6 +50,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [make_row(i, [make_detection(0, label=HOSTILE)]) for i in range(12)]
     metadata = {**new_metadata(), "name": HOSTILE}
     write_session(folder / "a'<b>&#.parquet", rows, metadata)
+    write_session(folder / "no-rows.parquet", [])
     return folder
 
 
