@@ -84,7 +84,7 @@ class RootGroup(click.Group):
 #: The commands below titles in ``dgrec --help``; whichever is in none comes last.
 _COMMAND_GROUPS = {
     "Record": ("record", "run", "recover"),
-    "Look": ("list", "info", "replay", "report", "verify"),
+    "Look": ("list", "info", "view", "replay", "report", "verify"),
     "Measure and ask": ("stats", "compare", "query", "whatif", "alerts"),
     "Cut, add and hand on": ("clip", "analyze", "merge", "export", "import", "publish"),
 }

@@ -22,6 +22,7 @@ from dgrec.replay.commands.query import query_command
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.commands.report import report_command
 from dgrec.replay.commands.stats import stats_command
+from dgrec.replay.commands.view import view_command
 from dgrec.replay.commands.whatif import whatif_command
 from dgrec.replay.options import output_options, sessions_argument
 from dgrec.terminal import echo, is_quiet, note
@@ -180,6 +181,7 @@ def _found(paths: tuple[Path, ...]) -> tuple[list[Path], bool]:
 
 COMMANDS: tuple[click.Command, ...] = (
     replay_command,
+    view_command,
     clip_command,
     export_command,
     analyze_command,

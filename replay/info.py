@@ -14,7 +14,7 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["describe", "state_of", "write_info"]
+__all__ = ["describe", "facts", "state_of", "write_info"]
 
 #: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
@@ -106,6 +106,24 @@ def _columns(session: Session) -> list[dict[str, Any]]:
         {"name": name, "type": str(type_), "bytes": taken, "share": taken / size}
         for name, type_, taken in session.column_bytes()
     ]
+
+
+def facts(session: Session) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what is known about a session, in short; no sizes of columns."""
+    metadata, totals = session.metadata, session.totals
+    yield from _session_rows(
+        {
+            "metadata": metadata,
+            "session_id": session.id,
+            "end_reason": metadata.get("end_reason"),
+            "frames": len(session),
+            "detections": totals["detections"],
+        }
+    )
+    yield "path", str(session.path)
+    for group, rows in _metadata_groups({**metadata, "totals": totals}).items():
+        for name, value in rows:
+            yield f"{group.replace('_', ' ')}: {name.replace('_', ' ')}", value
 
 
 # --- writing -----------------------------------------------------------------------------------

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MEMORY", "TIMEOUT_S", "bounded_memory"]
+__all__ = ["MEMORY", "TIMEOUT_S", "bounded_memory", "only_bounded"]
 
 #: DuckDB's memory for a statement, in its own notation, and the longest time that one may take.
 MEMORY = "2GB"
@@ -17,6 +18,8 @@ TIMEOUT_S = 300.0
 _BESIDE = 10**9
 #: DuckDB and Arrow start threads for each processor, whose stacks count in full.
 _PER_PROCESSOR = 32 << 20
+#: The limit is one of the process: where several threads run statements, they take turns.
+_TURN = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -42,3 +45,10 @@ def bounded_memory(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+@contextlib.contextmanager
+def only_bounded(size: int) -> Iterator[None]:
+    """Limit the process as `bounded_memory` does, one thread at a time."""
+    with _TURN, bounded_memory(size):
+        yield

@@ -21,7 +21,7 @@ from dgrec.units import size_text
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["NOT_A_SESSION", "ListedSession", "list_session", "write_listing"]
+__all__ = ["NOT_A_SESSION", "ListedSession", "list_session", "listed", "write_listing"]
 
 #: The state of another program's file.
 NOT_A_SESSION = "not a session"
@@ -58,7 +58,7 @@ def list_session(path: Path) -> ListedSession:
     """Return what is known of the session at ``path``, even if it cannot be read."""
     try:
         with Session(path) as session:
-            return _listed(session)
+            return listed(session)
     except DgrecError as error:
         size = path.stat().st_size if path.is_file() else None
         state = NOT_A_SESSION if isinstance(error, NotASessionError) else "damaged"
@@ -68,7 +68,8 @@ def list_session(path: Path) -> ListedSession:
         return ListedSession(str(path), "damaged", problem=problem)
 
 
-def _listed(session: Session) -> ListedSession:
+def listed(session: Session) -> ListedSession:
+    """Return what is known of a session that is open."""
     metadata, totals = session.metadata, session.totals
     duration_s, fps = _times(session)
     state = state_of(session).split(":")[0]

@@ -35,6 +35,10 @@ class Notice(NamedTuple):
 _NO_NOTICES: Mapping[str, Notice] = {}
 
 
+def _annotate(analyzer: Any, result: Any, image: Any) -> Any:
+    return analyzer.annotate(result, image)
+
+
 @dataclass(frozen=True)
 class Drawing:
     """The analyzers that draw on a session's frames, in their order."""
@@ -43,13 +47,20 @@ class Drawing:
     #: Classes of analyzers that ran, but cannot be drawn from the file.
     missing: tuple[str, ...] = ()
 
-    def draw(self, result: Any, image: Image, notices: Mapping[str, Notice] = _NO_NOTICES) -> Image:
+    def draw(
+        self,
+        result: Any,
+        image: Any,
+        notices: Mapping[str, Notice] = _NO_NOTICES,
+        annotate: Callable[[Any, Any, Any], Any] = _annotate,
+    ) -> Image:
         """Return ``image``, a result's overlay, with what analyzers draw on it.
 
         Args:
             result: A PySDK result with the recorded values.
             image: It is drawn on.
             notices: The last message of each notifier, by its name.
+            annotate: Has an analyzer draw a result on an image, and returns that.
 
         Raises whatever degirum_tools and OpenCV raise on invalid values.
         """
@@ -60,8 +71,9 @@ class Drawing:
             if _is_notifier(analyzer):
                 _show_notice(analyzer, notices)
             if _has_what_it_draws(analyzer, result):
-                image = analyzer.annotate(result, image)
-        return image
+                image = annotate(analyzer, result, image)
+        drawn: Image = image
+        return drawn
 
     @property
     def has_notifiers(self) -> bool:

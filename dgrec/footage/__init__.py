@@ -7,12 +7,14 @@ video_frames    a frame of a video file, by its number
 kept_frames     the same of a video that keeps its source's packets
 frame_index     key frames and presentation times, without decoding
 pixels          the picture of each row
+picture_times   when it is shown in the video, without decoding
 timeline        when each frame is shown
 position        a point in a session: a frame, a time
 ==============  ================================================================
 """
 
 from dgrec.footage.footage import Footage, files_of, find_footage, find_recorded
+from dgrec.footage.picture_times import GrowingPictureTimes, PictureTimes, Shown
 from dgrec.footage.pixels import Pixels, pixel_aspect_of
 from dgrec.footage.position import Position, chosen_batches, parse_position, resolve
 from dgrec.footage.recorded_files import (
@@ -38,9 +40,12 @@ from dgrec.footage.video_frames import VideoFrames
 __all__ = [
     "FIRST_STEP_US",
     "Footage",
+    "GrowingPictureTimes",
     "LONGEST_USUAL_STEP_US",
+    "PictureTimes",
     "Pixels",
     "Position",
+    "Shown",
     "Timeline",
     "VideoFrames",
     "base_name",

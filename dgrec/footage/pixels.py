@@ -6,7 +6,7 @@ import datetime as dt
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,7 @@ from dgrec.video import Image
 if TYPE_CHECKING:
     from dgrec.session import RecordedResult, Session
 
-__all__ = ["Pixels", "pixel_aspect_of"]
+__all__ = ["Pixels", "is_other_video", "pixel_aspect_of", "row_time_s", "tolerance_s"]
 
 #: How far a frame's time may be from its row's: containers round to milliseconds.
 _TOLERANCE_S = 0.002
@@ -48,6 +48,46 @@ def pixel_aspect_of(session: Session) -> Fraction:
     return pixel_aspect(session.metadata)
 
 
+def tolerance_s(footage: Footage, tick_s: float) -> float:
+    """Return how far a picture's time may be from its row's.
+
+    Args:
+        tick_s: The video's unit of time.
+    """
+    is_recorded = footage.column == "video_frame"
+    return _RECORDED_TOLERANCE_S + tick_s / 2 if is_recorded else _TOLERANCE_S
+
+
+def row_time_s(
+    footage: Footage, started_at: dt.datetime | None, row: Mapping[str, Any]
+) -> float | None:
+    """Return the time of a row in its video in seconds, if it has one.
+
+    Args:
+        started_at: When frame 0 of a recorded video was captured.
+    """
+    if footage.column == "source_frame":
+        media_s = row.get("media_time_s")
+        return media_s if media_s is not None and math.isfinite(media_s) else None
+    captured = row.get("captured_at")
+    if captured is None or started_at is None:
+        return None
+    return float((captured - started_at).total_seconds())
+
+
+def is_other_video(footage: Footage, find: Callable[[float], int | None]) -> bool:
+    """Return whether no row's time is in a changed video.
+
+    Args:
+        find: Returns the number of the picture at a time, if there is one.
+    """
+    return (
+        bool(footage.times_s)
+        and find(0.0) is not None
+        and all(find(time_s) is None for time_s in footage.times_s)
+    )
+
+
 class _RowVideo:
     """One video, and which of its frames belongs to a row.
 
@@ -67,9 +107,7 @@ class _RowVideo:
             if before_s is not None:
                 self._started_at = captured_at - dt.timedelta(seconds=before_s)
         self._other: bool | None = None
-        self._tolerance_s = _TOLERANCE_S
-        if footage.column == "video_frame":
-            self._tolerance_s = _RECORDED_TOLERANCE_S + self.frames.tick_s / 2
+        self._tolerance_s = tolerance_s(footage, self.frames.tick_s)
 
     def image(self, row: Mapping[str, Any]) -> Image | str:
         """Return a row's pixels, or why there are none: a key of `Pixels.notes`."""
@@ -88,7 +126,7 @@ class _RowVideo:
             if self._is_exact:
                 return "damaged"
             image = self._read(int(index))
-        time_s = self._time_s(row)
+        time_s = row_time_s(footage, self._started_at, row)
         if image is not None and (time_s is None or self._is_at(time_s)):
             return image
         if not footage.changed:
@@ -128,24 +166,10 @@ class _RowVideo:
     def _is_other(self) -> bool:
         """Return whether no row's time is in a changed video."""
         if self._other is None:
-            times_s = self.footage.times_s
-            frames = self.frames
-            self._other = (
-                bool(times_s)
-                and frames.find(0.0, self._tolerance_s) is not None
-                and all(frames.find(time_s, self._tolerance_s) is None for time_s in times_s)
+            self._other = is_other_video(
+                self.footage, lambda time_s: self.frames.find(time_s, self._tolerance_s)
             )
         return self._other
-
-    def _time_s(self, row: Mapping[str, Any]) -> float | None:
-        """Return the row's time in the video in seconds, if it has one."""
-        if self.footage.column == "source_frame":
-            media_s = row.get("media_time_s")
-            return media_s if media_s is not None and math.isfinite(media_s) else None
-        captured = row.get("captured_at")
-        if captured is None or self._started_at is None:
-            return None
-        return float((captured - self._started_at).total_seconds())
 
     def _is_at(self, time_s: float) -> bool:
         at = self.frames.time_s

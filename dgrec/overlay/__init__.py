@@ -1,13 +1,18 @@
 """PySDK's overlays, drawn faster.
 
-=======  ==========================================================
-overlay  draws a result as PySDK does
-pysdk    makes PySDK's own result objects from recorded ones
-canvas   PySDK's canvas, blending only where something was drawn
-arrays   arrays that are used again
-=======  ==========================================================
+================  ==============================================================
+overlay           draws a result as PySDK does
+pysdk             makes PySDK's own result objects from recorded ones
+canvas            PySDK's canvas, blending only where something was drawn
+noting            notes what PySDK and degirum_tools would draw, without painting
+noting_functions  the functions that they call then
+operations        what is noted
+arrays            arrays that are used again
+================  ==============================================================
 """
 
+from dgrec.overlay.noting import note_analyzers, note_overlay
+from dgrec.overlay.operations import Colors, Operations
 from dgrec.overlay.overlay import as_pil, image_overlay, is_fast
 from dgrec.overlay.pysdk import (
     as_pysdk,
@@ -19,11 +24,15 @@ from dgrec.overlay.pysdk import (
 )
 
 __all__ = [
+    "Colors",
+    "Operations",
     "as_pil",
     "as_pysdk",
     "fill_result",
     "image_overlay",
     "is_fast",
+    "note_analyzers",
+    "note_overlay",
     "plain_class",
     "pysdk_result",
     "result_class_of",

@@ -36,6 +36,8 @@ class Mask:
     data: Image
     #: BGR, uint8.
     color: Image
+    #: Of its detection.
+    index: int
 
 
 def fingerprint() -> str:

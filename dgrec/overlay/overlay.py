@@ -18,7 +18,7 @@ import numpy as np
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-__all__ = ["as_pil", "image_overlay", "is_fast"]
+__all__ = ["as_pil", "drawing_on", "image_overlay", "is_fast", "masks_of", "without_masks"]
 
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
@@ -51,14 +51,18 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
     if draw is None or _has_one_layer(result):
         overlay = result.image_overlay
         return overlay
-    masks = _masks_of(result)
-    if masks:
-        # PySDK draws all but the masks.
-        without = [{k: v for k, v in item.items() if k != "mask"} for item in result.results]
-        result = copy.copy(result)
-        result._inference_results = without
-    overlay = draw(result, masks)
+    masks = masks_of(result)
+    # PySDK draws all but the masks.
+    overlay = draw(without_masks(result) if masks else result, masks)
     return overlay
+
+
+def without_masks(result: Any) -> Any:
+    """Return a detection result without the masks."""
+    without = [{k: v for k, v in item.items() if k != "mask"} for item in result.results]
+    result = copy.copy(result)
+    result._inference_results = without
+    return result
 
 
 def as_pil(image: Image) -> Any:
@@ -82,12 +86,34 @@ def is_fast(result_class: type) -> bool:
 @functools.cache
 def _drawing(result_class: Any) -> Callable[[Any, list[Mask]], Image] | None:
     """Return PySDK's drawing of a class on our canvas; None if that is not possible."""
+    canvas, draw_on = canvas_class(), drawing_on(result_class)
+    if canvas is None or draw_on is None:
+        return None
+    from degirum._draw_primitives import create_draw_primitives
+
+    def draw(result: Any, masks: list[Mask]) -> Image:
+        def create(image: Any, alpha: float, segm_alpha: float | None, font_scale: float) -> Any:
+            if _is_picture(image) and all(0 <= value <= 1 for value in (alpha, segm_alpha or 0.0)):
+                return canvas(image, alpha, segm_alpha, font_scale, masks)
+            return create_draw_primitives(image, alpha, segm_alpha, font_scale)
+
+        overlay: Image = draw_on(result, create)
+        return overlay
+
+    return draw
+
+
+@functools.cache
+def drawing_on(result_class: Any) -> Callable[[Any, Callable[..., Any]], Any] | None:
+    """Return PySDK's drawing of a class on another canvas; None if that is not possible.
+
+    It takes a result, and what makes the canvas, with the arguments of PySDK's own function.
+    """
     from degirum import postprocessor
 
-    canvas = canvas_class()
     known = [getattr(postprocessor, name, None) for name in _CLASSES]
     own = vars(result_class).get("image_overlay")
-    if canvas is None or result_class not in known or not isinstance(own, property):
+    if result_class not in known or not isinstance(own, property):
         return None
     function = own.fget
     if not isinstance(function, FunctionType) or function.__closure__:
@@ -96,20 +122,14 @@ def _drawing(result_class: Any) -> Callable[[Any, list[Mask]], Image] | None:
         return None
     code, names = function.__code__, function.__globals__
 
-    def draw(result: Any, masks: list[Mask]) -> Image:
-        def create(image: Any, alpha: float, segm_alpha: float | None, font_scale: float) -> Any:
-            if _is_picture(image) and all(0 <= value <= 1 for value in (alpha, segm_alpha or 0.0)):
-                return canvas(image, alpha, segm_alpha, font_scale, masks)
-            return names["create_draw_primitives"](image, alpha, segm_alpha, font_scale)
-
+    def draw(result: Any, create: Callable[..., Any]) -> Any:
         # A copy of the function: a patch of PySDK's module would change live pipelines.
-        overlay: Image = FunctionType(code, {**names, "create_draw_primitives": create})(result)
-        return overlay
+        return FunctionType(code, {**names, "create_draw_primitives": create})(result)
 
     return draw
 
 
-def _masks_of(result: Any) -> list[Mask]:
+def masks_of(result: Any) -> list[Mask]:
     """Return the masks of a detection result; none if PySDK has to draw them, since one is odd.
 
     PySDK takes a color for each class in turn, after those of detections without label and class.
@@ -127,7 +147,7 @@ def _masks_of(result: Any) -> list[Mask]:
         first = len([i for i in found if i.get("label") is i.get("category_id") is None])
     height, width = image.shape[:2]
     masks: list[Mask] = []
-    for item in found:
+    for index, item in enumerate(found):
         mask = item.get("mask")
         if mask is None:
             continue
@@ -142,7 +162,7 @@ def _masks_of(result: Any) -> list[Mask]:
         if data.size:
             area = slice(y, y + data.shape[0]), slice(x, x + data.shape[1])
             number = (first + category % type(result).max_colors) % len(colors)
-            masks.append(Mask(area, data, colors[number, ::-1]))
+            masks.append(Mask(area, data, colors[number, ::-1], index))
     return masks
 
 

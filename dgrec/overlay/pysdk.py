@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -18,6 +18,7 @@ from dgrec.overlay.overlay import image_overlay
 __all__ = [
     "as_pysdk",
     "fill_result",
+    "inner_results",
     "plain_class",
     "pysdk_result",
     "result_class_of",
@@ -162,6 +163,21 @@ def _has_extra_results(results: Any) -> bool:
     return any(isinstance(item, dict) and _EXTRA_RESULTS in item for item in items)
 
 
+def inner_results(result: Any) -> Iterator[tuple[int, Any]]:
+    """Yield copies of the results that are drawn over a result: each about one detection.
+
+    They come with the index of that detection.
+    """
+    if not _has_extra_results(result._inference_results):
+        return
+    for index, item in enumerate(result._inference_results):
+        inner = item.get(_EXTRA_RESULTS) if isinstance(item, dict) else None
+        if isinstance(inner, list) and item.get("bbox"):
+            for each in inner:
+                if hasattr(each, "_input_image"):
+                    yield index, copy.copy(each)
+
+
 @functools.cache
 def _combined(result_class: Any) -> type:
     """Return a result class that also draws the results about each detection, one over another."""
@@ -173,14 +189,9 @@ def _combined(result_class: Any) -> type:
         plain = copy.copy(result)
         plain.__class__ = result_class
         overlay = draw(plain)
-        for item in result._inference_results:
-            inner = item.get(_EXTRA_RESULTS) if isinstance(item, dict) else None
-            if isinstance(inner, list) and item.get("bbox"):
-                for each in inner:
-                    if hasattr(each, "_input_image"):
-                        each = copy.copy(each)
-                        each._input_image = overlay
-                        overlay = draw(each)
+        for _, inner in inner_results(result):
+            inner._input_image = overlay
+            overlay = draw(inner)
         return overlay
 
     name = f"{result_class.__name__}_overlay_extra_results"

@@ -10,7 +10,8 @@ streams  the clients of a channel: WebSockets and Server-Sent Events
 """
 
 from dgrec.serving.channel import Channel, Loss, Receipt
-from dgrec.serving.server import HEADERS, Route, Server, open_server
+from dgrec.serving.guard import is_loopback
+from dgrec.serving.server import HEADERS, PAGE_HEADERS, Route, Server, open_server
 from dgrec.serving.streams import serve_events, serve_websocket
 from dgrec.serving.tls import Certificate
 
@@ -19,9 +20,11 @@ __all__ = [
     "Channel",
     "HEADERS",
     "Loss",
+    "PAGE_HEADERS",
     "Receipt",
     "Route",
     "Server",
+    "is_loopback",
     "open_server",
     "serve_events",
     "serve_websocket",

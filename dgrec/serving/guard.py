@@ -13,6 +13,7 @@ import secrets
 import socket
 from collections.abc import Collection
 from typing import Final
+from urllib.parse import quote, unquote
 
 from aiohttp import web
 
@@ -37,14 +38,24 @@ class Guard:
 
     Addresses that only this machine reaches need no token. Others need that of the environment
     variable DGREC_TOKEN, or a random one. A token that is set is asked for everywhere.
+
+    Args:
+        cookie: The name of the cookie that has the token, where pages are served. They may show
+            pictures that other users of this machine must not see: the token is then asked for
+            always, on every address.
+        is_secure: Whether the cookie goes over TLS only.
     """
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, cookie: str = "", is_secure: bool = False) -> None:
         self._is_local = is_loopback(host)
         given = environment_secret(_TOKEN_VARIABLE).strip()
         #: Whether the user has set a token.
         self.has_own_token = bool(given)
-        self.token = given or ("" if self._is_local else secrets.token_urlsafe(24))
+        needs_token = bool(cookie) or not self._is_local
+        self.token = given or (secrets.token_urlsafe(24) if needs_token else "")
+        # Cookies know no ports: the name has it. Browsers take __Host- from this very host only.
+        self._cookie = f"__Host-{cookie}" if is_secure else cookie
+        self._is_secure = is_secure
         name = socket.gethostname().lower()
         self._names = {"localhost"} if self._is_local else {"localhost", host.lower(), name}
 
@@ -71,6 +82,7 @@ class Guard:
             and request.headers.get("Sec-Fetch-Mode") != "navigate"
         ):
             return web.Response(status=403, text="foreign page\n")
+        is_public = is_public and not self._cookie
         if not self.token or (is_public and not self.has_own_token):
             return None
         if self._has_token(request):
@@ -79,6 +91,17 @@ class Guard:
             status=401,
             text="the token is missing or wrong\n",
             headers={"WWW-Authenticate": "Bearer"},
+        )
+
+    def set_cookie(self, response: web.StreamResponse) -> None:
+        """Give the browser the token, for its next requests."""
+        response.set_cookie(
+            self._cookie,
+            quote(self.token, safe=""),
+            path="/",
+            httponly=True,
+            samesite="Strict",
+            secure=self._is_secure,
         )
 
     def _is_own(self, host: str) -> bool:
@@ -98,6 +121,10 @@ class Guard:
         kind, _, given = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() != "bearer":
             given = request.query.get("token", "")
+        cookie = unquote(request.cookies.get(self._cookie, "")) if self._cookie else ""
+        return self._is_token(given) or self._is_token(cookie)
+
+    def _is_token(self, given: str) -> bool:
         return hmac.compare_digest(_bytes(given.strip()), _bytes(self.token))
 
 

@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +20,7 @@ from dgrec.serving.guard import Guard
 from dgrec.serving.tls import Certificate, Handshake
 from dgrec.terminal import echo
 
-__all__ = ["HEADERS", "Handler", "Route", "Server", "open_server"]
+__all__ = ["HEADERS", "PAGE_HEADERS", "Handler", "Route", "Server", "open_server"]
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -36,16 +36,23 @@ _UNTAKEN_S: Final = 30.0
 _REFUSED_S: Final = 1.0
 #: How long the end waits for requests that are being answered.
 _END_S: Final = 0.5
-_TOO_MANY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\n"
-    b"Content-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
-)
 #: Of every answer.
 HEADERS: Final = {
     "Server": "dgrec",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+}
+#: Of every answer of a server that has pages: they load and do nothing but what is served here.
+PAGE_HEADERS: Final = {
+    **HEADERS,
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+        "media-src 'self' blob:; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 #: Whoever wants to see the errors of requests gives it a handler; a scan of ports prints nothing.
 _LOGGER: Final = logging.getLogger("dgrec.serving")
@@ -70,18 +77,32 @@ class Route:
 class Server:
     """Serves an address until it has been closed as often as it was opened (see `open_server`).
 
+    Args:
+        has_pages: Whether browsers show pages of it: see `Guard`.
+
     Raises:
         OutputError: The address cannot be served.
     """
 
-    def __init__(self, host: str, port: int, certificate: Certificate | None = None) -> None:
-        self.host, self.port = host, port
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+        *,
+        has_pages: bool = False,
+    ) -> None:
+        self.host = host
         self.certificate = certificate
+        self.has_pages = has_pages
+        self._headers = PAGE_HEADERS if has_pages else HEADERS
         self._tls = None if certificate is None else certificate.context()
         self.users = 0
         self._has_said_token = False
-        self._guard = Guard(host)
         self._socket = _listening(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        cookie = f"dgrec-{self.port}" if has_pages else ""
+        self.guard = Guard(host, cookie=cookie, is_secure=certificate is not None)
         self._routes: dict[str, Route] = {}
         self._refused: set[asyncio.Transport] = set()
         #: Connections whose TLS handshake has not ended.
@@ -113,17 +134,17 @@ class Server:
         """
         if path in self._routes:
             raise OutputError(f"{self.address}{path} is served already; choose another path")
-        if not route.is_public:
+        if not (route.is_public or self.has_pages):
             self._say_token()
         self._routes[path] = route
         # Not before there is anything: clients that come meanwhile wait, and get it.
         asyncio.run_coroutine_threadsafe(self._listener.start_serving(), self._loop).result()
 
     def _say_token(self) -> None:
-        if not self._has_said_token and self._guard.token and not self._guard.has_own_token:
+        if not self._has_said_token and self.guard.token and not self.guard.has_own_token:
             self._has_said_token = True
             echo(
-                f"{self.address} asks for this token: {self._guard.token} "
+                f"{self.address} asks for this token: {self.guard.token} "
                 "(DGREC_TOKEN sets your own)",
                 err=True,
             )
@@ -179,7 +200,7 @@ class Server:
     def _connection(self) -> asyncio.BaseProtocol:
         """Return the handler of a new connection."""
         if len(self._server.connections) + len(self._handshakes) >= _MOST_CONNECTIONS:
-            return _Refusal(self._refused)
+            return _Refusal(self._refused, _too_many(self._headers))
         if self._tls is not None:
             return Handshake(self._tls, self._requests, self._handshakes, self._below_tls)
         return self._requests()
@@ -187,6 +208,7 @@ class Server:
     def _requests(self) -> asyncio.Protocol:
         return _Requests(
             self._server,
+            headers=self._headers,
             loop=self._loop,
             access_log=_LOGGER,
             logger=_LOGGER,
@@ -199,7 +221,7 @@ class Server:
         origins = () if route is None else route.origins
         is_public = route is not None and route.is_public
         response: web.StreamResponse | None
-        response = self._guard.refusal(request, origins, is_public=is_public)
+        response = self.guard.refusal(request, origins, is_public=is_public)
         if response is None:
             if route is None:
                 response = web.Response(status=404, text="nothing is served here\n")
@@ -207,7 +229,7 @@ class Server:
                 response = web.Response(status=405, headers={"Allow": "GET, HEAD"})
             else:
                 return await route.handler(request)
-        response.headers.update(HEADERS)
+        response.headers.update(self._headers)
         response.force_close()
         return response
 
@@ -215,17 +237,22 @@ class Server:
 class _Requests(web.RequestHandler):
     """The requests of a connection; what is not HTTP gets an answer with our headers, too."""
 
+    def __init__(self, *given: Any, headers: Mapping[str, str], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._headers = headers
+
     def handle_error(self, *given: Any, **named: Any) -> web.StreamResponse:
         response = super().handle_error(*given, **named)
-        response.headers.update(HEADERS)
+        response.headers.update(self._headers)
         return response
 
 
 class _Refusal(asyncio.Protocol):
     """Answers a connection that is one too many."""
 
-    def __init__(self, refused: set[asyncio.Transport]) -> None:
+    def __init__(self, refused: set[asyncio.Transport], answer: bytes) -> None:
         self._refused = refused
+        self._answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -234,7 +261,7 @@ class _Refusal(asyncio.Protocol):
         if len(self._refused) > _MOST_CONNECTIONS:
             transport.abort()
             return
-        transport.write(_TOO_MANY)
+        transport.write(self._answer)
         # Closed at once, with its request not read yet, it would lose the answer.
         asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
 
@@ -245,15 +272,31 @@ class _Refusal(asyncio.Protocol):
         self._refused.discard(self._transport)
 
 
+def _too_many(headers: Mapping[str, str]) -> bytes:
+    lines = (
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Length: 0",
+        "Retry-After: 5",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in headers.items()),
+        "\r\n",
+    )
+    return "\r\n".join(lines).encode()
+
+
 _lock = threading.Lock()
 _servers: dict[tuple[str, int], Server] = {}
 
 
-def open_server(host: str, port: int, certificate: Certificate | None = None) -> Server:
+def open_server(
+    host: str, port: int, certificate: Certificate | None = None, *, has_pages: bool = False
+) -> Server:
     """Return the server of an address, which others may have opened as well; it is to be closed.
 
     Args:
+        port: 0: any that is free.
         certificate: For TLS.
+        has_pages: See `Server`.
 
     Raises:
         ConfigError: The certificate cannot be used.
@@ -263,11 +306,14 @@ def open_server(host: str, port: int, certificate: Certificate | None = None) ->
     with _lock:
         server = _servers.get((host, port))
         if server is None:
-            server = _servers[host, port] = Server(host, port, certificate)
+            server = Server(host, port, certificate, has_pages=has_pages)
+            _servers[host, server.port] = server
         elif server.certificate != certificate:
             raise OutputError(
                 f"{server.address} is served already with another certificate, or without one"
             )
+        elif server.has_pages != has_pages:
+            raise OutputError(f"{server.address} is served already; choose another port")
         server.users += 1
     return server
 

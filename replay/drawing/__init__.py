@@ -16,7 +16,7 @@ from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.lettering import Lettering, Line, paste, text_height
 from dgrec.replay.drawing.painter import Filtered, Painter, Resize, SquarePixels, Stack
 from dgrec.replay.drawing.redaction import Redaction, Region
-from dgrec.replay.drawing.trails import Trails
+from dgrec.replay.drawing.trails import Trails, track_color
 
 __all__ = [
     "Corner",
@@ -36,4 +36,5 @@ __all__ = [
     "paste",
     "text_height",
     "time_text",
+    "track_color",
 ]

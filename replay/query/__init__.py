@@ -12,7 +12,7 @@ cli        `dgrec query`
 """
 
 from dgrec.replay.query.prompt import Prompt, run_script
-from dgrec.replay.query.reader import SqlReader, check_only_reads
+from dgrec.replay.query.reader import SqlReader, check_only_reads, without_options
 from dgrec.replay.query.where import DetectionFilter, matching_frames
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "check_only_reads",
     "matching_frames",
     "run_script",
+    "without_options",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import tempfile
 import time
@@ -24,7 +25,7 @@ from dgrec.sql import damaged_sessions, views
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads"]
+__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "without_options"]
 
 _T = TypeVar("_T")
 
@@ -45,6 +46,15 @@ _PLAIN_TYPES = (
     *'float double decimal varchar json blob uuid enum null "null"'.split(),
     *"date time timestamp timestamp_s timestamp_ms".split(),
 )
+
+
+#: Of the advice in messages, options that are those of ``dgrec query`` only.
+_OPTIONS = re.compile(r"; --(?:timeout|memory-limit)\b.*")
+
+
+def without_options(message: str) -> str:
+    """Return the message of an error without the advice that only ``dgrec query`` can follow."""
+    return _OPTIONS.sub("", message)
 
 
 class _FileError(QueryError):
@@ -195,6 +205,10 @@ class SqlReader:
         self._start()
         found = self._wait(lambda: self.connection.extract_statements(text))
         return [statement.query for statement in found]
+
+    def interrupt(self) -> None:
+        """End the statement that another thread waits for: a `QueryError` there."""
+        self.connection.interrupt()
 
     def close(self) -> None:
         if self.is_stuck:

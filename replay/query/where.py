@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
-import threading
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.replay.limits import MEMORY, TIMEOUT_S, bounded_memory
-from dgrec.replay.query.reader import SqlReader
+from dgrec.replay.limits import MEMORY, TIMEOUT_S, only_bounded
+from dgrec.replay.query.reader import SqlReader, without_options
 from dgrec.session import RecordedResult, Session
 from dgrec.sql import EXAMPLE, frame_condition
 from dgrec.units import parse_size
@@ -20,10 +18,6 @@ __all__ = ["DetectionFilter", "matching_frames"]
 
 #: Frames looked at in one query: as many as a row group of a sealed file holds at most.
 _FRAMES_AT_ONCE = 16_384
-#: The limit of memory is one of the process: only one stretch is looked at at a time.
-_ONE_AT_A_TIME = threading.Lock()
-#: Of `SqlReader`'s advice, options that are those of ``dgrec query`` only.
-_ADVICE = re.compile(r"; --(?:timeout|memory-limit)\b.*")
 _EXAMPLES = {
     "frames": f"expected a condition on frames, {EXAMPLE}",
     "detections": "expected a condition on detections, such as \"score > 0.5 and label = 'car'\"",
@@ -35,20 +29,32 @@ class _Predicate:
 
     It may do what a statement of ``dgrec query`` may, with the same limits of memory and time.
 
+    Args:
+        reader: A connection over the session that others use, too; None: one of its own.
+
     Raises:
         QueryError: DuckDB refuses the predicate, here or when it meets a row that it fails on.
     """
 
-    def __init__(self, session: Session, option: str, view: str, columns: str, text: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        option: str,
+        view: str,
+        columns: str,
+        text: str,
+        reader: SqlReader | None = None,
+    ) -> None:
         self._option, self._view, self._columns, self._given = option, view, columns, text
         self._text = frame_condition(text) if view == "frames" else text
         if not text.strip():
             raise QueryError(f"{option}: the condition is empty; {_EXAMPLES[view]}")
-        self._reader = SqlReader([session], MEMORY, timeout=TIMEOUT_S)
+        self._is_own = reader is None
+        self._reader = reader or SqlReader([session], MEMORY, timeout=TIMEOUT_S)
         try:
             # Without brackets first: "a) OR (b" makes sense only inside of them.
             for query in (f"SELECT frame FROM {view} WHERE {self._text}", self._query(0, 0)):
-                with _ONE_AT_A_TIME, bounded_memory(int(parse_size(MEMORY))):
+                with only_bounded(int(parse_size(MEMORY))):
                     self._reader.check(query)
         except (QueryError, MemoryError) as error:
             self.close()
@@ -67,7 +73,7 @@ class _Predicate:
     def matches(self, start: int, end: int) -> list[np.ndarray[Any, Any]]:
         """Return the columns of what matches in frames ``start`` to before ``end``, in order."""
         try:
-            with _ONE_AT_A_TIME, bounded_memory(int(parse_size(MEMORY))):
+            with only_bounded(int(parse_size(MEMORY))):
                 result = self._reader.stream(self._query(start, end))
                 table = pa.Table.from_batches(result.batches, result.schema)
         except (QueryError, MemoryError) as error:
@@ -77,10 +83,11 @@ class _Predicate:
         return [column[order] for column in columns]
 
     def close(self) -> None:
-        self._reader.close()
+        if self._is_own:
+            self._reader.close()
 
     def _error(self, error: QueryError | MemoryError) -> QueryError:
-        reason = _ADVICE.sub("", str(error)) or "out of memory"
+        reason = without_options(str(error)) or "out of memory"
         example = _EXAMPLES[self._view]
         return QueryError(f"{self._option} {self._given!r}: {reason}; {example}")
 
@@ -113,13 +120,24 @@ class DetectionFilter:
     A class map is one detection, without label and score. Frames may be asked for in any order;
     they are answered a stretch at a time, in bounded memory.
 
+    Args:
+        reader: A connection over the session that others use, too; None: one of its own.
+        name: What messages call the condition.
+
     Raises:
         QueryError: DuckDB refuses the predicate.
     """
 
-    def __init__(self, session: Session, text: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        text: str,
+        *,
+        reader: SqlReader | None = None,
+        name: str = "--detections-where",
+    ) -> None:
         columns = "frame, detection"
-        self._predicate = _Predicate(session, "--detections-where", "detections", columns, text)
+        self._predicate = _Predicate(session, name, "detections", columns, text, reader)
         self._first_frame = session.first_frame
         self._stretch: int | None = None
         self._frames = self._indices = np.zeros(0, np.int64)
@@ -135,6 +153,11 @@ class DetectionFilter:
         last = int(np.searchsorted(self._frames, frame, side="right"))
         found: list[int] = self._indices[first:last].tolist()
         return found
+
+    def between(self, start: int, end: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Return the frame and the index of what matches in frames ``start`` to before ``end``."""
+        frames, indices = self._predicate.matches(start, end)
+        return frames, indices
 
     def choose(self, result: RecordedResult) -> list[int]:
         """Return the indices of the results to draw."""

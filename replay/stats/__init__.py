@@ -18,7 +18,7 @@ from dgrec.replay.stats import questions
 from dgrec.replay.stats.bottleneck import LOADS_QUERY, PIPELINES_QUERY, explain
 from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.charts import can_show_blocks, histogram, time_line
-from dgrec.replay.stats.findings import write_pipelines
+from dgrec.replay.stats.findings import load_section, write_pipelines
 from dgrec.replay.stats.follow import (
     SEALING_S,
     TEXT_LINES,
@@ -31,7 +31,7 @@ from dgrec.replay.stats.follow import (
 from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
-from dgrec.replay.stats.summary import MEASURED, measure, queries, write_stats
+from dgrec.replay.stats.summary import MEASURED, measure, queries, stage_section, write_stats
 
 __all__ = [
     "Follower",
@@ -47,6 +47,7 @@ __all__ = [
     "explain",
     "histogram",
     "journal_of",
+    "load_section",
     "measure",
     "moments",
     "queries",
@@ -54,6 +55,7 @@ __all__ = [
     "screen",
     "script",
     "sealed_or_not",
+    "stage_section",
     "status_line",
     "time_line",
     "write_pipelines",

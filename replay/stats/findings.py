@@ -11,7 +11,7 @@ from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Se
 from dgrec.replay.stats.summary import unsettled
 from dgrec.units import counted
 
-__all__ = ["STAGE_NAMES", "findings", "write_pipelines"]
+__all__ = ["STAGE_NAMES", "findings", "load_section", "write_pipelines"]
 
 #: Two bounds that are no further apart are one number to a reader.
 _NEAR = 0.05
@@ -243,10 +243,11 @@ def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Desti
                 destination.write(f"- {finding}\n")
             destination.write("\n")
             findings = ()
-        write_report([_section(pipeline)], (), form, destination, conclusion=findings)
+        write_report([load_section(pipeline)], (), form, destination, conclusion=findings)
 
 
-def _section(p: Pipeline) -> Section:
+def load_section(p: Pipeline) -> Section:
+    """Return how busy each stage was, as a table."""
     return Section(
         "How busy each stage was",
         ("stage", "mean ms", "frames in it", "workers", "busy", "at most fps"),

@@ -23,6 +23,7 @@ __all__ = [
     "SessionStats",
     "measure",
     "queries",
+    "stage_section",
     "unsettled",
     "write_stats",
 ]
@@ -265,7 +266,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("settled", _settled(stats)),
         ],
     )
-    yield _stages(stats, ("count", *_STATISTICS), _stages(stats, _FEWER_STATISTICS))
+    yield stage_section(stats)
     if stats.labels:
         yield Section(
             "Labels",
@@ -281,6 +282,11 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
                 for label in stats.labels[:_MOST_LABELS]
             ],
         )
+
+
+def stage_section(stats: SessionStats) -> Section:
+    """Return how long each stage took, as a table."""
+    return _stages(stats, ("count", *_STATISTICS), _stages(stats, _FEWER_STATISTICS))
 
 
 def _stages(

@@ -1,0 +1,31 @@
+"""Recordings in a browser: the page of `dgrec view`, and its server.
+
+=============  =========================================================================
+server         the paths, and how each is answered
+show           serves in the foreground, and opens a browser
+recordings     which recordings there are, by their names; those that are open
+opened         one that is open
+workers        threads for what would hold up the server
+parameters     the parameters of a request
+values         values as JSON that browsers can read
+card           what there is to know of one before its rows are read; the list of all
+rows           rows by their positions
+videos         video files, and which picture of them belongs to a row
+files          files by ranges of their bytes
+live           what a recording in progress adds
+pictures       pictures as JPEG, decoded here
+questions      which questions are answered by SQL
+capture_times  when frames were captured, and where they stand
+overlay        what is drawn over the pictures
+series         lines over time
+marks          what stands out on the time line
+matches        which detections a condition keeps
+statements     SQL that somebody typed
+why            what limited the rate
+=============  =========================================================================
+"""
+
+from dgrec.replay.viewing.server import ViewServer
+from dgrec.replay.viewing.show import parse_listen, show
+
+__all__ = ["ViewServer", "parse_listen", "show"]

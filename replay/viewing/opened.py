@@ -1,0 +1,210 @@
+"""One session that is open: its rows, its SQL, its pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from dgrec.footage import FIRST_STEP_US, Pixels, column_values, find_footage, media_us
+from dgrec.replay.query import SqlReader
+from dgrec.replay.viewing.videos import Videos
+from dgrec.replay.viewing.workers import Task
+from dgrec.session import Session
+
+__all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
+
+_T = TypeVar("_T")
+_Array = np.ndarray[Any, Any]
+_NONE: Final = np.zeros(0, np.int64)
+#: What DuckDB may hold for the page's own questions, and for a user's statement.
+_MEMORY: Final = "1GB"
+STATEMENT_MEMORY: Final = "1GB"
+#: A user's statement is stopped after so many seconds.
+STATEMENT_S: Final = 30.0
+#: One of the page's own.
+_OWN_S: Final = 60.0
+#: Answers that are kept, such as the series of a stretch.
+_MOST_KEPT: Final = 64
+
+#: What the seconds of a session are counted by.
+Clock = Literal["captured_at", "media_time_s", "position"]
+
+
+class OpenedSession:
+    """A session as it was when it was opened; safe to use from several threads.
+
+    Args:
+        name: On this server.
+        version: Another one once its files have changed.
+    """
+
+    def __init__(self, name: str, path: Path, version: str) -> None:
+        self.name, self.version = name, version
+        self.session = Session(path)
+        self.count = len(self.session)
+        # Journals and parts are opened for each pass; a sealed file is for one thread at a time.
+        is_shared = bool(self.session.parts) or not self.session.sealed
+        self._queried = self.session if is_shared else Session(path)
+        self._asked = self.session if is_shared else Session(path)
+        #: Held by whoever reads rows: a session keeps what was read last.
+        self.rows = threading.RLock()
+        self._own, self._users = threading.Lock(), threading.Lock()
+        self._reader: SqlReader | None = None
+        self._user_reader: SqlReader | None = None
+        self._kept: OrderedDict[object, Any] = OrderedDict()
+        self._keeping = threading.Lock()
+        self._pixels: Pixels | None = None
+        self.pictures = threading.Lock()
+        self._runs: tuple[_Array, _Array, _Array] | None = None
+        self.videos = Videos(self.session, self.rows)
+        self.clock, self.began = self._clock()
+
+    # --- time ---
+
+    def _clock(self) -> tuple[Clock, float]:
+        """Return what the seconds are counted by, and its value at the first row."""
+        if self.count:
+            first = next(self.session.batches(["captured_at", "media_time_s"], 0, 1))
+            stamps, is_there = column_values(first.column(0))
+            if is_there[0]:
+                return "captured_at", float(stamps[0])
+            media, is_there = column_values(first.column(1))
+            if is_there[0] and media_us(float(media[0])) is not None:
+                return "media_time_s", float(media[0])
+        return "position", 0.0
+
+    def seconds(self, rows: pa.RecordBatch | pa.Table, start: int) -> np.ndarray[Any, Any]:
+        """Return the seconds of rows since the first row of all; NaN where they are not known.
+
+        Args:
+            rows: With the column `clock`.
+            start: Position of the first of them.
+        """
+        if self.clock == "position":
+            return (start + np.arange(rows.num_rows)) * (FIRST_STEP_US / 1e6)
+        values, is_there = column_values(rows.column(self.clock))
+        scale = 1e6 if self.clock == "captured_at" else 1.0
+        return np.where(is_there, (values.astype(np.float64) - self.began) / scale, np.nan)
+
+    @property
+    def seconds_sql(self) -> str:
+        """An SQL expression over ``frames`` for the same seconds."""
+        if self.clock == "captured_at":
+            return f"((epoch_us(captured_at) - {int(self.began)}) / 1e6)"
+        if self.clock == "media_time_s":
+            return f"(media_time_s - {self.began!r})"
+        first = self.session.first_frame
+        return f"((frame - {first}) * {FIRST_STEP_US / 1e6!r})"
+
+    # --- positions ---
+
+    def positions_of(self, frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Return the positions of the rows with these numbers; -1 where there is none."""
+        firsts, starts, lengths = self._frame_runs()
+        if not len(firsts):
+            return np.full(len(frames), -1, np.int64)
+        run = np.maximum(np.searchsorted(firsts, frames, side="right") - 1, 0)
+        offset = frames - firsts[run]
+        return np.where((offset >= 0) & (offset < lengths[run]), starts[run] + offset, -1)
+
+    def _frame_runs(self) -> tuple[_Array, _Array, _Array]:
+        """Return the stretches in which frames count on: first frame, position, length.
+
+        They are in the order of the frames.
+        """
+        with self.rows:
+            if self._runs is None:
+                firsts, starts = [_NONE], [_NONE]
+                position, last = 0, None
+                for batch in self.session.batches(["frame"]):
+                    frames, _ = column_values(batch.column(0))
+                    steps = np.diff(frames, prepend=frames[0] - 2 if last is None else last)
+                    begins = np.flatnonzero(steps != 1)
+                    firsts.append(frames[begins])
+                    starts.append(begins + position)
+                    position += len(frames)
+                    last = frames[-1]
+                first, start = np.concatenate(firsts), np.concatenate(starts)
+                length = np.diff(start, append=position)
+                order = np.argsort(first, kind="stable")
+                self._runs = first[order], start[order], length[order]
+        return self._runs
+
+    # --- SQL ---
+
+    def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
+        """Do what reads by SQL, with statements of our own."""
+        with _held(self._own, task):
+            if self._reader is None or self._reader.is_stuck:
+                self._reader = SqlReader([self._queried], _MEMORY, timeout=_OWN_S)
+            reader = self._reader
+            with task.interrupted_by(reader.interrupt):
+                return work(self._queried, reader)
+
+    def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
+        """Do what runs SQL of a user."""
+        with _held(self._users, task):
+            if self._user_reader is None or self._user_reader.is_stuck:
+                self._user_reader = SqlReader([self._asked], STATEMENT_MEMORY, timeout=STATEMENT_S)
+            reader = self._user_reader
+            with task.interrupted_by(reader.interrupt):
+                return work(self._asked, reader)
+
+    def kept(self, key: object, make: Callable[[], _T]) -> _T:
+        """Return what was made for a key before, or make it now."""
+        with self._keeping:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                found: _T = self._kept[key]
+                return found
+        made = make()
+        with self._keeping:
+            self._kept[key] = made
+            while len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    # --- pictures ---
+
+    @contextlib.contextmanager
+    def pixels(self) -> Iterator[Pixels]:
+        """Give the pictures of rows, to one thread at a time.
+
+        Raises:
+            VideoError: The footage is not a video.
+        """
+        with self.pictures:
+            if self._pixels is None:
+                with self.rows:
+                    footage = find_footage(self.session)
+                self._pixels = Pixels(footage)
+            yield self._pixels
+
+    def close(self) -> None:
+        for reader in (self._reader, self._user_reader):
+            if reader is not None:
+                reader.close()
+        if self._pixels is not None:
+            self._pixels.close()
+        self.videos.close()
+        self.session.close()
+        self._queried.close()
+        self._asked.close()
+
+
+@contextlib.contextmanager
+def _held(lock: Any, task: Task) -> Iterator[None]:
+    """Hold a lock; give up waiting for it where nobody waits for the answer."""
+    while not lock.acquire(timeout=0.1):
+        task.check()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,55 @@
+// The line below the picture: which frame it is, and how long its stages took.
+
+import type { Row, Session } from "./data";
+import { el } from "./dom";
+import { clock, milliseconds, stageName } from "./words";
+
+export class Hud {
+  readonly element = el("div", { class: "hud" });
+  private readonly values = new Map<string, Text>();
+  private readonly lost = el("span", { class: "hud-lost" });
+  private readonly note = el("p", { class: "hud-note", hidden: true });
+  private readonly stages: string[];
+
+  constructor(private readonly session: Session) {
+    const { stages } = session.card;
+    this.stages = stages.filter((name) => name !== "latency_ms");
+    const line = el("dl", { class: "hud-line" });
+    line.append(this.field("frame"), this.field("time"), this.field("detections"));
+    if (stages.includes("latency_ms")) line.append(this.field("latency", "hud-main"));
+    for (const name of this.stages) line.append(this.field(name));
+    line.append(this.lost);
+    this.element.append(line, this.note);
+  }
+
+  show(row: Row): void {
+    const last = this.session.card.last_frame;
+    this.put("frame", last === null ? String(row.frame) : `${row.frame} / ${last}`);
+    this.put("time", row.t === null ? "–" : clock(row.t));
+    this.put("detections", String(row.n));
+    this.put("latency", milliseconds(row.ms.latency_ms));
+    for (const name of this.stages) this.put(name, milliseconds(row.ms[name]));
+    const lost = [
+      row.dropped > 0 ? `${row.dropped} dropped before` : "",
+      row.skipped > 0 ? `${row.skipped} skipped before` : "",
+    ].filter(Boolean);
+    this.lost.textContent = lost.join(", ");
+  }
+
+  /** One line that says how the pictures are had, when that is not the usual way. */
+  say(text: string): void {
+    this.note.textContent = text;
+    this.note.hidden = !text;
+  }
+
+  private field(name: string, kind = ""): HTMLElement {
+    const value = document.createTextNode("–");
+    this.values.set(name, value);
+    return el("div", { class: `hud-field ${kind}` }, el("dt", {}, stageName(name)), el("dd", {}, value));
+  }
+
+  private put(name: string, text: string): void {
+    const value = this.values.get(name);
+    if (value && value.data !== text) value.data = text;
+  }
+}

@@ -1,0 +1,112 @@
+// Put the parts of the page into their places, for the recording that the address names.
+
+import { isAbort, Server, Session } from "./data";
+import { slot } from "./dom";
+import { Help } from "./help";
+import { Keys } from "./keys";
+import { ListPage } from "./list";
+import { Player } from "./player";
+import { SidePanel } from "./side";
+import { SqlPanel } from "./sql";
+import { State } from "./state";
+import { Timeline } from "./timeline";
+
+interface Part {
+  close(): void;
+}
+
+class Page {
+  private readonly source = new Server();
+  private readonly state = new State();
+  private readonly keys = new Keys();
+  private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
+  private parts: Part[] = [];
+  private session: Session | null = null;
+  private opening = new AbortController();
+
+  start(): void {
+    slot("help-button").addEventListener("click", () => {
+      this.help.toggle();
+    });
+    slot("home").addEventListener("click", (event) => {
+      event.preventDefault();
+      this.state.show("");
+    });
+    this.state.on(["session"], () => void this.open());
+    this.state.on(["frame"], ({ frame, position }) => void this.follow(frame, position));
+    this.state.readHash();
+    this.state.followHash();
+    if (!this.state.values.session) void this.open();
+  }
+
+  private async open(): Promise<void> {
+    this.opening.abort();
+    this.opening = new AbortController();
+    const { signal } = this.opening;
+    this.closeParts();
+    const name = this.state.values.session;
+    document.body.dataset.view = name ? "session" : "list";
+    this.title(name);
+    if (!name) {
+      this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
+      return;
+    }
+    this.say("loading");
+    try {
+      const session = await Session.open(this.source, name, signal);
+      this.session = session;
+      this.title(session.card.name, session.card.state);
+      const { frame, position } = this.state.values;
+      if (frame !== null) await this.follow(frame, position);
+      if (signal.aborted) return;
+      this.say("");
+      const [state, keys] = [this.state, this.keys];
+      this.parts = [
+        session,
+        new Player(slot("player"), session, state, keys),
+        new SidePanel(slot("side"), session, state, keys),
+        new Timeline(slot("timeline"), session, state, keys),
+        new SqlPanel(slot("sql"), session, state, keys),
+      ];
+    } catch (error) {
+      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
+    }
+  }
+
+  private closeParts(): void {
+    for (const part of this.parts.reverse()) part.close();
+    this.parts = [];
+    this.session = null;
+  }
+
+  /** Position and frame number of the row shown always agree. */
+  private async follow(frame: number | null, position: number): Promise<void> {
+    const session = this.session;
+    if (!session) return;
+    if (frame === null) {
+      const row = await session.row(position).catch(() => null);
+      const { position: now, frame: known } = this.state.values;
+      if (row && now === position && known === null) this.state.set({ frame: row.frame });
+    } else if (session.rowNow(position)?.frame !== frame) {
+      const i = await session.at({ frame }).catch(() => 0);
+      const row = await session.row(i).catch(() => null);
+      if (row && this.state.values.frame === frame) {
+        this.state.set({ position: i, frame: row.frame, selected: this.state.values.selected });
+      }
+    }
+  }
+
+  private title(name: string, state = ""): void {
+    document.title = name ? `${name} · dgrec` : "dgrec";
+    slot("session-name").textContent = name;
+    slot("session-state").textContent = state;
+  }
+
+  private say(text: string, wrong = false): void {
+    const status = slot("status");
+    status.textContent = text;
+    status.classList.toggle("wrong", wrong);
+  }
+}
+
+new Page().start();

@@ -1,0 +1,122 @@
+// The pictures of a recording, whichever way this browser can have them.
+
+import { isAbort, Problem, type Row, type Session } from "./data";
+import { ServerPictures } from "./serverpictures";
+import type { Decode } from "./state";
+import { VideoElementPictures } from "./videoelement";
+import { WebCodecsPictures } from "./webcodecs";
+
+/** The picture of one row. Whoever asked for it draws it and closes it. */
+export interface Picture {
+  draw(context: CanvasRenderingContext2D, width: number, height: number): void;
+  close(): void;
+}
+
+/** One way to have pictures. Rows that follow one another are quick, others need a seek. */
+export interface Pictures {
+  /** The picture of exactly this row, or an error: never that of another one. */
+  picture(row: Row): Promise<Picture>;
+  /** Rows whose pictures will be asked for next. */
+  prepare(rows: readonly Row[]): void;
+  /** Files that have grown are opened again. */
+  refresh(): void;
+  close(): void;
+}
+
+export type Way = Exclude<Decode, "auto">;
+
+const NAMES: Record<Way, string> = {
+  webcodecs: "WebCodecs",
+  video: "the browser's video player",
+  server: "the server",
+};
+
+/** Half of what two pictures may be apart at least: stamps are rounded by files and browsers. */
+export function tolerance(row: Row): number {
+  const duration = row.duration_s ?? 0;
+  return duration > 0 ? Math.min(0.0006, duration * 0.4) : 0.0006;
+}
+
+/** Takes the best way for each video, and the next one when it fails. */
+export class BestPictures implements Pictures {
+  private readonly ways: Way[];
+  private readonly made = new Map<Way, Pictures>();
+  /** For each video, which of the ways is used. */
+  private readonly chosen = new Map<number, number>();
+  /** Way of the last picture. */
+  way: Way | null = null;
+
+  constructor(
+    private readonly session: Session,
+    decode: Decode,
+    private readonly say: (note: string) => void,
+  ) {
+    this.ways = decode === "auto" ? ["webcodecs", "video", "server"] : [decode];
+    if (decode === "auto" && !WebCodecsPictures.isAvailable()) this.ways.shift();
+  }
+
+  /** The way of this row's video, if it is the video element, which plays by itself. */
+  playsItself(row: Row): VideoElementPictures | null {
+    if (this.wayOf(row) !== "video") return null;
+    const pictures = this.get("video");
+    return pictures instanceof VideoElementPictures ? pictures : null;
+  }
+
+  async picture(row: Row): Promise<Picture> {
+    if (row.video < 0 && row.state) throw new Problem(row.state);
+    for (;;) {
+      const way = this.wayOf(row);
+      try {
+        const picture = await this.get(way).picture(row);
+        this.way = way;
+        return picture;
+      } catch (error) {
+        if (isAbort(error) || !this.fallBack(row, way, error)) throw error;
+      }
+    }
+  }
+
+  prepare(rows: readonly Row[]): void {
+    for (const way of new Set(rows.map((row) => this.wayOf(row)))) {
+      this.get(way).prepare(rows.filter((row) => this.wayOf(row) === way));
+    }
+  }
+
+  refresh(): void {
+    for (const pictures of this.made.values()) pictures.refresh();
+  }
+
+  close(): void {
+    for (const pictures of this.made.values()) pictures.close();
+    this.made.clear();
+  }
+
+  private wayOf(row: Row): Way {
+    if (row.video < 0 || row.pts_s === null) return "server";
+    return this.ways[this.chosen.get(row.video) ?? 0] ?? "server";
+  }
+
+  /** Take the next way for the row's video; return whether there is one. */
+  private fallBack(row: Row, way: Way, error: unknown): boolean {
+    const at = this.ways.indexOf(way);
+    const next = this.ways[at + 1];
+    if (row.video < 0 || at < 0 || !next) return false;
+    if (this.wayOf(row) === way) {
+      this.chosen.set(row.video, at + 1);
+      const reason = error instanceof Error ? error.message : String(error);
+      this.say(`Pictures come from ${NAMES[next]}: ${reason}`);
+    }
+    return true;
+  }
+
+  private get(way: Way): Pictures {
+    let pictures = this.made.get(way);
+    if (!pictures) {
+      if (way === "webcodecs") pictures = new WebCodecsPictures(this.session);
+      else if (way === "video") pictures = new VideoElementPictures(this.session);
+      else pictures = new ServerPictures(this.session);
+      this.made.set(way, pictures);
+    }
+    return pictures;
+  }
+}

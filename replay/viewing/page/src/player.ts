@@ -1,0 +1,308 @@
+// The picture with its overlay, and the controls below it.
+
+import { Controls, SPEEDS } from "./controls";
+import { isAbort, Problem, type DrawnFrame, type Row, type Session } from "./data";
+import { slot } from "./dom";
+import { Hud } from "./hud";
+import type { Keys, Shortcut } from "./keys";
+import { BestPictures, type Picture } from "./pictures";
+import { Playback, type PlaybackView } from "./playback";
+import { Stage } from "./stage";
+import type { State } from "./state";
+import { clock, length, plural } from "./words";
+
+const ANNOUNCE_MS = 300;
+
+export class Player implements PlaybackView {
+  private readonly stage: Stage;
+  private readonly hud: Hud;
+  private readonly controls: Controls;
+  private pictures: BestPictures;
+  private readonly ends: (() => void)[] = [];
+  private stop = new AbortController();
+  /** Position of the row on the stage. */
+  private shown = -1;
+  private seeking = false;
+  private isClosed = false;
+  private announcing = 0;
+
+  constructor(
+    private readonly element: HTMLElement,
+    private readonly session: Session,
+    private readonly state: State,
+    keys: Keys,
+  ) {
+    this.stage = new Stage(session, state);
+    this.hud = new Hud(session);
+    this.controls = new Controls(session, state, {
+      toggle: () => { this.toggle(); },
+      step: (by) => { this.step(by); },
+      mark: (dir) => void this.mark(dir),
+      full: () => { this.full(); },
+    });
+    element.replaceChildren(this.stage.element, this.controls.element, this.hud.element);
+    this.pictures = this.open();
+    this.ends.push(
+      state.on(["position"], () => { this.follow(); }),
+      state.on(["playing"], () => { this.playOrPause(); }),
+      state.on(["filter", "selected"], () => { this.stage.drawOverlay(); }),
+      state.on(["decode"], () => {
+        this.pictures.close();
+        this.pictures = this.open();
+        this.shown = -1;
+        this.follow();
+      }),
+      keys.add(...this.shortcuts()),
+    );
+    this.follow();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.stop.abort();
+    for (const end of this.ends) end();
+    window.clearTimeout(this.announcing);
+    this.pictures.close();
+    this.controls.close();
+    this.stage.close();
+    this.element.replaceChildren();
+  }
+
+  private open(): BestPictures {
+    this.hud.say(this.session.card.picture_note);
+    return new BestPictures(this.session, this.state.values.decode, (note) => { this.hud.say(note); });
+  }
+
+  // The row that the page is at
+
+  /** Bring the stage to where the page is; while one picture is on its way, only the last goal counts. */
+  private follow(): void {
+    const { position, playing } = this.state.values;
+    if (position === this.shown) return;
+    if (playing) {
+      this.playOrPause(); // from there on
+      return;
+    }
+    if (!this.seeking) void this.seek();
+  }
+
+  private async seek(): Promise<void> {
+    this.seeking = true;
+    this.element.setAttribute("aria-busy", "true");
+    try {
+      while (!this.isClosed && !this.state.values.playing) {
+        const { position } = this.state.values;
+        if (position === this.shown) break;
+        await this.showAt(position);
+      }
+    } finally {
+      this.seeking = false;
+      this.element.removeAttribute("aria-busy");
+    }
+  }
+
+  private async showAt(position: number): Promise<void> {
+    let row: Row;
+    try {
+      row = await this.session.row(position);
+    } catch (error) {
+      if (!isAbort(error)) this.hud.say(message(error));
+      this.shown = position; // as near as can be
+      return;
+    }
+    const drawn = this.session.drawn(position).catch(() => null);
+    let why = "";
+    const picture = await this.pictures.picture(row).catch((error: unknown) => {
+      why = isAbort(error) ? "" : message(error);
+      return null;
+    });
+    const overlay = await drawn;
+    if (!this.isClosed && !this.state.values.playing) {
+      this.put(row, picture, overlay, why);
+      this.announce(row);
+    }
+    picture?.close();
+    this.session.ahead(position - 20, position + 100);
+  }
+
+  private put(
+    row: Row,
+    picture: Picture | null,
+    drawn: DrawnFrame | null | undefined,
+    why: string,
+  ): void {
+    this.shown = row.i;
+    this.stage.show(row, picture, drawn ?? null, why);
+    this.hud.show(row);
+    this.element.dataset.way = this.pictures.way ?? "";
+    if (this.state.values.position === row.i) {
+      this.state.set({ frame: row.frame });
+    }
+  }
+
+  // Playing
+
+  private playOrPause(): void {
+    this.stop.abort();
+    this.stop = new AbortController();
+    this.stage.say("");
+    if (!this.state.values.playing) {
+      this.follow();
+      return;
+    }
+    const { signal } = this.stop;
+    const playback = new Playback(this.session, this.state, this.pictures, this, signal);
+    void this.play(playback, signal);
+  }
+
+  private async play(playback: Playback, signal: AbortSignal): Promise<void> {
+    const { position } = this.state.values;
+    const isEnd = position >= this.session.n - 1 && this.state.values.speed > 0;
+    try {
+      await playback.run(isEnd ? 0 : position);
+    } catch (error) {
+      if (isAbort(error) || signal.aborted) return;
+      this.hud.say(message(error));
+      this.state.set({ playing: false });
+    }
+  }
+
+  // What playing asks of the view
+
+  show(row: Row, picture: Picture | null): void {
+    this.put(row, picture, this.session.drawnNow(row.i), picture ? "" : this.why);
+    this.state.set({ position: row.i, frame: row.frame });
+    this.why = "";
+  }
+
+  private why = "";
+
+  isReady(i: number): boolean {
+    return this.session.drawnNow(i) !== undefined;
+  }
+
+  gap(seconds: number | null): void {
+    this.stage.say(seconds === null ? "" : `nothing recorded for ${length(seconds)}`);
+  }
+
+  error(_: Row, error: unknown): void {
+    this.why = message(error);
+  }
+
+  // What one can do
+
+  private toggle(): void {
+    const { playing, speed } = this.state.values;
+    this.state.set({ playing: !playing, speed: playing || speed > 0 ? speed : 1 });
+  }
+
+  private goTo(position: number): void {
+    const last = Math.max(this.session.n - 1, 0);
+    this.state.set({ playing: false });
+    this.state.go(Math.min(Math.max(position, 0), last));
+  }
+
+  private step(by: number): void {
+    this.goTo(this.state.values.position + by);
+  }
+
+  private async mark(dir: 1 | -1): Promise<void> {
+    const { position } = this.state.values;
+    const found = await this.session
+      .next(position, "late,drop,alert,event", dir)
+      .catch((error: unknown) => {
+        if (!isAbort(error)) this.hud.say(message(error));
+        return null;
+      });
+    if (found !== null && found !== position) this.goTo(found);
+    else this.say(dir > 0 ? "no mark after this frame" : "no mark before this frame");
+  }
+
+  /** Play forwards or backwards, faster with each press. */
+  private shuttle(dir: 1 | -1): void {
+    const { playing, speed } = this.state.values;
+    const faster = playing && Math.sign(speed) === dir ? Math.min(Math.abs(speed) * 2, 8) : 1;
+    this.state.set({ speed: dir * faster, playing: true });
+    if (playing) this.playOrPause();
+  }
+
+  private speed(by: 1 | -1): void {
+    const { speed } = this.state.values;
+    const at = SPEEDS.findIndex((other) => other >= Math.abs(speed));
+    const next = SPEEDS[Math.min(Math.max(at + by, 0), SPEEDS.length - 1)];
+    if (next !== undefined) this.state.set({ speed: next });
+  }
+
+  private edge(which: "from" | "to"): void {
+    const t = this.session.rowNow(this.state.values.position)?.t;
+    if (t === null || t === undefined) return;
+    const length = this.session.card.duration_s ?? t;
+    const range = { from: 0, to: Math.max(length, t), ...this.state.values.range, [which]: t };
+    if (range.from >= range.to) {
+      if (which === "from") range.to = Math.max(length, t + 0.001);
+      else range.from = 0;
+    }
+    this.state.set({ range });
+  }
+
+  private full(): void {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void this.element.requestFullscreen().catch(() => undefined);
+  }
+
+  private shortcuts(): Shortcut[] {
+    const add = (keys: string, text: string, run: (event: KeyboardEvent) => void, shown?: string) => ({
+      keys: keys === " " ? [" "] : keys.split(" "),
+      group: "Playing",
+      text,
+      run,
+      ...(shown ? { shown } : {}),
+    });
+    const by = (event: KeyboardEvent) => (event.shiftKey ? 10 : 1);
+    return [
+      add(" ", "play, pause", () => { this.toggle(); }),
+      add(", ArrowLeft < ;", "a frame back; with Shift ten", (e) => { this.step(-by(e)); }, ", ←"),
+      add(". ArrowRight > :", "a frame on; with Shift ten", (e) => { this.step(by(e)); }, ". →"),
+      add("Home", "first frame", () => { this.goTo(0); }),
+      add("End", "last frame", () => { this.goTo(this.session.n - 1); }),
+      add("n", "next mark: late, dropped, event, alert", () => void this.mark(1)),
+      add("p", "previous mark", () => void this.mark(-1)),
+      add("j", "play backwards; again: faster", () => { this.shuttle(-1); }),
+      add("k", "stop", () => { this.state.set({ playing: false }); }),
+      add("l", "play; again: faster", () => { this.shuttle(1); }),
+      add("ArrowDown", "slower", () => { this.speed(-1); }),
+      add("ArrowUp", "faster", () => { this.speed(1); }),
+      add("[", "the marked part begins here", () => { this.edge("from"); }),
+      add("]", "the marked part ends here", () => { this.edge("to"); }),
+      add("\\", "mark nothing", () => { this.state.set({ range: null }); }),
+      add("r", "repeat the marked part", () => { this.state.set({ loop: !this.state.values.loop }); }),
+      add("+ =", "look nearer", () => { this.stage.zoom(1.5); }, "+"),
+      add("-", "look from farther", () => { this.stage.zoom(1 / 1.5); }),
+      add("0", "the whole picture", () => { this.stage.whole(); }),
+      add("f", "whole screen", () => { this.full(); }),
+    ];
+  }
+
+  // For those who listen
+
+  private announce(row: Row): void {
+    window.clearTimeout(this.announcing);
+    this.announcing = window.setTimeout(() => {
+      const time = row.t === null ? "" : `, ${clock(row.t)}`;
+      const counted = row.n ? plural(row.n, "detection") : "no detections";
+      const drops = row.dropped > 0 ? `, ${row.dropped} dropped before` : "";
+      slot("announce").textContent = `Frame ${row.frame}${time}, ${counted}${drops}`;
+    }, ANNOUNCE_MS);
+  }
+
+  private say(text: string): void {
+    slot("announce").textContent = text;
+    this.stage.say(text);
+    window.setTimeout(() => { this.stage.say(""); }, 1500);
+  }
+}
+
+function message(error: unknown): string {
+  if (error instanceof Problem) return error.message;
+  return error instanceof Error ? error.message : String(error);
+}

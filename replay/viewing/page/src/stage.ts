@@ -1,0 +1,221 @@
+// The picture and its overlay, one above the other, and how near one looks at them.
+
+import type { DrawnFrame, Row, Session } from "./data";
+import { el } from "./dom";
+import { drawOverlay } from "./overlay";
+import type { Picture } from "./pictures";
+import type { State } from "./state";
+
+const MOST = 40;
+/** A pointer that moved less than this was a click. */
+const CLICK_PX = 4;
+
+interface Point {
+  x: number;
+  y: number;
+}
+
+export class Stage {
+  readonly element: HTMLElement;
+  private readonly below = el("canvas", { class: "picture" });
+  private readonly above = el("canvas", { class: "overlay" });
+  private readonly note = el("p", { class: "stage-note", hidden: true });
+  private readonly chip = el("p", { class: "stage-chip", hidden: true });
+  private readonly observer: ResizeObserver;
+  private drawn: DrawnFrame | null = null;
+  /** Scale, and where the picture's corner is, in CSS pixels. */
+  private view = { scale: 1, x: 0, y: 0 };
+  private readonly pointers = new Map<number, Point>();
+  private moved = 0;
+
+  constructor(
+    session: Session,
+    private readonly state: State,
+  ) {
+    const { width, height, pixel_aspect } = session.card;
+    [this.below.width, this.below.height] = [Math.max(width, 1), Math.max(height, 1)];
+    this.element = el(
+      "div",
+      { class: "stage", role: "img", "aria-label": "The recorded picture with its detections" },
+      this.below,
+      this.above,
+      this.note,
+      this.chip,
+    );
+    const aspect = (this.below.width * (pixel_aspect ?? 1)) / this.below.height;
+    this.element.style.setProperty("--aspect", String(aspect));
+    this.observer = new ResizeObserver(() => {
+      this.fit();
+    });
+    this.observer.observe(this.element);
+    this.listen();
+  }
+
+  close(): void {
+    this.observer.disconnect();
+  }
+
+  /** Draw a row: its picture, or why there is none, and what was detected in it. */
+  show(row: Row, picture: Picture | null, drawn: DrawnFrame | null, why: string): void {
+    const context = this.below.getContext("2d");
+    if (picture && context) picture.draw(context, this.below.width, this.below.height);
+    else context?.clearRect(0, 0, this.below.width, this.below.height);
+    this.note.textContent = why;
+    this.note.hidden = !why;
+    this.drawn = drawn;
+    this.element.dataset.position = String(row.i);
+    this.element.dataset.frame = String(row.frame);
+    this.drawOverlay();
+  }
+
+  /** A word over the picture, such as how long a gap is. */
+  say(text: string): void {
+    this.chip.textContent = text;
+    this.chip.hidden = !text;
+  }
+
+  drawOverlay(): void {
+    const context = this.above.getContext("2d");
+    if (!context) return;
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.above.width, this.above.height);
+    if (!this.drawn) return;
+    const { scale, x, y } = this.view;
+    const ratio = this.ratio;
+    context.setTransform(
+      (this.above.width / this.below.width) * scale,
+      0,
+      0,
+      (this.above.height / this.below.height) * scale,
+      x * ratio,
+      y * ratio,
+    );
+    drawOverlay(context, this.drawn, this.state.values.filter);
+  }
+
+  /** The picture with its overlay as PNG, in pixels of the recording. */
+  png(): Promise<Blob | null> {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [this.below.width, this.below.height];
+    const context = canvas.getContext("2d");
+    context?.drawImage(this.below, 0, 0);
+    if (context && this.drawn) drawOverlay(context, this.drawn, this.state.values.filter);
+    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
+  }
+
+  get scale(): number {
+    return this.view.scale;
+  }
+
+  /** Look nearer by a factor, at a point of the element; without one, at its middle. */
+  zoom(factor: number, at?: Point): void {
+    const { clientWidth, clientHeight } = this.element;
+    const point = at ?? { x: clientWidth / 2, y: clientHeight / 2 };
+    const scale = Math.min(Math.max(this.view.scale * factor, 1), MOST);
+    const ratio = scale / this.view.scale;
+    this.place(scale, point.x - (point.x - this.view.x) * ratio, point.y - (point.y - this.view.y) * ratio);
+  }
+
+  whole(): void {
+    this.place(1, 0, 0);
+  }
+
+  private place(scale: number, x: number, y: number): void {
+    const { clientWidth, clientHeight } = this.element;
+    const inside = (value: number, size: number) => Math.min(0, Math.max(value, size * (1 - scale)));
+    this.view = { scale, x: inside(x, clientWidth), y: inside(y, clientHeight) };
+    const { style } = this.below;
+    style.transform = `translate(${this.view.x}px, ${this.view.y}px) scale(${scale})`;
+    this.element.classList.toggle("zoomed", scale > 1);
+    this.element.classList.toggle("near", scale * clientWidth > this.below.width * 2.5);
+    this.drawOverlay();
+  }
+
+  private get ratio(): number {
+    return this.above.width / Math.max(this.element.clientWidth, 1);
+  }
+
+  private fit(): void {
+    const { clientWidth, clientHeight } = this.element;
+    const dense = window.devicePixelRatio || 1;
+    const [width, height] = [Math.round(clientWidth * dense), Math.round(clientHeight * dense)];
+    if (width !== this.above.width || height !== this.above.height) {
+      [this.above.width, this.above.height] = [Math.max(width, 1), Math.max(height, 1)];
+    }
+    this.place(this.view.scale, this.view.x, this.view.y);
+  }
+
+  private point(event: MouseEvent): Point {
+    const box = this.element.getBoundingClientRect();
+    return { x: event.clientX - box.left, y: event.clientY - box.top };
+  }
+
+  private listen(): void {
+    const { element, pointers } = this;
+    element.addEventListener(
+      "wheel",
+      (event) => {
+        if (event.deltaY < 0 || this.view.scale > 1) event.preventDefault();
+        const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 20 : 1;
+        this.zoom(Math.exp(-event.deltaY * lines * 0.002), this.point(event));
+      },
+      { passive: false },
+    );
+    element.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      pointers.set(event.pointerId, this.point(event));
+      this.moved = 0;
+      element.setPointerCapture(event.pointerId);
+    });
+    element.addEventListener("pointermove", (event) => {
+      this.drag(event);
+    });
+    element.addEventListener("pointerup", (event) => {
+      if (pointers.delete(event.pointerId) && !pointers.size && this.moved < CLICK_PX) {
+        this.select(this.point(event));
+      }
+    });
+    element.addEventListener("pointercancel", (event) => pointers.delete(event.pointerId));
+    element.addEventListener("dblclick", (event) => {
+      if (this.view.scale > 1) this.whole();
+      else this.zoom(3, this.point(event));
+    });
+  }
+
+  private drag(event: PointerEvent): void {
+    const before = this.pointers.get(event.pointerId);
+    if (!before) return;
+    const now = this.point(event);
+    const other = [...this.pointers].find(([id]) => id !== event.pointerId)?.[1];
+    this.pointers.set(event.pointerId, now);
+    this.moved += Math.hypot(now.x - before.x, now.y - before.y);
+    if (other) {
+      const spread = Math.hypot(now.x - other.x, now.y - other.y);
+      const had = Math.hypot(before.x - other.x, before.y - other.y);
+      if (had > 0) this.zoom(spread / had, { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 });
+    } else if (this.view.scale > 1) {
+      const { scale, x, y } = this.view;
+      this.place(scale, x + now.x - before.x, y + now.y - before.y);
+    }
+  }
+
+  /** Select the smallest box at a point; none: nothing. */
+  private select(at: Point): void {
+    const { scale, x, y } = this.view;
+    const px = ((at.x - x) / scale / this.element.clientWidth) * this.below.width;
+    const py = ((at.y - y) / scale / this.element.clientHeight) * this.below.height;
+    let best: number | null = null;
+    let least = Infinity;
+    for (const { d, ops } of this.drawn?.items ?? []) {
+      for (const op of ops) {
+        if (op[0] !== "box" || d < 0) continue;
+        const [, x1, y1, x2, y2] = op;
+        const area = Math.abs((x2 - x1) * (y2 - y1));
+        const isInside = px >= Math.min(x1, x2) - 3 && px <= Math.max(x1, x2) + 3 &&
+          py >= Math.min(y1, y2) - 3 && py <= Math.max(y1, y2) + 3;
+        if (isInside && area < least) [best, least] = [d, area];
+      }
+    }
+    this.state.set({ selected: best });
+  }
+}

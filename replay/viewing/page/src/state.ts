@@ -1,0 +1,232 @@
+// What one looks at. Every part of the page reads it here and changes it here; the address shows it.
+
+/** A stretch of a recording, in seconds since its first row. */
+export interface Range {
+  from: number;
+  to: number;
+}
+
+/** Which detections are drawn. */
+export interface Filter {
+  /** Labels that are hidden. */
+  hidden: ReadonlySet<string>;
+  /** Lowest score. */
+  score: number;
+  /** Condition in SQL over a detection, as of `dgrec replay --where`. */
+  where: string;
+}
+
+export type Decode = "auto" | "webcodecs" | "video" | "server";
+
+export interface Values {
+  /** The recording shown; "": the list of recordings. */
+  session: string;
+  /** Position of the row shown. */
+  position: number;
+  /** Its frame number, as the address says it; null until it is known. */
+  frame: number | null;
+  /** What the time line shows; null: all. */
+  window: Range | null;
+  /** The part that is marked; null: none. */
+  range: Range | null;
+  /** Index of the detection that is selected in the row shown. */
+  selected: number | null;
+  filter: Filter;
+  sql: string;
+  playing: boolean;
+  speed: number;
+  loop: boolean;
+  /** Whether gaps longer than a second are played as one second. */
+  shorten: boolean;
+  decode: Decode;
+}
+
+export type Key = keyof Values;
+type Listener = (values: Readonly<Values>, changed: ReadonlySet<Key>) => void;
+
+const EVERYTHING: Filter = { hidden: new Set(), score: 0, where: "" };
+
+const DEFAULTS: Values = {
+  session: "",
+  position: 0,
+  frame: null,
+  window: null,
+  range: null,
+  selected: null,
+  filter: EVERYTHING,
+  sql: "",
+  playing: false,
+  speed: 1,
+  loop: false,
+  shorten: true,
+  decode: "auto",
+};
+
+export class State {
+  private current: Values = { ...DEFAULTS };
+  private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
+  private writing = 0;
+
+  get values(): Readonly<Values> {
+    return this.current;
+  }
+
+  /** Call `listener` whenever one of `keys` has changed; return a function that ends it. */
+  on(keys: readonly Key[], listener: Listener): () => void {
+    this.listeners.set(listener, new Set(keys));
+    return () => this.listeners.delete(listener);
+  }
+
+  set(changes: Partial<Values>): void {
+    const changed = new Set<Key>();
+    for (const key of Object.keys(changes) as Key[]) {
+      if (!same(this.current[key], changes[key])) changed.add(key);
+    }
+    if (changed.size === 0) return;
+    // Another row has other detections, unless the change says which one is selected.
+    if (changed.has("position") && !("selected" in changes) && this.current.selected !== null) {
+      changes = { ...changes, selected: null };
+      changed.add("selected");
+    }
+    this.current = { ...this.current, ...changes };
+    for (const [listener, keys] of [...this.listeners]) {
+      if (!keys || [...keys].some((key) => changed.has(key))) listener(this.current, changed);
+    }
+    this.writeSoon();
+  }
+
+  /** Show the row at a position, everywhere on the page. */
+  go(position: number, frame: number | null = null): void {
+    this.set({ position, frame });
+  }
+
+  /** Show another recording, or the list (""), from its beginning. */
+  show(session: string, values: Partial<Values> = {}): void {
+    this.flush();
+    const { decode, speed, shorten } = this.current;
+    this.set({ ...DEFAULTS, decode, speed, shorten, session, ...values });
+    window.clearTimeout(this.writing);
+    this.writing = 0;
+    const hash = toHash(this.current);
+    if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+  }
+
+  /** Take what the address says. */
+  readHash(): void {
+    const { speed, shorten } = this.current;
+    this.set({ ...DEFAULTS, speed, shorten, ...fromHash(location.hash) });
+  }
+
+  /** Follow the address when a link is opened or the browser goes back. */
+  followHash(): void {
+    window.addEventListener("hashchange", () => {
+      if (location.hash !== toHash(this.current)) this.readHash();
+    });
+    window.addEventListener("pagehide", () => {
+      this.flush();
+    });
+  }
+
+  private writeSoon(): void {
+    // Browsers limit how often the address may change.
+    if (!this.writing) this.writing = window.setTimeout(() => { this.flush(); }, 300);
+  }
+
+  private flush(): void {
+    if (!this.writing) return;
+    window.clearTimeout(this.writing);
+    this.writing = 0;
+    if (this.current.playing && this.current.session) {
+      this.writeSoon();
+      return;
+    }
+    // The frame is known once its row is here.
+    if (this.current.session && this.current.frame === null && this.current.position) return;
+    const hash = toHash(this.current);
+    if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+  }
+}
+
+function same(a: unknown, b: unknown): boolean {
+  if (a === b) return true;
+  if (isRange(a) && isRange(b)) return a.from === b.from && a.to === b.to;
+  return false;
+}
+
+function isRange(value: unknown): value is Range {
+  return typeof value === "object" && value !== null && "from" in value && "to" in value;
+}
+
+/** The part of an address that restores what one sees. */
+export function toHash(values: Readonly<Values>): string {
+  const parts: [string, string][] = [];
+  const add = (name: string, value: string) => {
+    if (value) parts.push([name, value]);
+  };
+  add("s", values.session);
+  if (values.session) {
+    add("f", values.frame === null ? "" : String(values.frame));
+    add("d", values.selected === null ? "" : String(values.selected));
+    add("w", rangeText(values.window));
+    add("m", rangeText(values.range));
+    add("hide", [...values.filter.hidden].map(encodeURIComponent).join(","));
+    add("score", values.filter.score > 0 ? String(values.filter.score) : "");
+    add("where", values.filter.where);
+  }
+  add("q", values.sql);
+  add("decode", values.decode === "auto" ? "" : values.decode);
+  return parts.length ? "#" + parts.map(([n, v]) => `${n}=${escape(v)}`).join("&") : "";
+}
+
+export function fromHash(hash: string): Partial<Values> {
+  const fields = new URLSearchParams(hash.replace(/^#/, "").replace(/\+/g, "%2B"));
+  const score = Number(fields.get("score") ?? 0);
+  const decode = fields.get("decode");
+  const hidden = (fields.get("hide") ?? "").split(",").filter(Boolean).map(unescaped);
+  return {
+    session: fields.get("s") ?? "",
+    frame: integer(fields.get("f")),
+    selected: integer(fields.get("d")),
+    window: toRange(fields.get("w")),
+    range: toRange(fields.get("m")),
+    filter: {
+      hidden: new Set(hidden),
+      score: score > 0 && score <= 1e6 ? score : 0,
+      where: fields.get("where") ?? "",
+    },
+    sql: fields.get("q") ?? "",
+    decode: decode === "webcodecs" || decode === "video" || decode === "server" ? decode : "auto",
+  };
+}
+
+// Spaces and quotes would end a link in a terminal or a chat; slashes and commas need no escape.
+function escape(text: string): string {
+  return encodeURIComponent(text).replace(/%2F/g, "/").replace(/%2C/g, ",").replace(/'/g, "%27");
+}
+
+function unescaped(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+function integer(text: string | null): number | null {
+  return text !== null && /^-?\d{1,15}$/.test(text) ? Number(text) : null;
+}
+
+function rangeText(range: Range | null): string {
+  return range ? `${rounded(range.from)}-${rounded(range.to)}` : "";
+}
+
+function rounded(seconds: number): string {
+  return String(Number(seconds.toFixed(3)));
+}
+
+function toRange(text: string | null): Range | null {
+  const match = /^(-?\d+(?:\.\d+)?)-(-?\d+(?:\.\d+)?)$/.exec(text ?? "");
+  if (!match) return null;
+  const [from, to] = [Number(match[1]), Number(match[2])];
+  return from < to ? { from, to } : null;
+}

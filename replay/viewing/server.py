@@ -1,0 +1,232 @@
+"""The server of `dgrec view`: its paths, and how each is answered."""
+
+from __future__ import annotations
+
+import functools
+import os
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module, resources
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from dgrec.errors import DgrecError
+from dgrec.replay.viewing import card, pictures, rows, statements
+from dgrec.replay.viewing.files import open_regular, serve_file
+from dgrec.replay.viewing.live import serve_live
+from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.parameters import Parameters, RequestError
+from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
+from dgrec.replay.viewing.recordings import Recordings
+from dgrec.replay.viewing.values import json_bytes
+from dgrec.replay.viewing.workers import CancelledError, Task, Workers
+from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
+from dgrec.terminal import detail, line
+
+__all__ = ["ViewServer"]
+
+_STATIC: Final = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
+}
+#: Answers a request about one session.
+Answer = Callable[[OpenedSession, Parameters, Task], Any]
+
+
+class ViewServer:
+    """Serves recordings until it is closed.
+
+    Args:
+        places: Sessions, folders and globs.
+        port: 0: any that is free.
+
+    Raises:
+        ConfigError: The certificate cannot be used.
+        OutputError: The address cannot be served.
+    """
+
+    def __init__(
+        self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
+    ) -> None:
+        self.recordings = Recordings(places)
+        self._workers = Workers()
+        self._server = open_server(host, port, certificate, has_pages=True)
+        self._paths: list[str] = []
+        try:
+            self._add_all()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def url(self) -> str:
+        """The address of the page, with the token."""
+        scheme = "http" if self._server.certificate is None else "https"
+        return f"{scheme}://{self._server.address}/?token={self._server.guard.token}"
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def close(self) -> None:
+        """End all connections, and all work."""
+        for path in self._paths:
+            self._server.remove(path)
+        self._workers.close()
+        self._server.close()
+        self.recordings.close()
+
+    # --- paths ---
+
+    def _add_all(self) -> None:
+        for path, (name, mime) in _STATIC.items():
+            self._add(path, functools.partial(self._static, name=name, mime=mime))
+        self._add("/api/sessions", self._sessions)
+        self._add("/api/questions", self._questions)
+        self._add("/video", self._video)
+        self._add("/api/live", self._live)
+        self._add_answer("/api/card", card.card)
+        self._add_answer("/api/rows", rows.rows)
+        self._add_answer("/api/row", rows.row)
+        self._add_answer("/api/at", rows.nearest)
+        self._add_answer("/api/overlay", _overlay)
+        self._add_picture("/api/picture", pictures.picture)
+        self._add_picture("/api/thumb", pictures.thumbnail)
+        for path, answer in ANSWERS.items():
+            self._add_answer(path, answer)
+        for path, answer in STATEMENTS.items():
+            self._add_answer(path, answer, is_statement=True)
+
+    def _add(self, path: str, handler: Any) -> None:
+        self._server.add(path, Route(handler))
+        self._paths.append(path)
+
+    def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            return json_bytes(
+                self.recordings.read(
+                    parameters.text("s"), lambda opened: answer(opened, parameters, task)
+                )
+            )
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work, is_statement=is_statement)
+
+        self._add(path, handle)
+
+    def _add_picture(self, path: str, draw: Callable[..., bytes]) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            return self.recordings.read(
+                parameters.text("s"), lambda opened: draw(opened, parameters, task)
+            )
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work, mime="image/jpeg")
+
+        self._add(path, handle)
+
+    async def _answered(
+        self,
+        request: web.BaseRequest,
+        work: Callable[[Task, Parameters], bytes],
+        *,
+        mime: str = "application/json",
+        is_statement: bool = False,
+    ) -> web.StreamResponse:
+        """Do the work of a request in a thread, and answer with what it gives."""
+        try:
+            body = await self._workers.run(
+                lambda task: work(task, Parameters(request.query)), is_statement=is_statement
+            )
+        except Exception as error:  # sessions are untrusted: one must not end the others
+            return _refused(error)
+        return web.Response(body=body, content_type=mime, headers=PAGE_HEADERS)
+
+    # --- answers ---
+
+    async def _static(
+        self, request: web.BaseRequest, *, name: str, mime: str
+    ) -> web.StreamResponse:
+        if "token" in request.query:
+            # The browser keeps what is behind the #.
+            response = web.Response(status=303, headers={**PAGE_HEADERS, "Location": "/"})
+            self._server.guard.set_cookie(response)
+            return response
+        try:
+            body = resources.files("dgrec.replay.viewing").joinpath("static", name).read_bytes()
+        except OSError:
+            return web.Response(status=404, text=f"{name} is missing\n", headers=PAGE_HEADERS)
+        return web.Response(body=body, headers={**PAGE_HEADERS, "Content-Type": mime})
+
+    async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            return json_bytes(card.sessions(self.recordings, parameters, task))
+
+        return await self._answered(request, work, is_statement="where" in request.query)
+
+    async def _questions(self, request: web.BaseRequest) -> web.StreamResponse:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            return json_bytes(statements.questions())
+
+        return await self._answered(request, work)
+
+    async def _live(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            name = Parameters(request.query).text("s")
+            await self._workers.run(lambda task: self.recordings.path_of(name))
+        except DgrecError as error:
+            return _refused(error)
+        return await serve_live(request, name, self.recordings, self._workers)
+
+    async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
+        def work(task: Task) -> Any:
+            parameters = Parameters(request.query)
+            with self.recordings.opened(parameters.text("s")) as opened:
+                videos = opened.videos.all
+                k = parameters.whole("k", least=-1, most=len(videos))
+                if not 0 <= k < len(videos):
+                    raise RequestError("there is no such video", 404)
+                return open_regular(videos[k].path, videos[k].inode), videos[k].mime
+
+        try:
+            file, mime = await self._workers.run(work)
+        except Exception as error:
+            return _refused(error)
+        return await serve_file(request, file, mime)
+
+
+def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> Mapping[str, Any]:
+    start, stop = parameters.positions(opened.count, 300)
+    # With PySDK, which takes a second to load.
+    overlay = import_module("dgrec.replay.viewing.overlay")
+    with opened.rows:
+        found: Mapping[str, Any] = overlay.drawings(opened.session, start, stop)
+    return found
+
+
+def _refused(error: Exception) -> web.Response:
+    if isinstance(error, RequestError):
+        status, text = error.status, str(error)
+    elif isinstance(error, FileNotFoundError):
+        status, text = 404, "the file is not there any more"
+    elif isinstance(error, OSError):
+        status, text = 404, f"cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
+    elif isinstance(error, MemoryError):
+        status, text = 422, "out of memory"
+    elif isinstance(error, DgrecError):
+        status, text = 422, str(error)
+    elif isinstance(error, CancelledError):
+        status, text = 503, "the server ends"
+    else:
+        status, text = 500, f"it cannot be shown ({type(error).__name__})"
+        detail("".join(traceback.format_exception(error)))
+    return web.Response(
+        status=status,
+        body=json_bytes({"error": line(text)}),
+        content_type="application/json",
+        headers=PAGE_HEADERS,
+    )

@@ -1,0 +1,93 @@
+"""Serves recordings in the foreground, and opens a browser."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from dgrec.errors import ConfigError
+from dgrec.replay.viewing.server import ViewServer
+from dgrec.serving import Certificate, is_loopback
+
+__all__ = ["parse_listen", "show"]
+
+_LISTEN: Final = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})", re.ASCII)
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Return host and port of ``[HOST:]PORT``; of "" this machine and any free port.
+
+    Raises:
+        ConfigError: It is not an address.
+    """
+    match = _LISTEN.fullmatch(text) if text else None
+    if text and (match is None or int(match[2]) >= 2**16):
+        raise ConfigError(
+            f"--listen {text!r} is not a valid address; expected PORT or HOST:PORT, such as 8080"
+        )
+    host = (match[1] or "127.0.0.1") if match else "127.0.0.1"
+    return host.strip("[]"), int(match[2]) if match else 0
+
+
+def show(
+    places: Sequence[Path],
+    host: str,
+    port: int,
+    certificate: Certificate | None,
+    *,
+    opens_browser: bool,
+    say: Callable[[str], None],
+    advise: Callable[[str], None],
+) -> None:
+    """Serve recordings until Ctrl-C.
+
+    Args:
+        opens_browser: Show the page, where there is a display.
+        say: Gets the address.
+        advise: Gets what there is to know besides.
+
+    Raises:
+        KeyboardInterrupt: By Ctrl-C.
+        ConfigError: The certificate cannot be used.
+        OutputError: The address cannot be served.
+    """
+    server = ViewServer(places, host, port, certificate)
+    try:
+        say(server.url)
+        if not is_loopback(host):
+            advise(_advice(server, is_secure=certificate is not None))
+        elif opens_browser and has_display():
+            # Some browsers do not return before they are closed.
+            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
+        threading.Event().wait()
+    finally:
+        server.close()
+
+
+def _advice(server: ViewServer, *, is_secure: bool) -> str:
+    if is_secure:
+        return "Whoever has this address and its token sees the recordings."
+    return (
+        "Anybody on the way can read along: serve it on this machine only and use "
+        f"`ssh -L {server.port}:127.0.0.1:{server.port} USER@THIS_HOST`, or give --cert."
+    )
+
+
+def has_display() -> bool:
+    """Return whether a browser could show a window."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open(url: str) -> None:
+    try:
+        webbrowser.open(url)
+    except (OSError, webbrowser.Error):
+        return

@@ -1,0 +1,115 @@
+"""SQL that somebody typed on the page, and the questions of the SQL library."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dgrec.errors import QueryError
+from dgrec.replay.limits import MEMORY, only_bounded
+from dgrec.replay.output import QueryResult, cell_text
+from dgrec.replay.output.values import is_numeric, rows_of
+from dgrec.replay.query import without_options
+from dgrec.sql import library
+from dgrec.terminal import shortened
+from dgrec.units import parse_size
+
+if TYPE_CHECKING:
+    from dgrec.replay.query import SqlReader
+
+__all__ = ["MOST_ROWS", "answer", "questions"]
+
+#: Rows that a page gets, whatever it asks for, and unless it asks.
+MOST_ROWS, _ROWS = 20_000, 1_000
+#: Characters of a cell, and of all cells: one column may hold masks.
+_LONGEST_CELL, _LONGEST_ANSWER = 4_000, 8_000_000
+#: Rows of a batch that are taken apart at a time.
+_ROWS_AT_ONCE = 256
+#: JavaScript has no larger whole numbers.
+_LARGEST_INTEGER = 2**53 - 1
+
+
+def answer(reader: SqlReader, text: str, limit: int | None = None) -> dict[str, Any]:
+    """Run one untrusted statement, as ``dgrec query`` does.
+
+    Another thread can end it: `SqlReader.interrupt`.
+
+    Returns ``columns`` (``name``, ``type``, ``numeric``), ``rows``, ``truncated``, ``elapsed_ms``
+    and ``frame_column``, the number of the column that names frames, or null; or ``error``. Numbers
+    are numbers, unless JavaScript cannot hold them; other values are text as in a table.
+    """
+    began = time.monotonic()
+    limit = _ROWS if limit is None else min(max(limit, 0), MOST_ROWS)
+    try:
+        with only_bounded(int(parse_size(MEMORY))):
+            result = reader.answer(text)
+            rows, truncated = _rows(result, limit)
+    except (QueryError, MemoryError) as error:
+        return {"error": without_options(str(error)) or "out of memory"}
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        return {"error": f"a value cannot be shown: {str(error).splitlines()[0]}; cast it"}
+    schema = result.schema
+    return {
+        "columns": [
+            {"name": field.name, "type": str(field.type)[:200], "numeric": is_numeric(field.type)}
+            for field in schema
+        ],
+        "rows": rows,
+        "truncated": truncated,
+        "elapsed_ms": round((time.monotonic() - began) * 1e3, 1),
+        "frame_column": _frame_column(schema),
+    }
+
+
+def _rows(result: QueryResult, limit: int) -> tuple[list[list[Any]], bool]:
+    """Return the first rows, and whether there are more."""
+    rows: list[list[Any]] = []
+    size = 0
+    for row in rows_of(_pieces(result.batches)):
+        if len(rows) == limit or size > _LONGEST_ANSWER:
+            return rows, True
+        cells = [_cell(value) for value in row]
+        size += sum(len(cell) if isinstance(cell, str) else 8 for cell in cells)
+        rows.append(cells)
+    return rows, False
+
+
+def _pieces(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+            yield batch.slice(start, _ROWS_AT_ONCE)
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)  # JSON has neither
+    if isinstance(value, int):
+        return value if abs(value) <= _LARGEST_INTEGER else str(value)
+    return shortened(cell_text(value), _LONGEST_CELL)
+
+
+def _frame_column(schema: pa.Schema) -> int | None:
+    for at, field in enumerate(schema):
+        if field.name.lower() == "frame" and pa.types.is_integer(field.type):
+            return at
+    return None
+
+
+def questions() -> list[dict[str, str]]:
+    """Return what the library asks of a recording: ``name``, ``text``, ``sql``, ``definition``."""
+    return [
+        {
+            "name": entry.name.replace("_", " "),
+            "text": entry.description,
+            "sql": f"SELECT * EXCLUDE (session_id)\nFROM {entry.call}",
+            "definition": entry.sql,
+        }
+        for entry in library.entries()
+        if entry.kind != "macro" and not entry.name.startswith("_")
+    ]

@@ -1,0 +1,49 @@
+"""What limited a recording: the sentences and the tables of ``dgrec stats``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dgrec.replay.stats import explain, load_section, measure, stage_section
+from dgrec.replay.viewing.time_line import once
+
+if TYPE_CHECKING:
+    from dgrec.replay.output import Section
+    from dgrec.replay.query import SqlReader
+    from dgrec.session import Session
+
+__all__ = ["why"]
+
+
+@once
+def why(session: Session, reader: SqlReader) -> dict[str, Any]:
+    """Return what ``dgrec stats --why`` says of a session, and the table of its stages.
+
+    Args:
+        reader: A connection over just this session.
+
+    Returns ``findings`` and ``caveats``, sentences; ``tables``, each with a ``title``, ``columns``,
+    ``numeric`` (whether a column is aligned right) and ``rows`` of texts.
+
+    Raises:
+        SessionError: Part of the file cannot be read.
+    """
+    stages = _table(stage_section(measure(session, reader)))
+    pipelines = explain([session], reader)
+    if not pipelines:
+        return {"findings": ["There are no frames."], "caveats": [], "tables": [stages]}
+    (pipeline,) = pipelines
+    return {
+        "findings": list(pipeline.findings),
+        "caveats": list(pipeline.caveats),
+        "tables": [_table(load_section(pipeline)), stages],
+    }
+
+
+def _table(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "columns": list(section.names),
+        "numeric": [section.right(at) for at in range(len(section.names))],
+        "rows": [list(row) for row in section.rows],
+    }

@@ -1,0 +1,83 @@
+"""Threads that do what would hold up the server: reading files, DuckDB, decoding."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["CancelledError", "Task", "Workers"]
+
+_T = TypeVar("_T")
+_READERS = 4
+
+
+class CancelledError(Exception):
+    """The client has gone: its answer is not needed any more."""
+
+
+class Task:
+    """One piece of work, which ends early when nobody waits for its answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._interrupts: list[Callable[[], None]] = []
+
+    def check(self) -> None:
+        """Raise `CancelledError` if nobody waits for the answer."""
+        if self._is_cancelled:
+            raise CancelledError
+
+    @contextlib.contextmanager
+    def interrupted_by(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Call ``interrupt``, in another thread, if it is cancelled within the block."""
+        with self._lock:
+            self.check()
+            self._interrupts.append(interrupt)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._interrupts.remove(interrupt)
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._is_cancelled = True
+            for interrupt in self._interrupts:
+                interrupt()
+
+
+class Workers:
+    """A few threads that read, and one for statements of users: those may take all memory."""
+
+    def __init__(self) -> None:
+        self._readers = ThreadPoolExecutor(_READERS, "dgrec-view")
+        self._statements = ThreadPoolExecutor(1, "dgrec-view-sql")
+        self._tasks: set[Task] = set()
+
+    async def run(self, work: Callable[[Task], _T], *, is_statement: bool = False) -> _T:
+        """Run work in a thread and return its result; it ends early if this is cancelled."""
+        task = Task()
+        self._tasks.add(task)
+        pool = self._statements if is_statement else self._readers
+        try:
+            return await asyncio.wrap_future(pool.submit(_begun, work, task))
+        finally:  # where it is not done, it is cancelled
+            task.cancel()
+            self._tasks.discard(task)
+
+    def close(self) -> None:
+        """End all work. Threads are not waited for."""
+        for task in [*self._tasks]:
+            task.cancel()
+        for pool in (self._readers, self._statements):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begun(work: Callable[[Task], _T], task: Task) -> _T:
+    task.check()
+    return work(task)
