@@ -30,6 +30,8 @@ export interface VideoFacts {
 
 export interface Card {
   s: string;
+  /** As a command takes it. */
+  path: string;
   name: string;
   n: number;
   first_frame: number | null;
@@ -121,6 +123,8 @@ export interface SeriesAnswer {
   from: number;
   to: number;
   step: number;
+  /** The windows that the rate is of. */
+  fps_window_s?: number;
   series: Record<
     string,
     { min: (number | null)[]; max: (number | null)[]; mean: (number | null)[] }
@@ -131,21 +135,27 @@ export interface Mark {
   t: number;
   i: number;
   count: number;
+  /** What the first one is. */
+  text?: string;
+  /** When it ended, where it took time. */
+  to?: number;
+  /** Of drops: where frames were lost. */
   place?: string;
-  name?: string;
 }
 
 export type MarkKind = "drops" | "gaps" | "late" | "events" | "alerts";
-export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
+export type MarksAnswer = Partial<Record<MarkKind, Mark[]>> & { totals?: Record<string, number> };
 
 export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
 
 export interface SqlAnswer {
-  columns: { name: string; type: string }[];
+  columns: { name: string; type: string; numeric: boolean }[];
   rows: Cell[][];
+  /** Of answers with frames: where and when those of each row are; null: not in this recording. */
+  places?: ([number, number | null] | null)[];
   truncated: boolean;
   elapsed_ms: number;
-  frame_column: number | string | null;
+  frame_column: number | null;
   error?: string;
 }
 
@@ -159,6 +169,14 @@ export interface Question {
   name: string;
   text: string;
   sql: string;
+  /** The view or macro that it asks. */
+  definition: string;
+}
+
+export interface Why {
+  findings: string[];
+  caveats: string[];
+  tables: { title: string; columns: string[]; numeric: boolean[]; rows: string[][] }[];
 }
 
 export type Query = Record<string, string | number | null | undefined>;
@@ -341,7 +359,7 @@ export class Session {
     width: number,
     signal?: AbortSignal,
   ): Promise<SeriesAnswer> {
-    return this.get("api/series", { names: names.join(","), from, to, width }, signal);
+    return this.get("api/series", { names: names.map(encodeURIComponent).join(","), from, to, width }, signal);
   }
 
   marks(
@@ -365,7 +383,7 @@ export class Session {
     return this.get("api/matches", { q, from, to }, signal);
   }
 
-  why(signal?: AbortSignal): Promise<Record<string, Cell>> {
+  why(signal?: AbortSignal): Promise<Why> {
     return this.get("api/why", {}, signal);
   }
 
@@ -430,6 +448,6 @@ export async function sessions(
   return (await source.get<{ sessions: SessionFacts[] }>("api/sessions", query, signal)).sessions;
 }
 
-export async function questions(source: Source, signal?: AbortSignal): Promise<Question[]> {
-  return (await source.get<{ questions: Question[] }>("api/questions", {}, signal)).questions;
+export function questions(source: Source, signal?: AbortSignal): Promise<Question[]> {
+  return source.get<Question[]>("api/questions", {}, signal);
 }

@@ -6,6 +6,13 @@ export interface Range {
   to: number;
 }
 
+/** A row that an answer names: its position and its time. */
+export interface Hit {
+  i: number;
+  t: number;
+  count: number;
+}
+
 /** Which detections are drawn. */
 export interface Filter {
   /** Labels that are hidden. */
@@ -33,6 +40,8 @@ export interface Values {
   selected: number | null;
   filter: Filter;
   sql: string;
+  /** The rows of the last answer. */
+  hits: readonly Hit[];
   playing: boolean;
   speed: number;
   loop: boolean;
@@ -55,6 +64,7 @@ const DEFAULTS: Values = {
   selected: null,
   filter: EVERYTHING,
   sql: "",
+  hits: [],
   playing: false,
   speed: 1,
   loop: false,

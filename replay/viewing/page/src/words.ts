@@ -31,3 +31,34 @@ export function stageName(column: string): string {
 export function plural(count: number, name: string): string {
   return `${count} ${name}${count === 1 ? "" : "s"}`;
 }
+
+/** A duration as people write it: 9.3 s, 12:05, 26:40:00. */
+export function duration(seconds: number | null): string {
+  if (seconds === null) return "–";
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const all = Math.round(seconds);
+  const [h, m, s] = [Math.floor(all / 3600), Math.floor(all / 60) % 60, all % 60];
+  const two = (value: number) => String(value).padStart(2, "0");
+  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** A rate as `dgrec stats` writes it: one decimal, or three digits where it is small. */
+export function rate(fps: number | null): string {
+  if (fps === null) return "–";
+  return fps >= 10 || fps === 0 ? fps.toFixed(1) : fps >= 1 ? fps.toFixed(2) : fps.toPrecision(3);
+}
+
+export function bytes(size: number): string {
+  const units = ["B", "KB", "MB", "GB"];
+  let [value, unit] = [size, 0];
+  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return `${value.toFixed(unit ? 1 : 0)} ${units[unit] ?? ""}`;
+}
+
+/** A stamp in the time of this machine, to the minute. */
+export function day(stamp: string | null): string {
+  const date = stamp === null ? null : new Date(stamp);
+  if (!date || Number.isNaN(date.getTime())) return "–";
+  const two = (value: number) => String(value).padStart(2, "0");
+  return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}

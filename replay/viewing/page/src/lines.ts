@@ -1,0 +1,111 @@
+// The lines that a recording has, and which of them are shown.
+
+import type { Session } from "./data";
+import { el } from "./dom";
+import { stageName } from "./words";
+
+export interface Line {
+  /** As the server calls it. */
+  name: string;
+  label: string;
+  /** Lines of one group share a row and a scale. */
+  group: string;
+  unit: string;
+  /** A custom property of the style sheet. */
+  color: string;
+}
+
+const STAGES = [
+  "latency_ms",
+  "inference_ms",
+  "preprocess_ms",
+  "postprocess_ms",
+  "waiting_ms",
+  "read_ms",
+  "recorder_ms",
+  "published_ms",
+];
+const COLORS = 6;
+/** Labels and signals that can be chosen: a list of a million would be of no use. */
+const MOST = 60;
+
+/** All lines of a recording, in the order of the rows. */
+export function linesOf(session: Session): Line[] {
+  const { stages, labels, signals } = session.card;
+  const there = [...STAGES.filter((name) => stages.includes(name) || isWaiting(name, stages)), ...stages];
+  const lines: Line[] = [...new Set(there)].map((name, k) => ({
+    name,
+    label: stageName(name),
+    group: "ms",
+    unit: "ms",
+    color: color(k),
+  }));
+  lines.push({ name: "fps", label: "rate", group: "fps", unit: "fps", color: color(0) });
+  lines.push({ name: "detections", label: "detections", group: "detections", unit: "", color: color(0) });
+  labels.slice(0, MOST).forEach(({ label }, k) => {
+    lines.push({ name: `label:${label}`, label, group: "detections", unit: "", color: color(k + 1) });
+  });
+  signals.slice(0, MOST).forEach(({ name }, k) => {
+    lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
+  });
+  return lines;
+}
+
+function isWaiting(name: string, stages: string[]): boolean {
+  return name === "waiting_ms" && stages.includes("latency_ms") && stages.includes("inference_ms");
+}
+
+function color(k: number): string {
+  return `--series-${(k % COLORS) + 1}`;
+}
+
+/** Those that are shown at first. */
+export function usualLines(lines: Line[], session: Session): Set<string> {
+  const { labels, signals } = session.card;
+  const usual = new Set(["latency_ms", "inference_ms", "fps"]);
+  if (labels.length > 1) for (const { label } of labels.slice(0, 3)) usual.add(`label:${label}`);
+  else usual.add("detections");
+  if (signals.length <= 2) for (const { name } of signals) usual.add(`signal:${name}`);
+  return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
+}
+
+/** The button and the list of lines to choose from. */
+export class LineMenu {
+  readonly element: HTMLDetailsElement;
+  private readonly closeOutside = (event: PointerEvent) => {
+    if (!(event.target instanceof Node) || !this.element.contains(event.target)) this.element.open = false;
+  };
+
+  constructor(lines: Line[], chosen: Set<string>, changed: () => void) {
+    const groups = new Map<string, Line[]>();
+    for (const line of lines) {
+      const title = line.group.startsWith("signal:") ? "signals" : line.group === "ms" ? "stages" : line.group;
+      groups.set(title, [...(groups.get(title) ?? []), line]);
+    }
+    const list = el("div", { class: "line-menu" });
+    for (const [title, of] of groups) {
+      list.append(el("fieldset", {}, el("legend", {}, title), ...of.map((line) => this.box(line, chosen, changed))));
+    }
+    this.element = el("details", { class: "menu" }, el("summary", {}, "Lines"), list);
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.element.open = false;
+    });
+    document.addEventListener("pointerdown", this.closeOutside);
+  }
+
+  close(): void {
+    document.removeEventListener("pointerdown", this.closeOutside);
+  }
+
+  private box(line: Line, chosen: Set<string>, changed: () => void): HTMLElement {
+    const box = el("input", { type: "checkbox", checked: chosen.has(line.name) });
+    box.addEventListener("change", () => {
+      if (box.checked) chosen.add(line.name);
+      else chosen.delete(line.name);
+      changed();
+    });
+    const sample = el("span", { class: "line-sample" });
+    sample.style.background = `var(${line.color})`;
+    return el("label", { title: line.label }, box, sample, el("span", { class: "line-name" }, line.label));
+  }
+}
