@@ -31,10 +31,10 @@ const NAMES: Record<Way, string> = {
   server: "the server",
 };
 
-/** Half of what two pictures may be apart at least: stamps are rounded by files and browsers. */
+/** How far a browser's stamp may be from the recorded one: it counts whole microseconds. */
 export function tolerance(row: Row): number {
   const duration = row.duration_s ?? 0;
-  return duration > 0 ? Math.min(0.0006, duration * 0.4) : 0.0006;
+  return duration > 0 ? Math.min(0.00002, duration * 0.4) : 0.00002;
 }
 
 /** Takes the best way for each video, and the next one when it fails. */
@@ -43,6 +43,8 @@ export class BestPictures implements Pictures {
   private readonly made = new Map<Way, Pictures>();
   /** For each video, which of the ways is used. */
   private readonly chosen = new Map<number, number>();
+  /** Reasons for which the server has no picture either. */
+  private readonly missing = new Set<string>();
   /** Way of the last picture. */
   way: Way | null = null;
 
@@ -63,7 +65,7 @@ export class BestPictures implements Pictures {
   }
 
   async picture(row: Row): Promise<Picture> {
-    if (row.video < 0 && row.state) throw new Problem(row.state);
+    if (row.video < 0 && this.missing.has(row.state)) throw new Problem(row.state);
     for (;;) {
       const way = this.wayOf(row);
       try {
@@ -71,14 +73,20 @@ export class BestPictures implements Pictures {
         this.way = way;
         return picture;
       } catch (error) {
-        if (isAbort(error) || !this.fallBack(row, way, error)) throw error;
+        if (isAbort(error)) throw error;
+        if (row.video < 0 && row.state) {
+          this.missing.add(row.state);
+          throw new Problem(row.state);
+        }
+        if (!this.fallBack(row, way, error)) throw error;
       }
     }
   }
 
   prepare(rows: readonly Row[]): void {
-    for (const way of new Set(rows.map((row) => this.wayOf(row)))) {
-      this.get(way).prepare(rows.filter((row) => this.wayOf(row) === way));
+    const there = rows.filter((row) => row.video >= 0 || !this.missing.has(row.state));
+    for (const way of new Set(there.map((row) => this.wayOf(row)))) {
+      this.get(way).prepare(there.filter((row) => this.wayOf(row) === way));
     }
   }
 

@@ -179,15 +179,13 @@ export class Playback {
         if (shown === "later") return true; // a picture that was not recorded as a row
         if (shown === "unknown" || !this.view.isReady(shown.i)) return false;
         if (shown.i === last.i) return true;
+        if (!this.isSteadyBetween(last.i, shown.i)) return false;
         this.skipped += shown.i - last.i - 1;
         void this.view.show(shown, picture);
         last = shown;
         this.session.ahead(last.i, last.i + 150);
         const following = this.session.rowNow(last.i + 1);
-        const following2 = this.session.rowNow(last.i + 2);
-        if (!following || (following.t ?? 0) > endTime) return false;
-        // The element goes on by itself: stop before the step that differs.
-        return this.isSteady(last, following) && (!following2 || this.isSteady(following, following2));
+        return !!following && (following.t ?? 0) <= endTime && this.isSteady(last, following);
       },
       signal,
     ).catch(() => undefined);
@@ -201,6 +199,14 @@ export class Playback {
     if (row.pts_s === null || next.pts_s === null) return false;
     const step = stepOf(row, next);
     return step <= GAP_S && Math.abs(next.pts_s - row.pts_s - step) <= 0.02 + step * 0.1;
+  }
+
+  private isSteadyBetween(from: number, to: number): boolean {
+    for (let i = from; i < to; i++) {
+      const [row, next] = [this.session.rowNow(i), this.session.rowNow(i + 1)];
+      if (!row || !next || !this.isSteady(row, next)) return false;
+    }
+    return true;
   }
 
   /** The row whose picture the element shows. */

@@ -7,6 +7,9 @@ import { tolerance, type Picture, type Pictures } from "./pictures";
 
 /** No browser needs longer for a seek in a file that it can play. */
 const PATIENCE_MS = 8000;
+/** After a seek has ended, a picture that differs is presented within this. */
+const SETTLE_MS = 150;
+const TRIES = 4;
 const OPEN = 3;
 
 export class VideoElementPictures implements Pictures {
@@ -65,7 +68,8 @@ class Element {
   private readonly video = document.createElement("video");
   /** Time of the picture that the element holds; null while it is not known. */
   private mediaTime: number | null = null;
-  private failed: Promise<never>;
+  private readonly failed: Promise<never>;
+  private onPicture: (() => void) | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(address: string) {
@@ -86,6 +90,7 @@ class Element {
     });
     this.failed.catch(() => undefined);
     video.src = address;
+    this.watch();
   }
 
   /** One after the other: there is one place in the video. */
@@ -98,16 +103,18 @@ class Element {
   private async seekNow(row: Row): Promise<Picture> {
     const pts = row.pts_s ?? 0;
     const within = tolerance(row);
+    const holds = () => this.mediaTime !== null && Math.abs(this.mediaTime - pts) <= within;
     await Promise.race([this.ready(), this.failed]);
-    if (this.mediaTime === null || Math.abs(this.mediaTime - pts) > within) {
-      // The middle of a frame: neighbours are equally far, whatever is rounded.
-      await this.reach(pts + (row.duration_s ?? 0.04) / 2);
+    // The middle of a frame: neighbours are equally far, whatever is rounded.
+    let target = pts + (row.duration_s ?? 0.04) / 2;
+    for (let tries = 0; tries < TRIES && !holds(); tries++) {
+      await this.reach(target, holds);
+      // Browsers round where pictures follow one another within a millisecond.
+      if (this.mediaTime !== null) target += pts - this.mediaTime;
     }
-    if (this.mediaTime === null || Math.abs(this.mediaTime - pts) > within) {
-      throw new Problem(
-        `the browser shows the picture at ${(this.mediaTime ?? NaN).toFixed(3)} s ` +
-          `for that at ${pts.toFixed(3)} s`,
-      );
+    if (!holds()) {
+      const shown = this.mediaTime === null ? "none" : `that at ${this.mediaTime.toFixed(4)} s`;
+      throw new Problem(`of the picture at ${pts.toFixed(4)} s the browser shows ${shown}`);
     }
     return this.copy();
   }
@@ -120,31 +127,45 @@ class Element {
     });
   }
 
-  /** Seek, and wait until the browser says which picture it holds. */
-  private async reach(seconds: number): Promise<void> {
+  /** Seek, and wait until the browser says that it holds the picture, or another one for good. */
+  private async reach(seconds: number, holds: () => boolean): Promise<void> {
     const { video } = this;
-    this.mediaTime = null;
-    let request = 0;
-    let timer = 0;
-    const shown = new Promise<void>((resolve, reject) => {
-      request = video.requestVideoFrameCallback((_, { mediaTime }) => {
-        this.mediaTime = mediaTime;
-        resolve();
-      });
+    const timers: number[] = [];
+    const later = (run: () => void, ms: number) => timers.push(window.setTimeout(run, ms));
+    let isDone = false;
+    const arrived = new Promise<void>((resolve, reject) => {
+      this.onPicture = () => {
+        if (isDone || holds()) resolve();
+      };
+      video.onseeked = () => {
+        isDone = true;
+        // The picture is presented before this or soon after it; the same one is not presented again.
+        later(resolve, SETTLE_MS);
+      };
       const giveUp = () => {
         // Pages in the background show nothing, which is no fault.
-        if (document.hidden) timer = window.setTimeout(giveUp, PATIENCE_MS);
+        if (document.hidden) later(giveUp, PATIENCE_MS);
         else reject(new Problem("the browser does not show the picture that it seeks"));
       };
-      timer = window.setTimeout(giveUp, PATIENCE_MS);
+      later(giveUp, PATIENCE_MS);
     });
-    video.currentTime = Math.min(seconds, video.duration || seconds);
+    video.currentTime = Math.max(0, Math.min(seconds, video.duration || seconds));
     try {
-      await Promise.race([shown, this.failed]);
+      await Promise.race([arrived, this.failed]);
     } finally {
-      window.clearTimeout(timer);
-      video.cancelVideoFrameCallback(request);
+      for (const timer of timers) window.clearTimeout(timer);
+      this.onPicture = null;
+      video.onseeked = null;
     }
+  }
+
+  /** Note which picture the element holds, whenever it is another one. */
+  private watch(): void {
+    this.video.requestVideoFrameCallback((_, { mediaTime }) => {
+      this.mediaTime = mediaTime;
+      this.onPicture?.();
+      this.watch();
+    });
   }
 
   /** The picture that the element holds now. */
@@ -175,27 +196,20 @@ class Element {
   ): Promise<void> {
     const { video } = this;
     video.playbackRate = speed;
-    let request = 0;
     const ended = new Promise<void>((resolve) => {
-      const next = () => {
-        request = video.requestVideoFrameCallback((_, { mediaTime }) => {
-          this.mediaTime = mediaTime;
-          if (shown(mediaTime, this.copy())) next();
-          else resolve();
-        });
+      this.onPicture = () => {
+        if (this.mediaTime !== null && !shown(this.mediaTime, this.copy())) resolve();
       };
-      next();
-      video.addEventListener("ended", () => { resolve(); }, { once: true });
+      video.onended = () => { resolve(); };
       signal.addEventListener("abort", () => { resolve(); }, { once: true });
     });
     try {
       await video.play();
       if (!signal.aborted) await Promise.race([ended, this.failed]);
     } finally {
-      video.cancelVideoFrameCallback(request);
+      this.onPicture = null;
+      video.onended = null;
       video.pause();
-      // It may have gone on by a picture.
-      this.mediaTime = null;
     }
   }
 
