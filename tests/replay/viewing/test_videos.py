@@ -1,0 +1,150 @@
+"""Which picture belongs to which row: its time in the file, as PyAV and browsers count it."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+import dgrec
+from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record
+from tests.recorder.kept import record_kept
+from tests.replay.viewing.client import Client, served
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+FRAMES = 40
+B_FRAMES: dict[str, Any] = {"b_frames": 2, "options": {"preset": "medium", "bf": "2"}}
+
+
+def uneven_ms(number: int) -> int:
+    return number * number * 7 + number * 5 + 500
+
+
+FOOTAGE: dict[str, dict[str, Any]] = {
+    "plain.mp4": {},
+    "b.mp4": B_FRAMES,
+    "b-late.mp4": {**B_FRAMES, "pts_ms": lambda i: 2000 + i * 40},
+    "b-no-edit-list.mp4": {**B_FRAMES, "muxer": {"use_editlist": "0"}},
+    "b-fragments.mp4": {
+        **B_FRAMES,
+        "muxer": {"movflags": "frag_keyframe+empty_moov"},
+        "pts_ms": lambda i: 2000 + i * 40,
+    },
+    "uneven.mp4": {**B_FRAMES, "pts_ms": uneven_ms},
+    "late.mkv": {**B_FRAMES, "pts_ms": lambda i: 3300 + i * 40},
+    "vp9.webm": {"codec": "libvpx-vp9", "pts_ms": lambda i: 1000 + i * 40},
+}
+
+
+def check(client: Client, name: str) -> list[str]:
+    """Compare the time of each row's picture with the picture that PyAV has there.
+
+    Returns the kinds of the videos that pictures are in.
+    """
+    card = client.json("/api/card", s=name)
+    rows = client.json("/api/rows", s=name, **{"from": 0, "to": card["n"]})
+    videos = [
+        _pictures(client.ask(f"/{video['url']}")[2]) if index in rows["video"] else {}
+        for index, video in enumerate(card["videos"])
+    ]
+    with dgrec.open(client.server.recordings.path_of(name)) as session:
+        expected = [round(result.results[0]["score"] * 256) for result in session]
+    found = [
+        videos[k].get(pts_s) if k >= 0 else None
+        for k, pts_s in zip(rows["video"], rows["pts_s"], strict=True)
+    ]
+    assert found == expected, (card["videos"], rows["state"])
+    assert rows["state"] == [""] * card["n"]
+    for k, pts_s, duration_s in zip(rows["video"], rows["pts_s"], rows["duration_s"], strict=True):
+        following = min((each for each in videos[k] if each > pts_s), default=None)
+        if following is not None:
+            assert pts_s + duration_s == pytest.approx(following, abs=1e-6)
+    return sorted({card["videos"][k]["kind"] for k in rows["video"]})
+
+
+def _pictures(data: bytes) -> dict[float, int]:
+    """Return the numbers that the pictures of a video show, by their times."""
+    with av.open(io.BytesIO(data)) as container:
+        return {
+            float(frame.pts * frame.time_base): number_in(frame.to_ndarray(format="bgr24"))
+            for frame in container.decode(video=0)
+            if frame.pts is not None and frame.time_base is not None
+        }
+
+
+def test_the_file_that_was_recorded(tmp_path: Path) -> None:
+    for name, how in FOOTAGE.items():
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        record(clip(folder / name, FRAMES, **how), folder / f"{folder.name}.parquet", every=3)
+    with served(*(tmp_path / name.replace(".", "-") for name in FOOTAGE)) as client:
+        for name in FOOTAGE:
+            assert check(client, name.replace(".", "-")) == ["source"], name
+
+
+def _recorded(folder: Path) -> None:
+    source = clip(folder / "source.mp4", FRAMES, **FOOTAGE["uneven.mp4"])
+    record(source, folder / "s.parquet", video="raw")
+    source.unlink()
+
+
+def _in_parts(folder: Path) -> None:
+    source = clip(folder / "source.mp4", FRAMES)
+    began_s = time.monotonic()
+    options: dict[str, Any] = {"video": "raw", "split_every": 1}
+    for number, _ in enumerate(
+        dgrec.predict_stream(NumberReader(), source, output=folder / "s.parquet", **options)
+    ):
+        if number == FRAMES // 2:
+            wait_until(lambda: time.monotonic() > began_s + 1.1)
+    assert len(list(folder.glob("s-*.mp4"))) > 1
+    source.unlink()
+
+
+def _clipped(folder: Path) -> None:
+    other = folder / "other"
+    other.mkdir()
+    source = clip(other / "source.mp4", FRAMES, **B_FRAMES)
+    whole = record(source, other / "s.parquet", video="raw")
+    dgrec_clip(whole, folder / "s.parquet")
+    shutil.rmtree(other)
+
+
+def dgrec_clip(session: Path, output: Path) -> None:
+    from click.testing import CliRunner
+
+    from dgrec.cli import gather
+
+    arguments = ["clip", str(session), "--start", "9", "--end", "31", "--output", str(output)]
+    result = CliRunner().invoke(gather(), arguments)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("make", [_recorded, _in_parts, _clipped])
+def test_the_video_that_was_recorded(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path)
+    with served(tmp_path) as client:
+        assert check(client, "s") == ["raw"]
+
+
+def test_packets_of_the_source_that_were_kept(tmp_path: Path) -> None:
+    """They begin before the first row, and hold pictures that are in none."""
+    source = clip(tmp_path / "source.mp4", FRAMES, **B_FRAMES)
+    record_kept(source, tmp_path / "s.parquet", every=3)
+    source.unlink()
+    with served(tmp_path) as client:
+        card = client.json("/api/card", s="s")
+        rows = client.json("/api/rows", s="s", **{"from": 0, "to": card["n"]})
+        shown = _pictures(client.ask(f"/{card['videos'][0]['url']}")[2])
+        assert card["n"] == len(rows["frame"]) > 10
+        with dgrec.open(tmp_path / "s.parquet") as session:
+            expected = [result.row["source_frame"] for result in session]
+        assert [shown[pts_s] for pts_s in rows["pts_s"]] == expected
