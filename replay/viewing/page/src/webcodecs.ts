@@ -1,6 +1,7 @@
 // Pictures decoded on the page: WebCodecs, with mediabunny as the reader of containers.
 
 import {
+  EncodedPacketSink,
   Input,
   MATROSKA,
   MP4,
@@ -92,6 +93,7 @@ class Reader {
   private constructor(
     private readonly input: Input,
     private readonly sink: VideoSampleSink,
+    private readonly packets: EncodedPacketSink,
   ) {}
 
   static async open(address: string, facts: VideoFacts): Promise<Reader> {
@@ -110,7 +112,7 @@ class Reader {
       if (!(await track.canDecode())) {
         throw new Problem(`this browser does not decode ${facts.codec || "this codec"}`);
       }
-      return new Reader(input, new VideoSampleSink(track));
+      return new Reader(input, new VideoSampleSink(track), new EncodedPacketSink(track));
     } catch (error) {
       input.dispose();
       throw error;
@@ -155,12 +157,12 @@ class Reader {
     }
     for (let passed = 0; ; passed++) {
       const sample = await this.next();
-      if (!sample) throw new Problem(`the video has no picture at ${pts.toFixed(3)} s`);
+      if (!sample) throw await this.ending(pts);
       this.last = sample.timestamp;
       if (sample.timestamp > pts + within) {
         this.early = sample;
         this.last = pts;
-        throw new Problem(`the video has no picture at ${pts.toFixed(3)} s`);
+        throw new Problem(`the video has no picture at ${pts.toFixed(4)} s`);
       }
       this.keep(sample);
       if (sample.timestamp >= pts - within) return sample.clone();
@@ -170,6 +172,17 @@ class Reader {
         passed = 0;
       }
     }
+  }
+
+  /** Why there is no picture: the index of a file that was cut off, or is being written, ends early. */
+  private async ending(pts: number): Promise<Problem> {
+    const last = await this.packets.getPacket(Infinity, { metadataOnly: true });
+    const end = last ? last.timestamp + last.duration : 0;
+    return new Problem(
+      pts >= end - 1e-6
+        ? `the index of the video ends at ${end.toFixed(2)} s, as it was cut off`
+        : `the video has no picture at ${pts.toFixed(4)} s`,
+    );
   }
 
   private async next(): Promise<VideoSample | null> {
