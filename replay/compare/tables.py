@@ -23,9 +23,16 @@ if TYPE_CHECKING:
         Value,
     )
 
-__all__ = ["write_comparison"]
+__all__ = [
+    "KIND_NAMES",
+    "NOT_COMPARED",
+    "comparison_notes",
+    "comparison_sections",
+    "conclude",
+    "write_comparison",
+]
 
-_KIND_NAMES = {
+KIND_NAMES = {
     "same": "same",
     "label_flip": "label flip",
     "box_shift": "box shift",
@@ -35,6 +42,8 @@ _KIND_NAMES = {
     "only_base": "only in BASE",
     "only_new": "only in NEW",
 }
+#: Why there are no pairs of frames.
+NOT_COMPARED = "Detections are not compared: the sessions are not known to be of the same file."
 #: Pairs of labels that a table shows.
 _FLIPS = 10
 #: A fact of the metadata is cut off here (a table of labels may be long).
@@ -55,7 +64,11 @@ def write_comparison(
     conclusion = [*conclude(comparison), *_limits(checked)]
     if form != "json":
         write_report(
-            _sections(comparison), _notes(comparison), form, destination, conclusion=conclusion
+            comparison_sections(comparison),
+            comparison_notes(comparison),
+            form,
+            destination,
+            conclusion=conclusion,
         )
         return
     value = {"conclusion": conclusion, **comparison.to_dict()}
@@ -66,7 +79,7 @@ def write_comparison(
     destination.write(json_text(value, indent=2) + "\n")
 
 
-def _sections(comparison: Comparison) -> Iterator[Section]:
+def comparison_sections(comparison: Comparison) -> Iterator[Section]:
     if comparison.differences:
         yield Section(
             "What differs",
@@ -207,7 +220,7 @@ def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterato
     yield Section("Agreement", (), list(_agreement_rows(agreement)))
     if agreement.labels:
         kinds = [kind for kind in KINDS if agreement.counts[kind] or kind == "same"]
-        names = [_KIND_NAMES[kind] for kind in kinds]
+        names = [KIND_NAMES[kind] for kind in kinds]
         yield Section(
             "Agreement by label",
             ("label", "in BASE", "in NEW", *names, "precision", "recall", "F1"),
@@ -240,7 +253,7 @@ def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterato
                     f"{frame.source_frame:,}",
                     f"{frame.changes:,}",
                     _share(frame.f1),
-                    ", ".join(f"{_KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
+                    ", ".join(f"{KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
                     _side_by_side(comparison, frame.base_position),
                 )
                 for frame in agreement.changed
@@ -268,7 +281,7 @@ def _agreement_rows(agreement: Agreement) -> Iterator[tuple[str, str]]:
         )
     for kind in KINDS:
         if agreement.counts[kind] or kind == "same":
-            yield _KIND_NAMES[kind], f"{agreement.counts[kind]:,}"
+            yield KIND_NAMES[kind], f"{agreement.counts[kind]:,}"
 
 
 def _share(value: float | None) -> str:
@@ -293,7 +306,7 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 # --- notes -------------------------------------------------------------------------------------
 
 
-def _notes(comparison: Comparison) -> Iterator[str]:
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
     if comparison.is_same_recording:
         yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":
@@ -324,7 +337,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
     agreement = comparison.agreement
     if agreement is None:
-        yield "Detections are not compared: the sessions are not known to be of the same file."
+        yield NOT_COMPARED
     else:
         if comparison.unit == "session":
             base, new = comparison.base[0].path, comparison.new[0].path
