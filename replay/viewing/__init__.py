@@ -22,6 +22,8 @@ marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed
 why            what limited the rate
+pairs          two sessions side by side, and their frames paired
+differences    what differs between them
 =============  =========================================================================
 """
 
