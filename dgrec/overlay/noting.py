@@ -80,6 +80,8 @@ def _canvases() -> tuple[Any, Any]:
             noted = self._operations
             same = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(256, 1, 3)
             size = noted.width, noted.height
+            if size[0] * size[1] > _MOST_PIXELS:
+                raise ValueError("the frame is too large")
             classes = primitives._image_segmentation_overlay(
                 conversion, overlay_data, *size, same, convert
             )[..., 0]
@@ -133,7 +135,7 @@ class _Counted(list[Any]):
         self._is_inner = operations.detection >= 0
         #: The first to be drawn.
         self.start = 0
-        #: The one that is being drawn.
+        #: The one that is being drawn, or at which drawing ended.
         self.at: int | None = None
 
     def __iter__(self) -> Iterator[Any]:
@@ -144,8 +146,9 @@ class _Counted(list[Any]):
                 if not self._is_inner:
                     self._operations.detection = index
                 yield self[index]
+            self.at = None
         finally:
-            self._operations.detection, self.at = before, None
+            self._operations.detection = before
 
 
 def note_overlay(result: Any, operations: Operations, *, is_pil: bool = False) -> None:

@@ -74,6 +74,9 @@ class Colors:
 
     def number(self, color: Any) -> int:
         """Return the number of a color; values beyond 0 to 255 are cut, as OpenCV does it."""
+        known = self._numbers.get(color) if type(color) is tuple else None
+        if known is not None:
+            return known
         red, green, blue = (min(255, max(0, int(part))) for part in color)
         return self._numbers.setdefault((red, green, blue), len(self._numbers))
 

@@ -16,7 +16,9 @@ live           what a recording in progress adds
 pictures       pictures as JPEG, decoded here
 questions      which questions are answered by SQL
 capture_times  when frames were captured, and where they stand
-overlay        what is drawn over the pictures
+overlay        what is drawn over the pictures; thumbnails
+label_colors   the colors of labels
+bounded_rows   rows whose detections are few enough to be drawn
 series         lines over time
 marks          what stands out on the time line
 matches        which detections a condition keeps

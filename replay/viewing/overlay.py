@@ -1,8 +1,8 @@
 """What is drawn over the pictures of a session's frames, for `/api/overlay`.
 
 PySDK's and degirum_tools' own code decides it (`dgrec.overlay.noting`); the page repeats their
-calls. A frame is ``{size, layers: [{alpha, groups: [{d, ops}]}], tracks, notes}``
-(the last two, and some below, only where there are any):
+calls. A frame is ``{size, layers: [{alpha, groups: [{d, ops}]}], labels, scores}``,
+and more where there is any:
 
 - ``size``: of what is drawn; where labels stand below the frame's picture, ``picture`` is the size
   of that, and ``fill`` the color of the rest.
@@ -12,40 +12,46 @@ calls. A frame is ``{size, layers: [{alpha, groups: [{d, ops}]}], tracks, notes}
 - ``ops``: see `dgrec.overlay.operations`.
 - ``tracks``: ``[d, track, color, x, y]`` for each detection with a track: the center of its box,
   for trails over the last frames.
+- ``labels``, ``scores``: of the detections, for filters: a label is an index of the answer's
+  ``labels``, or -1; a score may be null.
 - ``notes``: what is left out, and why.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.compute as pc
 
 from dgrec.analyzers import Notice, drawing_of
 from dgrec.errors import DgrecError, first_line
-from dgrec.format import Metadata
+from dgrec.format import LABEL_LEAF, Metadata
 from dgrec.overlay import Colors, Operations, note_analyzers, note_overlay
 from dgrec.replay.drawing import track_color
-from dgrec.session import RecordedResult, Session, rows_of
+from dgrec.replay.viewing.bounded_rows import bounded_rows
+from dgrec.replay.viewing.label_colors import DrawnLabels, label_color, labels_of
+from dgrec.session import RecordedResult, Session
 
-__all__ = ["drawings", "label_color"]
+__all__ = ["drawings", "label_color", "thumbnail"]
 
 #: What is needed of a row.
 _COLUMNS = ["frame", "captured_at", "completed_at", "width", "height", "timing"]
 _COLUMNS += ["detections", "attributes", "restore"]
-#: Detections of a frame that are drawn.
-_MOST_DETECTIONS = 3000
-#: Rows that take more memory are not drawn.
-_MOST_ROW_BYTES = 64 << 20
 #: An answer ends after the frame that exceeds it: some megabytes.
 _MOST_WEIGHT = 1_500_000
-#: Rows that are turned into Python values at once.
-_ROWS_AT_ONCE = 32
+#: Rows on both sides of the middle, among which one for a thumbnail is looked for.
+_LOOKED_AT = 1000
+#: What detections are drawn on where there is no footage.
+_DARK = 36
+#: Frames that claim to be larger are taken for those that do not say their size.
+_LONGEST_SIDE = 65_536
 #: The size of frames that do not say theirs.
 _UNKNOWN_SIZE = (640, 480)
+#: Longer labels are cut.
+_LONGEST_LABEL = 200
 #: Labels that are not the model's, of a whole session.
 _MOST_LABELS = 20_000
 
@@ -72,48 +78,82 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
         'box'
     """
     colors = Colors()
-    labels = _labels_of(session)
+    names: dict[str, int] = {}
+    labels = labels_of(session)
     metadata = session.metadata
     frames: list[dict[str, Any]] = []
     weight = 0
-    for row, note in _rows(session, max(start, 0), stop):
+    for row, note in bounded_rows(session, max(start, 0), stop, _COLUMNS):
         operations = Operations(colors, *_size_of(row, metadata))
         tracks: list[Any] = []
         if note:
             operations.note(note)
         if row["detections"] is not None:
             tracks = _note_row(session, row, metadata, labels, operations)
-        frames.append(_frame(operations, tracks))
+        frame = _frame(operations, tracks)
+        _add_labels(frame, row["detections"] or (), names)
+        frames.append(frame)
         weight += operations.weight + 100
         if weight > _MOST_WEIGHT:
             break
-    return {"from": start, "colors": colors.table, "frames": frames}
+    return {"from": start, "colors": colors.table, "labels": list(names), "frames": frames}
 
 
-def label_color(session: Session, label: str, category_id: int | None) -> tuple[int, int, int]:
-    """Return the color in which detections of a label are drawn (red, green, blue)."""
-    from degirum.postprocessor import DetectionResults
+def thumbnail(session: Session, width: int = 320) -> bytes:
+    """Return a small JPEG of a frame in the middle with its overlay; of a dark one without footage.
 
-    color: Any = session.metadata.get("overlay", {}).get("color") or (255, 255, 0)
-    if not isinstance(color[0], list | tuple):
-        return _rgb(color)
-    labels = _labels_of(session)
-    labels.add(session, label, category_id)
-    result = DetectionResults.__new__(DetectionResults)
-    result._label_dictionary, result._overlay_color = labels.by_id, color
-    return _rgb(result._deduce_color(category_id, label, iter(color)))
+    Args:
+        width: The widest that it may be, in pixels.
+    """
+    import cv2
+
+    position = _middle(session)
+    row, _ = next(bounded_rows(session, position, position + 1), (None, ""))
+    image = _picture(session, row)
+    if row is not None and row["detections"]:
+        scale = max(1.0, image.shape[1] / width)
+        settings: dict[str, Any] = {"line_width": round(2 * scale), "font_scale": scale}
+        if any(item is not None and item["x_min"] is not None for item in row["detections"]):
+            settings["show_labels"] = settings["show_probabilities"] = False
+        # Results that cannot be drawn are left out.
+        with contextlib.suppress(DgrecError):
+            result = session.restored(row, session.metadata)
+            image = result.overlay(image, settings, labels_of(session).by_id)
+    if image.shape[1] > width:
+        height = max(1, round(image.shape[0] * width / image.shape[1]))
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return bytes(data)
 
 
-def _rgb(color: Any) -> tuple[int, int, int]:
-    red, green, blue = (min(255, max(0, int(part))) for part in color)
-    return red, green, blue
+def _middle(session: Session) -> int:
+    """Return a position with detections near the middle; the middle itself if there is none."""
+    middle = len(session) // 2
+    start = max(0, middle - _LOOKED_AT)
+    counts: list[int] = []
+    for batch in session.batches([LABEL_LEAF], start, middle + _LOOKED_AT):
+        counts += pc.list_value_length(batch.column(0)).fill_null(0).to_pylist()
+    found = (start + at for at, count in enumerate(counts) if count)
+    return min(found, key=lambda position: abs(position - middle), default=middle)
+
+
+def _picture(session: Session, row: Mapping[str, Any] | None) -> Any:
+    """Return a row's picture; a dark one if there is none."""
+    size = _UNKNOWN_SIZE
+    with contextlib.suppress(DgrecError), session.pixels() as pixels:
+        image = None if row is None or row["frame"] is None else pixels.frame(row)
+        if image is not None and pixels.footage.path is not None:
+            return image
+        if image is not None:
+            size = image.shape[1], image.shape[0]
+    return np.full((size[1], size[0], 3), _DARK, np.uint8)
 
 
 def _note_row(
     session: Session,
     row: Mapping[str, Any],
     metadata: Metadata,
-    labels: _Labels,
+    labels: DrawnLabels,
     operations: Operations,
 ) -> list[Any]:
     """Note what is drawn of a row; return its tracks."""
@@ -158,11 +198,23 @@ def _frame(operations: Operations, tracks: list[Any]) -> dict[str, Any]:
     return frame
 
 
+def _add_labels(frame: dict[str, Any], detections: Iterable[Any], names: dict[str, int]) -> None:
+    labels, scores = [], []
+    for item in detections:
+        label, score = (None, None) if item is None else (item["label"], item["score"])
+        if label is not None:
+            label = names.setdefault(label[:_LONGEST_LABEL], len(names))
+        labels.append(-1 if label is None else label)
+        scores.append(round(score, 6) if score is not None and abs(score) < 1e9 else None)
+    frame |= {"labels": labels, "scores": scores}
+
+
 def _size_of(row: Mapping[str, Any], metadata: Mapping[str, Any]) -> tuple[int, int]:
     source = metadata.get("source", {})
     for facts in (row, source):
         width, height = facts.get("width"), facts.get("height")
-        if type(width) is type(height) is int and width > 0 and height > 0:
+        sizes = range(1, _LONGEST_SIDE)
+        if type(width) is type(height) is int and width in sizes and height in sizes:
             return width, height
     return _UNKNOWN_SIZE
 
@@ -181,102 +233,3 @@ def _tracks(detections: list[Any], colors: Colors) -> list[Any]:
         center = round((left + right) / 2, 1), round((top + bottom) / 2, 1)
         tracks.append([index, track, colors.number((red, green, blue)), *center])
     return tracks
-
-
-# --- rows ----------------------------------------------------------------------------------------
-
-
-def _rows(session: Session, start: int, stop: int) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield rows, and what is left out of each.
-
-    Detections beyond the limit are cut off before they take memory in Python.
-    """
-    names = [name for name in _COLUMNS if name in session.schema.names]
-    for batch in session.batches(names, start, stop):
-        column = batch.schema.get_field_index("detections")
-        for at in range(0, batch.num_rows, _ROWS_AT_ONCE):
-            part = batch.slice(at, _ROWS_AT_ONCE)
-            counts = pc.list_value_length(part.column(column)).fill_null(0).to_pylist()
-            if max(counts) <= _MOST_DETECTIONS and part.nbytes <= _MOST_ROW_BYTES:
-                yield from ((row, "") for row in rows_of(part))
-                continue
-            for index, count in enumerate(counts):
-                yield _cut(part.slice(index, 1), column, count)
-
-
-def _cut(row: pa.RecordBatch, column: int, count: int) -> tuple[dict[str, Any], str]:
-    note = ""
-    if count > _MOST_DETECTIONS:
-        note = f"{_MOST_DETECTIONS:,} of {count:,} detections are drawn"
-        found = pc.list_slice(row.column(column), 0, _MOST_DETECTIONS)
-        row = row.set_column(column, row.schema.field(column).name, found)
-    if row.nbytes > _MOST_ROW_BYTES:
-        note = f"not drawn: its row takes {row.nbytes / 1e6:,.0f} MB"
-        row = row.slice(0, 0)
-        return {**dict.fromkeys(_COLUMNS), "timing": []}, note
-    return rows_of(row)[0], note
-
-
-# --- labels --------------------------------------------------------------------------------------
-
-
-class _Labels:
-    """A session's labels by id, with those that are not the model's.
-
-    PySDK numbers these as it meets them, over all frames of a pass, and picks colors by that: here
-    in the order of the session, so that a frame looks the same wherever one comes from.
-    """
-
-    def __init__(self, known: Mapping[str, Any]) -> None:
-        self._known = {int(key): label for key, label in known.items()}
-        #: Labels by id, and ids by those labels that are not the model's, as PySDK has them.
-        self.by_id: dict[Any, Any] = dict(self._known)
-        self._next = 1 + max(self._known) if self._known else 0
-        self._are_all = False
-
-    def add_all(self, session: Session, results: Any) -> None:
-        """Number the labels of a frame that are not the model's."""
-        for found in results if isinstance(results, list) else ():
-            if isinstance(found, dict):
-                self.add(session, found.get("label"), found.get("category_id"))
-
-    def add(self, session: Session, label: Any, category_id: Any) -> None:
-        """Number a label, if it is not the model's; the session's labels before it come first."""
-        if not self._is_new(label, category_id):
-            return
-        if not self._are_all:
-            self._are_all = True
-            for other in session.sql_rows(_LABELS_IN_ORDER):
-                if self._is_new(*other):
-                    self._number(other[0])
-            if not self._is_new(label, category_id):
-                return
-        if len(self.by_id) > len(self._known) + 2 * _MOST_LABELS:
-            self.by_id = dict(self._known)
-        self._number(label)
-
-    def _is_new(self, label: Any, category_id: Any) -> bool:
-        return (
-            isinstance(label, str)
-            and type(category_id) is int
-            and self.by_id.get(category_id, "") != label
-            and label not in self.by_id
-        )
-
-    def _number(self, label: str) -> None:
-        self.by_id[label] = self._next
-        self._next += 1
-
-
-_LABELS_IN_ORDER = (
-    "SELECT label, category_id FROM detections "
-    "WHERE label IS NOT NULL AND category_id IS NOT NULL GROUP BY ALL "
-    f"ORDER BY min(frame), min_by(detection, frame) LIMIT {_MOST_LABELS}"
-)
-_LABELS: weakref.WeakKeyDictionary[Session, _Labels] = weakref.WeakKeyDictionary()
-
-
-def _labels_of(session: Session) -> _Labels:
-    if session not in _LABELS:
-        _LABELS[session] = _Labels(session.metadata.get("model", {}).get("labels", {}))
-    return _LABELS[session]

@@ -1,4 +1,5 @@
 // What the server says, typed; only this file knows how it is loaded.
+import type { Drawing, OverlayAnswer } from "./drawing";
 
 export interface SessionFacts {
   s: string;
@@ -90,33 +91,6 @@ export interface Row {
   skipped: number;
   /** How many detections. */
   n: number;
-}
-
-export type Color = [number, number, number];
-
-/** A call of PySDK's overlay code, in pixels of the frame. */
-export type Op =
-  | ["box", number, number, number, number, number, Color]
-  | ["text", number, number, number, number, string, Color, Color | null, number]
-  | ["line" | "poly" | "circle" | "mask" | "blur", ...unknown[]];
-
-export interface DrawnItem {
-  /** Index of the detection; -1: of none, such as a zone. */
-  d: number;
-  ops: Op[];
-}
-
-export interface DrawnFrame {
-  colors: Color[];
-  alpha: number;
-  items: DrawnItem[];
-}
-
-interface OverlayAnswer {
-  from: number;
-  colors: Color[];
-  alpha: number;
-  frames: DrawnItem[][];
 }
 
 export interface SeriesAnswer {
@@ -284,7 +258,7 @@ const DRAWN = 100;
 export class Session {
   private readonly abort = new AbortController();
   private readonly rowParts = new Chunks<Row>(ROWS, 40, (from, to) => this.fetchRows(from, to));
-  private readonly drawnParts = new Chunks<DrawnFrame>(DRAWN, 12, (from, to) =>
+  private readonly drawnParts = new Chunks<Drawing>(DRAWN, 12, (from, to) =>
     this.fetchDrawn(from, to),
   );
 
@@ -326,11 +300,11 @@ export class Session {
   }
 
   /** What to draw over the picture at a position, if it is here already. */
-  drawnNow(i: number): DrawnFrame | undefined {
+  drawnNow(i: number): Drawing | undefined {
     return this.drawnParts.get(i);
   }
 
-  async drawn(i: number): Promise<DrawnFrame> {
+  async drawn(i: number): Promise<Drawing> {
     const frame = await this.drawnParts.load(i);
     if (!frame) throw new Problem(`there is no row ${i}`);
     return frame;
@@ -432,9 +406,17 @@ export class Session {
     }));
   }
 
-  private async fetchDrawn(from: number, to: number): Promise<DrawnFrame[]> {
-    const a = await this.get<OverlayAnswer>("api/overlay", { from, to: Math.min(to, this.n) });
-    return a.frames.map((items) => ({ colors: a.colors, alpha: a.alpha, items }));
+  private async fetchDrawn(from: number, to: number): Promise<Drawing[]> {
+    const end = Math.min(to, this.n);
+    const found: Drawing[] = [];
+    // An answer ends early where its frames are large.
+    while (from + found.length < end) {
+      const next = from + found.length;
+      const a = await this.get<OverlayAnswer>("api/overlay", { from: next, to: end });
+      if (!a.frames.length) break;
+      found.push(...a.frames.map((frame) => ({ colors: a.colors, labels: a.labels, frame })));
+    }
+    return found;
   }
 }
 

@@ -68,14 +68,18 @@ export interface DrawnFrame {
   /** The color around that. */
   readonly fill?: Color;
   readonly layers: readonly DrawnLayer[];
+  /** Of each detection: the index of its label, or -1. */
+  readonly labels: readonly number[];
+  readonly scores: readonly (number | null)[];
   readonly tracks?: readonly Track[];
   /** What is left out. */
   readonly notes?: readonly string[];
 }
 
-/** A frame, and the colors of the answer that it came with. */
+/** A frame, and the colors and labels of the answer that it came with. */
 export interface Drawing {
   readonly colors: readonly Color[];
+  readonly labels: readonly string[];
   readonly frame: DrawnFrame;
 }
 
@@ -83,6 +87,7 @@ export interface Drawing {
 export interface OverlayAnswer {
   readonly from: number;
   readonly colors: readonly Color[];
+  readonly labels: readonly string[];
   readonly frames: readonly DrawnFrame[];
 }
 

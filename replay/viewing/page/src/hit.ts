@@ -18,8 +18,8 @@ export function hit(frame: DrawnFrame, x: number, y: number, keep: Keep = keepAl
       for (const op of ops) {
         const isHit = isIn(op, x, y, near);
         entry.isHit ||= isHit;
-        // A label lies above what it covers.
-        entry.area = Math.min(entry.area, op[0] === "text" ? (isHit ? 0 : Infinity) : areaOf(op));
+        // Labels, points and lines are pointed at on purpose, whatever is around them.
+        entry.area = Math.min(entry.area, isHit && isThin(op) ? 0 : areaOf(op));
       }
     }
   }
@@ -56,7 +56,11 @@ function isIn(op: Op, x: number, y: number, near: number): boolean {
   }
 }
 
-/** The area of a shape that can be clicked inside; infinite for points and lines. */
+function isThin(op: Op): boolean {
+  return op[0] === "text" || op[0] === "circle" || op[0] === "line";
+}
+
+/** The area of a shape that can be clicked inside; infinite for others. */
 function areaOf(op: Op): number {
   switch (op[0]) {
     case "box":

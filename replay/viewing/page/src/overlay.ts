@@ -30,16 +30,23 @@ export interface OverlayOptions {
   readonly before?: readonly Drawing[] | undefined;
   /** Letters are at least so high, in pixels of the canvas. */
   readonly leastText?: number | undefined;
+  /** Where the frame is on the canvas; by default it fills it. */
+  readonly place?: Place | undefined;
+}
+
+/** Where a frame is on a canvas, in its pixels, and how large a pixel of the frame is there. */
+export interface Place {
+  readonly x: number;
+  readonly y: number;
+  readonly scaleX: number;
+  readonly scaleY: number;
 }
 
 /** Height of a capital letter as part of the font's size. */
 const CAPITAL = 0.7;
 const COVER = "rgb(64, 64, 64)";
 
-/**
- * Draw a frame's overlay on a canvas that covers the whole of `frame.size`, whatever its own size
- * is. What was on the canvas is removed.
- */
+/** Draw a frame's overlay on a canvas, from which all that was on it is removed. */
 export function drawOverlay(
   context: CanvasRenderingContext2D,
   drawing: Drawing,
@@ -47,15 +54,19 @@ export function drawOverlay(
 ): void {
   const { canvas } = context;
   const { frame } = drawing;
-  const x = canvas.width / frame.size[0];
-  const y = canvas.height / frame.size[1];
+  const { x, y, scaleX, scaleY } = options.place ?? {
+    x: 0,
+    y: 0,
+    scaleX: canvas.width / frame.size[0],
+    scaleY: canvas.height / frame.size[1],
+  };
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.globalAlpha = 1;
   context.globalCompositeOperation = "source-over";
   context.clearRect(0, 0, canvas.width, canvas.height);
-  context.setTransform(x, 0, 0, y, 0, 0);
+  context.setTransform(scaleX, 0, 0, scaleY, x, y);
   if (frame.picture && frame.fill) drawRoom(context, frame.size, frame.picture, frame.fill);
-  const painter = new Painter(context, drawing, options, Math.min(x, y));
+  const painter = new Painter(context, drawing, options, Math.min(scaleX, scaleY));
   for (const layer of frame.layers) painter.layer(layer);
   if (options.before) painter.trails(options.before);
   if (options.selected !== undefined && options.selected >= 0) painter.emphasize(options.selected);

@@ -1,7 +1,8 @@
 // The picture with its overlay, and the controls below it.
 
 import { Controls, SPEEDS } from "./controls";
-import { isAbort, Problem, type DrawnFrame, type Row, type Session } from "./data";
+import { isAbort, Problem, type Row, type Session } from "./data";
+import type { Drawing } from "./drawing";
 import { slot } from "./dom";
 import { Hud } from "./hud";
 import type { Keys, Shortcut } from "./keys";
@@ -128,7 +129,7 @@ export class Player implements PlaybackView {
   private put(
     row: Row,
     picture: Picture | null,
-    drawn: DrawnFrame | null | undefined,
+    drawn: Drawing | null | undefined,
     why: string,
   ): void {
     this.shown = row.i;

@@ -1,14 +1,20 @@
 // The picture and its overlay, one above the other, and how near one looks at them.
 
-import type { DrawnFrame, Row, Session } from "./data";
+import type { Row, Session } from "./data";
 import { el } from "./dom";
-import { drawOverlay } from "./overlay";
+import type { Drawing } from "./drawing";
+import { keepOf } from "./filters";
+import { drawOverlay, hit, type OverlayOptions } from "./overlay";
 import type { Picture } from "./pictures";
 import type { State } from "./state";
 
 const MOST = 40;
 /** A pointer that moved less than this was a click. */
 const CLICK_PX = 4;
+/** Lines and points are hit so near. */
+const NEAR_PX = 6;
+/** Letters are at least so high. */
+const LEAST_TEXT_PX = 8;
 
 interface Point {
   x: number;
@@ -22,7 +28,8 @@ export class Stage {
   private readonly note = el("p", { class: "stage-note", hidden: true });
   private readonly chip = el("p", { class: "stage-chip", hidden: true });
   private readonly observer: ResizeObserver;
-  private drawn: DrawnFrame | null = null;
+  private readonly pixelAspect: number;
+  private drawn: Drawing | null = null;
   /** Scale, and where the picture's corner is, in CSS pixels. */
   private view = { scale: 1, x: 0, y: 0 };
   private readonly pointers = new Map<number, Point>();
@@ -33,7 +40,7 @@ export class Stage {
     private readonly state: State,
   ) {
     const { width, height, pixel_aspect } = session.card;
-    [this.below.width, this.below.height] = [Math.max(width, 1), Math.max(height, 1)];
+    this.pixelAspect = pixel_aspect ?? 1;
     this.element = el(
       "div",
       { class: "stage", role: "img", "aria-label": "The recorded picture with its detections" },
@@ -42,8 +49,7 @@ export class Stage {
       this.note,
       this.chip,
     );
-    const aspect = (this.below.width * (pixel_aspect ?? 1)) / this.below.height;
-    this.element.style.setProperty("--aspect", String(aspect));
+    this.resize(width, height);
     this.observer = new ResizeObserver(() => {
       this.fit();
     });
@@ -56,9 +62,12 @@ export class Stage {
   }
 
   /** Draw a row: its picture, or why there is none, and what was detected in it. */
-  show(row: Row, picture: Picture | null, drawn: DrawnFrame | null, why: string): void {
+  show(row: Row, picture: Picture | null, drawn: Drawing | null, why: string): void {
+    // There may be labels beside and below the picture.
+    if (drawn) this.resize(...drawn.frame.size);
+    const [width, height] = drawn?.frame.picture ?? [this.below.width, this.below.height];
     const context = this.below.getContext("2d");
-    if (picture && context) picture.draw(context, this.below.width, this.below.height);
+    if (picture && context) picture.draw(context, width, height);
     else context?.clearRect(0, 0, this.below.width, this.below.height);
     this.note.textContent = why;
     this.note.hidden = !why;
@@ -66,6 +75,14 @@ export class Stage {
     this.element.dataset.position = String(row.i);
     this.element.dataset.frame = String(row.frame);
     this.drawOverlay();
+  }
+
+  private resize(width: number, height: number): void {
+    const { below } = this;
+    if (below.width === width && below.height === height) return;
+    [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
+    const aspect = (below.width * this.pixelAspect) / below.height;
+    this.element.style.setProperty("--aspect", String(aspect));
   }
 
   /** A word over the picture, such as how long a gap is. */
@@ -77,20 +94,29 @@ export class Stage {
   drawOverlay(): void {
     const context = this.above.getContext("2d");
     if (!context) return;
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, this.above.width, this.above.height);
-    if (!this.drawn) return;
+    if (!this.drawn) {
+      context.setTransform(1, 0, 0, 1, 0, 0);
+      context.clearRect(0, 0, this.above.width, this.above.height);
+      return;
+    }
     const { scale, x, y } = this.view;
-    const ratio = this.ratio;
-    context.setTransform(
-      (this.above.width / this.below.width) * scale,
-      0,
-      0,
-      (this.above.height / this.below.height) * scale,
-      x * ratio,
-      y * ratio,
-    );
-    drawOverlay(context, this.drawn, this.state.values.filter);
+    const { ratio } = this;
+    const place = {
+      x: x * ratio,
+      y: y * ratio,
+      scaleX: (this.above.width / this.below.width) * scale,
+      scaleY: (this.above.height / this.below.height) * scale,
+    };
+    drawOverlay(context, this.drawn, {
+      ...this.options(this.drawn),
+      selected: this.state.values.selected ?? undefined,
+      leastText: LEAST_TEXT_PX * ratio,
+      place,
+    });
+  }
+
+  private options(drawn: Drawing): OverlayOptions {
+    return { keep: keepOf(drawn, this.state.values.filter), picture: this.below };
   }
 
   /** The picture with its overlay as PNG, in pixels of the recording. */
@@ -98,8 +124,12 @@ export class Stage {
     const canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [this.below.width, this.below.height];
     const context = canvas.getContext("2d");
+    const overlay = document.createElement("canvas");
+    [overlay.width, overlay.height] = [this.below.width, this.below.height];
+    const on = overlay.getContext("2d");
+    if (on && this.drawn) drawOverlay(on, this.drawn, this.options(this.drawn));
     context?.drawImage(this.below, 0, 0);
-    if (context && this.drawn) drawOverlay(context, this.drawn, this.state.values.filter);
+    context?.drawImage(overlay, 0, 0);
     return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
   }
 
@@ -199,23 +229,15 @@ export class Stage {
     }
   }
 
-  /** Select the smallest box at a point; none: nothing. */
+  /** Select the smallest detection at a point; none: nothing. */
   private select(at: Point): void {
     const { scale, x, y } = this.view;
     const px = ((at.x - x) / scale / this.element.clientWidth) * this.below.width;
     const py = ((at.y - y) / scale / this.element.clientHeight) * this.below.height;
-    let best: number | null = null;
-    let least = Infinity;
-    for (const { d, ops } of this.drawn?.items ?? []) {
-      for (const op of ops) {
-        if (op[0] !== "box" || d < 0) continue;
-        const [, x1, y1, x2, y2] = op;
-        const area = Math.abs((x2 - x1) * (y2 - y1));
-        const isInside = px >= Math.min(x1, x2) - 3 && px <= Math.max(x1, x2) + 3 &&
-          py >= Math.min(y1, y2) - 3 && py <= Math.max(y1, y2) + 3;
-        if (isInside && area < least) [best, least] = [d, area];
-      }
-    }
-    this.state.set({ selected: best });
+    if (!this.drawn) return;
+    const { keep } = this.options(this.drawn);
+    const near = NEAR_PX * (this.below.width / this.element.clientWidth / scale);
+    const found = hit(this.drawn.frame, px, py, keep, near);
+    this.state.set({ selected: found < 0 ? null : found });
   }
 }

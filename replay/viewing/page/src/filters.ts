@@ -1,0 +1,15 @@
+// Which detections are drawn: the labels with their colors, and the least score.
+import type { Drawing, Keep } from "./drawing";
+import type { Filter } from "./state";
+
+/** Return which detections of a frame a filter keeps. */
+export function keepOf(drawing: Drawing, filter: Filter): Keep {
+  const { frame, labels } = drawing;
+  const { hidden, score } = filter;
+  return (detection) => {
+    const label = labels[frame.labels[detection] ?? -1];
+    if (label !== undefined && hidden.has(label)) return false;
+    const own = frame.scores[detection];
+    return score <= 0 || own === null || own === undefined || own >= score;
+  };
+}
