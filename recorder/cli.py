@@ -131,11 +131,18 @@ _GROUPS = {
     ).split(),
     "Video": ("video", *VIDEO_OPTIONS),
     "While recording": (
-        "as_json display publish payload payload_where publish_every publish_wait only_changes "
-        "ended_after publish_later mqtt_discovery metrics alerts on_alert"
+        "as_json display view publish payload payload_where publish_every publish_wait "
+        "only_changes ended_after publish_later mqtt_discovery metrics alerts on_alert"
     ).split()
     + sorted(_OF_ALERTS),
 }
+
+
+view_option = click.option(
+    "--view",
+    is_flag=True,
+    help="Show what is recorded in a browser, until the recording ends; see `dgrec view`.",
+)
 
 
 @click.command(
@@ -221,6 +228,7 @@ _GROUPS = {
     is_flag=True,
     help="Print what was recorded as a line of JSON on standard output, at the end.",
 )
+@view_option
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -374,12 +382,14 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
+@view_option
 @partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
     folder: Path,
     replayed: tuple[str, ...],
     pace: str,
+    view: bool,
     command: tuple[str, ...],
     **given: Any,
 ) -> None:
@@ -409,7 +419,11 @@ def run_command(
     if replay is None and is_given("pace"):
         raise click.UsageError("--pace goes with --replay")
     records = replay is None or is_given("folder")
-    code = run_run(command, folder if records else None, options, replay, quiet=is_quiet())
+    if view and not records:
+        raise click.UsageError("--view shows what is recorded; name a folder with --output")
+    code = run_run(
+        command, folder if records else None, options, replay, quiet=is_quiet(), view=view
+    )
     raise SystemExit(code)
 
 

@@ -7,13 +7,14 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
 
 from dgrec.config import config_file
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, OutputError, SourceError
+from dgrec.paths import session_stem
 from dgrec.recorder.groups import make_group
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import load_model
@@ -24,6 +25,7 @@ from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.recorder.status import Announcer, StatusView, facts, summary
+from dgrec.recorder.viewer import viewing
 from dgrec.session import session_file
 from dgrec.stand_in import Replay
 from dgrec.terminal import detail, echo, is_verbose
@@ -95,7 +97,7 @@ def run_record(request: RecordRequest) -> int:
         signals.abandon = lambda: _say_left(jobs)
         if _is_apart() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
             stack.enter_context(left_out(TENSORFLOW_LITE))
-        with announcer, StatusView(console, jobs, announcer):
+        with announcer, StatusView(console, jobs, announcer), _viewing(plans, request, announcer):
             _run(jobs)
         for job in jobs:
             try:
@@ -106,6 +108,14 @@ def run_record(request: RecordRequest) -> int:
                 echo(json.dumps(facts(job.stream, job.metadata, job.seconds)))
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
+
+
+def _viewing(
+    plans: Sequence[Plan], request: RecordRequest, announcer: Announcer
+) -> AbstractContextManager[None]:
+    folders = list(dict.fromkeys(plan.output.parent for plan in plans))
+    first = session_stem(plans[0].output) if len(plans) == 1 else ""
+    return viewing(folders, first, announcer.announce, is_on=request.view)
 
 
 def _is_apart() -> bool:
@@ -219,12 +229,14 @@ def run_run(
     replay: Replay | None,
     *,
     quiet: bool,
+    view: bool = False,
 ) -> int:
     """Run a program, say on stderr what was recorded of it, and return its exit code."""
     from dgrec.recorder.program import run_program
 
     console = Console(stderr=True, quiet=quiet)
-    code, found = run_program(command, folder, options, replay)
+    with viewing([folder or Path()], "", console.say, is_on=view):
+        code, found = run_program(command, folder, options, replay)
     for each in found:
         if each.error is not None:
             _say_error(each.error)

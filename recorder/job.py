@@ -79,6 +79,7 @@ class RecordRequest:
         together: The sessions are one recording: they share a clock, and a group in the metadata.
         continues: Continue the parts of earlier runs.
         display: Show the overlay in a window.
+        view: Show the recording in a browser.
         as_json: Print what was recorded as a line of JSON on standard output.
         metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
         publishing: What is published, and where.
@@ -95,6 +96,7 @@ class RecordRequest:
     together: bool = False
     continues: bool = False
     display: bool = False
+    view: bool = False
     metrics: str = ""
     alerts: tuple[str, ...] = ()
     on_alert: str = ""

@@ -94,17 +94,17 @@ class FrameIndex:
         entries = stream.index_entries
         if not stream.frames or len(entries) != stream.frames:
             return False
-        dts = []
+        dts = np.zeros(len(entries), np.int64)
         for position, entry in enumerate(entries):
             if entry.is_discard:
                 raise UntrustedIndexError("an edit list cuts frames away")
-            dts.append(entry.timestamp)
+            dts[position] = entry.timestamp
             if entry.is_keyframe:
                 self._keys.append(position)
-        if len(dts) > 1 and int(np.diff(np.asarray(dts)).min()) <= 0:
+        if len(dts) > 1 and int(np.diff(dts).min()) <= 0:
             raise UntrustedIndexError("times that do not increase")
-        self._key_times = [dts[position] for position in self._keys]
-        self._end_time = dts[-1]
+        self._key_times = dts[self._keys].tolist()
+        self._end_time = int(dts[-1])
         self.count = len(dts)
         return True
 

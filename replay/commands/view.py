@@ -35,12 +35,14 @@ __all__ = ["view_command"]
 @click.option(
     "--key", type=NamedPath(path_type=Path), metavar="FILE", help="The key of the certificate."
 )
+@click.option("--of-recorder", "shown", hidden=True, default=None)
 def view_command(
     places: tuple[Path, ...],
     listen: str,
     no_browser: bool,
     cert: Path | None,
     key: Path | None,
+    shown: str | None,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
     recordings/.
@@ -60,9 +62,18 @@ def view_command(
         host, port = parse_listen(listen)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
-    for place in places:
+    for place in places if shown is None else ():
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
     certificate = None if cert is None else Certificate(str(cert), "" if key is None else str(key))
-    show(found, host, port, certificate, opens_browser=not no_browser, say=echo, advise=note)
+    show(
+        found,
+        host,
+        port,
+        certificate,
+        opens_browser=not no_browser,
+        say=echo,
+        advise=note,
+        recorded=shown,
+    )

@@ -16,7 +16,7 @@ from dgrec.footage import FIRST_STEP_US, Pixels, column_values, find_footage, me
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.videos import Videos
 from dgrec.replay.viewing.workers import Task
-from dgrec.session import Session
+from dgrec.session import Session, rows_of
 
 __all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
 
@@ -171,7 +171,12 @@ class OpenedSession:
                 self._kept.popitem(last=False)
         return made
 
-    # --- pictures ---
+    # --- rows and pictures ---
+
+    def row(self, position: int, columns: list[str] | None = None) -> dict[str, Any]:
+        """Return a row as `Session.row` does, which keeps those around it in memory."""
+        with self.rows:
+            return rows_of(next(self.session.batches(columns, position, position + 1)))[0]
 
     @contextlib.contextmanager
     def pixels(self) -> Iterator[Pixels]:

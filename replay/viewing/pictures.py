@@ -13,6 +13,18 @@ from dgrec.replay.viewing.workers import Task
 
 __all__ = ["jpeg", "picture", "thumbnail"]
 
+#: What `Pixels` needs of a row.
+_COLUMNS: Final = (
+    "frame",
+    "source_frame",
+    "media_time_s",
+    "captured_at",
+    "video_frame",
+    "video_state",
+    "pixel_digest",
+    "width",
+    "height",
+)
 _WIDEST: Final = 3840
 _THUMBNAIL: Final = 320
 _QUALITY: Final = 85
@@ -22,8 +34,7 @@ def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
     """Answer ``/api/picture``: the picture of a row, without its overlay."""
     position = parameters.position(opened.count)
     width = parameters.whole("w", _WIDEST, least=16, most=_WIDEST)
-    with opened.rows:
-        row = dict(opened.session.row(position))
+    row = opened.row(position, [*_COLUMNS])
     with opened.pixels() as pixels:
         task.check()
         if pixels.footage.path is None:

@@ -74,10 +74,10 @@ class Recordings:
         """Return the sessions that are there now, by their names on this server."""
         with self._lock:
             now = time.monotonic()
-            if now - self._found_s >= _FOUND_S or not self._names:
+            if not self._found_s or now - self._found_s >= _FOUND_S:
                 found, _ = find_sessions(self._places)
                 self._names = _named(found)
-                self._found_s = time.monotonic()
+                self._found_s = now
             return dict(self._names)
 
     def path_of(self, name: str) -> Path:
@@ -86,9 +86,12 @@ class Recordings:
         Raises:
             RequestError: None has.
         """
-        names = self.names()
-        if name in names:
-            return names[name]
+        for _ in range(2):
+            names = self.names()
+            if name in names:
+                return names[name]
+            with self._lock:
+                self._found_s = 0.0  # it may have begun just now
         # Of a link that was made while it was recorded, or before another had the same name.
         plain = name.removesuffix(JOURNAL_SUFFIX).removesuffix(SESSION_SUFFIX)
         last = plain.rpartition("/")[2]

@@ -16,7 +16,7 @@ from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["nearest", "position_at", "row", "rows", "rows_between"]
+__all__ = ["nearest", "position_at", "row", "rows"]
 
 _MOST: Final = 1000
 _COLUMNS: Final = (
@@ -43,13 +43,17 @@ _REASONS: Final = {
 }
 
 
-def rows_between(opened: OpenedSession, columns: list[str], start: int, stop: int) -> pa.Table:
-    """Return columns of rows."""
+def _read(opened: OpenedSession, start: int, stop: int) -> pa.Table:
+    """Return rows with the number of their detections, ``n``, instead of these."""
     with opened.rows:
-        found = list(opened.session.batches(columns, start, stop))
-        if found:
-            return pa.Table.from_batches(found)
-        return pa.Table.from_batches(list(opened.session.batches(columns, 0, 1))).slice(0, 0)
+        batches = list(opened.session.batches([*_COLUMNS], start, stop))
+    tables = []
+    for batch in batches:
+        # Parts may have labels of different types.
+        count = pc.fill_null(pc.list_value_length(batch.column("detections")), 0)
+        table = pa.Table.from_batches([batch]).drop_columns(["detections"])
+        tables.append(table.append_column("n", count.cast(pa.int64())))
+    return pa.concat_tables(tables, promote_options="permissive")
 
 
 def rows(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
@@ -57,7 +61,7 @@ def rows(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
     start, stop = parameters.positions(opened.count, _MOST)
     if start == stop:
         return {"from": start, "frame": [], "n": []}
-    found = rows_between(opened, [*_COLUMNS], start, stop)
+    found = _read(opened, start, stop)
     task.check()
     pictures = opened.videos.of(_for_pictures(found))
     states = [
@@ -77,7 +81,7 @@ def rows(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
         "ms": {name: _floats(found, name) for name in STAGES},
         "dropped": found.column("dropped_before").to_pylist(),
         "skipped": found.column("skipped_before").to_pylist(),
-        "n": pc.fill_null(pc.list_value_length(found.column("detections")), 0).to_pylist(),
+        "n": found.column("n").to_pylist(),
     }
 
 
@@ -117,10 +121,9 @@ def _why(reason: str, state: str | None) -> str:
 def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/row``: every column, and the detections as PySDK had them."""
     position = parameters.position(opened.count)
+    values = opened.row(position)
     with opened.rows:
-        values = dict(opened.session.row(position))
-        result = opened.session.restored(values)
-        detections = result.results
+        detections = opened.session.restored(values).results
     for name in ("detections", "restore", "pixel_signature"):
         values.pop(name, None)
     values["timing"] = dict(values.get("timing") or ())

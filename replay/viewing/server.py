@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -57,7 +59,8 @@ class ViewServer:
         self._pairs = Pairs(self.recordings)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
-        self._paths: list[str] = []
+        #: What is served.
+        self.paths: list[str] = []
         try:
             self._add_all()
         except BaseException:
@@ -68,7 +71,16 @@ class ViewServer:
     def url(self) -> str:
         """The address of the page, with the token."""
         scheme = "http" if self._server.certificate is None else "https"
-        return f"{scheme}://{self._server.address}/?token={self._server.guard.token}"
+        address = self._server.address
+        if self._server.host in ("0.0.0.0", "::"):
+            address = f"{socket.gethostname()}:{self.port}"
+        token = quote(self._server.guard.token, safe="")
+        return f"{scheme}://{address}/?token={token}"
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a statement of a user is being run."""
+        return self._workers.is_running_statement
 
     @property
     def port(self) -> int:
@@ -76,7 +88,7 @@ class ViewServer:
 
     def close(self) -> None:
         """End all connections, and all work."""
-        for path in self._paths:
+        for path in self.paths:
             self._server.remove(path)
         self._workers.close()
         self._server.close()
@@ -111,7 +123,7 @@ class ViewServer:
 
     def _add(self, path: str, handler: Any) -> None:
         self._server.add(path, Route(handler))
-        self._paths.append(path)
+        self.paths.append(path)
 
     def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:

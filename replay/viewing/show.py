@@ -10,6 +10,7 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from dgrec.errors import ConfigError
 from dgrec.replay.viewing.server import ViewServer
@@ -44,6 +45,7 @@ def show(
     opens_browser: bool,
     say: Callable[[str], None],
     advise: Callable[[str], None],
+    recorded: str | None = None,
 ) -> None:
     """Serve recordings until Ctrl-C.
 
@@ -51,6 +53,8 @@ def show(
         opens_browser: Show the page, where there is a display.
         say: Gets the address.
         advise: Gets what there is to know besides.
+        recorded: The name of the session that is shown first, "": none, where a recorder has
+            started this process: it ends once standard input does.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -59,13 +63,17 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
-        say(server.url)
+        url = f"{server.url}#s={quote(recorded, safe='')}" if recorded else server.url
+        say(url)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))
         elif opens_browser and has_display():
             # Some browsers do not return before they are closed.
-            threading.Thread(target=_open, args=(server.url,), daemon=True).start()
-        threading.Event().wait()
+            threading.Thread(target=_open, args=(url,), daemon=True).start()
+        if recorded is None:
+            threading.Event().wait()
+        while sys.stdin.buffer.read(4096):
+            pass
     finally:
         server.close()
 

@@ -18,6 +18,8 @@ __all__ = ["json_bytes", "numbers", "plain"]
 _LARGEST_WHOLE: Final = 2**53
 #: Longer lists of numbers, such as a mask's pixels, are described instead of sent.
 _LONGEST_ARRAY: Final = 4096
+#: Longer whole numbers are described, too.
+_MOST_BITS: Final = 4096
 #: Deeper values of a session's metadata are sent as text.
 _DEEPEST: Final = 64
 
@@ -39,7 +41,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, int):
-        return value if -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE else str(value)
+        if -_LARGEST_WHOLE <= value <= _LARGEST_WHOLE:
+            return value
+        # Python refuses to write the longest.
+        bits = value.bit_length()
+        return str(value) if bits < _MOST_BITS else f"a number of {bits:,} bits"
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth > _DEEPEST:

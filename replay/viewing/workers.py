@@ -58,14 +58,26 @@ class Workers:
         self._readers = ThreadPoolExecutor(_READERS, "dgrec-view")
         self._statements = ThreadPoolExecutor(1, "dgrec-view-sql")
         self._tasks: set[Task] = set()
+        self.is_running_statement = False
 
     async def run(self, work: Callable[[Task], _T], *, is_statement: bool = False) -> _T:
         """Run work in a thread and return its result; it ends early if this is cancelled."""
         task = Task()
+
+        def begun() -> _T:
+            task.check()
+            if not is_statement:
+                return work(task)
+            self.is_running_statement = True
+            try:
+                return work(task)
+            finally:
+                self.is_running_statement = False
+
         self._tasks.add(task)
         pool = self._statements if is_statement else self._readers
         try:
-            return await asyncio.wrap_future(pool.submit(_begun, work, task))
+            return await asyncio.wrap_future(pool.submit(begun))
         finally:  # where it is not done, it is cancelled
             task.cancel()
             self._tasks.discard(task)
@@ -76,8 +88,3 @@ class Workers:
             task.cancel()
         for pool in (self._readers, self._statements):
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _begun(work: Callable[[Task], _T], task: Task) -> _T:
-    task.check()
-    return work(task)

@@ -1,0 +1,190 @@
+"""What `dgrec view` says of recordings: the same as the library, of every kind of session."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dgrec
+from dgrec import sample
+from dgrec.errors import DgrecError
+from dgrec.format import Journal, JournalWriter, seal
+from dgrec.paths import part_path
+from dgrec.replay.listing import list_session
+from tests.factory import CLOSING, edited, make_rows, new_metadata, write_journal, write_session
+from tests.replay.made_sessions import make_sessions
+from tests.replay.viewing.client import Client, served
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms", "recorder_ms")
+
+
+def finite(values: Any) -> list[float | None]:
+    return [None if v is None or not math.isfinite(v) else float(v) for v in values]
+
+
+def rows_of(client: Client, name: str, count: int) -> dict[str, Any]:
+    found: dict[str, Any] = client.json("/api/rows", s=name, **{"from": 0, "to": count})
+    return found
+
+
+def test_every_kind_of_session(tmp_path: Path) -> None:
+    made = make_sessions(tmp_path)
+    assert len(made) > 50
+    seen = 0
+    with served(*made.values()) as client:
+        listed = {each["path"]: each for each in client.json("/api/sessions")["sessions"]}
+        for kind, path in made.items():
+            expected = json.loads(json.dumps(asdict(list_session(path))))
+            facts = dict(listed[expected["path"]])
+            name = facts.pop("s")
+            assert facts == expected, kind
+            with dgrec.open(path) as session:
+                card = client.json("/api/card", s=name)
+                assert (card["n"], card["state"]) == (len(session), expected["state"]), kind
+                if len(session):
+                    check_rows(client, name, session, card)
+                    seen += 1
+    assert seen > 45
+
+
+def check_rows(client: Client, name: str, session: dgrec.Session, card: dict[str, Any]) -> None:
+    count = min(len(session), 1000)
+    rows = rows_of(client, name, count)
+    results = session[:count]
+    assert rows["frame"] == [each.frame for each in results]
+    assert rows["n"] == [len(each.results) for each in results]
+    for column, key in (("dropped_before", "dropped"), ("skipped_before", "skipped")):
+        assert rows[key] == [each.row[column] for each in results]
+    for stage in STAGES:
+        assert rows["ms"][stage] == finite(each.row[stage] for each in results), stage
+    captured = [each.row["captured_at"] for each in results]
+    if card["clock"] == "captured_at":
+        assert rows["t"] == [
+            None if at is None else pytest.approx((at - captured[0]).total_seconds(), abs=1e-6)
+            for at in captured
+        ]
+        for i in (0, count // 2, count - 1):
+            t, stamps = rows["t"][i], [each for each in rows["t"] if each is not None]
+            if t is not None and stamps == sorted(set(stamps)) and count == len(session):
+                assert client.json("/api/at", s=name, t=t) == {"i": i}
+    for i in (0, count - 1):
+        if rows["frame"].count(rows["frame"][i]) == 1:
+            assert client.json("/api/at", s=name, frame=rows["frame"][i]) == {"i": i}
+    one = client.json("/api/row", s=name, i=count - 1)
+    assert one["frame"] == rows["frame"][-1]
+    assert len(one["detections"]) == rows["n"][-1]
+
+
+def test_positions_where_frames_are_missing(tmp_path: Path) -> None:
+    """A part in the middle was removed: its frames have no position."""
+    for number in (1, 3):
+        first = number * 10 - 10
+        path = part_path(tmp_path / "s.parquet", number)
+        facts = {"number": number, "set_id": "x", "first_frame": first}
+        metadata = {**new_metadata("s"), "part": facts}
+        writer = JournalWriter(path.with_suffix(".arrows"), metadata, first_frame=first)
+        writer.write(make_rows(30)[first : first + 10])
+        writer.end(CLOSING)
+        writer.close()
+        seal(Journal.open(writer.path), path)
+        writer.path.unlink()
+    with served(tmp_path) as client:
+        assert client.json("/api/card", s="s")["n"] == 20
+        rows_found = rows_of(client, "s", 20)
+        assert rows_found["frame"] == [*range(10), *range(20, 30)]
+        assert [client.json("/api/at", s="s", frame=f)["i"] for f in (9, 20, 29)] == [9, 10, 19]
+        assert client.json("/api/at", s="s", frame=12)["i"] in (9, 10)
+        assert rows_of(client, "s", 11)["t"][10] == pytest.approx(20 * 0.0333667, abs=1e-6)
+
+
+def test_a_session_of_another_program(tmp_path: Path) -> None:
+    """It has no stamps, and numbers that JavaScript cannot hold."""
+    nothing = dict.fromkeys(("captured_at", "completed_at"), [None] * 420)
+    path = Path(shutil.copy(sample.SESSION, tmp_path / "s.parquet"))
+    edited(path, {"frame": range(2**60, 2**60 + 420), **nothing})
+    with served(tmp_path) as client:
+        card = client.json("/api/card", s="s")
+        rows = rows_of(client, "s", 3)
+        assert (card["clock"], card["n"]) == ("media_time_s", 420)
+        assert rows["frame"] == [str(2**60 + i) for i in range(3)]
+        assert rows["t"] == [pytest.approx(i * 1001 / 30000, abs=1e-9) for i in range(3)]
+        assert client.json("/api/at", s="s", t=10 * 1001 / 30000) == {"i": 10}
+        assert client.json("/api/at", s="s", frame=2**60 + 7) == {"i": 7}
+        edited(Path(shutil.copy(path, tmp_path / "none.parquet")), {"media_time_s": [None] * 420})
+        assert client.json("/api/rows", s="none", **{"from": 5, "to": 7})["t"] == [0.2, 0.24]
+        assert client.json("/api/at", s="none", t=0.21) == {"i": 5}
+
+
+def test_a_recording_grows_and_is_sealed(tmp_path: Path) -> None:
+    journal, sealed = tmp_path / "s.arrows", tmp_path / "s.parquet"
+    rows = make_rows(30)
+    writer = JournalWriter(journal, new_metadata("s"))
+    writer.write(rows[:10])
+    with served(tmp_path) as client:
+        (facts,) = client.json("/api/sessions")["sessions"]
+        before = client.json("/api/card", s="s")
+        assert (facts["state"], before["state"]) == ("being recorded", "being recorded")
+        assert before["n"] == 10
+        writer.write(rows[10:])
+        after = grown(client, 30)
+        assert after["version"] != before["version"]
+        assert rows_of(client, "s", 30)["frame"] == [*range(30)]
+        writer.end(CLOSING)
+        writer.close()
+        seal(Journal.open(journal), sealed)
+        journal.unlink()
+        # At once, though the journal is still open here.
+        assert rows_of(client, "s", 30)["frame"] == [*range(30)]
+        assert client.json("/api/sql", s="s", q="SELECT count(*) FROM frames")["rows"] == [[30]]
+        write_session(tmp_path / "t.parquet", make_rows(4), new_metadata("s"))
+        os.replace(tmp_path / "t.parquet", sealed)
+        assert grown(client, 4)["state"] == "sealed"
+
+
+def grown(client: Client, count: int) -> dict[str, Any]:
+    """Return the card once it has so many rows."""
+    while (card := client.json("/api/card", s="s"))["n"] != count:
+        pass
+    return dict(card)
+
+
+def test_names(tmp_path: Path) -> None:
+    """They are as short as they can be, and old links still lead to the same recording."""
+    for name in ("monday/door", "tuesday/door", "tuesday/yard", "a/b/c"):
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample.SESSION, path)
+    folders = [tmp_path / "monday", tmp_path / "tuesday", tmp_path / "a" / "b"]
+    write_journal(tmp_path / "a" / "b" / "new.arrows", make_rows(3), end=False)
+    with served(*folders) as client:
+        names = [each["s"] for each in client.json("/api/sessions")["sessions"]]
+        assert sorted(names) == ["c", "monday/door", "new", "tuesday/door", "yard"]
+        for name in ("yard", "tuesday/yard", "yard.parquet", "b/c", "c.arrows"):
+            path = client.server.recordings.path_of(name)
+            assert path.stem == name.rpartition("/")[2].partition(".")[0], name
+        assert client.refused("/api/card", s="door")[0] == 404
+        assert [e["s"] for e in client.json("/api/sessions", q="MONDAY")["sessions"]] == [
+            "monday/door"
+        ]
+
+
+def test_a_damaged_session_is_listed(tmp_path: Path) -> None:
+    shutil.copy(sample.SESSION, tmp_path / "good.parquet")
+    (tmp_path / "bad.parquet").write_bytes(sample.SESSION.read_bytes()[:-1000])
+    with served(tmp_path) as client:
+        by_name = {each["s"]: each for each in client.json("/api/sessions")["sessions"]}
+        assert by_name["bad"]["problem"]
+        status, error = client.refused("/api/card", s="bad")
+        assert (status, "bad.parquet" in error) == (422, True)
+        with pytest.raises(DgrecError):
+            dgrec.open(tmp_path / "bad.parquet")
+        assert client.json("/api/card", s="good")["labels"][0]["label"] == "face"
