@@ -15,7 +15,7 @@ files          files by ranges of their bytes
 live           what a recording in progress adds
 pictures       pictures as JPEG, decoded here
 questions      which questions are answered by SQL
-capture_times  when frames were captured, and where they stand
+time_line      seconds, pixels and positions of rows
 overlay        what is drawn over the pictures; thumbnails
 label_colors   the colors of labels
 bounded_rows   rows whose detections are few enough to be drawn

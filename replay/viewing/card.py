@@ -81,6 +81,7 @@ def _facts(opened: OpenedSession) -> dict[str, Any]:
     overlay = _mapping(metadata, "overlay")
     return {
         "name": str(metadata.get("name") or opened.name),
+        "path": str(session.path),
         "n": opened.count,
         "first_frame": ends[0].get("frame"),
         "last_frame": ends[1].get("frame"),

@@ -10,7 +10,7 @@ from dgrec.replay.viewing.matches import MOST_ROWS, matches
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.series import series, series_names
-from dgrec.replay.viewing.statements import answer
+from dgrec.replay.viewing.statements import answer, with_places
 from dgrec.replay.viewing.why import why
 from dgrec.replay.viewing.workers import Task
 
@@ -51,7 +51,9 @@ def _why(opened: OpenedSession, parameters: Parameters, task: Task) -> Any:
 def _sql(opened: OpenedSession, parameters: Parameters, task: Task) -> Any:
     text = parameters.text("q")
     limit = parameters.whole("limit", 1000, least=0, most=10**9)
-    return opened.statement(lambda _, reader: answer(reader, text, limit), task)
+    return opened.statement(
+        lambda of, reader: with_places(of, reader, answer(reader, text, limit)), task
+    )
 
 
 def _matches(opened: OpenedSession, parameters: Parameters, task: Task) -> Any:

@@ -14,14 +14,16 @@ from dgrec.replay.limits import MEMORY, only_bounded
 from dgrec.replay.output import QueryResult, cell_text
 from dgrec.replay.output.values import is_numeric, rows_of
 from dgrec.replay.query import without_options
+from dgrec.replay.viewing.time_line import time_line
 from dgrec.sql import library
 from dgrec.terminal import shortened
 from dgrec.units import parse_size
 
 if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
+    from dgrec.session import Session
 
-__all__ = ["MOST_ROWS", "answer", "questions"]
+__all__ = ["MOST_ROWS", "answer", "questions", "with_places"]
 
 #: Rows that a page gets, whatever it asks for, and unless it asks.
 MOST_ROWS, _ROWS = 20_000, 1_000
@@ -99,6 +101,34 @@ def _frame_column(schema: pa.Schema) -> int | None:
         if field.name.lower() == "frame" and pa.types.is_integer(field.type):
             return at
     return None
+
+
+def with_places(session: Session, reader: SqlReader, found: dict[str, Any]) -> dict[str, Any]:
+    """Add to an answer whose rows name frames where these are in a session.
+
+    ``places`` has for each row the position and the seconds (null: unknown) of its frame, or null
+    where the session has no such frame.
+    """
+    column = found.get("frame_column")
+    if column is None:
+        return found
+    frames = [row[column] for row in found["rows"]]
+    wanted = sorted({frame for frame in frames if isinstance(frame, int)})
+    places: dict[int, tuple[int, float | None]] = {}
+    if wanted:
+        line = time_line(session, reader)
+        query = (
+            f"SELECT frame, {line.stamp_sql} AS us FROM frames "
+            f"WHERE frame BETWEEN {wanted[0]} AND {wanted[-1]} "
+            f"AND frame IN ({', '.join(map(str, wanted))})"
+        )
+        there = pa.Table.from_batches((result := reader.stream(query)).batches, result.schema)
+        numbers, stamps = there.column(0).to_numpy(), there.column(1).to_pylist()
+        for frame, i, us in zip(
+            numbers.tolist(), line.positions(numbers).tolist(), stamps, strict=True
+        ):
+            places[frame] = i, None if us is None else (us - (line.origin_us or 0)) / 1e6
+    return {**found, "places": [places.get(frame) for frame in frames]}
 
 
 def questions() -> list[dict[str, str]]:

@@ -13,7 +13,7 @@ from dgrec.errors import QueryError
 from dgrec.replay.query import DetectionFilter, SqlReader
 from dgrec.replay.stats import explain
 from dgrec.replay.viewing.matches import matches
-from dgrec.replay.viewing.statements import MOST_ROWS, answer, questions
+from dgrec.replay.viewing.statements import MOST_ROWS, answer, questions, with_places
 from dgrec.replay.viewing.why import why
 from dgrec.session import Session
 from tests.factory import make_detection, make_rows, write_session
@@ -42,6 +42,18 @@ def test_statements(session: Path) -> None:
         json.dumps(result, allow_nan=False)
         everything = answer(reader, "SELECT unnest(range(100000)) AS n", 10**9)
         assert (len(everything["rows"]), everything["truncated"]) == (MOST_ROWS, True)
+
+
+def test_rows_of_an_answer_lead_to_their_frames(session: Path) -> None:
+    with opened(session) as (one, reader):
+        asked = "SELECT unnest([7, NULL, 39, 7, -1, 40]) AS frame"
+        found = with_places(one, reader, answer(reader, asked))
+        captured = one.frames.column("captured_at").cast("int64").to_pylist()
+        seven, last = ((i, pytest.approx((captured[i] - captured[0]) / 1e6)) for i in (7, 39))
+        assert found["places"] == [seven, None, last, seven, None, None]
+        assert "places" not in with_places(one, reader, answer(reader, "SELECT 1"))
+        assert "places" not in with_places(one, reader, answer(reader, "SELEC"))
+        assert with_places(one, reader, answer(reader, "SELECT 1 AS frame LIMIT 0"))["places"] == []
 
 
 def test_statements_that_fail(session: Path) -> None:

@@ -8,8 +8,8 @@ import type { View } from "./view";
 
 type Values = (number | null)[];
 
-/** Points further apart than so many usual distances are not joined: nothing was there. */
-const FAR = 4;
+/** Points further apart than so many usual distances, and than so many seconds, are not joined. */
+const [FAR, FAR_S] = [3, 0.1];
 
 export class Chart {
   readonly element: HTMLElement;
@@ -26,6 +26,7 @@ export class Chart {
     private readonly view: View,
     private readonly gutter: () => number,
     private readonly height: number,
+    private readonly usualStep: number,
   ) {
     const names = lines.map((line) => this.legend(line));
     this.plotted = el("div", { class: "row-plot" });
@@ -51,8 +52,10 @@ export class Chart {
     const of = answer?.series[name];
     if (!answer || !of || answer.step <= 0) return null;
     const k = Math.min(Math.floor((t - answer.from) / answer.step), of.mean.length - 1);
-    const near = [k, k - 1, k + 1].find((j) => (of.mean[j] ?? null) !== null);
-    if (near === undefined) return null;
+    let near = k;
+    // Of what is logged now and then, the value before.
+    while (near >= 0 && (of.mean[near] ?? null) === null && (k - near) * answer.step <= this.farthest) near--;
+    if ((of.mean[near] ?? null) === null && (of.mean[k + 1] ?? null) !== null) near = k + 1;
     const [mean, least, most] = [of.mean[near], of.min[near], of.max[near]];
     return mean === null || mean === undefined ? null : [mean, least ?? mean, most ?? mean];
   }
@@ -104,12 +107,12 @@ export class Chart {
     }
     const steps = there.slice(1).map((k, j) => k - (there[j] ?? 0)).sort((a, b) => a - b);
     const usual = steps[Math.floor(steps.length / 2)] ?? 1;
-    this.farthest = (FAR * usual + 1) * answer.step;
+    this.farthest = Math.max((FAR * usual + 1) * answer.step, FAR * this.usualStep, FAR_S);
     const xs: number[] = [];
     const columns: Values[] = of.flatMap(() => [[], [], []]);
     let last = NaN;
     for (const k of there) {
-      if (k - last > FAR * usual + 1) this.put(xs, columns, answer.from + ((k + last) / 2) * answer.step, null, k);
+      if ((k - last) * answer.step > this.farthest) this.put(xs, columns, answer.from + ((k + last) / 2) * answer.step, null, k);
       this.put(xs, columns, answer.from + (k + 0.5) * answer.step, of, k);
       last = k;
     }
@@ -139,7 +142,7 @@ export class Chart {
     return {
       width: this.gutter() + this.view.width,
       height: this.height,
-      padding: [6, 0, 4, 0],
+      padding: [20, 0, 4, 0],
       legend: { show: false },
       cursor: { show: false },
       series,
@@ -151,7 +154,7 @@ export class Chart {
       axes: [
         { size: 0, grid, ticks: { show: false }, splits: () => this.view.ticks(90).map(({ t }) => t), values: (_, ticks) => ticks.map(() => "") },
         {
-          size: this.gutter(),
+          size: () => this.gutter(),
           stroke: css("--soft"),
           font: `10px ${css("--sans")}`,
           grid,

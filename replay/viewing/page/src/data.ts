@@ -118,7 +118,7 @@ export interface Mark {
 }
 
 export type MarkKind = "drops" | "gaps" | "late" | "events" | "alerts";
-export type MarksAnswer = Partial<Record<MarkKind, Mark[]>> & { totals?: Record<string, number> };
+export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
 
 export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
 

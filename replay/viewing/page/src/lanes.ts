@@ -68,26 +68,21 @@ export class Lanes {
   }
 
   set(answer: MarksAnswer): void {
-    const { totals, ...marks } = answer;
-    this.marks = { ...marks, found: this.marks.found ?? [] };
-    for (const { name } of KINDS) {
-      if (name !== "found") this.count(name, totals?.[name] ?? 0);
-    }
+    this.marks = { ...answer, found: this.marks.found ?? [] };
     this.draw();
   }
 
   setFound(marks: Mark[]): void {
     this.marks.found = marks;
-    this.count("found", marks.length);
     this.draw();
   }
 
-  private count(name: string, count: number): void {
-    const lane = this.lanes.get(name);
-    if (!lane) return;
-    // A lane stays once it has been there, so that zooming moves nothing.
-    if (count > 0 || name === "found") lane.row.hidden = count === 0;
-    lane.count.textContent = count.toLocaleString("en");
+  /** How many there are in the stretch shown. A lane stays, so that zooming moves nothing. */
+  private count(name: string, row: HTMLElement, element: HTMLElement): void {
+    const marks = this.marks[name] ?? [];
+    if (marks.length > 0 || name === "found") row.hidden = marks.length === 0;
+    const count = marks.filter(({ t }) => this.view.has(t)).reduce((sum, mark) => sum + mark.count, 0);
+    element.textContent = count.toLocaleString("en");
   }
 
   draw(): void {
@@ -95,7 +90,9 @@ export class Lanes {
     const ratio = window.devicePixelRatio || 1;
     for (const kind of KINDS) {
       const lane = this.lanes.get(kind.name);
-      if (!lane || lane.row.hidden) continue;
+      if (!lane) continue;
+      this.count(kind.name, lane.row, lane.count);
+      if (lane.row.hidden) continue;
       const { canvas } = lane;
       const width = Math.max(1, Math.round(this.view.width * ratio));
       if (canvas.width !== width) canvas.width = width;

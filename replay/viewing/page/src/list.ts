@@ -7,8 +7,8 @@ import type { State } from "./state";
 import { bytes, day, duration, rate } from "./words";
 
 const WAIT_MS = 250;
-/** Recordings in progress go on; the list is read again. */
-const AGAIN_MS = 3000;
+/** The list is read again: more often while something is being recorded. */
+const [AGAIN_MS, AGAIN_LIVE_MS] = [15_000, 3000];
 
 interface Column {
   name: string;
@@ -111,7 +111,8 @@ export class ListPage {
       if (isAbort(error)) return;
       this.say(error instanceof Error ? error.message : String(error), true);
     }
-    this.again = window.setTimeout(() => void this.load(), AGAIN_MS);
+    const isLive = this.facts.some(({ state }) => state.includes("being recorded"));
+    this.again = window.setTimeout(() => void this.load(), isLive ? AGAIN_LIVE_MS : AGAIN_MS);
   }
 
   private say(text: string, wrong = false): void {
@@ -142,7 +143,8 @@ export class ListPage {
       if (c > 0) return el("td", { class: `list-${column.key} ${column.numeric ? "number" : ""}`, "data-name": column.name, title: text.length > 24 ? text : null }, text);
       const href = `#s=${encodeURIComponent(facts.s)}`;
       const name = canOpen ? el("a", { href, "data-s": facts.s }, text) : el("span", { class: "list-closed", tabindex: 0, "data-s": facts.s }, text);
-      const problem = facts.problem ? el("p", { class: "list-problem", title: facts.problem }, facts.problem) : null;
+      const why = facts.problem?.replace(`${facts.path}: `, "") ?? "";
+      const problem = why ? el("p", { class: "list-problem", title: why }, why) : null;
       return el("th", { scope: "row", class: "list-name" }, name, problem);
     });
     const row = el("tr", { class: `${canOpen ? "" : "closed"} ${stateClass(facts.state)}` }, el("td", { class: "list-thumb" }, canOpen ? this.thumb(facts) : null), ...cells);

@@ -10,6 +10,7 @@ import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
 import { State } from "./state";
 import { Timeline } from "./timeline";
+import { WhyPanel } from "./why";
 
 interface Part {
   close(): void;
@@ -67,6 +68,7 @@ class Page {
         new SidePanel(slot("side"), session, state, keys),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
+        new WhyPanel(slot("why"), session),
       ];
     } catch (error) {
       if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);

@@ -210,7 +210,7 @@ export class Player implements PlaybackView {
   private async mark(dir: 1 | -1): Promise<void> {
     const { position } = this.state.values;
     const found = await this.session
-      .next(position, "late,drop,alert,event", dir)
+      .next(position, "late,drop,gap,alert,event", dir)
       .catch((error: unknown) => {
         if (!isAbort(error)) this.hud.say(message(error));
         return null;
@@ -266,7 +266,7 @@ export class Player implements PlaybackView {
       add(". ArrowRight > :", "a frame on; with Shift ten", (e) => { this.step(by(e)); }, ". →"),
       add("Home", "first frame", () => { this.goTo(0); }),
       add("End", "last frame", () => { this.goTo(this.session.n - 1); }),
-      add("n", "next mark: late, dropped, event, alert", () => void this.mark(1)),
+      add("n", "next mark: late, dropped, gap, event, alert", () => void this.mark(1)),
       add("p", "previous mark", () => void this.mark(-1)),
       add("j", "play backwards; again: faster", () => { this.shuttle(-1); }),
       add("k", "stop", () => { this.state.set({ playing: false }); }),

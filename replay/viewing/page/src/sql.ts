@@ -4,6 +4,7 @@ import { copyButton, copyable } from "./copy";
 import { isAbort, questions, type Question, type Session, type SqlAnswer } from "./data";
 import { el } from "./dom";
 import type { Keys } from "./keys";
+import { WhereField } from "./matching";
 import { queryCommand } from "./shell";
 import { SqlTable } from "./sqltable";
 import type { State } from "./state";
@@ -19,6 +20,7 @@ export class SqlPanel {
   private readonly command = el("div", { class: "sql-command", hidden: true });
   private readonly library = el("div", { class: "questions" });
   private readonly run = el("button", { type: "button", class: "primary", title: "Run (Ctrl+Enter)" }, "Run");
+  private readonly where: WhereField;
   private readonly ends: (() => void)[];
   private table: SqlTable | null = null;
   private history: string[] = [];
@@ -44,7 +46,9 @@ export class SqlPanel {
     this.text.addEventListener("keydown", (event) => { this.pressed(event); });
     this.text.addEventListener("input", () => { this.fit(); });
     this.run.addEventListener("click", () => void this.ask(this.text.value));
+    this.where = new WhereField(session, state);
     element.replaceChildren(
+      this.where.element,
       el("div", { class: "sql-edit" }, this.text, this.bar()),
       this.command,
       this.result,
@@ -69,6 +73,7 @@ export class SqlPanel {
   /** Remove everything that this has put on the page, and its listeners. */
   close(): void {
     this.asking.abort();
+    this.where.close();
     for (const end of this.ends) end();
     this.element.replaceChildren();
   }

@@ -4,6 +4,7 @@ import type { Row, Session } from "./data";
 import { el } from "./dom";
 import type { Drawing } from "./drawing";
 import { keepOf } from "./filters";
+import { Matching } from "./matching";
 import { drawOverlay, hit, type OverlayOptions } from "./overlay";
 import type { Picture } from "./pictures";
 import type { State } from "./state";
@@ -29,7 +30,11 @@ export class Stage {
   private readonly chip = el("p", { class: "stage-chip", hidden: true });
   private readonly observer: ResizeObserver;
   private readonly pixelAspect: number;
+  private readonly matching: Matching;
   private drawn: Drawing | null = null;
+  /** Position of the row that is drawn. */
+  private at = 0;
+  private readonly last: number;
   /** Scale, and where the picture's corner is, in CSS pixels. */
   private view = { scale: 1, x: 0, y: 0 };
   private readonly pointers = new Map<number, Point>();
@@ -40,6 +45,8 @@ export class Stage {
     private readonly state: State,
   ) {
     const { width, height, pixel_aspect } = session.card;
+    this.last = Math.max(0, session.n - 1);
+    this.matching = new Matching(session, () => { this.drawOverlay(); });
     this.pixelAspect = pixel_aspect ?? 1;
     this.element = el(
       "div",
@@ -58,6 +65,7 @@ export class Stage {
   }
 
   close(): void {
+    this.matching.close();
     this.observer.disconnect();
   }
 
@@ -72,6 +80,7 @@ export class Stage {
     this.note.textContent = why;
     this.note.hidden = !why;
     this.drawn = drawn;
+    this.at = row.i;
     this.element.dataset.position = String(row.i);
     this.element.dataset.frame = String(row.frame);
     this.drawOverlay();
@@ -116,7 +125,11 @@ export class Stage {
   }
 
   private options(drawn: Drawing): OverlayOptions {
-    return { keep: keepOf(drawn, this.state.values.filter), picture: this.below };
+    const { filter } = this.state.values;
+    const matches = this.matching.keeps(filter.where, this.at);
+    // What comes next, when it plays.
+    this.matching.keeps(filter.where, Math.min(this.at + 100, this.last));
+    return { keep: keepOf(drawn, filter, matches), picture: this.below };
   }
 
   /** The picture with its overlay as PNG, in pixels of the recording. */

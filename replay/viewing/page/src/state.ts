@@ -100,7 +100,12 @@ export class State {
     }
     this.current = { ...this.current, ...changes };
     for (const [listener, keys] of [...this.listeners]) {
-      if (!keys || [...keys].some((key) => changed.has(key))) listener(this.current, changed);
+      if (keys && ![...keys].some((key) => changed.has(key))) continue;
+      try {
+        listener(this.current, changed);
+      } catch (error) {
+        reportError(error); // the other parts of the page go on
+      }
     }
     this.writeSoon();
   }

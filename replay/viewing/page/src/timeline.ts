@@ -13,7 +13,7 @@ import type { Range, State } from "./state";
 import { View } from "./view";
 import { clock } from "./words";
 
-const ROW_HEIGHT = 76;
+const ROW_HEIGHT = 86;
 /** A stretch is asked for once nothing has moved for so long. */
 const WAIT_MS = 90;
 /** What is loaded beside the stretch shown, as a part of it. */
@@ -125,6 +125,11 @@ export class Timeline {
     return this.area.getBoundingClientRect().left + this.gutter;
   }
 
+  /** Seconds from one frame to the next, on average. */
+  private get usualStep(): number {
+    return (this.session.card.duration_s ?? 0) / Math.max(1, this.session.n);
+  }
+
   private measure(): void {
     this.view.width = Math.max(120, this.area.clientWidth - this.gutter);
     this.element.style.setProperty("--gutter", `${this.gutter}px`);
@@ -147,7 +152,7 @@ export class Timeline {
       groups.set(line.group, [...(groups.get(line.group) ?? []), line]);
     }
     this.charts = [...groups].map(
-      ([group, lines]) => new Chart(group, lines, this.view, () => this.gutter, ROW_HEIGHT),
+      ([group, lines]) => new Chart(group, lines, this.view, () => this.gutter, ROW_HEIGHT, this.usualStep),
     );
     this.rows.replaceChildren(...this.charts.map(({ element }) => element));
     this.draw();

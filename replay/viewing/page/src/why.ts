@@ -4,19 +4,28 @@ import { isAbort, type Session, type Why } from "./data";
 import { el } from "./dom";
 
 export class WhyPanel {
-  readonly element = el("section", { class: "why", "aria-label": "What limited it" });
+  private readonly element = el("section", { class: "why", "aria-label": "What limited it" });
   private readonly abort = new AbortController();
   private isAsked = false;
 
-  constructor(private readonly session: Session) {}
+  /** It is measured once the box is opened. */
+  constructor(
+    box: HTMLElement,
+    private readonly session: Session,
+  ) {
+    const show = () => { if ((box as HTMLDetailsElement).open) void this.show(); };
+    box.addEventListener("toggle", show, { signal: this.abort.signal });
+    box.append(this.element);
+    show();
+  }
 
   close(): void {
     this.abort.abort();
-    this.element.replaceChildren();
+    this.element.remove();
   }
 
   /** Ask, once: of a day it takes a second or two. */
-  async show(): Promise<void> {
+  private async show(): Promise<void> {
     if (this.isAsked) return;
     this.isAsked = true;
     this.element.replaceChildren(el("p", { class: "why-wait" }, "measuring"));

@@ -1,0 +1,128 @@
+// Which detections a condition in SQL keeps: asked of the server some rows at a time.
+
+import { isAbort, type Session } from "./data";
+import { el } from "./dom";
+import type { State } from "./state";
+
+const ROWS = 300;
+const KEPT = 20;
+
+/** The answers to one condition after the other. */
+export class Matching {
+  private text = "";
+  private readonly parts = new Map<number, ReadonlyMap<number, ReadonlySet<number>>>();
+  private readonly pending = new Set<number>();
+  private abort = new AbortController();
+  /** Why the condition cannot be answered; "": it can. */
+  problem = "";
+
+  constructor(
+    private readonly session: Session,
+    /** Called when there is more to draw by, or a problem. */
+    private readonly changed: () => void,
+  ) {}
+
+  close(): void {
+    this.abort.abort();
+  }
+
+  /** The detections of a row that are kept; null: all; undefined: not known yet, it is asked. */
+  keeps(where: string, i: number): ReadonlySet<number> | null | undefined {
+    const text = where.trim();
+    if (text !== this.text) this.begin(text);
+    if (!text || this.problem) return null;
+    const part = Math.floor(i / ROWS);
+    const known = this.parts.get(part);
+    if (known) return known.get(i) ?? new Set();
+    if (!this.pending.has(part)) void this.load(part);
+    return undefined;
+  }
+
+  private begin(text: string): void {
+    this.abort.abort();
+    this.abort = new AbortController();
+    this.text = text;
+    this.problem = "";
+    this.parts.clear();
+    this.pending.clear();
+  }
+
+  private async load(part: number): Promise<void> {
+    const { signal } = this.abort;
+    this.pending.add(part);
+    try {
+      const found = await this.session.matches(this.text, part * ROWS, Math.min((part + 1) * ROWS, this.session.n), signal);
+      this.parts.set(part, new Map(Object.entries(found.keep).map(([i, of]) => [Number(i), new Set(of)])));
+      for (const oldest of this.parts.keys()) {
+        if (this.parts.size <= KEPT) break;
+        this.parts.delete(oldest);
+      }
+    } catch (error) {
+      if (isAbort(error)) return;
+      this.problem = error instanceof Error ? error.message : String(error);
+    }
+    this.pending.delete(part);
+    this.changed();
+  }
+}
+
+/** The field in which a condition is written. */
+export class WhereField {
+  readonly element: HTMLElement;
+  private readonly input: HTMLInputElement;
+  private readonly status = el("span", { class: "where-status", role: "status" });
+  private readonly matching: Matching;
+  private readonly off: () => void;
+  private waiting = 0;
+
+  constructor(
+    session: Session,
+    private readonly state: State,
+  ) {
+    this.input = el("input", {
+      type: "search",
+      class: "where-text",
+      spellcheck: "false",
+      placeholder: "score > 0.6 AND label = 'person'",
+      title: "A condition in SQL over the view detections: only those that match are drawn",
+    });
+    this.input.addEventListener("input", () => {
+      window.clearTimeout(this.waiting);
+      this.waiting = window.setTimeout(() => { this.apply(); }, 300);
+    });
+    this.input.addEventListener("change", () => { this.apply(); });
+    this.input.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") this.input.blur();
+    });
+    this.matching = new Matching(session, () => { this.check(); });
+    this.element = el("label", { class: "where" }, el("span", {}, "Draw detections where"), this.input, this.status);
+    this.off = state.on(["filter", "position"], () => { this.follow(); });
+    this.follow();
+  }
+
+  close(): void {
+    window.clearTimeout(this.waiting);
+    this.off();
+    this.matching.close();
+  }
+
+  private apply(): void {
+    const where = this.input.value.trim();
+    const { filter } = this.state.values;
+    if (where !== filter.where) this.state.set({ filter: { ...filter, where } });
+  }
+
+  private follow(): void {
+    const { where } = this.state.values.filter;
+    if (document.activeElement !== this.input) this.input.value = where;
+    this.check();
+  }
+
+  /** Whether the condition can be answered at all. */
+  private check(): void {
+    const { filter, position } = this.state.values;
+    this.matching.keeps(filter.where, position);
+    this.status.textContent = this.matching.problem;
+    this.input.setAttribute("aria-invalid", String(!!this.matching.problem));
+  }
+}
