@@ -136,9 +136,6 @@ export class Player implements PlaybackView {
     this.stage.show(row, picture, drawn ?? null, why);
     this.hud.show(row);
     this.element.dataset.way = this.pictures.way ?? "";
-    if (this.state.values.position === row.i) {
-      this.state.set({ frame: row.frame });
-    }
   }
 
   // Playing

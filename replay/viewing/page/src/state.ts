@@ -128,8 +128,11 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-    const { speed, shorten } = this.current;
-    this.set({ ...DEFAULTS, speed, shorten, ...fromHash(location.hash) });
+    const { speed, shorten, session, position } = this.current;
+    const said = fromHash(location.hash);
+    // Its position is found by the frame; until then the page stays where it is.
+    const stays = said.session === session && said.frame !== null;
+    this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
   }
 
   /** Follow the address when a link is opened or the browser goes back. */

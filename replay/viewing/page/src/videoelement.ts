@@ -69,7 +69,7 @@ class Element {
   /** Time of the picture that the element holds; null while it is not known. */
   private mediaTime: number | null = null;
   private readonly failed: Promise<never>;
-  private onPicture: (() => void) | null = null;
+  private onPicture: ((metadata: VideoFrameCallbackMetadata) => void) | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
   constructor(address: string) {
@@ -161,9 +161,9 @@ class Element {
 
   /** Note which picture the element holds, whenever it is another one. */
   private watch(): void {
-    this.video.requestVideoFrameCallback((_, { mediaTime }) => {
-      this.mediaTime = mediaTime;
-      this.onPicture?.();
+    this.video.requestVideoFrameCallback((_, metadata) => {
+      this.mediaTime = metadata.mediaTime;
+      this.onPicture?.(metadata);
       this.watch();
     });
   }
@@ -195,10 +195,12 @@ class Element {
     signal: AbortSignal,
   ): Promise<void> {
     const { video } = this;
+    const copies = new Copies(video);
     video.playbackRate = speed;
     const ended = new Promise<void>((resolve) => {
-      this.onPicture = () => {
-        if (this.mediaTime !== null && !shown(this.mediaTime, this.copy())) resolve();
+      this.onPicture = (metadata) => {
+        const sure = copies.next(metadata);
+        if (sure && !shown(sure.mediaTime, sure.picture)) resolve();
       };
       video.onended = () => { resolve(); };
       signal.addEventListener("abort", () => { resolve(); }, { once: true });
@@ -206,6 +208,13 @@ class Element {
     try {
       await video.play();
       if (!signal.aborted) await Promise.race([ended, this.failed]);
+      video.pause();
+      if (signal.aborted) return;
+      // What is presented after the last copy says whether that is right.
+      this.onPicture = (metadata) => { copies.check(metadata); };
+      await new Promise((resolve) => window.setTimeout(resolve, SETTLE_MS));
+      const last = copies.last();
+      if (last) shown(last.mediaTime, last.picture);
     } finally {
       this.onPicture = null;
       video.onended = null;
@@ -217,5 +226,64 @@ class Element {
     this.video.pause();
     this.video.removeAttribute("src");
     this.video.load();
+  }
+}
+
+interface Copied {
+  mediaTime: number;
+  picture: Picture;
+}
+
+/**
+ * Copies of a playing video's pictures, of which it is sure which ones they are.
+ *
+ * The page hears of a picture a little later than the element has it. Meanwhile the next one may
+ * have come, and that would be copied. So a copy waits until the next picture has said when it was
+ * presented: after the copy was made, or before.
+ */
+class Copies {
+  private readonly canvases = [document.createElement("canvas"), document.createElement("canvas")];
+  private waiting: (Copied & { count: number; at: number }) | null = null;
+
+  constructor(private readonly video: HTMLVideoElement) {}
+
+  /** Copy a picture; return the one before it, if the copy of that is right. */
+  next(metadata: VideoFrameCallbackMetadata): Copied | null {
+    this.check(metadata);
+    const sure = this.waiting;
+    this.canvases.reverse();
+    const [canvas] = this.canvases;
+    const context = canvas?.getContext("2d");
+    if (!canvas || !context) return sure;
+    const { videoWidth, videoHeight } = this.video;
+    if (canvas.width !== videoWidth || canvas.height !== videoHeight) {
+      [canvas.width, canvas.height] = [videoWidth, videoHeight];
+    }
+    context.drawImage(this.video, 0, 0);
+    this.waiting = {
+      mediaTime: metadata.mediaTime,
+      count: metadata.presentedFrames,
+      at: performance.now(),
+      picture: {
+        draw: (target, width, height) => {
+          target.drawImage(canvas, 0, 0, width, height);
+        },
+        close: () => undefined,
+      },
+    };
+    return sure;
+  }
+
+  /** Drop the copy that waits, if this picture may have come before it was made. */
+  check(metadata: VideoFrameCallbackMetadata): void {
+    const { waiting } = this;
+    if (!waiting) return;
+    const isNext = metadata.presentedFrames === waiting.count + 1;
+    if (!isNext || metadata.presentationTime <= waiting.at + 1) this.waiting = null;
+  }
+
+  /** The copy that waits, when no other picture comes any more. */
+  last(): Copied | null {
+    return this.waiting;
   }
 }

@@ -1,0 +1,128 @@
+"""Compares what the page shows with what was recorded: the row, its picture, its boxes."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dgrec
+from tests.browser import Browser
+from tests.replay.viewing.numbered_sessions import numbers_of
+
+__all__ = ["Recording", "ShownFrames", "recording_of"]
+
+_CHECK = Path(__file__).with_name("frame_check.js")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a numbered session holds."""
+
+    name: str
+    #: The number and the frame of each row.
+    numbers: Sequence[int]
+    frames: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+def recording_of(path: Path) -> Recording:
+    with dgrec.open(path) as session:
+        frames = session.frames.column("frame").to_pylist()
+        return Recording(path.stem, numbers_of(session), frames)
+
+
+@dataclass
+class ShownFrames:
+    """Shows recordings on the page, and counts what was shown right and wrong.
+
+    Args:
+        url: The page's address, with its token.
+    """
+
+    browser: Browser
+    url: str
+    checked: int = 0
+    #: Rows that rightly have no picture.
+    without_picture: int = 0
+    wrong: list[str] = field(default_factory=list)
+    ways: set[str] = field(default_factory=set)
+    #: Rows shown while playing, and how many there were.
+    played: int = 0
+    played_of: int = 0
+
+    def open(self, recording: Recording, position: int, decode: str) -> None:
+        """Open the page by a link to a row."""
+        # Another hash alone would not load the page again.
+        self.browser.call("Page.navigate", url="about:blank")
+        self.browser.wait_for("location.href === 'about:blank'")
+        link = self._link(recording, position, decode)
+        self.browser.call("Page.navigate", url=f"{self.url}#{link}")
+        self.browser.wait_for("!!document.querySelector('.stage')")
+        self.browser.run(_CHECK.read_text() + "; 0")
+        self.browser.wait_for("frameCheck.isReady()")
+        self._compare(recording, self._run("[frameCheck.look()]"), decode)
+        assert self.browser.run("frameCheck.look().position") == position
+
+    def step_and_jump(self, recording: Recording, decode: str, steps: int, seed: int = 0) -> None:
+        """Step on and back, jump, and follow links, to ``steps`` rows."""
+        places = list(self._places(recording, decode, steps, random.Random(seed)))
+        self._compare(recording, self._run(f"frameCheck.visit({json.dumps(places)})"), decode)
+
+    def play(self, recording: Recording, decode: str, speed: float) -> None:
+        """Play it from beginning to end."""
+        seen = self._run(f"frameCheck.play({speed}, {len(recording) - 1})")
+        self._compare(recording, seen, decode)
+        self.played += len({each["position"] for each in seen})
+        self.played_of += len(recording)
+
+    def _places(
+        self, recording: Recording, decode: str, steps: int, chance: random.Random
+    ) -> Iterator[tuple[str, str, int]]:
+        last = len(recording) - 1
+        at = 0
+        yield "key", "Home", 0
+        while steps > 0:
+            kind = chance.choice(["on", "on", "back", "seek", "link", "ten"])
+            if kind in ("on", "back", "ten"):
+                key, by = {"on": (".", 1), "back": (",", -1), "ten": (">", 1)}[kind]
+                for _ in range(min(steps, chance.randint(2, 6))):
+                    if not 0 <= at + by <= last:
+                        break
+                    at += by
+                    steps -= 1
+                    yield "key", key, at
+            else:
+                at = chance.randint(0, last)
+                steps -= 1
+                yield kind, str(at) if kind == "seek" else self._link(recording, at, decode), at
+        yield "key", "End", last
+
+    def _link(self, recording: Recording, position: int, decode: str) -> str:
+        forced = "" if decode == "auto" else f"&decode={decode}"
+        return f"s={quote(recording.name)}&f={recording.frames[position]}{forced}"
+
+    def _run(self, script: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.browser.run(script)
+        return found
+
+    def _compare(self, recording: Recording, seen: Sequence[dict[str, Any]], decode: str) -> None:
+        for shown in seen:
+            at = shown["position"]
+            expected = recording.numbers[at], recording.frames[at]
+            self.checked += 1
+            self.ways.add(shown["way"])
+            if shown["picture"] is None and shown["why"]:
+                self.without_picture += 1
+                expected = None, *expected
+            else:
+                expected = recording.numbers[at], *expected
+            found = shown["picture"], shown["boxes"], shown["frame"]
+            if found != expected:
+                self.wrong.append(f"{recording.name} by {decode}: {expected}, but {shown}")
