@@ -197,30 +197,24 @@ def verdict(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/verdict``: what ``dgrec compare`` says of A (its BASE) and B (its NEW).
 
     Returns ``state``: ``comparing``, ``done`` or ``failed``; ``share``, how much of it is done;
-    ``problem``; ``conclusion`` and ``notes``, sentences; ``tables`` of cells; ``kinds``, the names
-    of the kinds and how many detections there are of each.
+    ``problem``; ``groups``, how many detections are the same and differ in which way, by now;
+    ``conclusion`` and ``notes``, sentences; ``tables`` of cells.
     """
     comparison = pair.comparison
     answer: dict[str, Any] = {
         "state": "done" if comparison else "failed" if pair.problem else "comparing",
         "share": 1.0 if comparison else pair.compared / max(pair.count, 1),
         "problem": pair.problem,
+        "groups": dict(pair.groups),
         "conclusion": [],
         "notes": [],
         "tables": [],
-        "kinds": {},
     }
     if comparison is None:
         return answer
-    agreement = comparison.agreement
     return {
         **answer,
         "conclusion": list(conclude(comparison)),
         "notes": list(comparison_notes(comparison)),
         "tables": [table_cells(section) for section in comparison_sections(comparison)],
-        "kinds": {} if agreement is None else _kinds(agreement.counts),
     }
-
-
-def _kinds(counts: dict[str, int]) -> dict[str, int]:
-    return {KIND_NAMES[kind]: count for kind, count in counts.items()}

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -50,8 +50,6 @@ GROUPS: Final = {
     "only_a": ("only_base", "duplicate_base"),
     "only_b": ("only_new", "duplicate_new"),
 }
-_GROUP_OF: Final = {kind: at for at, kinds in enumerate(GROUPS.values()) for kind in kinds}
-_NOT_COMPARED: Final = len(GROUPS)
 #: Pairs that are kept open.
 _MOST_OPEN: Final = 2
 #: Recordings in progress are paired anew after so many seconds, and so many times of what it took.
@@ -95,6 +93,8 @@ class Pair:
         except BaseException:
             self._stack.close()
             raise
+        #: Detections of the rows that have been compared, by `GROUPS`, and those that are the same.
+        self.groups = dict.fromkeys(("same", *GROUPS), 0)
         #: Rows of the base that have been compared.
         self.compared = 0
         self.comparison: Comparison | None = None
@@ -259,13 +259,13 @@ class Pair:
             raise CancelledError
         if one.position >= self.count:  # recorded meanwhile
             return
+        kinds = Counter(match.kind for match in found.matches)
+        counts = [sum(kinds[kind] for kind in of) for of in GROUPS.values()]
+        self.groups["same"] += kinds["same"]
+        for group, count in zip(GROUPS, counts, strict=True):
+            self.groups[group] += count
         if not found.is_same:
-            counts = [0] * (len(GROUPS) + 1)
-            for match in found.matches:
-                if match.kind != "same":
-                    counts[_GROUP_OF[match.kind]] += 1
-            counts[_NOT_COMPARED] = found.not_compared
-            self.counts[one.position] = np.minimum(counts, _LARGEST)
+            self.counts[one.position] = np.minimum([*counts, found.not_compared], _LARGEST)
         self.compared = one.position + 1
         if not one.position % 64:
             time.sleep(0.0005)  # requests come first

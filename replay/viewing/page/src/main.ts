@@ -5,6 +5,8 @@ import { slot } from "./dom";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+import { PairView } from "./pair";
+import { PairedSession } from "./paired";
 import { Player } from "./player";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
@@ -33,7 +35,7 @@ class Page {
       event.preventDefault();
       this.state.show("");
     });
-    this.state.on(["session"], () => void this.open());
+    this.state.on(["session", "other"], () => void this.open());
     this.state.on(["frame"], ({ frame, position }) => void this.follow(frame, position));
     this.state.readHash();
     this.state.followHash();
@@ -45,8 +47,8 @@ class Page {
     this.opening = new AbortController();
     const { signal } = this.opening;
     this.closeParts();
-    const name = this.state.values.session;
-    document.body.dataset.view = name ? "session" : "list";
+    const { session: name, other } = this.state.values;
+    document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
       this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
@@ -54,14 +56,28 @@ class Page {
     }
     this.say("loading");
     try {
-      const session = await Session.open(this.source, name, signal);
+      const session = await (other
+        ? PairedSession.openPair(this.source, name, other, signal)
+        : Session.open(this.source, name, signal));
       this.session = session;
-      this.title(session.card.name, session.card.state);
+      if (session instanceof PairedSession) this.title(`${session.card.name} and ${session.other.card.name}`);
+      else this.title(session.card.name, session.card.state);
       const { frame, position } = this.state.values;
       if (frame !== null) await this.follow(frame, position);
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
+      if (session instanceof PairedSession) {
+        const places = {
+          player: slot("player"),
+          timeline: slot("timeline"),
+          top: slot("pair-top"),
+          below: slot("pair-below"),
+          tables: slot("pair-tables"),
+        };
+        this.parts = [session, new PairView(places, session, state, keys)];
+        return;
+      }
       this.parts = [
         session,
         new Player(slot("player"), session, state, keys),

@@ -28,6 +28,8 @@ export type Decode = "auto" | "webcodecs" | "video" | "server";
 export interface Values {
   /** The recording shown; "": the list of recordings. */
   session: string;
+  /** The recording beside it, whose frames are paired with its own; "": none. */
+  other: string;
   /** Position of the row shown. */
   position: number;
   /** Its frame number, as the address says it; null until it is known. */
@@ -57,6 +59,7 @@ const EVERYTHING: Filter = { hidden: new Set(), score: 0, where: "" };
 
 const DEFAULTS: Values = {
   session: "",
+  other: "",
   position: 0,
   frame: null,
   window: null,
@@ -76,6 +79,9 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
+
+  /** @param isInAddress - whether the address shows what this has, and is followed. */
+  constructor(private readonly isInAddress = true) {}
 
   get values(): Readonly<Values> {
     return this.current;
@@ -128,10 +134,10 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-    const { speed, shorten, session, position } = this.current;
+    const { speed, shorten, session, other, position } = this.current;
     const said = fromHash(location.hash);
     // Its position is found by the frame; until then the page stays where it is.
-    const stays = said.session === session && said.frame !== null;
+    const stays = said.session === session && said.other === other && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
   }
 
@@ -147,6 +153,7 @@ export class State {
 
   private writeSoon(): void {
     // Browsers limit how often the address may change.
+    if (!this.isInAddress) return;
     if (!this.writing) this.writing = window.setTimeout(() => { this.flush(); }, 300);
   }
 
@@ -183,6 +190,7 @@ export function toHash(values: Readonly<Values>): string {
   };
   add("s", values.session);
   if (values.session) {
+    add("b", values.other);
     add("f", values.frame === null ? "" : String(values.frame));
     add("d", values.selected === null ? "" : String(values.selected));
     add("w", rangeText(values.window));
@@ -203,6 +211,7 @@ export function fromHash(hash: string): Partial<Values> {
   const hidden = (fields.get("hide") ?? "").split(",").filter(Boolean).map(unescaped);
   return {
     session: fields.get("s") ?? "",
+    other: fields.get("b") ?? "",
     frame: integer(fields.get("f")),
     selected: integer(fields.get("d")),
     window: toRange(fields.get("w")),
