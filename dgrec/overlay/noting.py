@@ -159,18 +159,29 @@ def note_overlay(result: Any, operations: Operations, *, is_pil: bool = False) -
     Args:
         is_pil: It would be drawn by PIL.
     """
-    classes = type(result).__mro__
-    draw = next((found for kind in classes[:2] if (found := drawing_on(kind))), None)
     try:
-        if draw is not None:
-            _note_result(result, draw, operations, is_pil)
-        elif not _draws_nothing(result):
-            operations.note(f"results of the class {type(result).__name__} are not drawn here")
-        for index, inner in inner_results(result):
-            with operations.of(index):
-                note_overlay(inner, operations, is_pil=is_pil)
+        _note_all(result, operations, is_pil)
     except TooMuchError:
         operations.note("too much to draw: the rest of this frame is left out")
+    except Exception as error:  # results of files may be anything
+        operations.note(f"not drawn: {_reason(error)}")
+
+
+def _note_all(result: Any, operations: Operations, is_pil: bool) -> None:
+    classes = type(result).__mro__
+    draw = next((found for kind in classes[:2] if (found := drawing_on(kind))), None)
+    if draw is not None:
+        _note_result(result, draw, operations, is_pil)
+    elif not _draws_nothing(result):
+        operations.note(f"results of the class {type(result).__name__} are not drawn here")
+    for index, inner in inner_results(result):
+        # Those of results inside of these are of the same detection.
+        with operations.of(index if operations.detection < 0 else operations.detection):
+            note_overlay(inner, operations, is_pil=is_pil)
+
+
+def _reason(error: Exception) -> str:
+    return first_line(error)[:_LONGEST_REASON]
 
 
 def _draws_nothing(result: Any) -> bool:
@@ -217,7 +228,7 @@ def _note_result(result: Any, draw: Any, operations: Operations, is_pil: bool) -
         except TooMuchError:
             raise
         except Exception as error:  # PySDK raises anything for odd results
-            at, reason = counted.at, first_line(error)[:_LONGEST_REASON]
+            at, reason = counted.at, _reason(error)
         operations.detection = outer
         if at is None:
             operations.note(f"not drawn: {reason}")
@@ -269,8 +280,7 @@ def note_analyzers(
         except TooMuchError:
             raise
         except Exception as error:
-            reason = first_line(error)[:_LONGEST_REASON]
-            operations.note(f"{type(analyzer).__name__} is not drawn: {reason}")
+            operations.note(f"{type(analyzer).__name__} is not drawn: {_reason(error)}")
         operations.detection = -1
         return picture
 

@@ -20,6 +20,7 @@ and more where there is any:
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ _COLUMNS = ["frame", "captured_at", "completed_at", "width", "height", "timing"]
 _COLUMNS += ["detections", "attributes", "restore"]
 #: An answer ends after the frame that exceeds it: some megabytes.
 _MOST_WEIGHT = 1_500_000
+#: An answer ends after the frame at which it has taken so long.
+_LONGEST_S = 1.0
 #: Rows on both sides of the middle, among which one for a thumbnail is looked for.
 _LOOKED_AT = 1000
 #: What detections are drawn on where there is no footage.
@@ -59,7 +62,8 @@ _MOST_LABELS = 20_000
 def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
     """Return what to draw over frames, by their positions.
 
-    There may be fewer frames than asked for, at least one: the answer ends where it becomes large.
+    There may be fewer frames than asked for, at least one: the answer ends where it becomes large,
+    or takes long.
     What cannot be drawn is left out, with a note.
 
     Args:
@@ -82,7 +86,7 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
     labels = labels_of(session)
     metadata = session.metadata
     frames: list[dict[str, Any]] = []
-    weight = 0
+    weight, began = 0, time.monotonic()
     for row, note in bounded_rows(session, max(start, 0), stop, _COLUMNS):
         operations = Operations(colors, *_size_of(row, metadata))
         tracks: list[Any] = []
@@ -94,7 +98,7 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
         _add_labels(frame, row["detections"] or (), names)
         frames.append(frame)
         weight += operations.weight + 100
-        if weight > _MOST_WEIGHT:
+        if weight > _MOST_WEIGHT or time.monotonic() - began > _LONGEST_S:
             break
     return {"from": start, "colors": colors.table, "labels": list(names), "frames": frames}
 

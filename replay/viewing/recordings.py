@@ -19,7 +19,7 @@ from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, numbered_files
 from dgrec.replay.listing import ListedSession, list_session
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import RequestError
-from dgrec.session import find_sessions
+from dgrec.session import find_sessions, names_something
 
 __all__ = ["Recordings"]
 
@@ -75,7 +75,8 @@ class Recordings:
         with self._lock:
             now = time.monotonic()
             if not self._found_s or now - self._found_s >= _FOUND_S:
-                found, _ = find_sessions(self._places)
+                there = (place for place in self._places if names_something(str(place)))
+                found, _ = find_sessions(there)
                 self._names = _named(found)
                 self._found_s = now
             return dict(self._names)

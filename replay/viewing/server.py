@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import socket
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +35,7 @@ _STATIC: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
 #: Answers a request about one session.
@@ -127,11 +129,10 @@ class ViewServer:
 
     def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            return json_bytes(
-                self.recordings.read(
-                    parameters.text("s"), lambda opened: answer(opened, parameters, task)
-                )
+            found = self.recordings.read(
+                parameters.text("s"), lambda opened: answer(opened, parameters, task)
             )
+            return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, is_statement=is_statement)
@@ -229,13 +230,14 @@ class ViewServer:
         return await serve_file(request, file, mime)
 
 
-def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> Mapping[str, Any]:
+def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
     start, stop = parameters.positions(opened.count, 300)
     # With PySDK, which takes a second to load.
     overlay = import_module("dgrec.replay.viewing.overlay")
     with opened.rows:
-        found: Mapping[str, Any] = overlay.drawings(opened.session, start, stop)
-    return found
+        found = overlay.drawings(opened.session, start, stop)
+    # Its numbers are small and finite; looking at each of them would take as long as drawing.
+    return json.dumps(found, allow_nan=False, separators=(",", ":")).encode()
 
 
 def _refused(error: Exception) -> web.Response:

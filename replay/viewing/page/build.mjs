@@ -25,7 +25,7 @@ await build({
   banner: { js: "/* dgrec; contains mediabunny (MPL-2.0) and uPlot (MIT), see NOTICE */" },
 });
 await build({ ...options, entryPoints: ["page.css"], outfile: target("page.css") });
-await copyFile(here("index.html"), target("index.html"));
+for (const name of ["index.html", "icon.svg"]) await copyFile(here(name), target(name));
 await writeFile(target("NOTICE"), await notice(["mediabunny", "uplot"]));
 
 async function notice(packages) {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import tseslint from "typescript-eslint";
 
 // Recorded text is untrusted: it reaches the page through textContent and the DOM only.
@@ -9,7 +10,10 @@ export default tseslint.config(
     files: ["src/**/*.ts"],
     extends: [...tseslint.configs.strictTypeChecked],
     languageOptions: {
-      parserOptions: { project: "./tsconfig.json", tsconfigRootDir: import.meta.dirname ?? "." },
+      parserOptions: {
+        project: "./tsconfig.json",
+        tsconfigRootDir: fileURLToPath(new URL(".", import.meta.url)),
+      },
     },
     rules: {
       "no-eval": "error",

@@ -123,6 +123,7 @@ def test_labels_that_are_not_the_models_have_the_colors_of_one_pass(tmp_path: Pa
         {"bbox": [-math.inf, 0.0, 9.0, math.inf]},
         {"bbox": [1.0, 2.0, 30.0, 40.0], "angle": math.nan},
         {"landmarks": [{"landmark": [1.0, 2.0], "connect": [700]}]},
+        {"bbox": [1.0, 2.0, 30.0, 40.0], "mask": "none"},
         {"category_id": 1, "mask": {"x_min": -70, "y_min": 2**30, "data": np.ones((9, 9))}},
     ],
 )

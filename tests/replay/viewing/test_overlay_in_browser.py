@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import numpy as np
 import pytest
 
 import dgrec
+import dgrec.replay.viewing
 from dgrec.replay.drawing import Trails
 from dgrec.replay.viewing.overlay import drawings
 from tests.analyzed import SIZE, everything, record_analyzed
@@ -25,31 +24,16 @@ from tests.replay.viewing.drawn import differences, drawn_by_page
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
-_PAGE = Path(dgrec.__file__).parents[1] / "replay" / "viewing" / "page"
+_PAGE = Path(dgrec.replay.viewing.__file__).with_name("static") / "index.html"
 _SAMPLE = Path(dgrec.__file__).parent / "sample_data" / "session.parquet"
-_ENTRY = 'import * as overlay from "./src/overlay"; Object.assign(window, overlay);'
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    esbuild = shutil.which("esbuild", path=str(_PAGE / "node_modules" / ".bin"))
-    if esbuild is None:
-        pytest.skip("esbuild is not installed (npm ci in replay/viewing/page)")
-    folder = tmp_path_factory.mktemp("browser")
-    made = subprocess.run(
-        [esbuild, "--bundle", "--format=iife", "--loader=ts"],
-        input=_ENTRY,
-        cwd=_PAGE,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    (folder / "draw.js").write_text(made.stdout)
-    page = folder / "page.html"
-    page.write_text("<!doctype html><meta charset=utf-8><script src=draw.js></script>")
-    with Browser(folder / "chromium") as opened:
-        opened.open(page)
+    with Browser(tmp_path_factory.mktemp("browser") / "chromium") as opened:
+        opened.open(_PAGE)
+        opened.wait_for("!!window.dgrec")
+        opened.run("Object.assign(window, dgrec); 0")
         yield opened
 
 

@@ -1,6 +1,11 @@
 // Which detections are drawn: the labels with their colors, and the least score.
+import type { Session } from "./data";
+import { el } from "./dom";
 import type { Drawing, Keep } from "./drawing";
-import type { Filter } from "./state";
+import type { Filter, State } from "./state";
+
+/** Above so many labels one can search among them. */
+const MANY = 12;
 
 /**
  * Return which detections of a frame a filter keeps.
@@ -21,4 +26,118 @@ export function keepOf(
     const own = frame.scores[detection];
     return score <= 0 || own === null || own === undefined || own >= score;
   };
+}
+
+interface LabelRow {
+  label: string;
+  row: HTMLElement;
+  box: HTMLInputElement;
+}
+
+/** The labels of a recording, most frequent first, each with a checkbox; and the least score. */
+export class Filters {
+  private readonly rows: LabelRow[];
+  private readonly slider: HTMLInputElement;
+  private readonly shown = el("output", { class: "score-value" });
+  private readonly all: HTMLButtonElement;
+  private readonly none: HTMLButtonElement;
+  private readonly off: () => void;
+
+  constructor(
+    private readonly element: HTMLElement,
+    session: Session,
+    private readonly state: State,
+  ) {
+    const { labels, labels_total } = session.card;
+    this.rows = labels.map(({ label, count, color }) => this.row(label, count, color));
+    this.slider = el("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.01,
+      "aria-label": "Least score",
+      input: () => { this.change({ score: Number(this.slider.value) }); },
+    });
+    this.all = this.button("All", () => { this.change({ hidden: new Set() }); });
+    this.none = this.button("None", () => {
+      this.change({ hidden: new Set(labels.map(({ label }) => label)) });
+    });
+    const more = labels_total - labels.length;
+    element.append(
+      el(
+        "header",
+        {},
+        el("h2", {}, "Labels"),
+        el("span", { class: "filter-buttons" }, this.all, this.none),
+      ),
+      el("label", { class: "score" }, el("span", {}, "Score from"), this.slider, this.shown),
+      ...(labels.length > MANY ? [this.search()] : []),
+      el("div", { class: "labels", role: "group", "aria-label": "Labels that are drawn" }, ...this.rows.map(({ row }) => row)),
+      ...(more > 0 ? [el("p", { class: "soft" }, `and ${more.toLocaleString("en")} less frequent ones`)] : []),
+      ...(labels.length ? [] : [el("p", { class: "soft" }, "Nothing has a label.")]),
+    );
+    this.off = state.on(["filter"], () => { this.follow(); });
+    this.follow();
+  }
+
+  close(): void {
+    this.off();
+    this.element.replaceChildren();
+  }
+
+  private row(label: string, count: number, color: readonly number[] | null): LabelRow {
+    const box = el("input", { type: "checkbox", change: () => { this.toggle(label, box.checked); } });
+    const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
+    if (color) swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
+    const only = this.button("only", () => { this.only(label); });
+    only.setAttribute("aria-label", `only ${label}`);
+    const text = el("bdi", { class: "label-name", title: label }, label || "(empty)");
+    const many = el("span", { class: "label-count" }, count.toLocaleString("en"));
+    const row = el("div", { class: "label-row" }, el("label", {}, box, swatch, text), only, many);
+    return { label, row, box };
+  }
+
+  private button(text: string, run: () => void): HTMLButtonElement {
+    return el("button", { type: "button", class: "quiet small", click: run }, text);
+  }
+
+  private search(): HTMLElement {
+    const field = el("input", {
+      type: "search",
+      placeholder: "Find a label",
+      "aria-label": "Find a label",
+      input: () => {
+        const text = field.value.trim().toLowerCase();
+        for (const { label, row } of this.rows) row.hidden = !label.toLowerCase().includes(text);
+      },
+    });
+    return field;
+  }
+
+  private toggle(label: string, isShown: boolean): void {
+    const hidden = new Set(this.state.values.filter.hidden);
+    if (isShown) hidden.delete(label);
+    else hidden.add(label);
+    this.change({ hidden });
+  }
+
+  private only(label: string): void {
+    this.change({ hidden: new Set(this.rows.map((row) => row.label).filter((other) => other !== label)) });
+  }
+
+  private change(changes: Partial<Filter>): void {
+    this.state.set({ filter: { ...this.state.values.filter, ...changes } });
+  }
+
+  private follow(): void {
+    const { hidden, score } = this.state.values.filter;
+    for (const { label, row, box } of this.rows) {
+      box.checked = !hidden.has(label);
+      row.classList.toggle("off", hidden.has(label));
+    }
+    this.slider.value = String(score);
+    this.shown.textContent = score.toFixed(2);
+    this.all.disabled = hidden.size === 0;
+    this.none.disabled = this.rows.every(({ label }) => hidden.has(label));
+  }
 }

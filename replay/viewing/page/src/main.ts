@@ -5,8 +5,12 @@ import { slot } from "./dom";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+<<<<<<< HEAD
 import { PairView } from "./pair";
 import { PairedSession } from "./paired";
+=======
+import { drawOverlay, hit } from "./overlay";
+>>>>>>> vdraw
 import { Player } from "./player";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
@@ -126,5 +130,8 @@ class Page {
     status.classList.toggle("wrong", wrong);
   }
 }
+
+// Tests compare it with PySDK's own drawing.
+Object.assign(window, { dgrec: { drawOverlay, hit } });
 
 new Page().start();

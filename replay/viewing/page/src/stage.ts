@@ -1,7 +1,7 @@
 // The picture and its overlay, one above the other, and how near one looks at them.
 
 import type { Row, Session } from "./data";
-import { el } from "./dom";
+import { el, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import { keepOf } from "./filters";
 import { Matching } from "./matching";
@@ -93,7 +93,7 @@ export class Stage {
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
     const aspect = (below.width * this.pixelAspect) / below.height;
-    this.element.style.setProperty("--aspect", String(aspect));
+    slot("session").style.setProperty("--aspect", String(aspect));
   }
 
   /** A word over the picture, such as how long a gap is. */

@@ -79,6 +79,8 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
+  /** The address as it was last read or written; another one is somebody's link. */
+  private address = "";
 
   /** @param isInAddress - whether the address shows what this has, and is followed. */
   constructor(private readonly isInAddress = true) {}
@@ -130,12 +132,19 @@ export class State {
     this.writing = 0;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+    this.address = location.hash;
   }
 
   /** Take what the address says. */
   readHash(): void {
+<<<<<<< HEAD
     const { speed, shorten, session, other, position } = this.current;
     const said = fromHash(location.hash);
+=======
+    const { speed, shorten, session, position } = this.current;
+    this.address = location.hash;
+    const said = fromHash(this.address);
+>>>>>>> vdraw
     // Its position is found by the frame; until then the page stays where it is.
     const stays = said.session === session && said.other === other && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
@@ -144,7 +153,7 @@ export class State {
   /** Follow the address when a link is opened or the browser goes back. */
   followHash(): void {
     window.addEventListener("hashchange", () => {
-      if (location.hash !== toHash(this.current)) this.readHash();
+      if (location.hash !== this.address) this.readHash();
     });
     window.addEventListener("pagehide", () => {
       this.flush();
@@ -161,6 +170,7 @@ export class State {
     if (!this.writing) return;
     window.clearTimeout(this.writing);
     this.writing = 0;
+    if (location.hash !== this.address) return; // it is about to be read
     if (this.current.playing && this.current.session) {
       this.writeSoon();
       return;
@@ -169,6 +179,7 @@ export class State {
     if (this.current.session && this.current.frame === null && this.current.position) return;
     const hash = toHash(this.current);
     if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+    this.address = location.hash;
   }
 }
 
