@@ -73,8 +73,8 @@ export class Beside implements Companion {
     private readonly state: State,
     private readonly changed: (pair: FramePair) => void,
   ) {
-    this.stage = new Stage(session.other, this.own, (context, _, px) => {
-      drawDifferences(context, this.different?.different ?? [], 1, px);
+    this.stage = new Stage(session.other, this.own, (context, _, px, size) => {
+      drawDifferences(context, this.different?.different ?? [], 1, px, size);
     });
     this.stage.element.setAttribute("aria-label", "The picture of B with its detections");
     this.hud = new Hud(session.other);
@@ -179,7 +179,7 @@ export class Beside implements Companion {
     this.follow();
   }
 
-  drawMore(context: CanvasRenderingContext2D, position: number, px: number): void {
-    drawDifferences(context, this.session.pairNow(position)?.found?.different ?? [], 0, px);
+  drawMore(context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]): void {
+    drawDifferences(context, this.session.pairNow(position)?.found?.different ?? [], 0, px, size);
   }
 }

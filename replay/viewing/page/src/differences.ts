@@ -29,6 +29,7 @@ export function drawDifferences(
   different: readonly Difference[],
   side: 0 | 1,
   px: number,
+  [width, height]: readonly [number, number],
 ): void {
   const style = getComputedStyle(document.documentElement);
   context.save();
@@ -42,7 +43,11 @@ export function drawDifferences(
       if (![left, top, right, bottom].every(Number.isFinite)) continue;
       const around = (by: number) => {
         context.beginPath();
-        context.rect(left - by, top - by, right - left + 2 * by, bottom - top + 2 * by);
+        // Not beyond the edges: boxes often end there.
+        const inset = WIDTH * px;
+        const [x1, y1] = [Math.max(left - by, inset), Math.max(top - by, inset)];
+        const [x2, y2] = [Math.min(right + by, width - inset), Math.min(bottom + by, height - inset)];
+        context.rect(x1, y1, x2 - x1, y2 - y1);
         context.stroke();
       };
       context.setLineDash([]);

@@ -5,12 +5,9 @@ import { slot } from "./dom";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
-<<<<<<< HEAD
 import { PairView } from "./pair";
 import { PairedSession } from "./paired";
-=======
 import { drawOverlay, hit } from "./overlay";
->>>>>>> vdraw
 import { Player } from "./player";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";

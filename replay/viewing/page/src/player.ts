@@ -20,7 +20,7 @@ export interface Companion {
   pictures(session: Session, decode: Decode, say: (note: string) => void): BestPictures;
   /** A row is on the stage. */
   shown(row: Row): void;
-  drawMore(context: CanvasRenderingContext2D, position: number, px: number): void;
+  drawMore(context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]): void;
 }
 
 const MARKS = { kinds: "late,drop,gap,alert,event", names: "mark: late, dropped, gap, event, alert" };

@@ -44,7 +44,7 @@ export class Stage {
     session: Session,
     private readonly state: State,
     /** Draws above all else, in pixels of the frame; one pixel of the screen is `px` of them. */
-    private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number) => void,
+    private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
   ) {
     const { width, height, pixel_aspect } = session.card;
     this.last = Math.max(0, session.n - 1);
@@ -126,7 +126,7 @@ export class Stage {
     });
     if (!this.drawMore) return;
     context.setTransform(place.scaleX, 0, 0, place.scaleY, place.x, place.y);
-    this.drawMore(context, this.at, ratio / place.scaleX);
+    this.drawMore(context, this.at, ratio / place.scaleX, [this.below.width, this.below.height]);
     context.setTransform(1, 0, 0, 1, 0, 0);
   }
 

@@ -1,5 +1,7 @@
 // What one looks at. Every part of the page reads it here and changes it here; the address shows it.
 
+import { NOTHING_OFFERED, remember, wasRun, type Offered } from "./statements";
+
 /** A stretch of a recording, in seconds since its first row. */
 export interface Range {
   from: number;
@@ -42,6 +44,8 @@ export interface Values {
   selected: number | null;
   filter: Filter;
   sql: string;
+  /** What a link asks for, and nobody has run yet. */
+  offered: Offered;
   /** The rows of the last answer. */
   hits: readonly Hit[];
   playing: boolean;
@@ -67,6 +71,7 @@ const DEFAULTS: Values = {
   selected: null,
   filter: EVERYTHING,
   sql: "",
+  offered: NOTHING_OFFERED,
   hits: [],
   playing: false,
   speed: 1,
@@ -106,6 +111,7 @@ export class State {
       changes = { ...changes, selected: null };
       changed.add("selected");
     }
+    if (this.isInAddress) changes = this.noted(changes, changed);
     this.current = { ...this.current, ...changes };
     for (const [listener, keys] of [...this.listeners]) {
       if (keys && ![...keys].some((key) => changed.has(key))) continue;
@@ -116,6 +122,19 @@ export class State {
       }
     }
     this.writeSoon();
+  }
+
+  /** What is run in this tab may run again when it is loaded anew; it replaces what was offered. */
+  private noted(changes: Partial<Values>, changed: Set<Key>): Partial<Values> {
+    if (changes.sql !== undefined) remember(changes.sql);
+    if (changes.filter) remember(changes.filter.where);
+    if (changes.offered) return changes;
+    const { offered } = this.current;
+    const sql = changes.sql === undefined ? offered.sql : "";
+    const where = changes.filter?.where ? "" : offered.where;
+    if (sql === offered.sql && where === offered.where) return changes;
+    changed.add("offered");
+    return { ...changes, offered: { sql, where } };
   }
 
   /** Show the row at a position, everywhere on the page. */
@@ -137,14 +156,9 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-<<<<<<< HEAD
     const { speed, shorten, session, other, position } = this.current;
-    const said = fromHash(location.hash);
-=======
-    const { speed, shorten, session, position } = this.current;
     this.address = location.hash;
-    const said = fromHash(this.address);
->>>>>>> vdraw
+    const said = unrun(fromHash(this.address));
     // Its position is found by the frame; until then the page stays where it is.
     const stays = said.session === session && said.other === other && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
@@ -208,9 +222,9 @@ export function toHash(values: Readonly<Values>): string {
     add("m", rangeText(values.range));
     add("hide", [...values.filter.hidden].map(encodeURIComponent).join(","));
     add("score", values.filter.score > 0 ? String(values.filter.score) : "");
-    add("where", values.filter.where);
+    add("where", values.filter.where || values.offered.where);
   }
-  add("q", values.sql);
+  add("q", values.sql || values.offered.sql);
   add("decode", values.decode === "auto" ? "" : values.decode);
   return parts.length ? "#" + parts.map(([n, v]) => `${n}=${escape(v)}`).join("&") : "";
 }
@@ -234,6 +248,18 @@ export function fromHash(hash: string): Partial<Values> {
     },
     sql: fields.get("q") ?? "",
     decode: decode === "webcodecs" || decode === "video" || decode === "server" ? decode : "auto",
+  };
+}
+
+/** Statements of a link may be anybody's: those that were not run in this tab are only offered. */
+function unrun(said: Partial<Values>): Partial<Values> {
+  const { sql = "", filter = EVERYTHING } = said;
+  const offered = { sql: wasRun(sql) ? "" : sql, where: wasRun(filter.where) ? "" : filter.where };
+  return {
+    ...said,
+    offered,
+    sql: offered.sql ? "" : sql,
+    filter: offered.where ? { ...filter, where: "" } : filter,
   };
 }
 
