@@ -35,6 +35,8 @@ __all__ = ["RecordedFile", "rows_of"]
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
+#: Up to so many rows of a journal are looked up one batch at a time.
+_FEW_ROWS = 4096
 #: How much of decoded batches is kept: about three row groups of dgrec's own files.
 _KEPT_BYTES = 96 << 20
 
@@ -206,6 +208,12 @@ class RecordedFile:
             return
         position = 0
         if self.journal is not None:
+            if start > 0 and end - start <= _FEW_ROWS:
+                for batch in self._few_of_journal(self.journal, columns, start, end):
+                    yield batch
+                    start += batch.num_rows
+                if start >= end:
+                    return
             found = self._journal_batches(self.journal, columns)
         else:
             starts = self._file.group_starts()
@@ -253,8 +261,7 @@ class RecordedFile:
         self, journal: Journal, columns: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         left = self._rows
-        if columns is not None:  # nested columns of a journal are always read whole
-            columns = list(dict.fromkeys(name.partition(".")[0] for name in columns))
+        columns = None if columns is None else _whole(columns)
         try:
             for batch in journal.batches():
                 there = batch.slice(0, left)
@@ -266,6 +273,16 @@ class RecordedFile:
             sealed = sealed_path(self.path)
             now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
             raise SessionError(f"{self.path}: no longer exists: {now}") from None
+
+    def _few_of_journal(
+        self, journal: Journal, columns: list[str] | None, start: int, end: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows without reading those before them; none where the journal has changed."""
+        while start < end and (found := journal.batch_at(start)) is not None:
+            first, batch = found
+            rows = batch.slice(start - first, end - start)
+            yield rows if columns is None else with_columns(rows, _whole(columns))
+            start += rows.num_rows
 
     def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
         """Return a batch that holds a row, and the position of its first row."""
@@ -298,6 +315,11 @@ class RecordedFile:
         self._near.append((start, batch))
         while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
             self._near.pop(0)
+
+
+def _whole(columns: list[str]) -> list[str]:
+    """Return the columns that parts are named of: those of a journal are read whole."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in columns))
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ sections     writes small tables and notes
 from dgrec.replay.output.destination import Destination, open_output
 from dgrec.replay.output.rows import QueryResult, csv_line, write_rows
 from dgrec.replay.output.sections import Section, write_report
-from dgrec.replay.output.values import cell_text, json_text
+from dgrec.replay.output.values import cell_text, is_numeric, json_text, rows_of
 
 __all__ = [
     "Destination",
@@ -33,8 +33,10 @@ __all__ = [
     "Section",
     "cell_text",
     "csv_line",
+    "is_numeric",
     "json_text",
     "open_output",
+    "rows_of",
     "write_report",
     "write_rows",
 ]

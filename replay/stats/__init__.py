@@ -31,7 +31,14 @@ from dgrec.replay.stats.follow import (
 from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
-from dgrec.replay.stats.summary import MEASURED, measure, queries, stage_section, write_stats
+from dgrec.replay.stats.summary import (
+    MEASURED,
+    STAGES,
+    measure,
+    queries,
+    stage_section,
+    write_stats,
+)
 
 __all__ = [
     "Follower",
@@ -41,6 +48,7 @@ __all__ = [
     "Pipeline",
     "PUBLISHED_QUERY",
     "SEALING_S",
+    "STAGES",
     "TEXT_LINES",
     "can_show_blocks",
     "caveats",

@@ -2,7 +2,7 @@
 
 =============  =========================================================================
 server         the paths, and how each is answered
-show           serves in the foreground, and opens a browser
+foreground     serves until Ctrl-C, and opens a browser
 recordings     which recordings there are, by their names; those that are open
 opened         one that is open
 workers        threads for what would hold up the server
@@ -29,7 +29,7 @@ differences    what differs between them
 =============  =========================================================================
 """
 
+from dgrec.replay.viewing.foreground import parse_listen, show
 from dgrec.replay.viewing.server import ViewServer
-from dgrec.replay.viewing.show import parse_listen, show
 
 __all__ = ["ViewServer", "parse_listen", "show"]

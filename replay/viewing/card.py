@@ -16,8 +16,7 @@ from dgrec.footage import pixel_aspect_of
 from dgrec.replay.info import facts
 from dgrec.replay.listing import listed
 from dgrec.replay.query import SqlReader
-from dgrec.replay.stats import caveats
-from dgrec.replay.stats.summary import STAGES
+from dgrec.replay.stats import STAGES, caveats
 from dgrec.replay.viewing.opened import STATEMENT_MEMORY, STATEMENT_S, OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.recordings import Recordings

@@ -10,13 +10,13 @@ from typing import Any, Final
 from aiohttp import web
 
 from dgrec.errors import DgrecError
+from dgrec.format import stamp_us
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at
 from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import Task, Workers
 from dgrec.serving import PAGE_HEADERS
-from dgrec.sql.logged import stamp
 
 __all__ = ["serve_live"]
 
@@ -105,10 +105,10 @@ def _look(opened: OpenedSession, state: _State) -> None:
 
 
 def _alert(opened: OpenedSession, event: Any) -> dict[str, Any]:
-    fired = stamp(event.get("to") or event.get("at"))
+    fired_us = stamp_us(event.get("to") or event.get("at"))
     t = None
-    if fired is not None and opened.clock == "captured_at":
-        t = fired.timestamp() - opened.began / 1e6
+    if fired_us is not None and opened.clock == "captured_at":
+        t = (fired_us - opened.began) / 1e6
     return {
         "name": event.get("text"),
         "rule": event.get("rule"),

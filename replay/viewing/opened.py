@@ -122,15 +122,18 @@ class OpenedSession:
         with self.rows:
             if self._runs is None:
                 firsts, starts = [_NONE], [_NONE]
-                position, last = 0, None
+                position = 0
+                last: int | None = None
                 for batch in self.session.batches(["frame"]):
                     frames, _ = column_values(batch.column(0))
-                    steps = np.diff(frames, prepend=frames[0] - 2 if last is None else last)
-                    begins = np.flatnonzero(steps != 1)
+                    follows = np.zeros(len(frames), bool)
+                    follows[0] = last is not None and int(frames[0]) == last + 1
+                    follows[1:] = frames[1:] == frames[:-1] + 1
+                    begins = np.flatnonzero(~follows)
                     firsts.append(frames[begins])
                     starts.append(begins + position)
                     position += len(frames)
-                    last = frames[-1]
+                    last = int(frames[-1])
                 first, start = np.concatenate(firsts), np.concatenate(starts)
                 length = np.diff(start, append=position)
                 order = np.argsort(first, kind="stable")

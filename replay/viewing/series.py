@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from dgrec.errors import QueryError
 from dgrec.format import LABEL_LEAF, labels_of
 from dgrec.replay.viewing.time_line import Pixels, TimeLine, once, pixels, time_line
-from dgrec.sql.library import literal
+from dgrec.sql import library
 
 if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
@@ -298,7 +298,7 @@ def _read_signals(reader: SqlReader, names: Sequence[str]) -> dict[str, tuple[_A
     texts = {name.removeprefix("signal:"): name for name in names}
     query = (
         "SELECT name, epoch_us(time) AS us, value FROM signals "
-        f"WHERE time IS NOT NULL AND name IN ({', '.join(map(literal, texts))})"
+        f"WHERE time IS NOT NULL AND name IN ({', '.join(map(library.literal, texts))})"
     )
     stamps: dict[str, list[_Array]] = {name: [] for name in names}
     values: dict[str, list[_Array]] = {name: [] for name in names}

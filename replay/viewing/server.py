@@ -102,6 +102,7 @@ class ViewServer:
     def _add_all(self) -> None:
         for path, (name, mime) in _STATIC.items():
             self._add(path, functools.partial(self._static, name=name, mime=mime))
+        self._add("/favicon.ico", self._nothing)  # browsers ask for it
         self._add("/api/sessions", self._sessions)
         self._add("/api/questions", self._questions)
         self._add("/video", self._video)
@@ -192,6 +193,9 @@ class ViewServer:
         except OSError:
             return web.Response(status=404, text=f"{name} is missing\n", headers=PAGE_HEADERS)
         return web.Response(body=body, headers={**PAGE_HEADERS, "Content-Type": mime})
+
+    async def _nothing(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=204, headers=PAGE_HEADERS)
 
     async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task, parameters: Parameters) -> bytes:

@@ -11,8 +11,7 @@ import pyarrow as pa
 
 from dgrec.errors import QueryError
 from dgrec.replay.limits import MEMORY, only_bounded
-from dgrec.replay.output import QueryResult, cell_text
-from dgrec.replay.output.values import is_numeric, rows_of
+from dgrec.replay.output import QueryResult, cell_text, is_numeric, rows_of
 from dgrec.replay.query import without_options
 from dgrec.replay.viewing.time_line import time_line
 from dgrec.sql import library

@@ -124,6 +124,8 @@ def time_line(session: Session, reader: SqlReader) -> TimeLine:
         f"SELECT min({stamp}) AS least, greatest(max({stamp}), {also}) AS most, "
         "min(frame) AS first, max(frame) AS last, count(*) AS n FROM frames"
     )
+    if found["first"] is None:  # no row has a number
+        return TimeLine("frame", "0", 0.0, None, 0, 0, 0, 0, None)
     count, origin = found["n"], first[0]["us"] or 0
     frames = None
     if found["last"] - found["first"] + 1 != count:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from dgrec.replay.output.values import cell_text
+from dgrec.replay.output import cell_text
 
 __all__ = ["json_bytes", "numbers", "plain"]
 

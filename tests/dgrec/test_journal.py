@@ -31,7 +31,7 @@ from dgrec.format import SCHEMA, Journal, JournalTail, JournalWriter, is_being_w
 from dgrec.format.encode import build_batch
 from dgrec.format.messages import whole_messages
 from dgrec.format.schema import FORMAT_VERSION
-from dgrec.session import open_session
+from dgrec.session import open_session, rows_of
 from tests.dgrec.damage import read_all, wrong_rows
 from tests.factory import CLOSING, make_row, make_rows, new_metadata, smooth_boxes, write_journal
 
@@ -605,3 +605,20 @@ def test_a_journal_made_to_be_searched_for_ever(
     journal = Journal.open(path)
     assert sum(batch.num_rows for batch in journal.batches()) == 4
     assert journal.damage
+
+
+def test_a_few_rows_are_read_without_those_before(
+    whole: Path, expected: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_session(whole) as session:
+
+        def refuse(_: Journal) -> None:
+            raise AssertionError("all of it is read")
+
+        monkeypatch.setattr(Journal, "batches", refuse)
+        for start in range(1, 12):
+            for end in range(start + 1, 13):
+                found = [
+                    row for batch in session.batches(None, start, end) for row in rows_of(batch)
+                ]
+                assert found == expected[start:end], (start, end)

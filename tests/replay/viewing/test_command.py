@@ -22,6 +22,8 @@ from dgrec.errors import ConfigError
 from dgrec.replay.viewing import parse_listen
 from tests.waiting import PATIENCE_S
 
+_COMMAND = (sys.executable, "-W", "error", "-m", "dgrec", "view", "--no-browser")
+
 
 @contextlib.contextmanager
 def viewing(folder: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:

@@ -15,7 +15,7 @@ const MANY = 12;
 export function keepOf(
   drawing: Drawing,
   filter: Filter,
-  matches?: ReadonlySet<number> | null,
+  matches: ReadonlySet<number> | null | undefined,
 ): Keep {
   const { frame, labels } = drawing;
   const { hidden, score } = filter;

@@ -143,7 +143,7 @@ export class SqlPanel {
       return;
     }
     if (this.history[this.history.length - 1] !== sql) this.history.push(sql);
-    this.at = this.history.length;
+    this.at = this.history.length - 1;
     this.state.set({ sql });
     this.status.textContent = "running";
     this.status.className = "sql-status";

@@ -98,6 +98,8 @@ export class Timeline {
     this.menu.close();
     this.range.close();
     for (const chart of this.charts) chart.close();
+    delete this.element.dataset.drawn;
+    delete this.element.dataset.position;
     this.element.replaceChildren();
   }
 
