@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ __all__ = [
     "write_comparison",
 ]
 
+#: Says where a frame is shown, by its position in BASE.
+See = Callable[[int], str]
 KIND_NAMES = {
     "same": "same",
     "label_flip": "label flip",
@@ -55,16 +57,18 @@ def write_comparison(
     form: str,
     destination: Destination,
     checked: Sequence[tuple[Limit, Outcome]] = (),
+    see: See | None = None,
 ) -> None:
     """Write a comparison as ``table``, ``markdown`` or ``json``.
 
     Args:
         checked: The conditions of ``--fail-on``, and whether each holds.
+        see: Says where a frame is shown, by its position in BASE; None: by `dgrec replay`.
     """
     conclusion = [*conclude(comparison), *_limits(checked)]
     if form != "json":
         write_report(
-            comparison_sections(comparison),
+            comparison_sections(comparison, see),
             comparison_notes(comparison),
             form,
             destination,
@@ -74,12 +78,16 @@ def write_comparison(
     value = {"conclusion": conclusion, **comparison.to_dict()}
     if comparison.agreement is not None:
         for frame in value["agreement"]["changed"]:
-            frame["command"] = _side_by_side(comparison, frame["base_position"])
+            position = frame["base_position"]
+            frame["command"] = _side_by_side(comparison, position)
+            if see is not None:
+                frame["link"] = see(position)
     value["fail_on"] = [{"condition": limit.text, **asdict(outcome)} for limit, outcome in checked]
     destination.write(json_text(value, indent=2) + "\n")
 
 
-def comparison_sections(comparison: Comparison) -> Iterator[Section]:
+def comparison_sections(comparison: Comparison, see: See | None = None) -> Iterator[Section]:
+    """Yield the tables of a comparison."""
     if comparison.differences:
         yield Section(
             "What differs",
@@ -139,7 +147,7 @@ def comparison_sections(comparison: Comparison) -> Iterator[Section]:
         ),
     )
     if comparison.agreement is not None:
-        yield from _agreement_sections(comparison, comparison.agreement)
+        yield from _agreement_sections(comparison, comparison.agreement, see)
 
 
 def _facts(values: Sequence[Any]) -> str:
@@ -216,7 +224,9 @@ def _percent(value: float | None, without: str = "-") -> str:
 # --- agreement ---------------------------------------------------------------------------------
 
 
-def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterator[Section]:
+def _agreement_sections(
+    comparison: Comparison, agreement: Agreement, see: See | None
+) -> Iterator[Section]:
     yield Section("Agreement", (), list(_agreement_rows(agreement)))
     if agreement.labels:
         kinds = [kind for kind in KINDS if agreement.counts[kind] or kind == "same"]
@@ -254,7 +264,9 @@ def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterato
                     f"{frame.changes:,}",
                     _share(frame.f1),
                     ", ".join(f"{KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
-                    _side_by_side(comparison, frame.base_position),
+                    see(frame.base_position)
+                    if see
+                    else _side_by_side(comparison, frame.base_position),
                 )
                 for frame in agreement.changed
             ],
@@ -307,6 +319,7 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
+    """Yield what there is to know besides, in sentences."""
     if comparison.is_same_recording:
         yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":

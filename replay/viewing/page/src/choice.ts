@@ -48,6 +48,6 @@ export class Choice {
     this.button.disabled = count < MOST;
     this.button.classList.toggle("primary", count === MOST);
     this.button.textContent = count === 1 ? "Compare with …" : "Compare";
-    this.button.title = count < MOST ? "Choose two recordings" : `${this.names.join(" with ")}`;
+    this.button.title = count < MOST ? "Choose two recordings" : this.names.join(" with ");
   }
 }
