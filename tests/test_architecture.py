@@ -16,7 +16,8 @@ import pytest
 from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parent.parent
-#: Modules by the name they are imported by, without following the links in `dgrec/`.
+#: Modules by the name they are imported by, without following the links in `dgrec/`, and without
+#: those of packages of Node, where they are installed.
 MODULES = {
     ".".join(("dgrec", *path.relative_to(folder).with_suffix("").parts)).removesuffix(
         ".__init__"
@@ -28,6 +29,7 @@ MODULES = {
     )
     for path in sorted(folder.glob(pattern))
     if not any(parent.is_symlink() for parent in path.parents)
+    if "node_modules" not in path.parts
 }
 PACKAGES = {
     name
@@ -173,6 +175,8 @@ def test_the_wheel_holds_dgrec_and_nothing_else(built: Path) -> None:
         *names
     }
     assert "dgrec/sample_data/session.parquet" in names
+    assert {f"dgrec/replay/viewing/static/{name}" for name in ("page.js", "NOTICE")} <= {*names}
+    assert [name for name in names if "/viewing/page/" in name or "node_modules" in name] == []
     assert len(names) == len({*names})
 
 

@@ -146,6 +146,8 @@ def connect(
         # Exact quantiles take and free tens of megabytes each, which would be kept otherwise.
         "allocator_bulk_deallocation_flush_threshold": "1MB",
         "allocator_flush_threshold": "1MB",
+        # The system keeps what was read of files, and gives it up where memory is short.
+        "enable_external_file_cache": "false",
     }
     if memory_limit is not None:
         config["memory_limit"] = memory_limit

@@ -27,6 +27,41 @@ why            what limited the rate
 pairs          two sessions side by side, and their frames paired
 differences    what differs between them
 =============  =========================================================================
+
+What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
+of a row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole
+numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 400, 404, 422 or 500.
+
+==================  =====================================================================
+``/``               the page (``page.js``, ``page.css``, ``NOTICE``); with ``token``, a
+                    cookie and a redirect
+``/api/sessions``   what `dgrec list` says of each; ``q``: words, ``where``: SQL over the
+                    view ``sessions``
+``/api/card``       ``s``: what there is to know before rows are read: ``n`` rows, state,
+                    model, size, facts, caveats, videos, stages, signals, labels with
+                    their colors, ``has``, ``clock`` (what ``t`` is counted by), and
+                    ``version``, another one once its files have changed
+``/api/rows``       ``s``, ``from``, ``to`` (at most 1,000): columns of rows; ``video``
+                    (of the card's, or -1), ``pts_s``: when its picture is shown in that
+                    file, as browsers count it, ``duration_s``: for how long, ``state``:
+                    why there is none
+``/api/row``        ``s``, ``i``: every column, and ``detections`` as PySDK had them
+``/api/at``         ``s``, and ``t``, ``frame`` or ``media``: the nearest row, ``i``
+``/api/overlay``    ``s``, ``from``, ``to`` (at most 300): what to draw (`overlay`)
+``/api/thumb``      ``s``: a small JPEG of one frame, with its overlay
+``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that
+``/api/series``     ``s``, ``names``, ``from``, ``to``, ``width``: lines over time
+``/api/marks``      ``s``, ``from``, ``to``, ``width``: what stands out
+``/api/next``       ``s``, ``i``, ``kind``, ``dir``: the next row that does
+``/api/why``        ``s``: what limited the rate, and the table of stages
+``/api/sql``        ``s``, ``q``, ``limit``: the rows of one statement that reads, or
+                    ``error``
+``/api/matches``    ``s``, ``q``, ``from``, ``to``: which detections a condition keeps
+``/api/questions``  the SQL library
+``/api/live``       ``s``: Server-Sent Events ``grew``, ``alert``, ``targets``, ``ended``
+                    and ``problem``
+``/video``          ``s``, ``k``: a video file, by ranges
+==================  =====================================================================
 """
 
 from dgrec.replay.viewing.foreground import parse_listen, show

@@ -29,7 +29,14 @@ _MOST_LABELS: Final = 200
 _MOST_SIGNALS: Final = 500
 #: Where rows are looked at to find out what detections have: the share of the session, and rows.
 _SAMPLES: Final = ((0.0, 512), (0.25, 64), (0.5, 64), (0.75, 64), (1.0, 64))
-_SAMPLED: Final = ("detections", "attributes")
+#: What is looked at: reading all of the detections would take long, and much memory.
+_SAMPLED: Final = (
+    "detections.list.element.track_id",
+    "detections.list.element.mask.encoding",
+    "detections.list.element.landmarks.list.element.label",
+    "detections.list.element.angle",
+    "attributes",
+)
 
 
 def card(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
@@ -129,8 +136,9 @@ def _has(session: Session) -> dict[str, bool]:
                 ("landmarks", "landmarks"),
                 ("angles", "angle"),
             ):
-                values = detections.field(field)
-                found[name] = found[name] or values.null_count < len(values)
+                if detections.type.get_field_index(field) >= 0:
+                    values = detections.field(field)
+                    found[name] = found[name] or values.null_count < len(values)
             attributes = batch.column("attributes")
             found["zones"] = found["zones"] or any(
                 "zone" in (text.as_py() or "") or "line_counts" in (text.as_py() or "")

@@ -12,9 +12,11 @@ __all__ = ["DrawnLabels", "label_color", "labels_of"]
 
 #: Labels that are not the model's, of a whole session.
 _MOST_LABELS = 20_000
+#: Labels that come up later are numbered as they are met: a day has ten million detections.
+_MOST_FRAMES = 20_000
 _LABELS_IN_ORDER = (
     "SELECT label, category_id FROM detections "
-    "WHERE label IS NOT NULL AND category_id IS NOT NULL GROUP BY ALL "
+    "WHERE frame < $end AND label IS NOT NULL AND category_id IS NOT NULL GROUP BY ALL "
     f"ORDER BY min(frame), min_by(detection, frame) LIMIT {_MOST_LABELS}"
 )
 
@@ -54,7 +56,8 @@ class DrawnLabels:
         """Number the labels of the session, unless that was done."""
         if not self._are_all:
             self._are_all = True
-            for label, category_id in session.sql_rows(_LABELS_IN_ORDER):
+            parameters = {"end": session.first_frame + _MOST_FRAMES}
+            for label, category_id in session.sql_rows(_LABELS_IN_ORDER, parameters):
                 if self._is_new(label, category_id):
                     self._number(label)
 

@@ -49,10 +49,8 @@ class OpenedSession:
         self.name, self.version = name, version
         self.session = Session(path)
         self.count = len(self.session)
-        # Journals and parts are opened for each pass; a sealed file is for one thread at a time.
-        is_shared = bool(self.session.parts) or not self.session.sealed
-        self._queried = self.session if is_shared else Session(path)
-        self._asked = self.session if is_shared else Session(path)
+        self._queried: Session | None = None
+        self._asked: Session | None = None
         #: Held by whoever reads rows: a session keeps what was read last.
         self.rows = threading.RLock()
         self._own, self._users = threading.Lock(), threading.Lock()
@@ -145,6 +143,8 @@ class OpenedSession:
     def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what reads by SQL, with statements of our own."""
         with _held(self._own, task):
+            if self._queried is None:
+                self._queried = self._for_another_thread()
             if self._reader is None or self._reader.is_stuck:
                 self._reader = SqlReader([self._queried], _MEMORY, timeout=_OWN_S)
             reader = self._reader
@@ -154,11 +154,21 @@ class OpenedSession:
     def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what runs SQL of a user."""
         with _held(self._users, task):
+            if self._asked is None:
+                self._asked = self._for_another_thread()
             if self._user_reader is None or self._user_reader.is_stuck:
                 self._user_reader = SqlReader([self._asked], STATEMENT_MEMORY, timeout=STATEMENT_S)
             reader = self._user_reader
             with task.interrupted_by(reader.interrupt):
                 return work(self._asked, reader)
+
+    def _for_another_thread(self) -> Session:
+        """Return a session that another thread may read: a sealed file is for one at a time.
+
+        Journals and parts are opened for each pass.
+        """
+        is_shared = bool(self.session.parts) or not self.session.sealed
+        return self.session if is_shared else Session(self.session.path)
 
     def kept(self, key: object, make: Callable[[], _T]) -> _T:
         """Return what was made for a key before, or make it now."""
@@ -202,9 +212,9 @@ class OpenedSession:
         if self._pixels is not None:
             self._pixels.close()
         self.videos.close()
-        self.session.close()
-        self._queried.close()
-        self._asked.close()
+        for session in (self.session, self._queried, self._asked):
+            if session is not None:
+                session.close()
 
 
 @contextlib.contextmanager

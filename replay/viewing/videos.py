@@ -226,7 +226,13 @@ class Videos:
 def _whole_codec(codec: Any) -> str | None:
     """Return FFmpeg's name of a codec, where metadata may name an encoder (libx264)."""
     name = str(codec)
-    encoders = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9"}
+    encoders = {
+        "libx264": "h264",
+        "libx265": "hevc",
+        "h265": "hevc",
+        "libsvtav1": "av1",
+        "libvpx-vp9": "vp9",
+    }
     return encoders.get(name, name)
 
 

@@ -57,14 +57,18 @@ window.frameCheck = (() => {
       seek.value = value;
       seek.dispatchEvent(new Event("input", { bubbles: true }));
     },
-    link: (hash) => { location.hash = hash; },
+    // A link to what the address says, which is written a moment later, would be none.
+    link: async (hash) => {
+      await until(() => location.hash !== `#${hash}`, "the address to be written");
+      location.hash = hash;
+    },
   };
 
   /** Do each step, wait for its row, and look. */
   async function visit(steps) {
     const seen = [];
     for (const [how, value, position] of steps) {
-      DO[how](value);
+      await DO[how](value);
       await until(() => isAt(position), `row ${position} by ${how} ${value}`);
       seen.push(look());
     }

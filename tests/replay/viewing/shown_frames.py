@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,8 +50,8 @@ class ShownFrames:
     browser: Browser
     url: str
     checked: int = 0
-    #: Rows that rightly have no picture.
-    without_picture: int = 0
+    #: Rows that were shown without a picture, and why.
+    without_picture: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     ways: set[str] = field(default_factory=set)
     #: Rows shown while playing, and how many there were.
@@ -119,7 +120,7 @@ class ShownFrames:
             self.checked += 1
             self.ways.add(shown["way"])
             if shown["picture"] is None and shown["why"]:
-                self.without_picture += 1
+                self.without_picture[f"{recording.name}: {shown['why']}"] += 1
                 expected = None, *expected
             else:
                 expected = recording.numbers[at], *expected

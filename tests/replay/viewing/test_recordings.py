@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dgrec
@@ -18,7 +19,16 @@ from dgrec.errors import DgrecError
 from dgrec.format import Journal, JournalWriter, seal
 from dgrec.paths import part_path
 from dgrec.replay.listing import list_session
-from tests.factory import CLOSING, edited, make_rows, new_metadata, write_journal, write_session
+from tests.factory import (
+    CLOSING,
+    edited,
+    make_detection,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.made_sessions import make_sessions
 from tests.replay.viewing.client import Client, served
 
@@ -54,6 +64,29 @@ def test_every_kind_of_session(tmp_path: Path) -> None:
                     check_rows(client, name, session, card)
                     seen += 1
     assert seen > 45
+
+
+def test_what_detections_have(tmp_path: Path) -> None:
+    mask = {"x_min": 1, "y_min": 2, "data": np.ones((4, 5), np.float32)}
+    point = {"label": "nose", "category_id": 0, "score": 0.5, "landmark": [1.0, 2.0], "connect": []}
+    added: dict[str, dict[str, Any]] = {
+        "tracks": {"track_id": 7},
+        "masks": {"mask": mask},
+        "landmarks": {"landmarks": [point]},
+        "angles": {"angle": 0.5},
+        "nothing": {},
+    }
+    for name, more in added.items():
+        rows = [make_row(i, [make_detection(**(more if i == 3 else {}))]) for i in range(5)]
+        write_session(tmp_path / f"{name}.parquet", rows)
+        write_journal(tmp_path / f"{name}-journal.arrows", rows)
+    with served(tmp_path) as client:
+        for name in added:
+            for s in (name, f"{name}-journal"):
+                has = client.json("/api/card", s=s)["has"]
+                assert [each for each, there in has.items() if there] == (
+                    [name] if name in has else []
+                )
 
 
 def check_rows(client: Client, name: str, session: dgrec.Session, card: dict[str, Any]) -> None:

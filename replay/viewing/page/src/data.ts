@@ -252,13 +252,14 @@ export class Chunks<T> {
 }
 
 const ROWS = 500;
-const DRAWN = 100;
+/** Few: a jump waits for all of them, and each takes about a millisecond. */
+const DRAWN = 25;
 
 /** One recording: its card, and everything else when it is asked for. */
 export class Session {
   private readonly abort = new AbortController();
   private readonly rowParts = new Chunks<Row>(ROWS, 40, (from, to) => this.fetchRows(from, to));
-  private readonly drawnParts = new Chunks<Drawing>(DRAWN, 12, (from, to) =>
+  private readonly drawnParts = new Chunks<Drawing>(DRAWN, 48, (from, to) =>
     this.fetchDrawn(from, to),
   );
 

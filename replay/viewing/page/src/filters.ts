@@ -39,6 +39,7 @@ export class Filters {
   private readonly rows: LabelRow[];
   private readonly slider: HTMLInputElement;
   private readonly shown = el("output", { class: "score-value" });
+  private readonly trails: HTMLInputElement;
   private readonly all: HTMLButtonElement;
   private readonly none: HTMLButtonElement;
   private readonly off: () => void;
@@ -58,6 +59,10 @@ export class Filters {
       "aria-label": "Least score",
       input: () => { this.change({ score: Number(this.slider.value) }); },
     });
+    this.trails = el("input", {
+      type: "checkbox",
+      change: () => { this.state.set({ trails: this.trails.checked }); },
+    });
     this.all = this.button("All", () => { this.change({ hidden: new Set() }); });
     this.none = this.button("None", () => {
       this.change({ hidden: new Set(labels.map(({ label }) => label)) });
@@ -71,12 +76,13 @@ export class Filters {
         el("span", { class: "filter-buttons" }, this.all, this.none),
       ),
       el("label", { class: "score" }, el("span", {}, "Score from"), this.slider, this.shown),
+      ...(session.card.has.tracks ? [el("label", { class: "trails" }, this.trails, "Paths of tracks")] : []),
       ...(labels.length > MANY ? [this.search()] : []),
       el("div", { class: "labels", role: "group", "aria-label": "Labels that are drawn" }, ...this.rows.map(({ row }) => row)),
       ...(more > 0 ? [el("p", { class: "soft" }, `and ${more.toLocaleString("en")} less frequent ones`)] : []),
       ...(labels.length ? [] : [el("p", { class: "soft" }, "Nothing has a label.")]),
     );
-    this.off = state.on(["filter"], () => { this.follow(); });
+    this.off = state.on(["filter", "trails"], () => { this.follow(); });
     this.follow();
   }
 
@@ -135,6 +141,7 @@ export class Filters {
       box.checked = !hidden.has(label);
       row.classList.toggle("off", hidden.has(label));
     }
+    this.trails.checked = this.state.values.trails;
     this.slider.value = String(score);
     this.shown.textContent = score.toFixed(2);
     this.all.disabled = hidden.size === 0;

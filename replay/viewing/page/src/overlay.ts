@@ -344,6 +344,13 @@ function lineWidth(op: Op): number {
   return op[0] === "circle" ? op[4] : 0;
 }
 
+/** Whether an analyzer drew trails: open lines of no detection. */
+export function hasTrails(frame: DrawnFrame): boolean {
+  return frame.layers.some(({ groups }) =>
+    groups.some(({ d, ops }) => d < 0 && ops.some((op) => op[0] === "poly" && !op[1])),
+  );
+}
+
 // --- kept between frames ---
 
 interface Needs {

@@ -45,6 +45,7 @@ export class BestPictures implements Pictures {
   private readonly chosen = new Map<number, number>();
   /** Reasons for which the server has no picture either. */
   private readonly missing = new Set<string>();
+  private said = "";
   /** Way of the last picture. */
   way: Way | null = null;
 
@@ -71,6 +72,7 @@ export class BestPictures implements Pictures {
       try {
         const picture = await this.get(way).picture(row);
         this.way = way;
+        if (row.video < 0 && row.state) this.sayServer(row.state);
         return picture;
       } catch (error) {
         if (isAbort(error)) throw error;
@@ -115,6 +117,12 @@ export class BestPictures implements Pictures {
       this.say(`Pictures come from ${NAMES[next]}: ${reason}`);
     }
     return true;
+  }
+
+  private sayServer(reason: string): void {
+    if (reason === this.said) return;
+    this.said = reason;
+    this.say(`Pictures come from the server: ${reason}`);
   }
 
   private get(way: Way): Pictures {

@@ -61,7 +61,7 @@ export class Player implements PlaybackView {
     this.ends.push(
       state.on(["position"], () => { this.follow(); }),
       state.on(["playing"], () => { this.playOrPause(); }),
-      state.on(["filter", "selected"], () => { this.stage.drawOverlay(); }),
+      state.on(["filter", "selected", "trails"], () => { this.stage.drawOverlay(); }),
       state.on(["decode"], () => {
         this.pictures.close();
         this.pictures = this.open();

@@ -5,7 +5,7 @@ import { el, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import { keepOf } from "./filters";
 import { Matching } from "./matching";
-import { drawOverlay, hit, type OverlayOptions } from "./overlay";
+import { drawOverlay, hasTrails, hit, type OverlayOptions } from "./overlay";
 import type { Picture } from "./pictures";
 import type { State } from "./state";
 
@@ -14,6 +14,8 @@ const MOST = 40;
 const CLICK_PX = 4;
 /** Lines and points are hit so near. */
 const NEAR_PX = 6;
+/** How many frames the trails of tracks are long. */
+const TRAIL = 30;
 /** Letters are at least so high. */
 const LEAST_TEXT_PX = 8;
 
@@ -41,7 +43,7 @@ export class Stage {
   private moved = 0;
 
   constructor(
-    session: Session,
+    private readonly session: Session,
     private readonly state: State,
     /** Draws above all else, in pixels of the frame; one pixel of the screen is `px` of them. */
     private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
@@ -135,7 +137,19 @@ export class Stage {
     const matches = this.matching.keeps(filter.where, this.at);
     // What comes next, when it plays.
     this.matching.keeps(filter.where, Math.min(this.at + 100, this.last));
-    return { keep: keepOf(drawn, filter, matches), picture: this.below };
+    const before = this.state.values.trails ? this.before(drawn) : undefined;
+    return { keep: keepOf(drawn, filter, matches), picture: this.below, before };
+  }
+
+  /** The frames before, for trails; none where the recording has trails of its own. */
+  private before(drawn: Drawing): Drawing[] | undefined {
+    if (!drawn.frame.tracks || hasTrails(drawn.frame)) return undefined;
+    const before: Drawing[] = [];
+    for (let i = this.at - 1; i > this.at - TRAIL; i -= 1) {
+      const earlier = this.session.drawnNow(i);
+      if (earlier) before.push(earlier);
+    }
+    return before;
   }
 
   /** The picture with its overlay as PNG, in pixels of the recording. */

@@ -51,6 +51,8 @@ export interface Values {
   playing: boolean;
   speed: number;
   loop: boolean;
+  /** Whether the paths of tracks are drawn. */
+  trails: boolean;
   /** Whether gaps longer than a second are played as one second. */
   shorten: boolean;
   decode: Decode;
@@ -76,6 +78,7 @@ const DEFAULTS: Values = {
   playing: false,
   speed: 1,
   loop: false,
+  trails: true,
   shorten: true,
   decode: "auto",
 };
@@ -145,8 +148,8 @@ export class State {
   /** Show another recording, or the list (""), from its beginning. */
   show(session: string, values: Partial<Values> = {}): void {
     this.flush();
-    const { decode, speed, shorten } = this.current;
-    this.set({ ...DEFAULTS, decode, speed, shorten, session, ...values });
+    const { decode, speed, shorten, trails } = this.current;
+    this.set({ ...DEFAULTS, decode, speed, shorten, trails, session, ...values });
     window.clearTimeout(this.writing);
     this.writing = 0;
     const hash = toHash(this.current);
@@ -156,12 +159,21 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
+<<<<<<< HEAD
     const { speed, shorten, session, other, position } = this.current;
+=======
+    const { speed, shorten, trails, session, position } = this.current;
+>>>>>>> vdraw
     this.address = location.hash;
     const said = unrun(fromHash(this.address));
     // Its position is found by the frame; until then the page stays where it is.
+<<<<<<< HEAD
     const stays = said.session === session && said.other === other && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
+=======
+    const stays = said.session === session && said.frame !== null;
+    this.set({ ...DEFAULTS, speed, shorten, trails, ...said, position: stays ? position : 0 });
+>>>>>>> vdraw
   }
 
   /** Follow the address when a link is opened or the browser goes back. */

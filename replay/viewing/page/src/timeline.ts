@@ -35,7 +35,7 @@ export class Timeline {
   private readonly pointer = el("div", { class: "line-pointer", hidden: true });
   private readonly drawn = el("div", { class: "line-stretch", hidden: true });
   private readonly marked = el("div", { class: "line-marked", hidden: true });
-  private readonly hint = el("div", { class: "line-hint", role: "status", hidden: true });
+  private readonly hint = el("div", { class: "line-hint", role: "tooltip", hidden: true });
   private readonly note = el("p", { class: "line-note", hidden: true });
   private readonly overlay = el("div", { class: "line-overlay" }, this.marked, this.drawn, this.pointer, this.cursor, this.hint);
   private readonly area: HTMLElement;
@@ -205,18 +205,21 @@ export class Timeline {
     this.area.removeAttribute("aria-busy");
   }
 
+  /** Each row for itself: stages take the server less time than labels. */
   private async loadLines(from: number | null, to: number | null, width: number, signal: AbortSignal): Promise<void> {
-    const names = this.charts.flatMap(({ lines }) => lines.map(({ name }) => name));
-    if (!names.length) return;
-    const answer = await this.session.series(names, from, to, width, signal);
-    if (from === null) {
-      this.setFull({ from: answer.from, to: answer.to });
-      const latency = answer.series.latency_ms ? "latency_ms" : names[0];
-      if (latency) this.minimap.set(answer, latency);
-    }
-    for (const chart of this.charts) chart.setData(answer);
-    this.element.dataset.drawn = `${answer.from}-${answer.to}`;
-    this.place();
+    await Promise.all(
+      this.charts.map(async (chart, k) => {
+        const names = chart.lines.map(({ name }) => name);
+        const answer = await this.session.series(names, from, to, width, signal);
+        if (from === null && k === 0) {
+          this.setFull({ from: answer.from, to: answer.to });
+          this.minimap.set(answer, names[0] ?? "");
+        }
+        chart.setData(answer);
+        this.place();
+      }),
+    );
+    if (!signal.aborted) this.element.dataset.drawn = `${this.view.shown.from}-${this.view.shown.to}`;
   }
 
   /** Ask for the marks again: there are more of them by now. */

@@ -9,7 +9,11 @@ import { tolerance, type Picture, type Pictures } from "./pictures";
 const PATIENCE_MS = 8000;
 /** After a seek has ended, a picture that differs is presented within this. */
 const SETTLE_MS = 150;
-const TRIES = 4;
+const SETTLE_REFRESHES = 4;
+const TRIES = 3;
+/** Where no seek leads, this is played before the picture, at this speed. */
+const CREEP_S = 0.1;
+const CREEP_SPEED = 0.5;
 const OPEN = 3;
 
 export class VideoElementPictures implements Pictures {
@@ -109,14 +113,52 @@ class Element {
     let target = pts + (row.duration_s ?? 0.04) / 2;
     for (let tries = 0; tries < TRIES && !holds(); tries++) {
       await this.reach(target, holds);
-      // Browsers round where pictures follow one another within a millisecond.
-      if (this.mediaTime !== null) target += pts - this.mediaTime;
+      // Browsers round where pictures follow one another within a millisecond; but first ask again.
+      if (tries > 0 && this.mediaTime !== null) target += pts - this.mediaTime;
     }
-    if (!holds()) {
-      const shown = this.mediaTime === null ? "none" : `that at ${this.mediaTime.toFixed(4)} s`;
-      throw new Problem(`of the picture at ${pts.toFixed(4)} s the browser shows ${shown}`);
+    if (holds()) return this.copy();
+    const reached = await this.creep(pts, within);
+    if (reached) return reached;
+    const shown = this.mediaTime === null ? "none" : `that at ${this.mediaTime.toFixed(4)} s`;
+    throw new Problem(`of the picture at ${pts.toFixed(4)} s the browser shows ${shown}`);
+  }
+
+  /**
+   * Play slowly to a picture that no seek reaches. Of videos with B-frames, Chromium takes a later
+   * key frame for the last pictures before it.
+   */
+  private async creep(pts: number, within: number): Promise<Picture | null> {
+    const { video } = this;
+    await this.reach(pts - CREEP_S, () => false);
+    if (this.mediaTime === null || this.mediaTime > pts) return null;
+    const copies = new Copies(video);
+    let timer = 0;
+    const arrived = new Promise<void>((resolve) => {
+      this.onPicture = (metadata) => {
+        copies.next(metadata);
+        if (metadata.mediaTime >= pts - within) resolve();
+      };
+      timer = window.setTimeout(resolve, PATIENCE_MS);
+    });
+    video.playbackRate = CREEP_SPEED;
+    try {
+      await video.play();
+      await Promise.race([arrived, this.failed]);
+      const last = await this.settle(copies);
+      return last && Math.abs(last.mediaTime - pts) <= within ? last.picture : null;
+    } finally {
+      window.clearTimeout(timer);
+      this.onPicture = null;
+      video.pause();
     }
-    return this.copy();
+  }
+
+  /** Stop, and return the last copy, if no picture has come meanwhile that it may be of. */
+  private async settle(copies: Copies): Promise<Copied | null> {
+    this.video.pause();
+    this.onPicture = (metadata) => { copies.check(metadata); };
+    await new Promise((resolve) => window.setTimeout(resolve, SETTLE_MS));
+    return copies.last();
   }
 
   private ready(): Promise<void> {
@@ -140,7 +182,7 @@ class Element {
       video.onseeked = () => {
         isDone = true;
         // The picture is presented before this or soon after it; the same one is not presented again.
-        later(resolve, SETTLE_MS);
+        later(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
       };
       const giveUp = () => {
         // Pages in the background show nothing, which is no fault.
@@ -208,12 +250,8 @@ class Element {
     try {
       await video.play();
       if (!signal.aborted) await Promise.race([ended, this.failed]);
-      video.pause();
       if (signal.aborted) return;
-      // What is presented after the last copy says whether that is right.
-      this.onPicture = (metadata) => { copies.check(metadata); };
-      await new Promise((resolve) => window.setTimeout(resolve, SETTLE_MS));
-      const last = copies.last();
+      const last = await this.settle(copies);
       if (last) shown(last.mediaTime, last.picture);
     } finally {
       this.onPicture = null;
@@ -227,6 +265,12 @@ class Element {
     this.video.removeAttribute("src");
     this.video.load();
   }
+}
+
+/** Browsers say which picture is presented when they refresh the screen, however late that is. */
+function afterRefreshes(count: number, run: () => void): void {
+  if (count === 0) run();
+  else requestAnimationFrame(() => { afterRefreshes(count - 1, run); });
 }
 
 interface Copied {

@@ -5,7 +5,6 @@ import {
   Input,
   MATROSKA,
   MP4,
-  MPEG_TS,
   QTFF,
   UrlSource,
   VideoSampleSink,
@@ -98,7 +97,7 @@ class Reader {
 
   static async open(address: string, facts: VideoFacts): Promise<Reader> {
     const input = new Input({
-      formats: [MP4, QTFF, MATROSKA, WEBM, MPEG_TS],
+      formats: [MP4, QTFF, MATROSKA, WEBM],
       source: new UrlSource(address, {
         requestInit: { credentials: "same-origin" },
         maxCacheSize: CACHE_BYTES,
