@@ -36,13 +36,8 @@ class Page {
       event.preventDefault();
       this.state.show("");
     });
-<<<<<<< HEAD
     this.state.on(["session", "other"], () => void this.open());
-    this.state.on(["frame"], ({ frame, position }) => void this.follow(frame, position));
-=======
-    this.state.on(["session"], () => void this.open());
     this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
->>>>>>> vdraw
     this.state.readHash();
     this.state.followHash();
     if (!this.state.values.session) void this.open();

@@ -159,21 +159,12 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-<<<<<<< HEAD
-    const { speed, shorten, session, other, position } = this.current;
-=======
-    const { speed, shorten, trails, session, position } = this.current;
->>>>>>> vdraw
+    const { speed, shorten, trails, session, other, position } = this.current;
     this.address = location.hash;
     const said = unrun(fromHash(this.address));
     // Its position is found by the frame; until then the page stays where it is.
-<<<<<<< HEAD
     const stays = said.session === session && said.other === other && said.frame !== null;
-    this.set({ ...DEFAULTS, speed, shorten, ...said, position: stays ? position : 0 });
-=======
-    const stays = said.session === session && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, trails, ...said, position: stays ? position : 0 });
->>>>>>> vdraw
   }
 
   /** Follow the address when a link is opened or the browser goes back. */
