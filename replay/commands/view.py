@@ -49,7 +49,13 @@ __all__ = ["view_command"]
 @click.option(
     "--key", type=NamedPath(path_type=Path), metavar="FILE", help="The key of the certificate."
 )
-@click.option("--of-recorder", "shown", hidden=True, default=None)
+@click.option(
+    "--of-recorder",
+    "shown",
+    hidden=True,
+    default=None,
+    help="Started by a recorder: ends with standard input, and shows this session first.",
+)
 def view_command(
     places: tuple[Path, ...],
     listen: str,

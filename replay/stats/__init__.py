@@ -36,6 +36,7 @@ from dgrec.replay.stats.summary import (
     STAGES,
     measure,
     queries,
+    stage_durations,
     stage_section,
     write_stats,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "screen",
     "script",
     "sealed_or_not",
+    "stage_durations",
     "stage_section",
     "status_line",
     "time_line",

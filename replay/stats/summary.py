@@ -23,6 +23,7 @@ __all__ = [
     "SessionStats",
     "measure",
     "queries",
+    "stage_durations",
     "stage_section",
     "unsettled",
     "write_stats",
@@ -145,9 +146,7 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
         losses = reader.rows(_LOSSES_QUERY)
     dropped = losses[0] if losses else dict.fromkeys(_LOSSES, 0)
     skipped = dropped.pop("skipped")
-    stages = {name: _distribution(frames[name]) for name in STAGES}
-    if not stages["published_ms"].count:  # most recordings are not published
-        del stages["published_ms"]
+    stages = _stages_of(frames)
     return SessionStats(
         session=str(session.path),
         session_id=session.id,
@@ -170,14 +169,36 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     )
 
 
-def _frames_query(exact: bool) -> str:
+def stage_durations(session: Session, reader: SqlReader) -> dict[str, Distribution]:
+    """Return how long the stages of a session took, as `measure` does.
+
+    Args:
+        reader: A connection over just this session.
+    """
+    columns = ", ".join(_stage_columns(len(session) <= EXACT_FRAMES))
+    (frames,) = reader.rows(f"SELECT {columns} FROM frames")
+    return _stages_of(frames)
+
+
+def _stages_of(frames: Mapping[str, Any]) -> dict[str, Distribution]:
+    stages = {name: _distribution(frames[name]) for name in STAGES}
+    if not stages["published_ms"].count:  # most recordings are not published
+        del stages["published_ms"]
+    return stages
+
+
+def _stage_columns(exact: bool) -> list[str]:
     function = "_summary" if exact else "_estimated_summary"
+    return [f"{function}({name}) AS {name}" for name in STAGES]
+
+
+def _frames_query(exact: bool) -> str:
     columns = [
         "count(*) AS frames",
         "arg_min_null(latency_ms, frame) AS first_latency",
         "_seconds(captured_at, completed_at) AS duration_s",
         "rate(captured_at, completed_at) AS fps",
-        *(f"{function}({name}) AS {name}" for name in STAGES),
+        *_stage_columns(exact),
     ]
     return "SELECT " + ",\n       ".join(columns) + "\nFROM frames"
 
@@ -266,7 +287,7 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("settled", _settled(stats)),
         ],
     )
-    yield stage_section(stats)
+    yield stage_section(stats.stages)
     if stats.labels:
         yield Section(
             "Labels",
@@ -284,13 +305,13 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
         )
 
 
-def stage_section(stats: SessionStats) -> Section:
+def stage_section(stages: Mapping[str, Distribution]) -> Section:
     """Return how long each stage took, as a table."""
-    return _stages(stats, ("count", *_STATISTICS), _stages(stats, _FEWER_STATISTICS))
+    return _stages(stages, ("count", *_STATISTICS), _stages(stages, _FEWER_STATISTICS))
 
 
 def _stages(
-    stats: SessionStats, statistics: Sequence[str], narrow: Section | None = None
+    stages: Mapping[str, Distribution], statistics: Sequence[str], narrow: Section | None = None
 ) -> Section:
     def text(distribution: Distribution, statistic: str) -> str:
         value = getattr(distribution, statistic)
@@ -298,7 +319,7 @@ def _stages(
 
     rows = [
         (name.removesuffix("_ms"), *(text(d, statistic) for statistic in statistics))
-        for name, d in stats.stages.items()
+        for name, d in stages.items()
     ]
     title = "Stages, ms" if narrow else "Stages, ms (fewer columns)"
     return Section(title, ("stage", *statistics), rows, narrow=narrow)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dgrec.replay.stats import explain, load_section, measure, stage_section
+from dgrec.replay.stats import explain, load_section, stage_durations, stage_section
 from dgrec.replay.viewing.time_line import once
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def why(session: Session, reader: SqlReader) -> dict[str, Any]:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    stages = table_cells(stage_section(measure(session, reader)))
+    stages = table_cells(stage_section(stage_durations(session, reader)))
     pipelines = explain([session], reader)
     if not pipelines:
         return {"findings": ["There are no frames."], "caveats": [], "tables": [stages]}

@@ -400,12 +400,22 @@ def test_questions_findings_and_conditions(page: Page, client: Client) -> None:
         page.texts(".why-table:last-child tbody tr:first-child > *")
         == found["tables"][1]["rows"][0]
     )
-    # A condition on detections, or why it is none.
+    # A condition on detections decides what is drawn; or why it is none.
+    drawn = (
+        "(() => { const c = document.querySelector('.stage .overlay');"
+        "const copy = new OffscreenCanvas(c.width, c.height).getContext('2d');"
+        "copy.drawImage(c, 0, 0);"
+        "return copy.getImageData(0, 0, c.width, c.height).data.some((v) => v); })()"
+    )
+    page.wait_for(drawn)
     page.type(".where-text", "label = 'car' AND nonsense")
     page.wait_for("document.querySelector('.where-status').textContent.includes('nonsense')")
     page.type(".where-text", "label = 'car'")
     page.wait_for("document.querySelector('.where-status').textContent === ''")
     page.wait_for_hash("where=label")
+    page.wait_for(f"!{drawn}")  # the first frame has no car
+    page.type(".where-text", "label = 'person'")
+    page.wait_for(drawn)
 
 
 def test_a_link_brings_all_of_it_back(page: Page) -> None:

@@ -87,6 +87,7 @@ class Page {
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
       ];
+      if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
     } catch (error) {
       if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
     }

@@ -178,7 +178,7 @@ export class Timeline {
     });
     this.ruler.replaceChildren(...ticks);
     const { from, to } = this.view.shown;
-    this.shownText.textContent = this.isKnown ? `${clock(from)} – ${clock(to)}` : "";
+    this.shownText.textContent = this.isKnown || this.view.window ? `${clock(from)} – ${clock(to)}` : "";
     this.lanes.draw();
     this.minimap.follow();
     this.placeRange();
