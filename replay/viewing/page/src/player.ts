@@ -13,6 +13,8 @@ import type { Decode, State } from "./state";
 import { clock, length, plural } from "./words";
 
 const ANNOUNCE_MS = 300;
+/** A picture is shown without its overlay when that takes longer. */
+const OVERLAY_MS = 200;
 
 /** What another recording beside this one changes. */
 export interface Companion {
@@ -134,10 +136,16 @@ export class Player implements PlaybackView {
       why = isAbort(error) ? "" : message(error);
       return null;
     });
-    const overlay = await drawn;
-    if (!this.isClosed && !this.state.values.playing) {
+    const isWanted = () => !this.isClosed && !this.state.values.playing;
+    // The first overlay takes the server a second or more: the picture does not wait for it.
+    const overlay = await Promise.race([drawn, later(OVERLAY_MS)]);
+    if (isWanted()) {
       this.put(row, picture, overlay, why);
       this.announce(row);
+    }
+    if (overlay === undefined) {
+      const late = await drawn;
+      if (isWanted()) this.put(row, picture, late, why);
     }
     picture?.close();
     this.session.ahead(position - 20, position + 100);
@@ -316,6 +324,10 @@ export class Player implements PlaybackView {
     this.stage.say(text);
     window.setTimeout(() => { this.stage.say(""); }, 1500);
   }
+}
+
+function later(ms: number): Promise<undefined> {
+  return new Promise((resolve) => { window.setTimeout(() => { resolve(undefined); }, ms); });
 }
 
 function message(error: unknown): string {
