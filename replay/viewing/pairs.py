@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 import dgrec
 from dgrec.comparison import (
     Comparison,
     FrameMatches,
-    OnPair,
     are_of_same_frames,
     match_frames,
     paired,
@@ -77,11 +77,15 @@ class Pair:
 
     def __init__(self, a: Path, b: Path) -> None:
         self.began_s = time.monotonic()
-        self._lock = threading.RLock()
+        #: Held by who reads rows, and by who reads the time line.
+        self._lock, self._line_lock = threading.RLock(), threading.RLock()
         self._closed = threading.Event()
         self._stack = contextlib.ExitStack()
         try:
-            self.a, self.b = (self._stack.enter_context(Session(path)) for path in (a, b))
+            # The time line of a long session takes seconds, in which rows are read from the others.
+            self.a, self.b, self._line = (
+                self._stack.enter_context(Session(path)) for path in (a, b, a)
+            )
             #: Why frames are not paired; "": they are.
             self.reason = "" if are_of_same_frames(self.a, self.b) else NOT_COMPARED
             count = len(self.a)
@@ -101,8 +105,8 @@ class Pair:
         #: Why they cannot be compared.
         self.problem = ""
         self.took_s = 0.0
-        self._thread = threading.Thread(target=self._compare, name="dgrec-view-pair", daemon=True)
-        self._thread.start()
+        # Not a daemon: one that is in Arrow's code when Python ends aborts the process.
+        threading.Thread(target=self._compare, name="dgrec-view-pair", daemon=False).start()
 
     @property
     def count(self) -> int:
@@ -111,7 +115,7 @@ class Pair:
 
     def close(self) -> None:
         self._closed.set()
-        with self._lock:
+        with self._lock, self._line_lock:
             self._stack.close()
 
     # --- partners ---
@@ -131,11 +135,11 @@ class Pair:
 
     def time_line(self, task: Task) -> tuple[TimeLine, _Array]:
         """Return the time line of the base, and where its rows are on it."""
-        with self._held(task):
+        with self._held(task, self._line_lock):
             if self._times is None:
-                with SqlReader([self.a], _MEMORY, timeout=_TIMEOUT_S) as reader:
-                    times = time_line(self.a, reader)
-                batches = self.a.batches([times.column])
+                with SqlReader([self._line], _MEMORY, timeout=_TIMEOUT_S) as reader:
+                    times = time_line(self._line, reader)
+                batches = self._line.batches([times.column], 0, self.count)
                 found = [times.stamps(batch.column(0)) for batch in batches]
                 self._times = times, np.concatenate([*found, np.zeros(0, np.int64)])
             return self._times
@@ -154,15 +158,16 @@ class Pair:
             return {name: np.concatenate(values) for name, values in found.items()}
 
     @contextlib.contextmanager
-    def _held(self, task: Task) -> Iterator[None]:
-        while not self._lock.acquire(timeout=0.1):
+    def _held(self, task: Task, lock: Any = None) -> Iterator[None]:
+        lock = lock or self._lock
+        while not lock.acquire(timeout=0.1):
             task.check()
         try:
             if self._closed.is_set():
                 raise RequestError("the pair is not open any more; ask again", 503)
             yield
         finally:
-            self._lock.release()
+            lock.release()
 
     # --- pairs of some rows ---
 
@@ -241,16 +246,20 @@ class Pair:
         began_s = time.monotonic()
         try:
             # Of their own: others read from those that are open.
-            on_pair: OnPair = self._note
-            self.comparison = dgrec.compare(self.a.path, self.b.path, on_pair=on_pair)
+            with (
+                _Watched(self.a.path, self._closed) as base,
+                _Watched(self.b.path, self._closed) as new,
+            ):
+                self.comparison = dgrec.compare(base, new, on_pair=self._note)
             self.compared = self.count
-        except CancelledError:
-            return
-        except DgrecError as error:
-            self.problem = str(error)
         except Exception as error:  # sessions are untrusted
-            self.problem = f"they cannot be compared: {first_line(error)}"
-            detail("".join(traceback.format_exception(error)))
+            if self._closed.is_set():
+                return
+            if isinstance(error, DgrecError):
+                self.problem = str(error)
+            else:
+                self.problem = f"they cannot be compared: {first_line(error)}"
+                detail("".join(traceback.format_exception(error)))
         finally:
             self.took_s = time.monotonic() - began_s
 
@@ -269,6 +278,22 @@ class Pair:
         self.compared = one.position + 1
         if not one.position % 64:
             time.sleep(0.0005)  # requests come first
+
+
+class _Watched(Session):
+    """A session that cannot be read any more once an event is set."""
+
+    def __init__(self, path: Path, closed: threading.Event) -> None:
+        super().__init__(path)
+        self._is_over = closed
+
+    def batches(
+        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        for batch in super().batches(columns, start, end):
+            if self._is_over.is_set():
+                raise CancelledError
+            yield batch
 
 
 def _numbered(session: Session, task: Task) -> Iterator[tuple[int, int]]:

@@ -61,7 +61,7 @@ class Page {
         ? PairedSession.openPair(this.source, name, other, signal)
         : Session.open(this.source, name, signal));
       this.session = session;
-      if (session instanceof PairedSession) this.title(`${session.card.name} and ${session.other.card.name}`);
+      if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
       else this.title(session.card.name, session.card.state);
       const { frame, position } = this.state.values;
       if (frame !== null) await this.follow(frame, position);

@@ -82,7 +82,7 @@ export class PairView {
         el("b", {}, letter),
         el("a", { href: `#s=${encodeURIComponent(s)}`, title: `Show only ${letter}` }, text),
       );
-    const names = [name("A", session.card.name, session.card.s), name("B", session.other.card.name, session.other.card.s)];
+    const names = [name("A", session.card.s, session.card.s), name("B", session.other.card.s, session.other.card.s)];
     for (const [k, link] of names.entries()) {
       link.querySelector("a")?.addEventListener("click", (event) => {
         event.preventDefault();
