@@ -220,6 +220,7 @@ def compare(
             footage = are_of_same_frames(sides[0][0], sides[1][0])
         else:
             footage = same_footage(*metadata)
+        agreement = compare_detections(sides[0][0], sides[1][0], on_pair) if footage else None
         recordings: list[tuple[ComparedSession, ...]]
         if one_a_side:
             samples = [read_sample(side[0]) for side in sides]
@@ -239,7 +240,7 @@ def compare(
             has_same_footage=footage,
             pairs=pairs,
             rows=rows,
-            agreement=compare_detections(sides[0][0], sides[1][0], on_pair) if footage else None,
+            agreement=agreement,
             unpaired=unpaired,
         )
 
