@@ -252,7 +252,10 @@ def _measured(send: Any, name: str, other: int | None, frames: int, session: str
             def write() -> None:
                 opened.export(output, name, images="none" if _has(name) else None)
         else:
-            write = OTHERS[name][other][1](_results(frames), output)
+            try:
+                write = OTHERS[name][other][1](_results(frames), output)
+            except ModuleNotFoundError:
+                return
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start, cpu = time.perf_counter(), time.process_time()
         write()

@@ -12,6 +12,7 @@ DgrecError
 │   └── OverlayError       results that PySDK cannot draw
 └── SessionError           a file that cannot be used as a session
     ├── NotASessionError     missing, or not a session
+    │   └── ForeignFileError   another program's Parquet
     ├── DamagedSessionError  truncated, overwritten, bits flipped
     └── FormatVersionError   written by a newer dgrec
 
@@ -25,6 +26,7 @@ __all__ = [
     "ConfigError",
     "DamagedSessionError",
     "DgrecError",
+    "ForeignFileError",
     "FormatVersionError",
     "ImportFileError",
     "ModelError",
@@ -102,6 +104,10 @@ class SessionError(DgrecError):
 
 class NotASessionError(SessionError):
     """The file is not a dgrec session."""
+
+
+class ForeignFileError(NotASessionError):
+    """The file is another program's Parquet."""
 
 
 class DamagedSessionError(SessionError):

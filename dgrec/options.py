@@ -20,6 +20,7 @@ __all__ = [
     "Parsed",
     "SessionPath",
     "analyzer_options",
+    "json_option",
     "option_group",
     "payload_options",
     "verbosity_options",
@@ -187,6 +188,15 @@ class Parsed(_ParamType):
             return self._parse(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
+
+
+#: ``--json`` of commands that write files; `dgrec.terminal.say_written` prints the line.
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what was written as a line of JSON on standard output.",
+)
 
 
 def analyzer_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -10,6 +10,7 @@ __all__ = [
     "CONTACT_SHEET_SUFFIX",
     "FRAMES_SUFFIX",
     "JOURNAL_SUFFIX",
+    "PICTURES_SUFFIX",
     "REPLAY_SUFFIX",
     "REPORT_SUFFIX",
     "SESSION_SUFFIX",
@@ -38,6 +39,8 @@ VIDEO_SUFFIXES: Final[dict[VideoKind, str]] = {"raw": ".mp4", "annotated": ".ann
 REPLAY_SUFFIX: Final = ".replay.mp4"
 CONTACT_SHEET_SUFFIX: Final = ".contact-sheet.png"
 FRAMES_SUFFIX: Final = ".frames"
+#: For the folder of pictures beside an export.
+PICTURES_SUFFIX: Final = ".images"
 REPORT_SUFFIX: Final = ".report.html"
 
 #: More than four digits only without a leading 0: NAME-030405 is a time of day, not a part.

@@ -8,10 +8,13 @@ goes through `echo`, or through a `dgrec.console.Console`; both show such charac
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
-from typing import IO, Literal
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any, Literal
 
 from dgrec.credentials import redact_remembered
 
@@ -24,6 +27,7 @@ __all__ = [
     "line",
     "note",
     "painted",
+    "say_written",
     "set_verbosity",
     "shortened",
     "shown",
@@ -124,6 +128,44 @@ def echo(text: str = "", *, err: bool = False, colour: Colour | None = None) -> 
             _print(text, sys.stderr, colour)
     else:
         _print(text, sys.stdout, colour)
+
+
+def say_written(
+    lines: Iterable[str],
+    *,
+    as_json: bool,
+    path: str | Path | None,
+    files: Iterable[Path] | None = None,
+    notes: Iterable[str] = (),
+    said: Iterable[str] = (),
+    **facts: Any,
+) -> None:
+    """Report what a command wrote: notes on standard error, the rest on standard output.
+
+    Args:
+        lines: It in words, which ``--quiet`` leaves out.
+        as_json: ``--json``: one line of JSON instead.
+        path: What was written.
+        files: Everything that was written, if that is more.
+        notes: What the user should know of it.
+        said: Notes that were printed already.
+        facts: What else the line of JSON has.
+    """
+    noted = [note for note in notes if note]
+    for each in noted:
+        echo(each, err=True)
+    noted = [*(note for note in said if note), *noted]
+    if as_json:
+        names = None if path is None else str(path)
+        written = [names] if files is None else list(map(str, files))
+        row = {"path": names, "files": [each for each in written if each], **facts, "notes": noted}
+        text = redact_remembered(json.dumps(row, default=str))
+        # JSON leaves one character that controls a terminal.
+        sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
+        sys.stdout.flush()
+    elif not is_quiet():
+        for each in lines:
+            echo(each)
 
 
 def _print(text: str, stream: IO[str] | None, colour: Colour | None) -> None:

@@ -21,6 +21,7 @@ from dgrec.options import (
     Parsed,
     SessionPath,
     analyzer_options,
+    json_option,
     payload_options,
 )
 from dgrec.recorder.options import (
@@ -77,9 +78,9 @@ def _recording_options(
         elif name == "video_quality":
             kind, metavar = click.IntRange(1, 100), "1-100"
         elif name == "codec":
-            kind = click.STRING
+            kind, metavar = click.STRING, "NAME"
         elif default is None:
-            kind = click.IntRange(min=1)
+            kind, metavar = click.IntRange(min=1), "N"
         command = click.option(
             _FLAGS.get(name, "--" + name.replace("_", "-")),
             name,
@@ -180,15 +181,25 @@ view_option = click.option(
 )
 @click.option("--overwrite", is_flag=True, help="Replace the session file if it exists.")
 @click.option(
-    "--model-name", type=Completed(_models), default="", help="Name of the model in its zoo."
+    "--model-name",
+    type=Completed(_models),
+    default="",
+    metavar="NAME",
+    help="Name of the model in its zoo.",
 )
 @click.option(
     "--zoo-url",
     type=Completed(_zoos),
     default="",
+    metavar="ZOO",
     help="Model zoo: a folder, or the address of one in the cloud, such as degirum/hailo.",
 )
-@click.option("--model-url", default="", help="Zoo and model in one, instead of the two above.")
+@click.option(
+    "--model-url",
+    default="",
+    metavar="URL",
+    help="Zoo and model in one, instead of the two above.",
+)
 @click.option(
     "--inference-host-address",
     default="",
@@ -222,12 +233,7 @@ view_option = click.option(
     "what a killed run left, continue the numbers of parts and frames, and let --keep-last and "
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print what was recorded as a line of JSON on standard output, at the end.",
-)
+@json_option
 @view_option
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
@@ -320,7 +326,9 @@ def record_command(
     epilog="Example: dgrec recover recordings/cam0-20260102-030405.arrows",
     short_help="Seal the journal of a recording that was cut off.",
 )
-@click.argument("journals", nargs=-1, required=True, type=SessionPath(path_type=Path))
+@click.argument(
+    "journals", metavar="JOURNAL...", nargs=-1, required=True, type=SessionPath(path_type=Path)
+)
 @click.option(
     "-o",
     "--output",
@@ -328,8 +336,11 @@ def record_command(
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
-def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool) -> None:
-    """Make a session file of everything that is readable in JOURNALS.
+@json_option
+def recover_command(
+    journals: tuple[Path, ...], output: Path | None, keep: bool, as_json: bool
+) -> None:
+    """Make a session file of everything that is readable in each JOURNAL.
 
     Every command can read a journal as it is; this is for keeping it. The journal is removed once
     the session file is on disk, unless part of it was lost. A video beside it is cut after its last
@@ -341,7 +352,7 @@ def recover_command(journals: tuple[Path, ...], output: Path | None, keep: bool)
         raise click.UsageError("--output goes with one journal")
     from dgrec.recorder.command import run_recover
 
-    code = max(run_recover(journal, output, keep) for journal in journals)
+    code = max(run_recover(journal, output, keep, as_json=as_json) for journal in journals)
     raise SystemExit(code)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
@@ -28,7 +27,7 @@ from dgrec.recorder.status import Announcer, StatusView, facts, summary
 from dgrec.recorder.viewer import viewing
 from dgrec.session import session_file
 from dgrec.stand_in import Replay
-from dgrec.terminal import detail, echo, is_verbose
+from dgrec.terminal import detail, echo, is_verbose, say_written
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
 
@@ -105,7 +104,8 @@ def run_record(request: RecordRequest) -> int:
             finally:
                 _cut_clips(job, console, signals)
             if request.as_json and job.metadata is not None:
-                echo(json.dumps(facts(job.stream, job.metadata, job.seconds)))
+                written = facts(job.stream, job.metadata, job.seconds)
+                say_written([], as_json=True, said=job.stream.notes, **written)
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
 
@@ -254,7 +254,7 @@ def run_run(
     return code
 
 
-def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
+def run_recover(journal: Path, output: Path | None, keep: bool, *, as_json: bool = False) -> int:
     """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
     console = Console(stderr=True)
     journal = session_file(journal)
@@ -263,6 +263,19 @@ def run_recover(journal: Path, output: Path | None, keep: bool) -> int:
         console.say(line)
     if result.without_clip:
         console.say(without_clips(result.recording, result.without_clip))
+    if as_json:
+        say_written(
+            [],
+            as_json=True,
+            path=result.output,
+            journal=journal,
+            frames=result.frames,
+            detections=result.detections,
+            ended=result.ended,
+            lost=result.damage,
+            journal_removed=result.journal_removed,
+            said=result.videos,
+        )
     return 0 if result.complete else 3
 
 

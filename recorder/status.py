@@ -257,7 +257,10 @@ def summary(stream: Stream, metadata: Metadata, seconds: float) -> list[str]:
 
 
 def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
-    """Return what a recording ended with, for ``--json``: the names are those of `dgrec list`."""
+    """Return what a recording ended with, for ``--json``: the names are those of `dgrec list`.
+
+    ``bytes`` are those of the session without its videos.
+    """
     recorder = stream.recorder
     progress, totals = recorder.progress, metadata["totals"]
     videos = [file.path for file in recorder.video.files if file.path.exists()]
@@ -270,7 +273,7 @@ def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
         "skipped": totals.get("skipped", 0),
         "dropped": totals.get("dropped", 0),
         "end_reason": metadata.get("end_reason"),
-        "files": [str(file) for file in recorder.files],
+        "files": [str(file) for file in (*recorder.files, *videos)],
         "videos": [str(path) for path in videos],
         "bytes": sum(file.stat().st_size for file in recorder.files),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.errors import DgrecError, NotASessionError
+from dgrec.errors import DgrecError, ForeignFileError, NotASessionError
 from dgrec.options import Command, SessionPath
 from dgrec.replay.commands.alerts import alerts_command
 from dgrec.replay.commands.analyze import analyze_command
@@ -96,6 +96,7 @@ def info_command(
     from dgrec.replay.output import open_output
 
     found, is_alone = _found(sessions)
+    named = _named(sessions)
     infos, files, problems = [], [], []
     for path in found:
         try:
@@ -105,7 +106,10 @@ def info_command(
         except DgrecError as error:
             if is_alone:
                 raise
-            problems.append(error)
+            if isinstance(error, ForeignFileError) and path not in named:
+                note(f"{error}; left out")
+            else:
+                problems.append(error)
     with open_output(output, overwrite=overwrite, keep=(*sessions, *files)) as destination:
         write_info(infos[0] if is_alone else infos, form, destination)
     for problem in problems:
@@ -129,17 +133,21 @@ def verify_command(
 
     SESSION is a file, a recording in parts, a folder or a glob in quotes. Prints one line for each,
     and one for each thing that is wrong; with --quiet, only those that are not whole. What could
-    not be decoded of a source is a note: the session is whole. Exit code 0: all are whole. 1: at
-    least one is not.
+    not be decoded of a source is a note: the session is whole. Other programs' Parquet in a folder
+    is left out, and reported. Exit code 0: all are whole. 1: at least one is not.
     """
     from dgrec.replay.output import json_text, open_output
     from dgrec.replay.verify import check
 
     found, _ = _found(sessions)
+    named = _named(sessions)
     checked: list[tuple[Path, Findings]] = []
     with open_output(output, overwrite=overwrite, keep=found) as destination:
         for path in found:
             findings = check(path)
+            if not findings.is_session and path not in named:
+                note(f"{path}: {findings.problems[0]}; left out")
+                continue
             checked.append((path, findings))
             if form == "table":
                 _say_findings(path, findings, destination)
@@ -149,6 +157,8 @@ def verify_command(
                 for path, found in checked
             ]
             destination.write(json_text(rows, indent=2) + "\n")
+    if not checked:
+        raise NotASessionError(f"{', '.join(map(str, sessions))}: there is no session")
     if form == "table" and len(checked) > 1:
         bad = sum(bool(findings.problems) for _, findings in checked)
         note(f"{counted(len(checked), 'session')}, {bad or 'none'} with problems")
@@ -177,6 +187,13 @@ def _found(paths: tuple[Path, ...]) -> tuple[list[Path], bool]:
     (first, *others) = paths
     is_pattern = has_magic(str(first)) and not first.exists()
     return found, not (others or first.is_dir() or is_pattern)
+
+
+def _named(paths: tuple[Path, ...]) -> set[Path]:
+    """Return the files that are named themselves, not by their folder or a glob."""
+    from dgrec.session import session_file
+
+    return {session_file(path) for path in paths}
 
 
 COMMANDS: tuple[click.Command, ...] = (

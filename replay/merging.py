@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.errors import ConfigError, SessionError
+from dgrec.errors import ConfigError, SessionError, StorageError
 from dgrec.files import NewFolder, output_error, resolved
 from dgrec.footage import base_name
 from dgrec.format import (
     NULLABLE_SCHEMA,
     SCHEMA,
     Metadata,
+    is_being_written,
     utc_ns,
     utc_text,
     uuid7,
@@ -82,7 +83,7 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
         # Of the size of the sessions without their videos, which are only linked.
         folder = _folder_beside(output)
         stack.callback(folder.discard)
-        _write_parts(recordings, folder.temporary / output.name)
+        _write_parts(recordings, folder.temporary / output.name, output)
         merged = stack.enter_context(Session(folder.temporary / output.name))
         report = write_clip(
             merged,
@@ -137,6 +138,9 @@ def _read(session: Session) -> _Recording:
         raise SessionError(f"{session.path}: has no frames")
     if session.damage:
         raise SessionError(f"{session.path}: is damaged: {session.damage[0]}")
+    files = [part.path for part in session.parts] or [session.path]
+    if not session.sealed and any(map(is_being_written, files)):
+        raise ConfigError(f"{session.path}: is being recorded; merge it when it has ended")
     found = _Recording(session, None, None, None, None, None, None)
     for batch in session.batches(["captured_at", "source_frame", "media_time_s"]):
         stamps, sources, times = (column.drop_null() for column in batch.columns)
@@ -224,8 +228,13 @@ def _described(recording: _Recording) -> dict[str, Any]:
 # --- as a recording in parts ---------------------------------------------------------------------
 
 
-def _write_parts(recordings: Sequence[_Recording], output: Path) -> None:
-    """Write the recordings as the parts of one, which is read as a whole."""
+def _write_parts(recordings: Sequence[_Recording], path: Path, output: Path) -> None:
+    """Write the recordings as the parts of one, which is read as a whole.
+
+    Args:
+        path: The name of the whole, in a temporary folder.
+        output: What errors name.
+    """
     set_id = str(uuid7())
     numbers = itertools.count(1)
     for at, recording in enumerate(recordings):
@@ -233,17 +242,21 @@ def _write_parts(recordings: Sequence[_Recording], output: Path) -> None:
         for metadata, batches, start in _pieces(recording.session):
             number = next(numbers)
             first = recording.frames + start
-            path = part_path(output, number)
+            part = part_path(path, number)
             gap = [] if before is None else _gap(before, recording)
-            about = _metadata(recording, metadata, path, gap)
+            about = _metadata(recording, metadata, part, gap)
             about["part"] = {"number": number, "set_id": set_id, "first_frame": first}
             before = None
-            write_sealed(
-                path,
-                NULLABLE_SCHEMA,
-                _moved(batches, recording, first),
-                lambda totals, about=about: {**about, "ended_at": totals.ended_at},  # type: ignore[misc]
-            )
+            try:
+                write_sealed(
+                    part,
+                    NULLABLE_SCHEMA,
+                    _moved(batches, recording, first),
+                    lambda totals, about=about: {**about, "ended_at": totals.ended_at},  # type: ignore[misc]
+                )
+            except StorageError as error:
+                problem = str(error).removeprefix(f"{part}: ")
+                raise StorageError(f"{output}: {problem}", is_full=error.is_full) from None
 
 
 def _pieces(session: Session) -> Iterator[tuple[Metadata, Iterator[pa.RecordBatch], int]]:

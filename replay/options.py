@@ -13,10 +13,11 @@ import click
 
 from dgrec.errors import ConfigError
 from dgrec.options import Completed, NamedPath, Parsed, SessionPath, option_group
-from dgrec.terminal import echo, note
+from dgrec.terminal import echo, note, say_written
 from dgrec.units import and_more, parse_dimensions, parse_time
 
 if TYPE_CHECKING:
+    from dgrec.replay.clip import ClipReport
     from dgrec.session import Session
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "parse_grid",
     "picture_options",
     "say_clip",
+    "say_clip_written",
     "say_damage",
     "selection_options",
     "session_argument",
@@ -159,6 +161,30 @@ def links_option(command: _Command) -> _Command:
 def say_clip(line: str) -> None:
     """Report a clip that is not counted."""
     note(f"{line} (--with-clips counts it)")
+
+
+def say_clip_written(
+    output: Path, report: ClipReport, contents: str, *, as_json: bool, **facts: Any
+) -> None:
+    """Report a session that was made of others, with its videos.
+
+    Args:
+        contents: What is in it.
+        facts: What else a line of JSON has.
+    """
+    videos = [
+        f"{path}: {'copied' if is_copy else 'encoded again'}" for path, is_copy in report.videos
+    ]
+    say_written(
+        [f"{output}: {contents}", *videos],
+        as_json=as_json,
+        path=output,
+        files=[output, *(path for path, _ in report.videos)],
+        **facts,
+        frames=report.frames,
+        videos_copied=[is_copy for _, is_copy in report.videos],
+        notes=report.notes,
+    )
 
 
 def check_group(sessions: Sequence[Session]) -> None:
@@ -316,7 +342,12 @@ _OVERLAY = tuple(
 def overlay_options(command: _Command) -> _Command:
     """Add the options that replace recorded overlay settings; `overlay_settings` reads them."""
     options = [
-        click.option("--line-width", type=click.IntRange(0, 100), help="Of boxes, in pixels."),
+        click.option(
+            "--line-width",
+            type=click.IntRange(0, 100),
+            metavar="PIXELS",
+            help="Of boxes, in pixels.",
+        ),
         click.option("--show-labels/--no-show-labels", default=None, help="Write class labels."),
         click.option(
             "--show-probabilities/--no-show-probabilities", default=None, help="Write scores."
@@ -328,7 +359,10 @@ def overlay_options(command: _Command) -> _Command:
             help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
         ),
         click.option(
-            "--font-scale", type=FiniteRange(0.1, 20), help="Size of text; 1 is PySDK's own."
+            "--font-scale",
+            type=FiniteRange(0.1, 20),
+            metavar="FACTOR",
+            help="Size of text; 1 is PySDK's own.",
         ),
         click.option(
             "--color",
@@ -372,7 +406,12 @@ def selection_options(command: _Command) -> _Command:
             "00:01:30), or a time in UTC (2026-01-02T03:04:05).",
         ),
         click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before."),
-        click.option("--max-frames", type=click.IntRange(1), help="Stop after this many frames."),
+        click.option(
+            "--max-frames",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Stop after this many frames.",
+        ),
         click.option(
             "--where",
             type=Completed(complete_columns("frames")),
@@ -431,6 +470,7 @@ def picture_options(command: _Command) -> _Command:
         click.option(
             "--redact-margin",
             type=FiniteRange(0, 5),
+            metavar="SHARE",
             default=0.1,
             show_default=True,
             help="What to add on every side, as a part of the longer one.",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dgrec.errors import DamagedSessionError, DgrecError, VideoError
+from dgrec.errors import DamagedSessionError, DgrecError, ForeignFileError, VideoError
 from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video
 from dgrec.format import (
     AT_START,
@@ -49,6 +49,8 @@ class Findings:
     problems: list[str]
     #: Faults of its source, which do not make the session less whole.
     notes: list[str]
+    #: Whether it is a session at all, or may be a damaged one: false of other programs' Parquet.
+    is_session: bool = True
 
 
 def verify(path: Path) -> list[str]:
@@ -65,7 +67,8 @@ def check(path: Path) -> Findings:
         with open_session(path) as session:
             return Findings(list(_problems(session)), list(_source_notes(session)))
     except DgrecError as error:
-        return Findings([_without_path(str(error), path)], [])
+        problem = _without_path(str(error), path)
+        return Findings([problem], [], not isinstance(error, ForeignFileError))
 
 
 def _source_notes(session: Session) -> Iterator[str]:

@@ -30,7 +30,6 @@ MODULES = {
     for path in sorted(folder.glob(pattern))
     if "node_modules" not in path.parts
     if not any(parent.is_symlink() for parent in path.parents)
-    if "node_modules" not in path.parts
 }
 PACKAGES = {
     name

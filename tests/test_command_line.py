@@ -176,10 +176,9 @@ def test_every_command_has_them() -> None:
         assert isinstance(command, Command), f"{name}: needs cls=Command"
         flags = {flag for each in command.params for flag in each.opts}
         assert {"-q", "--quiet", "-v", "--verbose"} <= flags, name
-        # Wherever a format can be JSON, --json says so.
-        formats = [each.type for each in command.params if each.name == "form"]
-        if formats and "json" in getattr(formats[0], "choices", ()):
-            assert "--json" in flags, name
+        assert not re.search(r"\b(INTEGER|FLOAT|TEXT)\b", done("help", name).stdout), name
+        # The output of `run` is that of a program, that of `view` an address.
+        assert ("--json" in flags) == (name not in ("run", "view", "completion", "help")), name
         assert done("help", name).stdout == done(name, "--help").stdout
     titles = re.findall(r"^(\S.*):$", done("help", "record").stdout, re.MULTILINE)
     assert {"Model", "Video", "While recording", "General options"} <= set(titles)
@@ -315,6 +314,40 @@ def test_what_was_recorded_as_json(folder: Path) -> None:
         assert said[name] == listed[name], name
     assert (said["frames"], said["end_reason"], said["files"]) == (5, "limit", ["new.parquet"])
     assert run("record", "sample", "--json", "--publish", "-").exit_code == 2
+
+
+def test_what_was_written_as_json(folder: Path) -> None:
+    write_journal(folder / "cut.arrows", make_rows(20), new_metadata())
+    done("export", "door", "-o", "given.jsonl", "--format", "jsonl")
+    Path("found.jsonl").write_text('{"detections": [{"label": "car", "bbox": [1, 2, 30, 40]}]}\n')
+    commands: dict[str, tuple[object, ...]] = {
+        "recover": ("cut", "-o", "whole.parquet", "--keep"),
+        "clip": (sample.SESSION, "--end", 5, "-o", "first.parquet"),
+        "analyze": ("door", "--tracker", "-o", "tracked.parquet"),
+        "merge": ("first.parquet", "second.parquet", "-o", "merged.parquet"),
+        "export": ("door", "first", "--format", "csv", "-o", "tables"),
+        "import": ("found.jsonl", "-o", "imported.parquet", "--fps", 30),
+        "report": (sample.SESSION, "--no-pictures", "-o", "page.html"),
+        "replay": (sample.SESSION, "--frames", "jpg", "--max-frames", 2, "-o", "pictures"),
+        "publish": ("door", "sent.jsonl", "--fast"),
+    }
+    done("clip", sample.SESSION, "--start", 10, "--end", 15, "-o", "second.parquet")
+    for name, arguments in commands.items():
+        result = done(name, *arguments, "--json")
+        rows = [json.loads(line) for line in result.stdout.splitlines()]
+        assert len(rows) == (2 if name == "export" else 1), name
+        for row in rows:
+            assert {"path", "files", "notes"} <= row.keys(), name
+            assert row["messages" if name == "publish" else "frames"] > 0, name
+            assert all(Path(each).exists() for each in (row["path"], *row["files"])), name
+            said = result.stderr.splitlines()
+            assert set(row["notes"]) <= set(said) or name == "recover", name
+    mistyped = run("export", "door", "dor", "--format", "csv", "-o", "more")
+    assert (mistyped.exit_code, mistyped.stdout, Path("more").exists()) == (1, "", False)
+    for words in (("export", "door", "-o", "-", "--format", "csv"), ("publish", "door", "-")):
+        refused = run(*words, "--json")
+        assert refused.exit_code == 2, words
+        assert "both write to standard output" in refused.stderr
 
 
 # --- output --------------------------------------------------------------------------------------

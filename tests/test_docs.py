@@ -139,7 +139,7 @@ def _commands(text: str) -> Iterator[list[str]]:
     """Yield the words of each dgrec command in a page."""
     text = text.replace("\\\n", " ")
     lines = re.findall(r"`(dgrec [^`\n]+)`", text)
-    for block in re.findall(r"^```(?:bash|console)\n(.*?)^```", text, flags=re.M | re.S):
+    for block in re.findall(r"^```(?:bash|sh|console)\n(.*?)^```", text, flags=re.M | re.S):
         lines += [line.strip().removeprefix("$ ") for line in block.splitlines()]
     for line in lines:
         if line.startswith("dgrec "):

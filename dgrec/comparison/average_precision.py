@@ -147,7 +147,7 @@ def accuracy(session: str | Path | Session, truth: str | Path) -> Accuracy:
     if not isinstance(session, Session):
         with Session(session) as opened:
             return accuracy(opened, truth)
-    annotated = read_truth(Path(truth))
+    annotated = read_truth(Path(truth), session)
     check_sizes(annotated, session)
     tally = _Tally(annotated)
     for frame in frames_of(session):

@@ -22,7 +22,7 @@ from dgrec.comparison.samples import Sample, read_sample
 from dgrec.errors import SessionError
 from dgrec.files import resolved
 from dgrec.session import table_card
-from dgrec.units import digits
+from dgrec.units import counted, digits
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -142,7 +142,7 @@ class Comparison:
         yield f"What differs: {', '.join(d.key for d in self.differences) or 'nothing'}."
         found = self.agreement
         if found is not None and found.f1 is not None:
-            yield f"Agreement (F1) of {found.frames:,} frames: {found.f1:.4f}."
+            yield f"Agreement (F1) of {counted(found.frames, 'frame')}: {found.f1:.4f}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON has it (`dgrec compare --format json`)."""

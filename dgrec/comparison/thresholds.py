@@ -78,7 +78,7 @@ def whatif(
     if len(chosen) > _MOST_SETTINGS:
         raise ConfigError(f"{len(chosen):,} settings; at most {_MOST_SETTINGS:,} fit in one pass")
     requests = {text: AnalyzerRequest((text,)) for text in trackers}
-    annotated = None if truth is None else read_truth(Path(truth))
+    annotated = None if truth is None else read_truth(Path(truth), session)
     tally = _Tally(session, chosen, requests, annotated)
     for frame in frames_of(session):
         tally.add(frame)

@@ -15,8 +15,10 @@ from dgrec.comparison.blocks import Floats
 from dgrec.comparison.boxes import frames_of
 from dgrec.comparison.samples import UNKNOWN
 from dgrec.errors import DgrecError, ImportFileError
+from dgrec.footage import base_name
+from dgrec.format import VideoEntry, video_entries
 from dgrec.imports import Facts, read_frames
-from dgrec.paths import names_session
+from dgrec.paths import PICTURES_SUFFIX, names_session
 from dgrec.session import session_file
 
 if TYPE_CHECKING:
@@ -51,11 +53,15 @@ class Truth:
     labels: tuple[str, ...]
 
 
-def read_truth(path: Path) -> Truth:
+def read_truth(path: Path, session: Session) -> Truth:
     """Read ground truth: a file of any format that can be imported, or a session.
 
+    Args:
+        session: The session that is compared with it.
+
     Raises:
-        TruthError: The file cannot be read, or has no boxes with labels.
+        TruthError: The file cannot be read, has no boxes with labels, or does not say which frames
+            of the source it has.
     """
     frames: dict[int, TruthFrame] = {}
     facts = Facts()
@@ -72,7 +78,37 @@ def read_truth(path: Path) -> Truth:
         raise TruthError(f"{path}: has no frames")
     if not labels:
         raise TruthError(f"{path}: has no boxes with labels")
-    return Truth(path, frames, tuple(dict.fromkeys(labels)))
+    numbered = _by_source(path, frames, facts.counts, session)
+    return Truth(path, numbered, tuple(dict.fromkeys(labels)))
+
+
+def _by_source(
+    path: Path, frames: dict[int, TruthFrame], counts: str | None, session: Session
+) -> dict[int, TruthFrame]:
+    """Return frames by their numbers in the source.
+
+    Args:
+        frames: By their numbers in the video or folder of the name ``counts``.
+    """
+    name = base_name(counts)
+    if name.endswith(PICTURES_SUFFIX):
+        raise TruthError(
+            f"{path}: its frames are numbered as the pictures in {name}, not as in the source; "
+            "export it without --images"
+        )
+    if not any(base_name(each.get("file")) == name for each in _videos(session)):
+        return frames
+    found: dict[int, TruthFrame] = {}
+    for batch in session.batches(["source_frame", "video_frame"]):
+        for number, shown in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if shown in frames and number is not None:
+                found[number] = frames[shown]
+    return found
+
+
+def _videos(session: Session) -> list[VideoEntry]:
+    """Return the videos that were recorded with a session, if all of its rows count in one."""
+    return [] if len(session.parts) > 1 else video_entries(session.metadata)
 
 
 #: A frame's number and size, and its detections.
@@ -89,6 +125,9 @@ def _of_session(path: Path, facts: Facts) -> _Found:
     from dgrec.session import Session
 
     with Session(path) as session:
+        source = session.metadata.get("source", {})
+        if source.get("kind") == "file":
+            facts.counts = base_name(source.get("file"))
         names = session.metadata.get("model", {}).get("labels", {}).values()
         facts.labels.update(enumerate(name for name in names if isinstance(name, str)))
         sizes = (

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dgrec.errors import (
     DamagedSessionError,
-    NotASessionError,
+    ForeignFileError,
     SessionError,
     StorageError,
     first_line,
@@ -209,7 +209,7 @@ class SealedFile:
         check: Whether anything is compared with checksums.
 
     Raises:
-        NotASessionError: The file is Parquet, but not a session.
+        ForeignFileError: The file is Parquet, but not a session.
         DamagedSessionError: Its footer cannot be read.
         FormatVersionError: It was written by a newer dgrec.
         OSError: There is no such file.
@@ -241,7 +241,7 @@ class SealedFile:
         try:
             text = stored.get(METADATA_KEY)
             if text is None:
-                raise NotASessionError(
+                raise ForeignFileError(
                     f"{path}: a Parquet file, but not a dgrec session (it has no dgrec metadata)"
                 )
             self.metadata: Metadata

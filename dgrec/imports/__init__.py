@@ -18,7 +18,7 @@ from dgrec.imports.format import FORMATS, Format, Head, load_formats, registered
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
-from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of
+from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of, open_binary
 
 __all__ = [
     "FORMATS",
@@ -38,6 +38,7 @@ __all__ = [
     "import_",
     "lines_of",
     "load_formats",
+    "open_binary",
     "read_frames",
     "registered",
     "too_many",

@@ -65,6 +65,8 @@ class Facts:
     fps: float | None = None
     #: Frames of the footage; those that are not in the file have no detections.
     frames: int | None = None
+    #: The name of the video, or folder of pictures, whose frames are counted, if it says that.
+    counts: str | None = None
     #: Whether frames without a detection leave nothing in the file.
     is_sparse: bool = False
     #: What a session does not keep of the file, and how often.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -30,6 +31,7 @@ __all__ = [
     "objects",
     "packed_mask",
     "plain_extras",
+    "stamp",
 ]
 
 #: Coordinates beyond this are not pixels.
@@ -45,6 +47,8 @@ _RESERVED: Final = frozenset(
     "bbox category_id label score track_id angle landmarks mask data".split()
 )
 _DEEPEST: Final = 8
+#: Stamps of a session are within these years.
+_YEARS: Final = range(1970, 9999)
 _LONGEST_EXTRA: Final = 1 << 20
 _LAST_NUMBER: Final = re.compile(r"(\d+)\D*\Z", re.ASCII)
 
@@ -70,6 +74,24 @@ def count(value: Any, name: str, where: str, most: int = LARGEST_FRAME) -> int:
     if type(value) is int and 0 <= value <= most:
         return value
     raise InvalidError(where, f"{name!r} is not a whole number from 0 to {most:,}")
+
+
+def stamp(value: Any, name: str, where: str) -> int:
+    """Return microseconds since 1970 of a stamp in ISO 8601, or of seconds since 1970."""
+    try:
+        if isinstance(value, str):
+            moment = dt.datetime.fromisoformat(value)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=dt.UTC)
+            since = moment - dt.datetime.fromtimestamp(0, dt.UTC)
+        else:
+            since = dt.timedelta(seconds=number(value, name, where))
+        at = since // dt.timedelta(microseconds=1)
+        if dt.datetime.fromtimestamp(at // 1_000_000, dt.UTC).year in _YEARS:
+            return at
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise InvalidError(where, f"{name!r} is not a time since 1970")
 
 
 def label(value: Any, name: str, where: str) -> str:

@@ -56,6 +56,7 @@ class Guard:
         # Cookies know no ports: the name has it. Browsers take __Host- from this very host only.
         self._cookie = f"__Host-{cookie}" if is_secure else cookie
         self._is_secure = is_secure
+        self._once = ""
         name = socket.gethostname().lower()
         self._names = {"localhost"} if self._is_local else {"localhost", host.lower(), name}
 
@@ -93,6 +94,14 @@ class Guard:
             headers={"WWW-Authenticate": "Bearer"},
         )
 
+    def make_single_use(self) -> str:
+        """Return a token that the next request may have instead of the other, once.
+
+        The address that a browser is started with is seen by all users of the machine.
+        """
+        self._once = secrets.token_urlsafe(24)
+        return self._once
+
     def set_cookie(self, response: web.StreamResponse) -> None:
         """Give the browser the token, for its next requests."""
         response.set_cookie(
@@ -122,6 +131,9 @@ class Guard:
         if kind.lower() != "bearer":
             given = request.query.get("token", "")
         cookie = unquote(request.cookies.get(self._cookie, "")) if self._cookie else ""
+        if self._once and hmac.compare_digest(_bytes(given), _bytes(self._once)):
+            self._once = ""
+            return True
         return self._is_token(given) or self._is_token(cookie)
 
     def _is_token(self, given: str) -> bool:

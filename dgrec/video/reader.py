@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dgrec.errors import VideoError
-from dgrec.units import and_more
+from dgrec.units import and_more, counted
 from dgrec.video.container import (
     JPEG_STREAM,
     announced_count,
@@ -206,7 +206,7 @@ class VideoReader:
             return self.problem or early
         cut = ""
         if self._is_cut_off():
-            cut = f"{self._pictures:,} frames: the file ends early"
+            cut = f"{counted(self._pictures, 'frame')}: the file ends early"
         return cut if announced is not None else self._missing_time() or cut or self.problem
 
     def repeats(self, earlier: VideoReader) -> bool:

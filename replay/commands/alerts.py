@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import Command, SessionPath
-from dgrec.replay.options import output_options, say_damage
+from dgrec.options import Command
+from dgrec.replay.options import output_options, say_damage, sessions_argument
 
 __all__ = ["alerts_command"]
 
@@ -18,7 +18,7 @@ __all__ = ["alerts_command"]
     short_help="Try rules of alerts on recordings: when would each have fired?",
     epilog="Example: dgrec alerts session.parquet --alert \"crowd=count('face') >= 3 for 1s\"",
 )
-@click.argument("sessions", nargs=-1, required=True, type=SessionPath(path_type=Path))
+@sessions_argument
 @click.option(
     "--alert",
     "rules",
@@ -37,7 +37,7 @@ def alerts_command(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Show when rules would have fired in SESSIONS (files, folders, globs in quotes).
+    """Show when rules would have fired in each SESSION (files, folders, globs in quotes).
 
     The same rules fire live at the same frames: `dgrec record --alert NAME=RULE`.
     """

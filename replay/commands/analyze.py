@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.options import Command, NamedPath, analyzer_options
+from dgrec.options import Command, NamedPath, analyzer_options, json_option
 from dgrec.replay.options import say_damage, session_argument, video_option
-from dgrec.terminal import echo, is_quiet
+from dgrec.terminal import say_written
 from dgrec.units import counted
 
 __all__ = ["analyze_command"]
@@ -32,6 +32,7 @@ __all__ = ["analyze_command"]
 @analyzer_options
 @video_option
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@json_option
 def analyze_command(
     session: Path,
     output: Path,
@@ -39,6 +40,7 @@ def analyze_command(
     analyzer_functions: tuple[str, ...],
     video: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Run analyzers of degirum_tools over the results of SESSION, and write a new session.
 
@@ -67,13 +69,19 @@ def analyze_command(
         is_apart = bool(opened.metadata.get("video")) and (
             output.absolute().parent != session.absolute().parent
         )
-    if is_apart:
-        echo(
-            f"{output}: the recorded video stays beside {session}; pictures need a copy of it "
-            f"beside {output}",
-            err=True,
-        )
-    if not is_quiet():
-        names = ", ".join(type(each).__name__ for each in analyzers)
-        parts = f" in {len(written):,} parts" if len(written) > 1 else ""
-        echo(f"{output}: {counted(frames, 'frame')}{parts} with {names}")
+    apart = (
+        f"{output}: the recorded video stays beside {session}; pictures need a copy of it "
+        f"beside {output}"
+    )
+    names = [type(each).__name__ for each in analyzers]
+    parts = f" in {len(written):,} parts" if len(written) > 1 else ""
+    say_written(
+        [f"{output}: {counted(frames, 'frame')}{parts} with {', '.join(names)}"],
+        as_json=as_json,
+        path=output,
+        files=written,
+        session=opened.path,
+        frames=frames,
+        analyzers=names,
+        notes=[apart] if is_apart else [],
+    )

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath
-from dgrec.replay.options import check_group, complete_columns, say_damage
+from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath, json_option
+from dgrec.replay.options import check_group, complete_columns, say_clip_written, say_damage
 from dgrec.terminal import echo, is_quiet, note
-from dgrec.units import parse_time
+from dgrec.units import counted, parse_time
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -78,6 +78,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     help="If the pixels are in a source file, write this part of them beside the clip.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@json_option
 def clip_command(
     sessions: tuple[Path, ...],
     output: Path | None,
@@ -90,6 +91,7 @@ def clip_command(
     pad: str | None,
     with_video: bool,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Cut a part of SESSION, with its part of the video, as a new session.
 
@@ -107,11 +109,11 @@ def clip_command(
 
     if alerts:
         if output or start or end or where or pad or with_video or overwrite:
-            raise click.UsageError("--alerts goes with --before, --after and --quiet only")
+            raise click.UsageError("--alerts goes with --before, --after, --json and --quiet only")
         from dgrec.session import session_file
 
         named = map(session_file, sessions)
-        raise SystemExit(max(_cut_alerts(path, before, after) for path in named))
+        raise SystemExit(max(_cut_alerts(path, before, after, as_json) for path in named))
     if before is not None or after is not None:
         raise click.UsageError("--before and --after go with --alerts")
     if output is None:
@@ -147,22 +149,21 @@ def clip_command(
                 description={key: value for key, value in asked.items() if value is not None},
                 members=[path.name for _, _, path in cuts] if len(sessions) > 1 else (),
             )
-            _say(path, report)
+            _say(path, report, as_json, each.path)
             if not with_video and not report.videos:
                 _say_pixels(each)
 
 
-def _cut_alerts(path: Path, before: float | None, after: float | None) -> int:
+def _cut_alerts(path: Path, before: float | None, after: float | None, as_json: bool) -> int:
     """Write the clips of alerts, report them, and return the exit code."""
     from dgrec.errors import DgrecError
     from dgrec.replay.clip import cut_alerts
-    from dgrec.units import counted
 
     code = waiting = count = 0
     for clip in cut_alerts(path, before, after):
         count += 1
         if clip.report is not None:
-            _say(clip.path, clip.report)
+            _say(clip.path, clip.report, as_json, path, alert=clip.alert.name)
         elif not clip.problem:
             waiting += 1
         else:
@@ -178,14 +179,17 @@ def _cut_alerts(path: Path, before: float | None, after: float | None) -> int:
     return code
 
 
-def _say(output: Path, report: ClipReport) -> None:
-    for each in report.notes:
-        echo(each, err=True)
-    if not is_quiet():
-        moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
-        echo(f"{output}: {report.frames:,} frames{moments}")
-        for path, is_copy in report.videos:
-            echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+def _say(output: Path, report: ClipReport, as_json: bool, session: Path, **facts: Any) -> None:
+    moments = f" from {report.spans:,} moments" if report.spans > 1 else ""
+    say_clip_written(
+        output,
+        report,
+        f"{counted(report.frames, 'frame')}{moments}",
+        as_json=as_json,
+        session=session,
+        **facts,
+        moments=report.spans,
+    )
 
 
 def _say_pixels(session: Session) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.errors import ConfigError, DgrecError
-from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath
+from dgrec.errors import ConfigError, DgrecError, NotASessionError
+from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath, json_option
 from dgrec.replay.options import POSITION, complete_columns, say_damage, video_option
-from dgrec.terminal import echo, is_quiet
+from dgrec.terminal import echo, say_written
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.replay.exports import ExportReport, Format
@@ -44,6 +45,10 @@ def _split(text: str) -> Any:
 @click.command(
     "export",
     cls=Command,
+    groups={
+        "Frames and detections": "where detections_where start end every min_score split".split(),
+        "Pictures": "images redact video".split(),
+    },
     short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
     epilog="Example: dgrec export session.parquet -o faces.csv",
 )
@@ -116,6 +121,7 @@ def _split(text: str) -> Any:
 )
 @video_option
 @click.option("--overwrite", is_flag=True, help="Replace what exists.")
+@json_option
 def export_command(
     sessions: tuple[Path, ...],
     output: Path,
@@ -123,6 +129,7 @@ def export_command(
     is_all: bool,
     video: Path | None,
     overwrite: bool,
+    as_json: bool,
     **chosen: Any,
 ) -> None:
     """Write SESSION in the format of another tool; docs/exports.md has a recipe for each.
@@ -138,12 +145,14 @@ def export_command(
         target = format_of(form, output)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    if as_json and str(output) == "-":
+        raise click.UsageError("--json and --output - both write to standard output")
     if is_all or len(sessions) > 1:
         if video is not None:
             raise click.UsageError("--video goes with one session")
-        _export_all(sessions, output, target, options, is_all, overwrite)
+        _export_all(sessions, output, target, options, is_all, overwrite, as_json)
     else:
-        _export_one(sessions[0], output, target, options, video, overwrite)
+        _export_one(sessions[0], output, target, options, video, overwrite, as_json)
 
 
 def _export_one(
@@ -153,6 +162,7 @@ def _export_one(
     options: Any,
     video: Path | None,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     import dgrec
     from dgrec.replay.exports import export_session, export_to_stdout
@@ -160,27 +170,29 @@ def _export_one(
     with dgrec.open(path) as session:
         say_damage(session)
         if str(output) == "-":
-            _say_notes(export_to_stdout(session, target, options, video=video))
+            for note in export_to_stdout(session, target, options, video=video).notes:
+                echo(note, err=True)
             return
-        _say(
-            export_session(session, output, target, options, video=video, overwrite=overwrite),
-        )
+        report = export_session(session, output, target, options, video=video, overwrite=overwrite)
+    _say(session.path, output, report, as_json)
 
 
-def _say(report: ExportReport) -> None:
-    _say_notes(report)
-    if not is_quiet():
-        pictures = f", {report.pictures:,} pictures" if report.pictures else ""
-        for path in report.outputs:
-            echo(f"{path}")
-        echo(
-            f"{report.format}: {report.frames:,} frames, {report.detections:,} detections{pictures}"
-        )
-
-
-def _say_notes(report: ExportReport) -> None:
-    for note in report.notes:
-        echo(note, err=True)
+def _say(session: Path, output: Path, report: ExportReport, as_json: bool) -> None:
+    counts = [counted(report.frames, "frame"), counted(report.detections, "detection")]
+    if report.pictures:
+        counts.append(counted(report.pictures, "picture"))
+    say_written(
+        [*map(str, report.outputs), f"{report.format}: {', '.join(counts)}"],
+        as_json=as_json,
+        path=output,
+        files=report.outputs,
+        session=session,
+        format=report.format,
+        frames=report.frames,
+        detections=report.detections,
+        pictures=report.pictures,
+        notes=report.notes,
+    )
 
 
 def _export_all(
@@ -190,20 +202,25 @@ def _export_all(
     options: Any,
     is_all: bool,
     overwrite: bool,
+    as_json: bool,
 ) -> None:
     """Export several sessions into a folder."""
     from dgrec.replay.exports import export_session, member_outputs
-    from dgrec.session import open_sessions
+    from dgrec.session import names_something, open_sessions
 
     if not is_all and any(path.is_dir() for path in paths):
         raise click.UsageError("--all exports every session in a folder")
+    for path in paths:
+        if not names_something(str(path)):
+            raise NotASessionError(f"{path}: there is no such session or folder")
     opened = open_sessions(paths, lambda line: echo(line, err=True), with_clips=True)
     outputs = member_outputs(opened, output, target)
     failed = 0
     for session, path in zip(opened, outputs, strict=True):
         say_damage(session)
         try:
-            _say(export_session(session, path, target, options, overwrite=overwrite))
+            report = export_session(session, path, target, options, overwrite=overwrite)
+            _say(session.path, path, report, as_json)
         except DgrecError as error:
             if len(opened) == 1:
                 raise

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed, SessionPath
-from dgrec.replay.options import FiniteRange
-from dgrec.terminal import echo, is_quiet
+from dgrec.options import Command, NamedPath, Parsed, json_option
+from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argument
+from dgrec.terminal import say_written
 from dgrec.units import counted, parse_dimensions
 
 __all__ = ["FORMATS", "import_command", "merge_command"]
@@ -30,6 +30,11 @@ def _size(text: str) -> tuple[int, int]:
 @click.command(
     "import",
     cls=Command,
+    groups={
+        "What FILE does not say": (
+            "video fps size labels frames normalized frame_column field".split()
+        ),
+    },
     short_help="Make a session of what another program found.",
     epilog="Example: dgrec import labels.json -o truth.parquet --video faces.mp4",
 )
@@ -57,6 +62,7 @@ def _size(text: str) -> tuple[int, int]:
 @click.option(
     "--fps",
     type=FiniteRange(0, 10_000, min_open=True),
+    metavar="RATE",
     help="Frames per second of the footage, where neither FILE nor --video says it.",
 )
 @click.option(
@@ -89,7 +95,10 @@ def _size(text: str) -> tuple[int, int]:
     "--field", metavar="NAME", help="Which of several fields (FiftyOne) or topics (MCAP) to take."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-def import_command(file: Path, output: Path, form: str | None, **options: Any) -> None:
+@json_option
+def import_command(
+    file: Path, output: Path, form: str | None, as_json: bool, **options: Any
+) -> None:
     """Write the detections in FILE as a session, so that stats, query, compare and replay serve
     recordings and ground truth from elsewhere.
 
@@ -103,13 +112,19 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     import dgrec
 
     report = dgrec.import_(file, output, format=form, **options)
-    if not is_quiet():
-        echo(
+    say_written(
+        [
             f"{report.path}: {counted(report.frames, 'frame')}, "
             f"{counted(report.detections, 'detection')}, from {report.format}"
-        )
-    for note in report.notes:
-        echo(f"note: {note}", err=True)
+        ],
+        as_json=as_json,
+        path=report.path,
+        source=file,
+        format=report.format,
+        frames=report.frames,
+        detections=report.detections,
+        notes=report.notes,
+    )
 
 
 @click.command(
@@ -118,7 +133,7 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     short_help="Join recordings that came one after the other into one.",
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
-@click.argument("sessions", nargs=-1, required=True, type=SessionPath(path_type=Path))
+@sessions_argument
 @click.option(
     "--output",
     "-o",
@@ -128,8 +143,9 @@ def import_command(file: Path, output: Path, form: str | None, **options: Any) -
     help="The session to write.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> None:
-    """Write SESSIONS of one camera or file as one session, in the order of time.
+@json_option
+def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> None:
+    """Write the recordings SESSION... of one camera or file as one, in the order of time.
 
     Frames are numbered on, and the time between two recordings is a gap in its events. Videos that
     were recorded with them are joined: copied bit by bit where that can be done, else encoded
@@ -141,10 +157,11 @@ def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool) -> 
     if len(sessions) < 2:
         raise click.UsageError("name two sessions or more")
     report = merge(sessions, output, overwrite=overwrite)
-    for note in report.notes:
-        echo(note, err=True)
-    if is_quiet():
-        return
-    echo(f"{output}: {counted(report.frames, 'frame')} from {report.spans:,} recordings")
-    for path, is_copy in report.videos:
-        echo(f"{path}: {'copied' if is_copy else 'encoded again'}")
+    say_clip_written(
+        output,
+        report,
+        f"{counted(report.frames, 'frame')} from {counted(report.spans, 'recording')}",
+        as_json=as_json,
+        sessions=sessions,
+        recordings=report.spans,
+    )

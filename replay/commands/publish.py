@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import Command, payload_options
+from dgrec.options import Command, json_option, payload_options
 from dgrec.replay.options import FiniteRange, say_damage, session_argument
-from dgrec.terminal import echo, is_quiet
+from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
 
 __all__ = ["publish_command"]
@@ -27,6 +27,7 @@ __all__ = ["publish_command"]
     "--speed",
     type=FiniteRange(min=0, min_open=True),
     default=1.0,
+    metavar="FACTOR",
     show_default=True,
     help="2 is twice as fast as recorded.",
 )
@@ -37,6 +38,7 @@ __all__ = ["publish_command"]
     help="Only what each target did not get while SESSION was recorded (`record --publish`), in "
     "the form in which it was published, as fast as it is taken.",
 )
+@json_option
 def publish_command(
     session: Path,
     targets: tuple[str, ...],
@@ -49,6 +51,7 @@ def publish_command(
     speed: float,
     fast: bool,
     missing: bool,
+    as_json: bool,
 ) -> None:
     """Send what `dgrec record --publish` would have sent of SESSION, byte for byte.
 
@@ -81,6 +84,8 @@ def publish_command(
             check_discovery(addresses)
     except ConfigError as error:
         raise click.UsageError(str(error)) from None
+    if as_json and "-" in targets:
+        raise click.UsageError("--json and the target - both write to standard output")
     with dgrec.open(session) as opened:
         say_damage(opened)
         if missing:
@@ -94,9 +99,18 @@ def publish_command(
                 speed=None if fast else speed,
                 on_wait=say,
             )
-    if not is_quiet():
-        for address, count in zip(addresses, counts, strict=True):
-            echo(f"{address.given}: {counted(count, 'message')}", err=True)
+    for address, count in zip(addresses, counts, strict=True):
+        if as_json:
+            say_written(
+                [],
+                as_json=True,
+                path=address.given,
+                files=[],
+                session=opened.path,
+                messages=count,
+            )
+        else:  # standard output may be a target
+            note(f"{address.given}: {counted(count, 'message')}")
 
 
 def _refuse_other_options() -> None:
@@ -108,4 +122,4 @@ def _refuse_other_options() -> None:
             raise click.UsageError(f"--missing sends what was published as it was: no --{option}")
 
 
-_WITH_MISSING = frozenset({"session", "targets", "missing", "fast"})
+_WITH_MISSING = frozenset({"session", "targets", "missing", "fast", "as_json"})

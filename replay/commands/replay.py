@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, SessionPath
+from dgrec.options import Command, SessionPath, json_option
 from dgrec.replay.options import (
     FiniteRange,
     check_annotated,
@@ -26,7 +27,7 @@ from dgrec.replay.options import (
     selection_options,
     video_option,
 )
-from dgrec.terminal import echo, is_quiet, line
+from dgrec.terminal import echo, is_quiet, line, say_written
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ Keys in the window:
 @click.option(
     "--output",
     "-o",
+    metavar="PATH",
     help="Write NAME.mp4 (H.264), NAME.gif or NAME.webp (animated), or NAME/, a folder of "
     "pictures. Without a display: NAME.replay.mp4 beside the session.",
 )
@@ -110,6 +112,7 @@ Keys in the window:
     "ones. FILE.py is run as any Python program is.",
 )
 @picture_options
+@json_option
 def replay_command(
     sessions: tuple[Path, ...],
     together: bool,
@@ -126,6 +129,7 @@ def replay_command(
     loop: bool,
     side_by_side: Path | None,
     analyzer_functions: tuple[str, ...],
+    as_json: bool,
     **options: Any,
 ) -> None:
     """Draw the overlays of SESSION again, with the settings they were recorded with.
@@ -166,6 +170,8 @@ def replay_command(
             raise VideoError(f"{session}: no frames were recorded, so there is nothing to draw")
         say_damage(opened)
         chosen = choose_output(opened, output, pictures, grid, loop=loop)
+        if chosen is None and as_json:
+            raise click.UsageError("--json is for what is written; name it with --output")
         _check_playing(chosen, speed, loop)
         selection = select_frames(opened, start, end, max_frames, where)
         if grid is not None:
@@ -196,8 +202,10 @@ def replay_command(
         chosen.target.check(chosen.path, overwrite=overwrite)
         for other, its_pixels in beside:
             refuse_recorded(chosen.path, [*files_of(other), *its_pixels.footage.files])
-        _say([chosen.note, *notes])
-        _write(opened, pixels, painter, selection, speed, chosen, overwrite)
+        notes.insert(0, chosen.note)
+        _say(notes)
+        report = partial(say_written, as_json=as_json, session=opened.path, said=notes)
+        _write(opened, pixels, painter, selection, speed, chosen, overwrite, report)
 
 
 def _check_several(
@@ -314,7 +322,7 @@ def _show(
     _say((*pixels.notes(), *notes))
     if not is_quiet():
         _say(player.notes())
-        echo(f"{player.shown:,} frames shown")
+        echo(f"{counted(player.shown, 'frame')} shown")
 
 
 def _write(
@@ -325,6 +333,7 @@ def _write(
     speed: float,
     output: ReplayOutput,
     overwrite: bool,
+    report: Callable[..., None],
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
@@ -341,10 +350,14 @@ def _write(
             overwrite=overwrite,
             progress=advance,
         )
-    _say(notes)
-    if not is_quiet():
-        length = f", {seconds:.1f} s" if output.plays else ""
-        echo(f"{output.path}: {counted(written, 'frame')}{length}")
+    length = f", {seconds:.1f} s" if output.plays else ""
+    report(
+        [f"{output.path}: {counted(written, 'frame')}{length}"],
+        path=output.path,
+        frames=written,
+        seconds=seconds if output.plays else None,
+        notes=notes,
+    )
 
 
 @contextmanager

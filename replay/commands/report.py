@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import Command, NamedPath
+from dgrec.options import Command, NamedPath, json_option
 from dgrec.paths import REPORT_SUFFIX
 from dgrec.replay.options import session_argument, video_option
-from dgrec.terminal import echo, is_quiet
+from dgrec.terminal import say_written
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -42,6 +42,7 @@ _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 )
 @video_option
 @click.option("--no-pictures", is_flag=True, help="Leave out the strip of the slowest frames.")
+@json_option
 def report_command(
     session: Path,
     output: Path | None,
@@ -49,6 +50,7 @@ def report_command(
     plot: str | None,
     video: Path | None,
     no_pictures: bool,
+    as_json: bool,
 ) -> None:
     """Write a report on SESSION that opens in any browser, offline.
 
@@ -61,21 +63,30 @@ def report_command(
     from dgrec.replay.stats import caveats
 
     with dgrec.open(session) as opened:
-        for caveat in caveats(opened):
-            echo(f"{session}: {caveat}", err=True)
+        notes = [f"{session}: {caveat}" for caveat in caveats(opened)]
         if plot:
             chosen = output or opened.path.with_suffix(f".{plot}.png")
             write_plot(opened, plot, chosen, overwrite=overwrite)
         else:
             chosen = output or opened.path.with_suffix(REPORT_SUFFIX)
-            _write_page(opened, chosen, overwrite, video, not no_pictures)
-    if not is_quiet():
-        echo(f"{chosen}: {chosen.stat().st_size / 1e6:,.1f} MB")
+            notes += _write_page(opened, chosen, overwrite, video, not no_pictures)
+        frames = len(opened)
+    size = chosen.stat().st_size
+    say_written(
+        [f"{chosen}: {size / 1e6:,.1f} MB"],
+        as_json=as_json,
+        path=chosen,
+        session=opened.path,
+        frames=frames,
+        bytes=size,
+        notes=notes,
+    )
 
 
 def _write_page(
     session: Session, output: Path, overwrite: bool, video: Path | None, pictures: bool
-) -> None:
+) -> list[str]:
+    """Write the page; return what the user should know about its pictures."""
     from dgrec.footage import Pixels, find_footage, recorded_files
     from dgrec.replay.report import check_file, write_report
 
@@ -85,10 +96,7 @@ def _write_page(
     check_file(output, overwrite=overwrite, keep=keep)
     if footage is None:
         write_report(session, output, overwrite=overwrite)
-        return
-    if footage.note:
-        echo(footage.note, err=True)
+        return []
     with Pixels(footage) as pixels:
         write_report(session, output, pixels=pixels, overwrite=overwrite)
-        for note in pixels.notes():
-            echo(note, err=True)
+        return [footage.note, *pixels.notes()]

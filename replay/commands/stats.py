@@ -34,7 +34,7 @@ _CHARTS = "--charts are drawn below the tables of one session: without --by and 
     short_help="Latency of every stage, throughput, drops, and detections per label.",
     epilog="Example: dgrec stats session.parquet --why",
 )
-@click.argument("sessions", nargs=-1, type=SessionPath(path_type=Path))
+@click.argument("sessions", metavar="SESSION...", nargs=-1, type=SessionPath(path_type=Path))
 @click.option(
     "--by",
     type=click.Choice(("session", "model", "device", "label", "hour")),
@@ -83,12 +83,12 @@ def stats_command(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Measure SESSIONS: how long their stages took, how many frames a second, what was lost.
+    """Measure each SESSION: how long its stages took, how many frames a second, what was lost.
 
     Of one session everything is shown, of several a row each, or what the options ask for. What
-    the numbers mean stands in docs/sql.md, with the SQL that they come from. SESSIONS are sealed
-    files, journals, recordings in parts, folders of them, or globs in quotes. What cannot be read
-    is named and left out where there is more.
+    the numbers mean stands in docs/sql.md, with the SQL that they come from. SESSION is a sealed
+    file, a journal, a recording in parts, a folder of them, or a glob in quotes. What cannot be
+    read is named and left out where there is more.
 
     Quantiles are interpolated like numpy's. They are exact, but for the summary of one session of
     more than 4 million frames (37 hours at 30 frames a second): t-digest estimates, which it says.
@@ -103,7 +103,7 @@ def stats_command(
         _print_sql(query, why, output, overwrite, sessions)
         return
     if not sessions:
-        raise click.UsageError("Missing argument 'SESSIONS...'.")
+        raise click.UsageError("Missing argument 'SESSION...'.")
     if follow:
         sessions = (_follow(sessions),)
 

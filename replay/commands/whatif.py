@@ -48,8 +48,8 @@ __all__ = ["whatif_command"]
     "--truth",
     type=NamedPath(path_type=Path),
     metavar="FILE",
-    help="Boxes that people drew (COCO annotations): precision, recall and the best F1. An image's "
-    "'frame', or the last number in its file name, is its number in the source, from 0.",
+    help="Boxes that people drew, of any format that dgrec import reads, or a session: precision, "
+    "recall and the best F1.",
 )
 @click.option(
     "--plot",

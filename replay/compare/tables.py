@@ -457,8 +457,8 @@ def _agreement_notes(agreement: Agreement) -> Iterator[str]:
     )
     if agreement.shaped:
         yield (
-            f"{agreement.shaped:,} detections have a mask or key points: these may differ and are "
-            "not compared."
+            f"{counted(agreement.shaped, 'detection', 'has', 'have')} a mask or key points: these "
+            "may differ and are not compared."
         )
     if agreement.rotated:
         yield (
@@ -467,11 +467,12 @@ def _agreement_notes(agreement: Agreement) -> Iterator[str]:
         )
     if agreement.classified:
         yield (
-            f"{agreement.classified:,} frames have labels without boxes: the one with the best "
-            "score is compared."
+            f"{counted(agreement.classified, 'frame', 'has', 'have')} labels without boxes: the "
+            "one with the best score is compared."
         )
     if agreement.not_compared:
         yield (
-            f"{agreement.not_compared:,} results have neither box nor label, or are too many in "
-            "one frame: nothing of them is compared, and no frame that has one counts as the same."
+            f"{counted(agreement.not_compared, 'result', 'has', 'have')} neither box nor label, or "
+            "too many are in one frame: nothing of them is compared, and no frame that has one "
+            "counts as the same."
         )

@@ -20,7 +20,13 @@ formats/        the formats, a file for each, with what several of them need
 
 from dgrec.replay.exports.block import Block, Detection, Frame
 from dgrec.replay.exports.classes import Classes
-from dgrec.replay.exports.exported import EVERYTHING, Exported, session_name, utf8
+from dgrec.replay.exports.exported import (
+    EVERYTHING,
+    Exported,
+    has_other_numbers,
+    session_name,
+    utf8,
+)
 from dgrec.replay.exports.exporter import (
     ExportReport,
     export,
@@ -70,6 +76,7 @@ __all__ = [
     "format_of",
     "frame_masks",
     "frames_with_times",
+    "has_other_numbers",
     "load_formats",
     "masks_of",
     "member_outputs",

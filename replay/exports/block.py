@@ -99,6 +99,11 @@ class Block:
         width, height = (self.rows.column(name)[row].as_py() for name in ("width", "height"))
         return max(width or 0, 0), max(height or 0, 0)
 
+    def places(self) -> list[pa.Array]:
+        """Return left and upper edges, widths and heights of all detections, which have boxes."""
+        left, top, right, bottom = map(self.column, CORNERS)
+        return [left, top, pc.subtract(right, left), pc.subtract(bottom, top)]
+
     @property
     def has_masks(self) -> bool:
         """Whether a detection has a mask, which the format can hold."""

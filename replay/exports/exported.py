@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["EVERYTHING", "Exported", "session_name", "utf8"]
+__all__ = ["EVERYTHING", "Exported", "has_other_numbers", "session_name", "utf8"]
 
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
@@ -190,8 +190,12 @@ class Exported:
             highest = np.maximum.accumulate(np.concatenate([[last], numbers]))
             numbers = np.where(numbers > highest[:-1], numbers, -1)
             last = int(highest[-1])
-            lost = np.count_nonzero(numbers < 0)
-            self.losses.add("left out frames that are not in the video", lost, "frame")
+            is_lost = numbers < 0
+            self.leave_out_frames(
+                "that are not in the video",
+                np.count_nonzero(is_lost),
+                np.count_nonzero(is_lost[block.row_of]),
+            )
             self.note_numbers(block, numbers)
             yield block, numbers
 
@@ -201,13 +205,40 @@ class Exported:
         Args:
             numbers: Of the block's frames, from 0; -1 for one that is left out.
         """
-        source, is_known = column_values(block.rows.column("source_frame"))
-        if not self._has_other_numbers and (is_known & (numbers >= 0) & (source != numbers)).any():
-            self._has_other_numbers = True
-            self.notes.append(
-                "frames do not have the numbers that they have in the source, by which ground "
-                "truth is compared"
-            )
+        if self._has_other_numbers or not has_other_numbers(block.rows, numbers):
+            return
+        self._has_other_numbers = True
+        if self.pictures is None and self._target.says_video and self.footage.path is not None:
+            self.notes.append(f"frames are numbered as in {self.footage.path.name}")
+            return
+        self.notes.append(
+            "frames do not have the numbers that they have in the source, by which ground truth is "
+            "compared"
+        )
+
+    def leave_out(self, what: str, count: int | np.integer[Any] = 1) -> None:
+        """Report detections that are not written after all."""
+        self.losses.add(f"left out {what}", count)
+        self.detection_count -= int(count)
+
+    def leave_out_frames(
+        self, what: str, frames: int | np.integer[Any], detections: int | np.integer[Any]
+    ) -> None:
+        """Report frames that are not written after all, and do not count their detections."""
+        self.losses.add(f"left out frames {what}", frames, "frame")
+        self.frame_count -= int(frames)
+        self.detection_count -= int(detections)
+
+    @functools.cached_property
+    def has_source_numbers(self) -> bool:
+        """Whether every frame has a number in the source, and these numbers rise."""
+        last = -1
+        for batch in self.columns(["source_frame"]):
+            numbers, is_known = column_values(batch.column("source_frame"))
+            if not is_known.all() or (np.diff(numbers, prepend=last) <= 0).any():
+                return False
+            last = int(numbers[-1]) if len(numbers) else last
+        return True
 
     @functools.cached_property
     def footage(self) -> Footage:
@@ -368,6 +399,12 @@ class Exported:
         if restore.null_count < len(restore):
             odd = sum('"results"' in text for text in restore.drop_null().to_pylist())
             self.losses.add("left out results that are not a list of detections", odd, "frame")
+
+
+def has_other_numbers(rows: pa.RecordBatch, numbers: _Array) -> bool:
+    """Return whether a number is another one than the frame has in the source; -1 is none."""
+    source, is_known = column_values(rows.column("source_frame"))
+    return bool((is_known & (numbers >= 0) & (source != numbers)).any())
 
 
 def _has_masks(column: pa.ListArray) -> bool:

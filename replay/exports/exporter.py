@@ -20,6 +20,7 @@ from dgrec.errors import ConfigError, DamagedSessionError, OutputError
 from dgrec.files import NewFile, NewFolder, check_new_file, check_parent, output_error, resolved
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
+from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
 from dgrec.replay.exports.format import Format, format_of
 from dgrec.replay.exports.losses import Losses
@@ -165,6 +166,9 @@ def export_session(
             exported = Exported(session, target, options, chosen, images, pictures, video)
             stack.enter_context(exported)
             _write(target, exported, place.content)
+            if not exported.frame_count:
+                why = "; ".join(exported.losses.lines())
+                raise ConfigError(f"{session.path}: nothing is left to export: {why}")
             report.frames += exported.frame_count
             report.detections += exported.detection_count
             losses.update(exported.losses)
@@ -240,7 +244,7 @@ def check_output(
 
 def pictures_folder(path: Path) -> Path:
     """Return the folder for the pictures of an export that is a file."""
-    return path.with_name(f"{path.stem}.images")
+    return path.with_name(f"{path.stem}{PICTURES_SUFFIX}")
 
 
 def _picture_kind(target: Format, options: ExportOptions) -> str:

@@ -47,6 +47,8 @@ class Format(ABC):
     pictures: ClassVar[tuple[PictureKind | Literal["video"], ...]] = ("none", "jpg", "png")
     #: Whether pictures are inside of the output, which the format then writes itself.
     has_pictures_inside: ClassVar[bool] = False
+    #: Whether its output names the video whose frames it counts.
+    says_video: ClassVar[bool] = False
     #: Whether it knows splits itself. Otherwise each is an output of its own.
     has_splits: ClassVar[bool] = False
 

@@ -51,6 +51,8 @@ class Pictures:
                 f"{session.path}: its pictures cannot be exported: {footage.lacking} "
                 "(--video PATH says where they are; --images none leaves them out)"
             )
+        #: The name of their folder.
+        self.folder_name = prefix.rstrip("/")
         self._stack = ExitStack()
         self._pixels = self._stack.enter_context(Pixels(footage))
         self._redaction: Redaction | None = None

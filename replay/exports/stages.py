@@ -61,7 +61,7 @@ def frames_with_times(exported: Exported) -> Iterator[FrameTimes]:
     for frame in exported.frames():
         times = frame_times(frame)
         if times is None:
-            exported.losses.add("left out frames without possible times", 1, "frame")
+            exported.leave_out_frames("without possible times", 1, len(frame.detections))
         else:
             yield times
 

@@ -20,6 +20,8 @@ from dgrec.replay.exports.geometry import corners_of
 __all__ = ["Place", "Track", "Tracks"]
 
 _PLACE = ("x_min", "y_min", "x_max", "y_max", "angle", "score")
+#: Beyond this, ids of tracks may not fit into what reads them.
+_HIGHEST = 2**31 - 1
 _COLUMNS = ", ".join(("at", *_PLACE))
 
 
@@ -62,6 +64,8 @@ class Tracks:
         self._database = sqlite3.connect(self._file.name, isolation_level=None)
         #: The number after the last frame, and the size of its picture.
         self.frames = 0
+        #: How many frames there are, of those.
+        self.shown = 0
         self.size = (0, 0)
         #: The time of the last frame, in microseconds since the first one's.
         self.last_us = 0
@@ -95,6 +99,7 @@ class Tracks:
             if not len(shown):
                 continue
             last = int(shown[-1])
+            self.shown += len(shown)
             self.frames = int(numbers[last]) + 1
             self.size = block.size(last)
             first_us = int(block.times_us[shown[0]]) if first_us is None else first_us
@@ -112,15 +117,24 @@ class Tracks:
             self._database.executemany("INSERT INTO place VALUES (?,?,?,?,?,?,?,?,?)", kept)
         run("CREATE INDEX by_track ON place (track)")
         changed = run(
-            "SELECT count(*) FROM (SELECT 1 FROM place WHERE track IS NOT NULL GROUP BY track "
-            "HAVING count(DISTINCT label) > 1)"
+            "SELECT count(*) FROM (SELECT track, label, min(rowid) FROM place WHERE track IS NOT "
+            "NULL GROUP BY track, at) JOIN (SELECT track, label AS first, min(rowid) FROM place "
+            "GROUP BY track) USING (track) WHERE label != first"
         ).fetchone()[0]
-        exported.losses.add("gave a track its first label where labels change", changed, "track")
+        exported.losses.add("gave a detection the first label of its track", changed)
         twice = run(
             "SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) n FROM place "
             "WHERE track IS NOT NULL GROUP BY track, at HAVING n > 1)"
         ).fetchone()[0]
-        exported.losses.add("left out further boxes of a track in one frame", twice)
+        exported.leave_out("further boxes of a track in one frame", twice)
+
+    @property
+    def highest_id(self) -> int | None:
+        """The highest track id; None if there is one that is negative or very high."""
+        lowest, highest = self._database.execute(
+            "SELECT coalesce(min(track), 0), coalesce(max(track), -1) FROM place"
+        ).fetchone()
+        return int(highest) if lowest >= 0 and highest < _HIGHEST else None
 
     def __iter__(self) -> Iterator[Track]:
         run = self._database.execute

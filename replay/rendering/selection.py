@@ -14,6 +14,7 @@ from dgrec.replay.query import matching_frames
 from dgrec.replay.rendering.contact_sheet import spread
 from dgrec.replay.rendering.render import ReplayFrame, at_speed, replay_frames
 from dgrec.session import Session
+from dgrec.units import counted
 
 __all__ = ["Selection", "select_frames"]
 
@@ -67,7 +68,7 @@ def select_frames(
     first = 0 if start is None else resolve(session, start)
     if start is not None and first >= size:
         raise VideoError(
-            f"{session.path}: has {size:,} frames; --start {start.text} is past the end"
+            f"{session.path}: has {counted(size, 'frame')}; --start {start.text} is past the end"
         )
     last = size if end is None else min(size, resolve(session, end))
     if end is not None and last <= first:

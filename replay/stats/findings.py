@@ -62,15 +62,19 @@ def findings(p: Pipeline, setup: Setup) -> Iterator[str]:
 
 def _losses(p: Pipeline) -> Iterator[str]:
     if p.dropped_queue and p.delivered_fps is not None:
+        was = "was" if p.dropped_queue == 1 else "were"
         yield (
-            f"{p.dropped_queue:,} of {p.delivered:,} frames were replaced by a newer one while "
-            f"they waited: the source delivers {_fps(p.delivered_fps)}, more than is taken."
+            f"{p.dropped_queue:,} of {counted(p.delivered, 'frame')} {was} replaced by a newer one "
+            f"while they waited: the source delivers {_fps(p.delivered_fps)}, more than is taken."
         )
     if p.dropped_camera:
         sent = "" if p.sent_fps is None else f": it sends at least {_fps(p.sent_fps)}"
-        yield f"At least {p.dropped_camera:,} frames of the source were lost on the way{sent}."
+        was = "was" if p.dropped_camera == 1 else "were"
+        lost = counted(p.dropped_camera, "frame")
+        yield f"At least {lost} of the source {was} lost on the way{sent}."
     if p.dropped_at_start:
-        yield f"{p.dropped_at_start:,} frames were lost while the model started."
+        lost = counted(p.dropped_at_start, "frame", "was", "were")
+        yield f"{lost} lost while the model started."
 
 
 def _left_out(p: Pipeline) -> str:

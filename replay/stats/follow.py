@@ -30,6 +30,7 @@ from dgrec.paths import (
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
 from dgrec.session import open_session
+from dgrec.units import counted
 
 __all__ = [
     "SEALING_S",
@@ -263,7 +264,7 @@ def wait_for(happened: Callable[[], bool], patience_s: float = _PATIENCE_S) -> b
 def status_line(s: Snapshot) -> str:
     """Return the numbers in one line, for where no screen can be drawn."""
     return (
-        f"{s.seconds:,.1f} s  {s.frames:,} frames  {s.detections:,} detections  "
+        f"{s.seconds:,.1f} s  {counted(s.frames, 'frame')}  {counted(s.detections, 'detection')}  "
         f"{rate_text(s.recent_fps)} fps  latency p50 {_ms(s, 0)} p95 {_ms(s, 1)} ms  "
         f"dropped {_dropped(s)}"
     )
@@ -278,7 +279,8 @@ def screen(name: str, s: Snapshot, *, blocks: bool) -> Iterator[str]:
     silent = f"  (nothing for {s.silent_s:.0f} s)" if s.silent_s > 2 and s.frames else ""
     yield f"{name}: recording{silent}"
     yield (
-        f"so far       {s.frames:,} frames in {s.seconds:,.1f} s, {s.detections:,} detections, "
+        f"so far       {counted(s.frames, 'frame')} in {s.seconds:,.1f} s, "
+        f"{counted(s.detections, 'detection')}, "
         f"skipped {s.skipped:,}, dropped {_dropped(s)}"
     )
     inference = "-" if s.recent_inference_ms is None else f"{s.recent_inference_ms:.1f}"

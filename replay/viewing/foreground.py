@@ -67,13 +67,15 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
-        url = server.url + (fragment(recorded) if recorded else _shown(server, first, frame))
-        say(url)
+        place = fragment(recorded) if recorded else _shown(server, first, frame)
+        say(server.url + place)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))
         elif opens_browser and has_display():
             # Some browsers do not return before they are closed.
-            threading.Thread(target=_open, args=(url,), daemon=True).start()
+            threading.Thread(
+                target=_open, args=(server.single_use_url() + place,), daemon=True
+            ).start()
         if recorded is None:
             threading.Event().wait()
         while sys.stdin.buffer.read(4096):

@@ -69,8 +69,10 @@ class Recordings:
         self._found_s = 0.0
         self._listed: dict[Path, _Listed] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        #: One is opened at a time.
-        self._opening = threading.Lock()
+        #: Of each session: it is opened once at a time.
+        self._opening: dict[str, threading.Lock] = {}
+        #: The files of sessions that could not be opened.
+        self._failed: dict[str, Signature] = {}
 
     def names(self) -> dict[str, Path]:
         """Return the sessions that are there now, by their names on this server."""
@@ -89,10 +91,14 @@ class Recordings:
         Raises:
             RequestError: None has.
         """
+        return self._resolved(name)[1]
+
+    def _resolved(self, name: str) -> tuple[str, Path]:
+        """Return a session's own name, and the session."""
         for _ in range(2):
             names = self.names()
             if name in names:
-                return names[name]
+                return name, names[name]
             with self._lock:
                 self._found_s = 0.0  # it may have begun just now
         # Of a link that was made while it was recorded, or before another had the same name.
@@ -100,7 +106,7 @@ class Recordings:
         parts = plain.split("/")[-_MOST_PARTS:]
         for at in range(len(parts)):
             wanted = "/".join(parts[at:])
-            matching = [path for key, path in names.items() if _is_named(key, wanted)]
+            matching = [item for item in names.items() if _is_named(item[0], wanted)]
             if len(matching) == 1:
                 return matching[0]
         raise RequestError(f"there is no recording {name[:200]!r} here", 404)
@@ -146,16 +152,15 @@ class Recordings:
         """Look at the files of a session again; return whether they are others."""
         with self._lock:
             self._found_s = 0.0
-        with self._opening:
+        name, path = self._resolved(name)
+        with self._lock:
             entry = self._open.get(name)
-            path = self.names().get(name)
-            if path is None:
-                return entry is not None
-            if entry is not None and entry.signature == signature_of(path):
-                return False
-            if entry is not None:
-                entry.next_look_s = 0.0
-            return True
+            before = self._failed.get(name) if entry is None else entry.signature
+        if signature_of(path) == before:
+            return False
+        if entry is not None:
+            entry.next_look_s = 0.0
+        return True
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[OpenedSession]:
@@ -169,41 +174,62 @@ class Recordings:
         try:
             yield entry.opened
         finally:
-            with self._lock:
-                entry.users -= 1
-                is_done = entry.is_outdated and not entry.users
-            if is_done:
-                entry.opened.close()
+            self._release(entry)
 
     def _entry(self, name: str) -> _Open:
-        with self._opening:
-            entry = self._open.get(name)
+        """Return a session with one more user."""
+        name, path = self._resolved(name)
+        with self._lock:
+            opening = self._opening.setdefault(name, threading.Lock())
+        with opening:  # others are not waited for
             now = time.monotonic()
-            if entry is None or now >= entry.next_look_s:
-                path = self.path_of(name)
-                signature = signature_of(path)
-                if entry is None or entry.signature != signature:
-                    entry = self._replaced(name, path, signature)
-                else:
-                    entry.next_look_s = now + _UNCHANGED_S
-            with self._lock:
+            entry = self._used(name)
+            if entry is not None and now < entry.next_look_s:
+                return entry
+            signature = signature_of(path)
+            if entry is not None and entry.signature == signature:
+                entry.next_look_s = now + _UNCHANGED_S
+                return entry
+            if entry is not None:
+                self._release(entry)
+            return self._replaced(name, path, signature)
+
+    def _used(self, name: str) -> _Open | None:
+        """Return a session that is open, with one more user."""
+        with self._lock:
+            entry = self._open.get(name)
+            if entry is not None:
                 entry.users += 1
-            self._open.move_to_end(name)
+                self._open.move_to_end(name)
             return entry
 
     def _replaced(self, name: str, path: Path, signature: Signature) -> _Open:
         began_s = time.monotonic()
-        opened = OpenedSession(name, path, _version(signature))
+        try:
+            opened = OpenedSession(name, path, _version(signature))
+        except BaseException:
+            with self._lock:
+                self._failed[name] = signature
+            raise
         ended_s = time.monotonic()
         wait_s = max(_UNCHANGED_S, (ended_s - began_s) / _SHARE)
-        entry = _Open(opened, signature, ended_s + wait_s)
-        outdated = [self._open.pop(name)] if name in self._open else []
-        self._open[name] = entry
-        while len(self._open) > _MOST_OPEN:
-            outdated.append(self._open.popitem(last=False)[1])
+        entry = _Open(opened, signature, ended_s + wait_s, users=1)
+        with self._lock:
+            self._failed.pop(name, None)
+            outdated = [self._open.pop(name)] if name in self._open else []
+            self._open[name] = entry
+            while len(self._open) > _MOST_OPEN:
+                outdated.append(self._open.popitem(last=False)[1])
         for each in outdated:
             self._outdate(each)
         return entry
+
+    def _release(self, entry: _Open) -> None:
+        with self._lock:
+            entry.users -= 1
+            is_done = entry.is_outdated and not entry.users
+        if is_done:
+            entry.opened.close()
 
     def _outdate(self, entry: _Open) -> None:
         with self._lock:
@@ -214,10 +240,11 @@ class Recordings:
 
     def close(self) -> None:
         """Close all sessions that nobody uses."""
-        with self._opening:
-            for entry in self._open.values():
-                self._outdate(entry)
+        with self._lock:
+            entries = [*self._open.values()]
             self._open.clear()
+        for entry in entries:
+            self._outdate(entry)
 
 
 def signature_of(path: Path) -> Signature:

@@ -72,12 +72,18 @@ class ViewServer:
     @property
     def url(self) -> str:
         """The address of the page, with the token."""
+        return self._url(self._server.guard.token)
+
+    def single_use_url(self) -> str:
+        """Return the address with a token that can be used once."""
+        return self._url(self._server.guard.make_single_use())
+
+    def _url(self, token: str) -> str:
         scheme = "http" if self._server.certificate is None else "https"
         address = self._server.address
         if self._server.host in ("0.0.0.0", "::"):
             address = f"{socket.gethostname()}:{self.port}"
-        token = quote(self._server.guard.token, safe="")
-        return f"{scheme}://{address}/?token={token}"
+        return f"{scheme}://{address}/?token={quote(token, safe='')}"
 
     @property
     def is_busy(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.cli import gather
-from dgrec.format import SCHEMA, build_batch, write_sealed
+from dgrec.format import SCHEMA, JournalWriter, build_batch, write_sealed
 from dgrec.paths import part_path
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.merging import merge
@@ -70,6 +72,37 @@ def test_rows_are_joined_in_the_order_of_time(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "a.parquet", "all.parquet", "b.parquet", "c.parquet"
     ]  # fmt: skip
+
+
+def test_a_recording_in_progress_is_refused(tmp_path: Path) -> None:
+    a = recording(tmp_path / "a.parquet", 0)
+    writer = JournalWriter(tmp_path / "b.arrows", new_metadata("b", source=CAMERA))
+    try:
+        writer.write([later(row, 10 * SECOND) for row in make_rows(5)])
+        said = run("merge", a, tmp_path / "b.arrows", "-o", tmp_path / "all.parquet")
+    finally:
+        writer.close()
+    assert said.exit_code == 1
+    assert said.stderr == (
+        f"Error: {tmp_path / 'b.arrows'}: is being recorded; merge it when it has ended\n"
+    )
+
+
+def test_a_full_disk_names_the_output(tmp_path: Path) -> None:
+    a, b = (recording(tmp_path / f"{n}.parquet", 10 * at) for at, n in enumerate("ab"))
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
+        said = run("merge", a, b, "-o", tmp_path / "all.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert said.exit_code == 4
+    assert said.stderr == (
+        f"Error: {tmp_path / 'all.parquet'}: cannot be written: File too large\n"
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
 
 
 @pytest.mark.slow

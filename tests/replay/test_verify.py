@@ -207,6 +207,22 @@ def test_what_is_no_session(tmp_path: Path) -> None:
     assert done.output == f"Error: {tmp_path}: is a folder without sessions\n"
 
 
+def test_parquet_of_other_programs_in_a_folder(whole: Path, tmp_path: Path) -> None:
+    shutil.copy(whole, tmp_path / "door.parquet")
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"a": [1, 2]}), other)
+    done = verify(tmp_path)
+    assert done.exit_code == 0
+    assert done.stdout == f"{tmp_path / 'door.parquet'}: whole\n"
+    assert f"{other}: a Parquet file, but not a dgrec session" in done.stderr
+    assert verify(other).exit_code == 1
+    info = CliRunner().invoke(gather(), ["info", str(tmp_path), "--json"])
+    assert (info.exit_code, len(json.loads(info.stdout))) == (0, 1)
+    # What may be a session is still a problem.
+    other.write_bytes(other.read_bytes()[:-3])
+    assert verify(tmp_path).exit_code == 1
+
+
 @pytest.mark.slow
 def test_video_against_rows(tmp_path: Path) -> None:
     clip = tmp_path / "raw.mp4"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from dgrec.imports import (
     Facts,
@@ -61,7 +61,7 @@ def read_labels(
     images: dict[str, tuple[int, tuple[int, int] | None]] = {}
     for key in reader.members():
         if key == "categories":
-            labels = {number: name for number, (name, _) in _categories(reader).items()}
+            labels = {number: each.name for number, each in _categories(reader).items()}
         elif key == "images":
             for index, item in enumerate(reader.elements()):
                 name, frame, size = _image(item, f"images[{index}]")
@@ -72,7 +72,16 @@ def read_labels(
     return labels, images
 
 
-_Categories = dict[int, tuple[str, list[str]]]
+class _Category(NamedTuple):
+    name: str
+    #: Its number in the session.
+    number: int
+    #: Names of its key points, and pairs of connected ones, from 1.
+    points: Sequence[str] = ()
+    skeleton: Sequence[tuple[int, int]] = ()
+
+
+_Categories = dict[int, _Category]
 
 
 def _annotations(reader: JsonReader, gathering: Gathering, facts: Facts) -> Frames:
@@ -106,7 +115,7 @@ def _annotations(reader: JsonReader, gathering: Gathering, facts: Facts) -> Fram
         raise InvalidError(f"annotations[{lost[0]}]", f"there is no image {lost[1]}")
     if not gathering.images:
         raise InvalidError("images", "there are none")
-    facts.labels.update((number, name) for number, (name, _) in categories.items())
+    facts.labels.update((each.number, each.name) for each in categories.values())
     for number, picture, found in gathering.frames():
         size = picture["size"]
         detections = [
@@ -127,7 +136,7 @@ def _results(reader: JsonReader, gathering: Gathering, given: Input, facts: Fact
         raise InvalidError(f"results[{lost[0]}]", f"there is no image {lost[1]}")
     facts.is_sparse = not images
     facts.labels.update(labels)
-    categories = {number: (name, list[str]()) for number, name in labels.items()}
+    categories = {number: _Category(name, number) for number, name in labels.items()}
     for number, picture, found in gathering.frames():
         size = picture.get("size")
         detections = [_detection(item, f"results[{seq}]", categories, facts) for seq, item in found]
@@ -135,7 +144,10 @@ def _results(reader: JsonReader, gathering: Gathering, given: Input, facts: Fact
 
 
 def _categories(reader: JsonReader) -> _Categories:
-    """Return name and names of key points of each category."""
+    """Return the categories by their id.
+
+    Ids count from 1; dgrec's exports say the number that the model has, which counts from 0.
+    """
     found: _Categories = {}
     for index, item in enumerate(reader.elements()):
         where = f"categories[{index}]"
@@ -145,13 +157,30 @@ def _categories(reader: JsonReader) -> _Categories:
             raise InvalidError(where, f"has the id {number}, as one before it")
         if len(found) >= _MOST_CATEGORIES:
             raise InvalidError(where, f"there are more than {_MOST_CATEGORIES:,}")
+        own = category.get("model_category_id", number)
         points = category.get("keypoints")
         names = points if isinstance(points, list) else []
-        found[number] = (
+        found[number] = _Category(
             values.label(category.get("name"), "name", where),
+            values.count(own, "model_category_id", where, 2**31 - 1),
             [values.label(name, "keypoints", where) for name in names],
+            _pairs(category.get("skeleton"), len(names)),
         )
+    if len({each.number for each in found.values()}) < len(found):
+        return {number: each._replace(number=number) for number, each in found.items()}
     return found
+
+
+def _pairs(skeleton: Any, points: int) -> list[tuple[int, int]]:
+    """Return the pairs of key points that are connected, as far as they are such."""
+    pairs = skeleton[:1000] if isinstance(skeleton, list) else []
+    return [
+        (pair[0], pair[1])
+        for pair in pairs
+        if isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(end) is int and 1 <= end <= points for end in pair)
+    ]
 
 
 def _image(item: Any, where: str) -> tuple[str, int, tuple[int, int] | None]:
@@ -221,7 +250,7 @@ def _detection(
     number = found["category_id"]
     if categories and number not in categories:
         raise InvalidError(where, f"there is no category {number}")
-    name, names = categories.get(number, (None, []))
+    category = categories.get(number)
     more = dict(found["more"])
     shape = found.get("segmentation")
     if isinstance(shape, dict):
@@ -230,31 +259,42 @@ def _detection(
         more |= values.plain_extras({"segmentation": shape}, where)
         facts.notes["polygons are kept as they are, and not drawn"] += 1
     if "keypoints" in found:
-        more["landmarks"] = _points(found, names, where, facts)
+        more["landmarks"] = _points(found["keypoints"], category, where, facts)
     return values.detection(
         found["bbox"],
         more,
-        category_id=number,
-        label=name,
+        category_id=number if category is None else category.number,
+        label=None if category is None else category.name,
         score=found.get("score"),
         track_id=found.get("track_id"),
     )
 
 
 def _points(
-    found: Mapping[str, Any], names: list[str], where: str, facts: Facts
+    flat: Any, category: _Category | None, where: str, facts: Facts
 ) -> list[dict[str, Any]]:
-    flat = found["keypoints"]
+    """Return key points. The third number of each is COCO's visibility, or in results a score."""
     if not isinstance(flat, list) or len(flat) % 3:
         raise InvalidError(where, "'keypoints' is not [x, y, visibility, ...]")
     points = [flat[at : at + 3] for at in range(0, len(flat), 3)]
-    if "score" in found:  # of results, the third number is a score
-        return values.key_points(points, names, "keypoints", where)
     if any(type(v) not in (int, float) for _, _, v in points):
         raise InvalidError(where, "'keypoints' is not [x, y, visibility, ...]")
+    names = [] if category is None else category.points
+    if any(v not in (0, 1, 2) for _, _, v in points):
+        return _connected(values.key_points(points, names, "keypoints", where), category)
     there = [([x, y, None] if v > 0 else None) for x, y, v in points]
     facts.notes["key points that are not marked are left out"] += there.count(None)
     placed = values.key_points(
         [point or [0, 0, None] for point in there], names, "keypoints", where
     )
-    return [point for point, kept in zip(placed, there, strict=True) if kept is not None]
+    found = _connected(placed, category)
+    return [point for point, kept in zip(found, there, strict=True) if kept is not None]
+
+
+def _connected(points: list[dict[str, Any]], category: _Category | None) -> list[dict[str, Any]]:
+    """Return key points with their connections, each at the first of its two ends."""
+    for pair in () if category is None else category.skeleton:
+        first, last = sorted(end - 1 for end in pair)
+        if last < len(points):
+            points[first]["connect"].append(last)
+    return points

@@ -218,6 +218,8 @@ class _Parser:
             self.frames = self._count(text, "size")
         elif name in ("width", "height") and inside == "original_size":
             self._size[name] = self._count(text, name)
+        elif name == "source" and text:
+            self._facts.counts = values.label(text, "source", self.where)
         elif (name == "start_frame" and text not in ("", "0")) or (name == "frame_filter" and text):
             self.is_whole = False
         elif name == "name" and inside == "label":

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dgrec.errors import ConfigError, first_line
+from dgrec.format import STAGE_KEYS
 from dgrec.imports import (
     MOST_DETECTIONS,
     Facts,
@@ -30,18 +31,24 @@ _LINE_LOOP: Final = (2, "LINE_LOOP")
 #: "car 0.93", "car: 93%".
 _SCORED: Final = re.compile(r"(?s)(.*?)[\s:]*\b(\d(?:\.\d+)?|\d{1,3}(?:\.\d+)?%)\s*\Z")
 _LARGEST_MESSAGE: Final = 64 << 20
+#: The topic and the schema in which dgrec's exports say what they know of each frame.
+_METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 
 
 @registered
 class Mcap(Format):
     name = "mcap"
     title = "MCAP with ImageAnnotations of Foxglove"
+    repeats_frames = True
 
     def is_it(self, head: Head) -> bool:
         return head.data.startswith(_MAGIC)
 
     def read(self, given: Input, facts: Facts) -> Frames:
-        """Yield a frame for each message of one topic, numbered from 0."""
+        """Yield a frame for each message of one topic.
+
+        Frames are numbered from 0, or as the metrics of dgrec's exports say.
+        """
         try:
             from mcap.reader import make_reader
             from mcap_protobuf.decoder import DecoderFactory
@@ -49,51 +56,97 @@ class Mcap(Format):
             raise ConfigError(
                 "reading MCAP needs more libraries: `pip install 'dgrec[mcap]'`"
             ) from None
-        number = -1
+        at = "its beginning"
+        last = -1
         try:
             reader = make_reader(given.file)
-            topic = _topic(reader, given)
-            decode: Any = None
-            factory = DecoderFactory()
-            for schema, channel, message in reader.iter_messages(topics=[topic]):
-                number += 1
-                where = f"message {number} of {topic[:60]}"
-                if len(message.data) > _LARGEST_MESSAGE:
-                    raise InvalidError(where, f"takes more than {_LARGEST_MESSAGE >> 20} MB")
-                if channel.message_encoding == "json":
-                    content = json.loads(message.data)
-                else:
-                    decode = decode or factory.decoder_for(channel.message_encoding, schema)
-                    if decode is None:
-                        raise InvalidError(
-                            where,
-                            f"its encoding is {channel.message_encoding[:20]!r}; expected protobuf "
-                            "or json",
-                        )
-                    content = _plain(decode(message.data))
-                yield _frame(values.objects(content, where), number, message.log_time, where, facts)
+            topics = _topics(reader)
+            topic = _topic(topics, given)
+            messages = _Messages(reader, topic, topics.get(_METRICS) == _METRICS_SCHEMA)
+            for index, (content, metrics, logged_ns) in enumerate(messages.pairs(DecoderFactory())):
+                at = f"message {index + 1}"
+                where = f"message {index} of {topic[:60]}"
+                frame = _frame(content, last + 1, logged_ns, where, facts)
+                if metrics is not None:
+                    _add_metrics(frame, metrics, logged_ns, f"{where}: {_METRICS}")
+                if frame.number < last:
+                    raise InvalidError(where, f"frame {frame.number:,} comes after frame {last:,}")
+                last = frame.number
+                yield frame
         except InvalidError:
             raise
         except Exception as error:  # whatever the libraries raise on damaged files
+            raise InvalidError(at, f"is damaged: {first_line(error)}") from None
+
+
+class _Messages:
+    """The annotations of a topic, each with the metrics of its frame.
+
+    Args:
+        has_metrics: Whether there are metrics.
+    """
+
+    def __init__(self, reader: Any, topic: str, has_metrics: bool) -> None:
+        self._topic = topic
+        self._reader = reader
+        self._topics = [topic, _METRICS] if has_metrics else [topic]
+        self._decode: Any = None
+
+    def pairs(
+        self, factory: Any
+    ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any] | None, int]]:
+        """Yield annotations, metrics (or None), and when both were logged."""
+        waiting: tuple[Mapping[str, Any], int] | None = None
+        count = 0
+        for schema, channel, message in self._reader.iter_messages(topics=self._topics):
+            where = f"message {count} of {channel.topic[:60]}"
+            if len(message.data) > _LARGEST_MESSAGE:
+                raise InvalidError(where, f"takes more than {_LARGEST_MESSAGE >> 20} MB")
+            is_metrics = channel.topic != self._topic
+            if waiting is not None:
+                content, logged_ns = waiting
+                if not is_metrics:
+                    yield content, None, logged_ns
+                elif message.log_time == logged_ns:
+                    metrics = values.objects(json.loads(message.data), f"{where}: {_METRICS}")
+                    yield content, metrics, logged_ns
+                    waiting = None
+            if not is_metrics:
+                found = self._decoded(factory, schema, channel, message, where)
+                waiting = values.objects(found, where), message.log_time
+                count += 1
+        if waiting is not None:
+            yield waiting[0], None, waiting[1]
+
+    def _decoded(self, factory: Any, schema: Any, channel: Any, message: Any, where: str) -> Any:
+        if channel.message_encoding == "json":
+            return json.loads(message.data)
+        self._decode = self._decode or factory.decoder_for(channel.message_encoding, schema)
+        if self._decode is None:
             raise InvalidError(
-                "its beginning" if number < 0 else f"message {number + 1}",
-                f"is damaged: {first_line(error)}",
-            ) from None
+                where,
+                f"its encoding is {channel.message_encoding[:20]!r}; expected protobuf or json",
+            )
+        return _plain(self._decode(message.data))
 
 
-def _topic(reader: Any, given: Input) -> str:
+def _topics(reader: Any) -> dict[str, str]:
+    """Return the names of the topics' schemas."""
     summary = reader.get_summary()
-    found: dict[str, str] = {}
     if summary is not None:
-        found = {
+        return {
             channel.topic: summary.schemas[channel.schema_id].name
             for channel in summary.channels.values()
             if channel.schema_id in summary.schemas
         }
-    else:  # a recording that was cut off has no summary
-        for schema, channel, _ in reader.iter_messages():
-            if schema is not None:
-                found.setdefault(channel.topic, schema.name)
+    found: dict[str, str] = {}
+    for schema, channel, _ in reader.iter_messages():  # one that was cut off has no summary
+        if schema is not None:
+            found.setdefault(channel.topic, schema.name)
+    return found
+
+
+def _topic(found: Mapping[str, str], given: Input) -> str:
     topics = sorted(t for t, name in found.items() if name.split(".")[-1] == _SCHEMA)
     wanted = given.options.field_name
     if wanted is not None:
@@ -134,19 +187,22 @@ def _frame(
 ) -> ImportedFrame:
     lines = [values.objects(item, where) for item in _list(content.get("points"), where)]
     texts = [values.objects(item, where) for item in _list(content.get("texts"), where)]
-    loops = [line for line in lines if line.get("type") in _LINE_LOOP]
-    if (others := len(lines) - len(loops)) or content.get("circles"):
+    loops, points, others = _sorted(lines, where)
+    if others or content.get("circles"):
         facts.notes["annotations other than closed lines are left out"] += others or 1
     if len(loops) > MOST_DETECTIONS:
         raise too_many(number)
-    boxes = [_box(line, where) for line in loops]
+    abouts = [_metadata(line, where) for line in loops]
+    boxes = [_box(*pair, where) for pair in zip(loops, abouts, strict=True)]
     detections = []
     captured_us: int | None = None
-    for index, (line, box) in enumerate(zip(loops, boxes, strict=True)):
-        about = _metadata(line, where)
+    for index, (line, box, about) in enumerate(zip(loops, boxes, abouts, strict=True)):
         if not about and (text := _text_of(index, box, texts, len(boxes), where)):
             about = _parsed(text)
-        detections.append(_detection(box, about, where, facts))
+        found = _detection(box, about, where, facts)
+        if index in points:
+            found["landmarks"] = points[index]
+        detections.append(found)
         captured_us = _time(line.get("timestamp"), where) if captured_us is None else captured_us
     completed_us = logged_ns // 1000
     if not 0 < completed_us < 2**53:
@@ -159,6 +215,29 @@ def _frame(
         captured_us=captured_us if is_known else None,
         completed_us=completed_us,
     )
+
+
+def _add_metrics(
+    frame: ImportedFrame, metrics: Mapping[str, Any], logged_ns: int, where: str
+) -> None:
+    """Add what dgrec's exports say of a frame. They are logged at the time of capture."""
+    if metrics.get("source_frame") is not None:
+        frame.number = values.count(metrics["source_frame"], "source_frame", where)
+    known = {
+        name: values.number(metrics[name], name, where)
+        for name in ("latency_ms", "media_time_s", *STAGE_KEYS)
+        if metrics.get(name) is not None
+    }
+    frame.media_time_s = known.get("media_time_s")
+    frame.captured_us, frame.completed_us = logged_ns // 1000, None
+    if "latency_ms" in known and abs(known["latency_ms"]) < 1e12:
+        frame.completed_us = frame.captured_us + round(known["latency_ms"] * 1000)
+    frame.timing = {keys[0]: known[name] for name, keys in STAGE_KEYS.items() if name in known}
+    if {"width", "height"} <= metrics.keys():
+        width, height = (
+            values.count(metrics[name], name, where, 2**31 - 1) for name in ("width", "height")
+        )
+        frame.size = width, height
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -176,7 +255,33 @@ def _time(value: Any, where: str) -> int | None:
     return seconds * 1_000_000 + values.count(value.get("nsec", 0), "nsec", where) // 1000
 
 
-def _box(line: Mapping[str, Any], where: str) -> list[float]:
+def _sorted(
+    lines: Sequence[Mapping[str, Any]], where: str
+) -> tuple[list[Mapping[str, Any]], dict[int, list[dict[str, Any]]], int]:
+    """Return closed lines, key points by their index, and how many annotations are neither.
+
+    dgrec's exports write key points behind the box that they belong to.
+    """
+    loops: list[Mapping[str, Any]] = []
+    points: dict[int, list[dict[str, Any]]] = {}
+    others = 0
+    for line in lines:
+        if line.get("type") in _LINE_LOOP:
+            loops.append(line)
+        elif loops and (text := _metadata(line, where).get("landmarks")):
+            found = json.loads(text)
+            if not isinstance(found, list) or len(found) > 1000:
+                raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
+            points[len(loops) - 1] = [values.landmark(point, where) for point in found]
+        else:
+            others += 1
+    return loops, points, others
+
+
+def _box(line: Mapping[str, Any], about: Mapping[str, str], where: str) -> list[float]:
+    """Return the box of a closed line, or that which was turned to become it."""
+    if about.get("angle") and about.get("bbox"):
+        return values.corners(json.loads(about["bbox"]), "bbox", where)
     points = [values.objects(point, where) for point in _list(line.get("points"), where)]
     x = [values.number(point.get("x"), "x", where) for point in points]
     y = [values.number(point.get("y"), "y", where) for point in points]
@@ -225,7 +330,7 @@ def _detection(
     box: list[float], about: Mapping[str, str], where: str, facts: Facts
 ) -> dict[str, Any]:
     numbers: dict[str, float] = {}
-    for key in ("score", "category_id", "track_id"):
+    for key in ("score", "category_id", "track_id", "angle"):
         if about.get(key):
             try:
                 numbers[key] = values.number(float(about[key]), key, where)
@@ -239,8 +344,11 @@ def _detection(
     label = about.get("label") or None
     if label is not None and "category_id" in whole and len(facts.labels) < 100_000:
         facts.labels.setdefault(whole["category_id"], label)
+    # Without the box that was turned, its lines are the best box there is.
+    angle = numbers.get("angle") if about.get("bbox") else None
     return values.detection(
         box,
+        None if angle is None else {"angle": angle},
         label=label,
         category_id=whole.get("category_id"),
         score=numbers.get("score"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import csv
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from dgrec.imports import (
     Input,
     InvalidError,
     lines_of,
+    open_binary,
     registered,
     values,
 )
@@ -44,6 +46,8 @@ _CLASSES: Final = {
 }
 #: frame, track, left, top, width, height, and a confidence.
 _FEWEST: Final = 7
+#: Beside a sequence of some frames only: the number of each in the source.
+_NUMBERS: Final = "source_frames.txt"
 _MOST: Final = 10
 #: Ground truth ends with class and visibility; results with a place in the world.
 _TRUTH: Final = 9
@@ -64,6 +68,7 @@ class Mot(Format):
         facts.is_sparse = False
         last = 0
         _read_sequence(given.path, facts)
+        source = _read_numbers(given.path)
         labels = dict(given.options.labels) or _read_labels(given.path, facts)
         with Gathering() as gathering:
             rows = csv.reader(lines_of(given.file))
@@ -76,9 +81,27 @@ class Mot(Format):
                         gathering.add(detection, frame=frame)
             except csv.Error as error:
                 raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+            if source is not None:
+                yield from _numbered(gathering, source, facts)
+                return
             facts.frames = max(facts.frames or 0, last + 1 if gathering.detections else 0)
             for number, _, found in gathering.frames():
                 yield ImportedFrame(number, [item for _, item in found])
+
+
+def _numbered(gathering: Gathering, source: Sequence[int], facts: Facts) -> Frames:
+    """Yield all frames of a sequence that has only some of the footage, by numbers in this."""
+    facts.frames = None
+    index = 0
+    for number, _, found in gathering.frames():
+        if number >= len(source):
+            raise InvalidError(
+                f"frame {number + 1:,}", f"is not one of the {len(source):,} of {_NUMBERS}"
+            )
+        yield from (ImportedFrame(each, []) for each in source[index:number])
+        yield ImportedFrame(source[number], [item for _, item in found])
+        index = number + 1
+    yield from (ImportedFrame(each, []) for each in source[index:])
 
 
 def _detection(
@@ -134,6 +157,23 @@ def _read_labels(path: Path, facts: Facts) -> dict[int, str]:
         facts.notes["labels.txt cannot be read, and is left out"] += 1
         return {}
     return {number: name for number, name in enumerate(names, 1) if name}
+
+
+def _read_numbers(path: Path) -> array[int] | None:
+    """Return the numbers in the source of a sequence's frames, if dgrec wrote them beside it."""
+    beside = path.absolute().parent.parent / _NUMBERS
+    if not beside.is_file():
+        return None
+    found = array("q")
+    with open_binary(beside) as file:
+        for index, line in enumerate(lines_of(file), 1):
+            where = f"{_NUMBERS}: line {index:,}"
+            if not line.strip().isascii() or not line.strip().isdecimal() or len(line) > 17:
+                raise InvalidError(where, "is not the number of a frame")
+            found.append(values.count(int(line), "frame", where))
+            if index > 1 and found[-1] <= found[-2]:
+                raise InvalidError(where, "the numbers of frames do not rise")
+    return found
 
 
 def _read_sequence(path: Path, facts: Facts) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -26,8 +25,6 @@ __all__ = ["Payload"]
 
 #: Of a detection, what is checked; anything else is kept as it is.
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
-#: Stamps of a session are within these years.
-_YEARS: Final = range(1970, 9999)
 
 
 @registered
@@ -82,12 +79,8 @@ def _frame(
         media_time_s=(
             None if media_time_s is None else values.number(media_time_s, "media_time_s", where)
         ),
-        captured_us=_stamp(item.get("captured_at"), "captured_at", where),
-        completed_us=_stamp(
-            item.get("completed_at", item.get("timestamp")),
-            "completed_at" if "completed_at" in item else "timestamp",
-            where,
-        ),
+        captured_us=_stamp(item, "captured_at", where),
+        completed_us=_stamp(item, "completed_at" if "completed_at" in item else "timestamp", where),
         timing={
             keys[0]: values.number(item[stage], stage, where)
             for stage, keys in STAGE_KEYS.items()
@@ -104,24 +97,8 @@ def _size(width: Any, height: Any, where: str) -> tuple[int, int]:
     return values.count(width, "width", where, most), values.count(height, "height", where, most)
 
 
-def _stamp(value: Any, name: str, where: str) -> int | None:
-    """Return microseconds since 1970 of a stamp in ISO 8601, or of seconds since 1970."""
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str):
-            moment = dt.datetime.fromisoformat(value)
-            if moment.tzinfo is None:
-                moment = moment.replace(tzinfo=dt.UTC)
-            since = moment - dt.datetime.fromtimestamp(0, dt.UTC)
-        else:
-            since = dt.timedelta(seconds=values.number(value, name, where))
-        at = since // dt.timedelta(microseconds=1)
-        if dt.datetime.fromtimestamp(at // 1_000_000, dt.UTC).year in _YEARS:
-            return at
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise InvalidError(where, f"{name!r} is not a time since 1970")
+def _stamp(item: Mapping[str, Any], name: str, where: str) -> int | None:
+    return None if item.get(name) is None else values.stamp(item[name], name, where)
 
 
 def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) -> dict[str, Any]:

@@ -38,11 +38,12 @@ _NAMES: Final = {
 _OF_FRAME: Final = (
     "media_time_s time_s captured_at latency_ms width height video_frame detection picture split"
 ).split()
-_AS_JSON: Final = ("landmarks", "mask_rle", "extra")
+_AS_JSON: Final = ("landmarks", "extra")
+_SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 #: Under this key, a detection on its way has what its row says of the frame.
 _FRAME_FACTS: Final = "$frame"
 _COLUMNS: Final = frozenset(
-    [*_BOX, *_FRAME, *_OF_FRAME, *_AS_JSON, *(name for names in _NAMES.values() for name in names)]
+    [*_BOX, *_FRAME, *_OF_FRAME, *_SHAPES, *(name for names in _NAMES.values() for name in names)]
 )
 
 
@@ -120,7 +121,7 @@ def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: 
 
 def _frame(number: int, found: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
     """Return a frame, its masks as they are packed."""
-    size, time_s = found[0][1].get(_FRAME_FACTS, (None, None))
+    size, time_s, captured_us, completed_us = found[0][1].get(_FRAME_FACTS, (None,) * 4)
     detections = []
     for seq, item in found:
         item.pop(_FRAME_FACTS, None)
@@ -128,7 +129,12 @@ def _frame(number: int, found: list[tuple[int, dict[str, Any]]]) -> ImportedFram
             item["mask"] = values.coco_mask(item["mask"], f"detection {seq}")
         detections.append(item)
     return ImportedFrame(
-        number, detections, size=None if size is None else tuple(size), media_time_s=time_s
+        number,
+        detections,
+        size=None if size is None else tuple(size),
+        media_time_s=time_s,
+        captured_us=captured_us,
+        completed_us=completed_us,
     )
 
 
@@ -176,19 +182,30 @@ def _detection(
 
 def _facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return what dgrec's own exports say of the frame in each row, under a name of its own."""
+    size = _size(row, where)
+    if size is None:
+        return {}
+    time_s, latency_ms = (_value(row.get(name)) for name in ("media_time_s", "latency_ms"))
+    time_s = None if time_s in (None, "") else values.number(time_s, "media_time_s", where)
+    stamps: list[int | None] = [None, None]
+    if row.get("captured_at") and latency_ms not in (None, ""):
+        captured_us = values.stamp(row["captured_at"], "captured_at", where)
+        latency_us = round(values.number(latency_ms, "latency_ms", where) * 1000)
+        stamps = [captured_us, captured_us + latency_us]
+    return {_FRAME_FACTS: [size, time_s, *stamps]}
+
+
+def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    """Return width and height of a row's frame, if it says them."""
     width, height = _value(row.get("width")), _value(row.get("height"))
     if width in (None, "") or height in (None, ""):
-        return {}
+        return None
     most = 2**31 - 1
-    size = values.count(width, "width", where, most), values.count(height, "height", where, most)
-    time_s = _value(row.get("media_time_s"))
-    if time_s in (None, ""):
-        return {_FRAME_FACTS: [size, None]}
-    return {_FRAME_FACTS: [size, values.number(time_s, "media_time_s", where)]}
+    return values.count(width, "width", where, most), values.count(height, "height", where, most)
 
 
 def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return mask, key points and further keys as dgrec's own exports write them."""
+    """Return angle, mask, key points and further keys as dgrec's own exports write them."""
     found: dict[str, Any] = {}
     for key in _AS_JSON:
         value = row.get(key)
@@ -203,8 +220,13 @@ def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
     if found.get("landmarks"):
         shapes["landmarks"] = _points(found["landmarks"], where)
-    if "mask_rle" in found:
-        shapes["mask"] = values.objects(found["mask_rle"], where)
+    if (angle := _value(row.get("angle"))) not in (None, ""):
+        shapes["angle"] = values.number(angle, "angle", where)
+    if counts := row.get("mask_rle"):
+        size = _size(row, where)
+        if size is None:
+            raise InvalidError(where, "has a mask, but no width and height of its frame")
+        shapes["mask"] = {"size": [size[1], size[0]], "counts": counts}
     return shapes
 
 

@@ -18,6 +18,7 @@ from dgrec.replay.exports import (
     Classes,
     Exported,
     Format,
+    has_other_numbers,
     masks_of,
     registered,
     session_name,
@@ -44,11 +45,8 @@ class _Annotations:
 
     def columns(self, block: Block) -> dict[str, pa.Array]:
         """Return what instances and results have in common."""
-        x_min, y_min, x_max, y_max = (
-            block.column(name) for name in ("x_min", "y_min", "x_max", "y_max")
-        )
         numbers = self._numbers(block)
-        box = [x_min, y_min, pc.subtract(x_max, x_min), pc.subtract(y_max, y_min)]
+        box = block.places()
         columns = {
             "image_id": texts(block.rows.column("frame").take(pa.array(block.row_of))),
             "category_id": texts(pa.array(numbers)),
@@ -129,6 +127,7 @@ class _Annotations:
         for index, name in self.classes.names.items():
             number = index + _FIRST
             category: dict[str, Any] = {"id": number, "name": name, "supercategory": ""}
+            category["model_category_id"] = index
             if number in self.points:
                 category["keypoints"], category["skeleton"] = self.points[number]
             found.append(category)
@@ -239,6 +238,12 @@ class CocoResults(Format):
 
     def write(self, exported: Exported, path: Path) -> None:
         annotations = _Annotations(exported)
+        rows = exported.columns(["frame", "source_frame"])
+        if any(has_other_numbers(each, each.column("frame").to_numpy()) for each in rows):
+            exported.notes.append(
+                "the ids of images are numbers of frames in the session, not in the source: the "
+                "instances of the same session (--format coco) say which these are"
+            )
         with path.open("wb") as file:
             file.write(b"[")
             found = (objects(annotations.columns(block)) for block in exported.blocks())

@@ -6,7 +6,16 @@ import math
 from pathlib import Path
 from typing import TextIO
 
-from dgrec.replay.exports import Exported, Format, Place, Track, Tracks, registered, session_name
+from dgrec.replay.exports import (
+    Exported,
+    Format,
+    Place,
+    Track,
+    Tracks,
+    registered,
+    session_name,
+    utf8,
+)
 from dgrec.replay.exports.formats.xml_text import quoted, text
 
 __all__ = ["Cvat"]
@@ -16,13 +25,15 @@ __all__ = ["Cvat"]
 class Cvat(Format):
     """An XML file with the tracks of a video.
 
-    Frames have the numbers that CVAT gives those of the video, or of the exported pictures.
+    Frames have the numbers that CVAT gives those of the video, or of the exported pictures; the
+    task's ``source`` names it. Ids of tracks are the session's, if they can be.
     """
 
     name = "cvat"
     title = "CVAT for video 1.1: tracks"
     suffixes = (".xml",)
     holds = frozenset({"label", "score", "track_id", "angle", "empty frames", "float64"})
+    says_video = True
 
     def write(self, exported: Exported, path: Path) -> None:
         with (
@@ -30,8 +41,21 @@ class Cvat(Format):
             path.open("w", encoding="utf-8", newline="\n") as file,
         ):
             _write_head(file, exported, tracks)
-            for number, track in enumerate(tracks):
+            highest, alone = tracks.highest_id, 0
+            for index, track in enumerate(tracks):
+                number = index
+                if highest is not None and track.track_id is not None:
+                    number = track.track_id
+                elif track.track_id is None:
+                    alone += 1
+                    number = index if highest is None else highest + alone
                 _write_track(file, number, track, tracks.frames)
+            exported.losses.add("made a track of each detection without one", alone)
+            exported.losses.add(
+                "cvat shows frames that are not exported as frames without detections",
+                tracks.frames - tracks.shown,
+                "frame",
+            )
             file.write("</annotations>\n")
 
 
@@ -44,14 +68,22 @@ def _write_head(file: TextIO, exported: Exported, tracks: Tracks) -> None:
         "</attributes></label>\n"
         for label in tracks.labels
     )
+    source = "".join(f"<source>{text(name)}</source>\n" for name in _source(exported))
     file.write(
         '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n'
         f"<meta>\n<task>\n<name>{text(session_name(exported.session))}</name>\n"
         f"<size>{tracks.frames}</size>\n<mode>interpolation</mode>\n<start_frame>0</start_frame>\n"
         f"<stop_frame>{max(0, tracks.frames - 1)}</stop_frame>\n<labels>\n{labels}</labels>\n"
         f"<original_size><width>{width}</width><height>{height}</height></original_size>\n"
-        "</task>\n</meta>\n"
+        f"{source}</task>\n</meta>\n"
     )
+
+
+def _source(exported: Exported) -> list[str]:
+    """Return the name of the video or of the folder of pictures whose frames are counted."""
+    if exported.pictures is not None:
+        return [utf8(exported.pictures.folder_name)]
+    return [] if exported.footage.path is None else [utf8(exported.footage.path.name)]
 
 
 def _write_track(file: TextIO, number: int, track: Track, frames: int) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dgrec.replay.exports import (
     STAGE_COLUMNS,
-    Detection,
     Exported,
     Format,
     Frame,
@@ -34,6 +34,9 @@ _SCHEMA = {
         "frame": {"type": "integer"},
         "source_frame": {"type": "integer"},
         "time_s": {"type": "number"},
+        "media_time_s": {"type": "number"},
+        "width": {"type": "integer"},
+        "height": {"type": "integer"},
         "detections": {"type": "integer"},
         **{name: {"type": "number"} for name in _METRICS},
     },
@@ -45,7 +48,8 @@ _CAMERA = "camera"
 class Mcap(Format):
     """Topics ``/video`` (or ``/image``), ``/annotations`` and ``/metrics``, by times of capture.
 
-    The label, score and track id of a box are in the metadata of its annotation, exactly.
+    The label, score and track id of a box are in the metadata of its annotation, exactly, as are
+    its key points, and the box that was turned.
     """
 
     name = "mcap"
@@ -203,7 +207,7 @@ class _Topics:
     def write(self, frame: Frame) -> None:
         captured = frame.row["captured_at"]
         if captured is None or not 0 < captured < 2**32 * 1_000_000:
-            self._exported.losses.add("left out frames without a possible time", 1, "frame")
+            self._exported.leave_out_frames("without possible times", 1, len(frame.detections))
             return
         at_ns = captured * 1000
         if self._video is not None:
@@ -238,20 +242,31 @@ class _Topics:
 
     def _annotation(self, frame: Frame, at_ns: int) -> Any:
         messages = self._foxglove.messages
+        point, pair = messages.Point2, messages.KeyValuePair
+        line_loop = messages.PointsAnnotationType.LineLoop
         stamp = _stamp(self._foxglove, at_ns)
         points, texts = [], []
         for each in frame.detections:
             color, named = self._of_label(each.label, each.category_id)
-            corners = [messages.Point2(x=x, y=y) for x, y in corners_of(each.box, each.angle)]
-            notes = [messages.KeyValuePair(key=key, value=value) for key, value in _numbers(each)]
+            corners = [point(x=x, y=y) for x, y in corners_of(each.box, each.angle)]
+            notes, caption = named.copy(), [each.label] if each.label else []
+            if each.score is not None:
+                notes.append(pair(key="score", value=repr(each.score)))
+                caption.append(f"{each.score:.2f}")
+            if each.track_id is not None:
+                notes.append(pair(key="track_id", value=str(each.track_id)))
+                caption.append(f"#{each.track_id}")
+            if each.angle is not None:
+                notes.append(pair(key="angle", value=repr(each.angle)))
+                notes.append(pair(key="bbox", value=json.dumps(each.box)))
             points.append(
                 messages.PointsAnnotation(
                     timestamp=stamp,
-                    type=messages.PointsAnnotationType.LineLoop,
+                    type=line_loop,
                     points=corners,
                     outline_color=color,
                     thickness=2.0,
-                    metadata=named + notes,
+                    metadata=notes,
                 )
             )
             if each.landmarks:
@@ -260,7 +275,7 @@ class _Topics:
                 messages.TextAnnotation(
                     timestamp=stamp,
                     position=corners[0],
-                    text=_caption(each),
+                    text=" ".join(caption),
                     font_size=12.0,
                     text_color=color,
                 )
@@ -272,29 +287,12 @@ def _key_points(messages: Any, stamp: Any, color: Any, landmarks: list[dict[str,
     places = [point["landmark"][:2] for point in landmarks if len(point["landmark"] or ()) >= 2]
     return messages.PointsAnnotation(
         timestamp=stamp,
+        metadata=[messages.KeyValuePair(key="landmarks", value=json.dumps(landmarks))],
         type=messages.PointsAnnotationType.Points,
         points=[messages.Point2(x=x, y=y) for x, y in places if math.isfinite(x + y)],
         outline_color=color,
         thickness=4.0,
     )
-
-
-def _numbers(detection: Detection) -> Iterator[tuple[str, str]]:
-    if detection.score is not None:
-        yield "score", repr(detection.score)
-    if detection.track_id is not None:
-        yield "track_id", str(detection.track_id)
-    if detection.angle is not None:
-        yield "angle", repr(detection.angle)
-
-
-def _caption(detection: Detection) -> str:
-    words = [detection.label or ""]
-    if detection.score is not None:
-        words.append(f"{detection.score:.2f}")
-    if detection.track_id is not None:
-        words.append(f"#{detection.track_id}")
-    return " ".join(filter(None, words))
 
 
 def _color(messages: Any, label: str | None) -> Any:
@@ -312,6 +310,9 @@ def _metrics(frame: Frame) -> dict[str, Any]:
         "frame": frame.number,
         "source_frame": row["source_frame"],
         "time_s": frame.time_us / 1e6,
+        "media_time_s": row["media_time_s"],
+        "width": row["width"],
+        "height": row["height"],
         "detections": len(frame.detections),
         **{name: row[name] for name in _METRICS},
     }

@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import Block, Exported, Format, registered, session_name
+from dgrec.replay.exports import (
+    Block,
+    Exported,
+    Format,
+    has_other_numbers,
+    registered,
+    session_name,
+)
 from dgrec.replay.exports.formats.json_text import write_joined
 
 __all__ = ["MotResults", "MotSequence"]
@@ -22,13 +29,15 @@ _HOLDS = frozenset({"score", "track_id", "float64"})
 _RESULT, _TRUTH = ",-1,-1,-1\n", ",1\n"
 
 
-def _lines(block: Block, track: pa.Array, last: Iterable[pa.Array], end: str) -> pa.Array:
-    """Return lines ``frame,track,left,top,width,height,...`` of a block's detections."""
-    x_min, y_min, x_max, y_max = (
-        block.column(name) for name in ("x_min", "y_min", "x_max", "y_max")
-    )
-    box = [x_min, y_min, pc.subtract(x_max, x_min), pc.subtract(y_max, y_min)]
-    columns = [pa.array(block.row_of + block.first_index + 1), track, *box, *last]
+def _lines(
+    block: Block, numbers: pa.Array, track: pa.Array, last: Iterable[pa.Array], end: str
+) -> pa.Array:
+    """Return lines ``frame,track,left,top,width,height,...`` of a block's detections.
+
+    Args:
+        numbers: Of the block's frames, from 1.
+    """
+    columns = [numbers.take(pa.array(block.row_of)), track, *block.places(), *last]
     found = [column.cast(pa.string()) for column in columns]
     return pc.binary_join_element_wise(pc.binary_join_element_wise(*found, ","), end, "")
 
@@ -41,7 +50,11 @@ def _score(block: Block) -> pa.Array:
 
 @registered
 class MotResults(Format):
-    """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1."""
+    """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
+
+    Frames have the numbers that they have in the source, where these are known: nothing in the file
+    could say others.
+    """
 
     name = "mot-results"
     title = "MOTChallenge results of a tracker"
@@ -52,23 +65,28 @@ class MotResults(Format):
     def write(self, exported: Exported, path: Path) -> None:
         with path.open("wb") as file:
             for block in exported.blocks():
-                first = block.first_index
-                exported.note_numbers(block, np.arange(first, first + block.rows.num_rows))
+                numbers = block.rows.column("source_frame")
+                if not exported.has_source_numbers:
+                    counted = np.arange(block.rows.num_rows) + block.first_index
+                    exported.note_numbers(block, counted)
+                    numbers = pa.array(counted)
                 track = block.column("track_id")
-                write_joined(file, _lines(block, track, [_score(block)], _RESULT))
+                lines = _lines(block, pc.add(numbers, 1), track, [_score(block)], _RESULT)
+                write_joined(file, lines)
 
 
 @registered
 class MotSequence(Format):
     """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
 
-    Classes count from 1, in ``gt/labels.txt``.
+    Classes count from 1, in ``gt/labels.txt``. Where frames have other numbers than in the source,
+    ``source_frames.txt`` has those, a line for each.
     """
 
     name = "mot"
     title = "MOTChallenge sequence: tracks as ground truth"
     is_folder = True
-    replaced = ("seqinfo.ini", "gt", "det", "img1")
+    replaced = ("seqinfo.ini", "gt", "det", "img1", "source_frames.txt")
     holds = _HOLDS | {"label", "empty frames"}
 
     def picture_name(self, number: int, index: int, split: str, suffix: str) -> str:
@@ -79,25 +97,37 @@ class MotSequence(Format):
         (path / "gt").mkdir()
         (path / "det").mkdir()
         frames, size = 0, (0, 0)
+        is_other = False
+        source = path / "source_frames.txt"
         with (
             (path / "gt" / "gt.txt").open("wb") as truth,
             (path / "det" / "det.txt").open("wb") as found,
+            source.open("wb") as numbered,
         ):
             for block in exported.blocks():
                 frames = block.first_index + block.rows.num_rows
-                exported.note_numbers(block, np.arange(block.first_index, frames))
+                counted = np.arange(block.first_index, frames)
+                is_other |= has_other_numbers(block.rows, counted)
+                if exported.has_source_numbers:
+                    lines = block.rows.column("source_frame").cast(pa.string())
+                    write_joined(numbered, pc.binary_join_element_wise(lines, "\n", ""))
+                else:
+                    exported.note_numbers(block, counted)
                 size = block.size(block.rows.num_rows - 1)
                 count = len(block.row_of)
                 none = pa.array(np.full(count, -1))
-                write_joined(found, _lines(block, none, [_score(block)], _RESULT))
+                numbers = pa.array(counted + 1)
+                write_joined(found, _lines(block, numbers, none, [_score(block)], _RESULT))
                 kinds = map(
                     classes.number, *(block.values(name) for name in ("label", "category_id"))
                 )
                 last = [pa.array(np.ones(count, np.int64)), pa.array([k + 1 for k in kinds])]
                 track = block.column("track_id")
                 # A line without a track is null.
-                write_joined(truth, _lines(block, track, last, _TRUTH).drop_null())
+                write_joined(truth, _lines(block, numbers, track, last, _TRUTH).drop_null())
                 exported.losses.add("gt.txt cannot hold what has no track", track.null_count)
+        if not is_other or not exported.has_source_numbers:
+            source.unlink()
         names = "".join(f"{_line(name)}\n" for name in classes.names.values())
         (path / "gt" / "labels.txt").write_text(names, "utf-8")
         _write_info(exported, path, frames, size)

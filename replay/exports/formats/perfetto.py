@@ -83,7 +83,7 @@ class _Trace:
             self._write_clock(times.whole.start_ns)
         lane = self._lane(times.whole)
         if lane is None:
-            exported.losses.add("left out frames beyond 64 at a time", 1, "frame")
+            exported.leave_out_frames("beyond 64 at a time", 1, len(frame.detections))
             return
         self._slice(
             lane,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +31,10 @@ __all__ = ["Rerun"]
 _METRICS = ("latency_ms", *STAGE_COLUMNS)
 #: The video is read into memory as a whole.
 _LARGEST = 1 << 30
+_PICTURES_AT_ONCE = 32
+_CHUNK = 1 << 20
+#: How long Rerun may take to end a file of which everything else has been written.
+_PATIENCE_S = 60.0
 _VIDEO, _BOXES, _POINTS = "video", "video/boxes", "video/points"
 
 
@@ -53,22 +59,71 @@ class Rerun(Format):
         stamps: np.ndarray[Any, Any] | None = None
         # Not the session's id: two exports of it are two recordings.
         recording = rerun.RecordingStream("dgrec")
-        recording.save(str(path))
-        recording.send_recording_name(session_name(exported.session))
-        try:
-            if exported.images == "video":
-                stamps = _log_video(rerun, recording, exported)
-            classes = exported.classes(contiguous=True)
-            for block in exported.blocks():
-                _Block(rerun, recording, exported, block).write(classes, stamps)
-            infos = [(number, name) for number, name in classes.names.items()]
-            recording.log("video", rerun.AnnotationContext(infos), static=True)
+        with path.open("wb") as file, _Pipe(file) as pipe:
             try:
+                recording.save(pipe.name)
+                pipe.close_own_end()
+                recording.send_recording_name(session_name(exported.session))
+                if exported.images == "video":
+                    stamps = _log_video(rerun, recording, exported)
+                classes = exported.classes(contiguous=True)
+                for block in exported.blocks():
+                    _Block(rerun, recording, exported, block).write(classes, stamps)
+                    recording.flush()
+                    pipe.check()
+                infos = [(number, name) for number, name in classes.names.items()]
+                recording.log("video", rerun.AnnotationContext(infos), static=True)
                 recording.flush()
-            except RuntimeError as error:  # it says nothing else of the file that it writes
-                raise OSError(errno.EIO, f"{error}; is the disk full?") from None
-        finally:
-            recording.disconnect()
+            finally:
+                recording.disconnect()
+
+
+class _Pipe:
+    """A pipe that ends in a file: Rerun waits for ever for a file that cannot be written.
+
+    After an error it still takes what comes, so that nobody waits.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._error: OSError | None = None
+        self._source, self._own_end = os.pipe()
+        #: What can be opened for writing.
+        self.name = f"/dev/fd/{self._own_end}"
+        self._thread = threading.Thread(target=self._copy, name="dgrec-rrd", daemon=True)
+        self._thread.start()
+
+    def close_own_end(self) -> None:
+        """Leave the pipe to whoever has opened it."""
+        if self._own_end >= 0:
+            os.close(self._own_end)
+            self._own_end = -1
+
+    def check(self) -> None:
+        """Raise the first error of the file."""
+        if self._error is not None:
+            raise self._error
+
+    def _copy(self) -> None:
+        with open(self._source, "rb", buffering=0) as source:
+            while data := source.read(_CHUNK):
+                if self._error is None:
+                    try:
+                        self._file.write(data)
+                        self._file.flush()
+                    except OSError as error:
+                        self._error = error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close_own_end()
+        self._thread.join(_PATIENCE_S)
+        if kind is None:
+            self.check()
+            if self._thread.is_alive():
+                raise OSError(errno.EIO, "Rerun does not end it")
 
 
 def _log_video(rerun: Any, recording: Any, exported: Exported) -> np.ndarray[Any, Any] | None:
@@ -147,6 +202,8 @@ class _Block:
                 there = np.arange(self._block.rows.num_rows) == row
                 columns = self._rerun.EncodedImage.columns(blob=[data], media_type=[kind])
                 self._send(_VIDEO, columns, there)
+            if row % _PICTURES_AT_ONCE == 0:  # what waits to be written is in memory
+                self._recording.flush()
 
     def _write_boxes(self, classes: Classes) -> None:
         block, rerun = self._block, self._rerun

@@ -136,7 +136,7 @@ def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
     is_there = (right > left) & (bottom > top)
     is_cut = (left != x_min) | (right != x_max) | (top != y_min) | (bottom != y_max)
     exported.losses.add("cut boxes at the edge of the picture", np.count_nonzero(is_there & is_cut))
-    exported.losses.add("left out boxes that are not in the picture", np.count_nonzero(~is_there))
+    exported.leave_out("boxes that are not in the picture", np.count_nonzero(~is_there))
     centre = [(left + right) / 2 / width, (top + bottom) / 2 / height]
     return np.stack([*centre, (right - left) / width, (bottom - top) / height], axis=1), is_there
 
@@ -161,11 +161,11 @@ class YoloSegments(Yolo):
 
 def _outline(exported: Exported, mask: Mask | None, frame: Frame) -> list[float]:
     if mask is None:
-        exported.losses.add("left out what has no mask in the picture")
+        exported.leave_out("what has no mask in the picture")
         return []
     points, is_all = mask.outline()
     if len(points) < 3:
-        exported.losses.add("left out masks of less than three points")
+        exported.leave_out("masks of less than three points")
         return []
     if not is_all:
         exported.losses.add("yolo-seg cannot hold holes and further pieces of a mask")
@@ -198,9 +198,7 @@ class YoloPose(Yolo):
                 if points and self._points is None:
                     self._points = len(points)
                 if not points or len(points) != self._points:
-                    exported.losses.add(
-                        "left out what has no key points, or another number of them"
-                    )
+                    exported.leave_out("what has no key points, or another number of them")
                 elif is_there[index]:
                     values = [*boxes[index].tolist(), *_places(points, frame)]
                     found[index] = _line(numbers[index], values)
@@ -239,5 +237,5 @@ class YoloObb(Yolo):
                 number = classes.number(each.label, each.category_id)
                 found.append(_line(number, values) if is_inside else None)
                 if not is_inside:
-                    exported.losses.add("left out turned boxes that reach over the picture's edge")
+                    exported.leave_out("turned boxes that reach over the picture's edge")
         return found

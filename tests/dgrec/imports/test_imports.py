@@ -237,7 +237,7 @@ def test_what_was_imported_works_with_every_command(files: dict[str, Path], tmp_
         assert re.search(wanted, said.output), (arguments, said.output)
     assert "blank canvas" not in said.output
     said = run("import", files["csv"], "-o", tmp_path / "n.parquet")
-    assert "note: the size of the frames is not known, and replay needs it" in said.output
+    assert "the size of the frames is not known, and replay needs it" in said.output
     # Without footage or stamps.
     dgrec.import_(files["mot-gt"], output, overwrite=True, size=SIZE)
     for command in ("verify", "info", "stats"):

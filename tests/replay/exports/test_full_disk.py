@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import dgrec
+from dgrec import sample
 from dgrec.errors import StorageError
 from dgrec.replay.exports import load_formats
 from tests.factory import make_row, smooth_boxes, write_session
@@ -77,3 +78,17 @@ def test_a_disk_that_is_full_when_mcap_ends_is_reported(limit: None, tmp_path: P
                 session.export(tmp_path / "full.mcap", images="none")
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
             assert not (tmp_path / "full.mcap").exists()
+
+
+@pytest.mark.slow
+def test_rerun_does_not_wait_for_a_file_that_cannot_grow(limit: None, tmp_path: Path) -> None:
+    """Its flush never returned where the error came while it waited, as behind a large video."""
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with dgrec.open(sample.SESSION) as session:
+        session.export(tmp_path / "warm.rrd", end="2", images="none")
+        (tmp_path / "warm.rrd").unlink()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
+        with pytest.raises(StorageError, match="cannot be written: File too large"):
+            session.export(tmp_path / "full.rrd")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import dgrec
+from dgrec.errors import ConfigError
 from dgrec.format import Signal
-from tests.factory import edited, make_row, write_session
+from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.conftest import uneven_rows
 
 STAGES = ("preprocess", "inference", "postprocess")
@@ -153,8 +154,62 @@ def test_spans_have_every_frame_and_stage(tmp_path: Path) -> None:
             assert took == pytest.approx(row[f"{name}_ms"] * 1e6, abs=1)
 
 
+@pytest.mark.slow
+def test_spans_come_out_of_the_sdk_s_exporter_as_they_are(tmp_path: Path) -> None:
+    """The same spans, made by OpenTelemetry's SDK and read from its in-memory exporter."""
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+    path, _ = _uneven(tmp_path)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "s.otlp")
+    spans = _otlp(tmp_path / "s.otlp")
+    current: list[Any] = []
+
+    class Recorded(IdGenerator):
+        def generate_span_id(self) -> int:
+            return int.from_bytes(current[-1].span_id, "big")
+
+        def generate_trace_id(self) -> int:
+            return int.from_bytes(current[-1].trace_id, "big")
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(id_generator=Recorded(), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracer, frame = provider.get_tracer("dgrec"), None
+    for span in spans:
+        current.append(span)
+        inside = trace.set_span_in_context(frame) if span.parent_span_id and frame else None
+        values = {
+            each.key: getattr(each.value, each.value.WhichOneof("value"))
+            for each in span.attributes
+        }
+        made = tracer.start_span(
+            span.name, context=inside, attributes=values, start_time=span.start_time_unix_nano
+        )
+        made.end(span.end_time_unix_nano)
+        frame = frame if span.parent_span_id else made
+    for span, found in zip(spans, exporter.get_finished_spans(), strict=True):
+        context = found.get_span_context()
+        assert context is not None
+        assert context.is_valid
+        assert context.span_id.to_bytes(8, "big") == span.span_id
+        assert context.trace_id.to_bytes(16, "big") == span.trace_id
+        parent = b"" if found.parent is None else found.parent.span_id.to_bytes(8, "big")
+        assert parent == span.parent_span_id
+        assert (found.name, found.start_time) == (span.name, span.start_time_unix_nano)
+        assert found.end_time == span.end_time_unix_nano
+        assert len(found.attributes or {}) == len(span.attributes)
+    provider.shutdown()
+
+
 def test_impossible_times_are_counted_and_left_out(tmp_path: Path) -> None:
-    path = write_session(tmp_path / "s.parquet", [make_row(i) for i in range(6)])
+    rows = [make_row(i, [make_detection(i)]) for i in range(6)]
+    path = write_session(tmp_path / "s.parquet", rows)
     with dgrec.open(path) as session:
         stamps = [round(_ns(session.row(i)["captured_at"]) / 1000) for i in range(6)]
     nan, inf = float("nan"), float("inf")
@@ -171,6 +226,14 @@ def test_impossible_times_are_counted_and_left_out(tmp_path: Path) -> None:
         for output in ("s.pftrace", "s.otlp"):
             report = session.export(tmp_path / output)
             assert "left out frames without possible times: 3 frames" in report.notes
+            assert (report.frames, report.detections) == (3, 3)
+        assert session.export(tmp_path / "s.mcap", images="none").frames == 4
     slices, _ = _slices(_trace(tmp_path / "s.pftrace"))
     assert sum(name.startswith("frame ") for lane in slices.values() for name, *_ in lane) == 3
     assert sum(span.name == "frame" for span in _otlp(tmp_path / "s.otlp")) == 3
+    edited(path, {"captured_at": [None] * 6})
+    with dgrec.open(path) as session:
+        for output in ("none.pftrace", "none.otlp", "none.mcap"):
+            with pytest.raises(ConfigError, match=r"nothing is left to export.*: 6 frames"):
+                session.export(tmp_path / output, images="none")
+            assert not (tmp_path / output).exists()

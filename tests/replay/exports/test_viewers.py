@@ -322,12 +322,13 @@ def test_hostile_values_are_left_out_or_kept_as_text(tmp_path: Path) -> None:
         make_detection(2, angle=inf, track_id=-(2**63)),
         make_detection(3, landmarks=[{"label": "x", "landmark": [nan, 1.0]}, {"landmark": []}]),
     ]
-    path = write_session(tmp_path / "s.parquet", [make_row(i, results) for i in range(3)])
-    edited(path, {"captured_at": [None, -5, 2**62], "latency_ms": [nan, inf, -1.0]})
+    path = write_session(tmp_path / "s.parquet", [make_row(i, results) for i in range(4)])
+    stamps = [None, -5, 2**62, 1_750_000_000_000_000]
+    edited(path, {"captured_at": stamps, "latency_ms": [nan, inf, -1.0, nan]})
     with dgrec.open(path) as session:
         for output in ("s.mcap", "s.rrd"):
             report = session.export(tmp_path / output, images="none")
-            assert "left out what has no box in the picture: 3 detections" in report.notes
+            assert "left out what has no box in the picture: 4 detections" in report.notes
     _verify(tmp_path / "s.rrd")
     found = _messages(tmp_path / "s.mcap")
     for _, message in found["/metrics"]:

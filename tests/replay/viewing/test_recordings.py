@@ -202,6 +202,7 @@ def test_names(tmp_path: Path) -> None:
         names = [each["s"] for each in client.json("/api/sessions")["sessions"]]
         assert sorted(names) == ["c", "monday/door", "new", "tuesday/door", "yard"]
         for name in ("yard", "tuesday/yard", "yard.parquet", "b/c", "c.arrows"):
+            assert client.json("/api/card", s=name)["s"] in names
             path = client.server.recordings.path_of(name)
             assert path.stem == name.rpartition("/")[2].partition(".")[0], name
         assert client.refused("/api/card", s="door")[0] == 404

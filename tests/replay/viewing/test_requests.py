@@ -77,6 +77,16 @@ def test_the_token_becomes_a_cookie(client: Client) -> None:
     assert body.startswith(b"<!doctype html>")
 
 
+def test_a_browser_is_started_with_a_token_that_is_used_once(client: Client) -> None:
+    token = client.server.single_use_url().partition("token=")[2]
+    assert token != client.token
+    status, headers, _ = client.ask("/", headers={}, token=token)
+    assert status == 303
+    assert f"={client.token};" in headers["Set-Cookie"]
+    assert client.ask("/", headers={}, token=token)[0] == 401
+    assert client.ask("/", headers={}, token="")[0] == 401
+
+
 def test_headers_are_on_every_answer(client: Client) -> None:
     port = client.server.port
     host = f"Host: 127.0.0.1:{port}"

@@ -1,0 +1,206 @@
+"""What is exported and imported again is what was recorded, but for what the notes count."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import dgrec
+from dgrec.cli import gather
+from dgrec.comparison import accuracy
+from dgrec.format import Row
+from tests.factory import make_detection, make_row, new_metadata, write_session
+from tests.replay.exports.made import CONNECTED, POINTS, disc
+
+_PLAIN = {"bbox", "label", "category_id", "score"}
+_EVERYTHING = _PLAIN | {"angle", "track_id", "landmarks", "mask", "extra"}
+#: What of a detection comes back, by format; and the file that is imported.
+FORMATS: dict[str, tuple[str, set[str], str]] = {
+    "csv": ("a.csv", _EVERYTHING, ""),
+    "jsonl": ("a.jsonl", _EVERYTHING, ""),
+    "supervision-json": ("s.json", _PLAIN | {"track_id"}, ""),
+    "coco": ("c.json", _PLAIN | {"track_id", "mask", "places"}, ""),
+    "coco-results": ("r.json", _PLAIN - {"category_id"} | {"mask", "places"}, ""),
+    "mot": ("walk", {"bbox", "score", "rounded"}, "det/det.txt"),
+    "mot-results": ("w.txt", {"bbox", "score", "track_id", "rounded"}, ""),
+    "cvat": ("t.xml", {"bbox", "label", "score", "angle", "rounded"}, ""),
+    "mcap": ("x.mcap", _EVERYTHING - {"mask", "extra"}, ""),
+}
+
+
+def _points(x: float) -> list[dict[str, Any]]:
+    places = [[x, 60.5], [x + 8.125, 50.1], [0.3, 55.75]]
+    return [
+        {"category_id": i, "connect": c, "label": name, "landmark": place, "score": 0.5}
+        for i, (c, name, place) in enumerate(zip(CONNECTED, POINTS, places, strict=True))
+    ]
+
+
+def _rows() -> list[Row]:
+    """Return frames of every third picture of a source, some empty; boxes of float64."""
+    rows = []
+    for i in range(10):
+        left = 20 + i / 3
+        mask = {"x_min": 20 + i, "y_min": 30, "data": disc(40 + i, 30)}
+        found = [
+            make_detection(0, bbox=[left, 30.1, left + 300.7, 70.3], landmarks=_points(left)),
+            make_detection(1, track_id=7, angle=0.1 + i / 7, bbox=[left, 0.1, 99.9, 300.3]),
+            make_detection(2, track_id=9, mask=mask, colour="red"),
+        ]
+        rows.append(make_row(i, found if i % 4 else [], source_frame=2 + 3 * i))
+    return rows
+
+
+def _plain(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return what of a detection is compared, masks as the pixels of the picture that they set."""
+    plain = {name: found[name] for name in fields & found.keys()}
+    if "extra" in fields and "colour" in found:
+        plain["colour"] = found["colour"]
+    if "places" in fields:  # names and connections as well, not scores
+        plain["places"] = [
+            {key: value for key, value in point.items() if key not in ("score", "label", "connect")}
+            for point in found.get("landmarks", ())
+        ]
+    if {"places", "rounded"} & {*fields}:  # the last bit of edges and angles
+        plain["bbox"] = [round(value, 9) for value in plain["bbox"]]
+        plain |= {"angle": round(plain["angle"], 9)} if "angle" in plain else {}
+    if "mask" in plain:
+        mask = plain["mask"]
+        y, x = np.nonzero(mask["data"] > 0)
+        plain["mask"] = sorted(zip(x + int(mask["x_min"]), y + int(mask["y_min"]), strict=True))
+    return plain
+
+
+def _found(path: Path, fields: Collection[str]) -> dict[int, list[dict[str, Any]]]:
+    with dgrec.open(path) as session:
+        return {
+            session.row(i)["source_frame"]: [_plain(each, fields) for each in session[i].results]
+            for i in range(len(session))
+        }
+
+
+@pytest.mark.slow
+def test_what_comes_back_is_what_was_recorded(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", _rows())
+    counts = {
+        "angle": ("angles", 7),
+        "track_id": ("track ids", 14),
+        "landmarks": ("key points", 7),
+        "mask": ("masks", 7),
+        "label": ("labels", 21),
+        "extra": ("values that programs added", 7),
+    }
+    for name, (output, kept, inside) in FORMATS.items():
+        with dgrec.open(path) as session:
+            report = session.export(tmp_path / output, name, images="none")
+        labels = str(tmp_path / "c.json") if name == "coco-results" else None
+        imported = tmp_path / f"{name}.parquet"
+        again = dgrec.import_(tmp_path / output / inside, imported, labels=labels)
+        expected, found = _found(path, kept), _found(imported, kept)
+        if name == "mot-results":  # what has no track is left out
+            expected = {n: [e for e in each if "track_id" in e] for n, each in expected.items()}
+        if name == "cvat":  # in the order of tracks
+            for each in (*expected.values(), *found.values()):
+                each.sort(key=lambda one: one["label"])
+        shown = {number: each for number, each in found.items() if each}
+        assert shown == {number: each for number, each in expected.items() if each}, name
+        assert again.detections == sum(map(len, found.values())) == report.detections, name
+        # What does not come back, the notes count.
+        if name in ("csv", "jsonl", "supervision-json", "coco", "mot", "mcap"):
+            note = f"{name} cannot hold frames without detections: 3 frames"
+            assert (found.keys() == expected.keys()) == (note not in report.notes), name
+        holds = kept | {"landmarks"} if "places" in kept else kept
+        for field, (what, count) in counts.items():
+            if name not in ("mot", "mot-results", "cvat"):
+                note = f"{name} cannot hold {what}: {count} detections"
+                assert (note in report.notes) == (field not in holds), (note, report.notes)
+        said = dict(note.rsplit(": ", 1) for note in report.notes if ": " in note)
+        if name == "cvat":
+            assert said["made a track of each detection without one"] == "7 detections"
+            assert said["cvat cannot hold key points"] == said["cvat cannot hold masks"]
+            between = "cvat shows frames that are not exported as frames without detections"
+            assert said[between] == "20 frames"
+        if name.startswith("mot"):
+            assert said[f"{name} cannot hold angles"] == "7 detections"
+        if name == "mot":
+            assert said["gt.txt cannot hold what has no track"] == "7 detections"
+        if name == "mot-results":
+            assert said["left out what has no track"] == "7 detections"
+
+
+@pytest.mark.slow
+def test_names_and_connections_of_key_points_come_back_from_coco(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", _rows())
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "c.json")
+    dgrec.import_(tmp_path / "c.json", tmp_path / "c.parquet")
+    with dgrec.open(tmp_path / "c.parquet") as session:
+        points = session[1].results[0]["landmarks"]
+    keys = ("label", "connect", "landmark", "score")
+    expected = [
+        (each["label"], list(each["connect"]), each["landmark"], None)
+        for each in _points(20 + 1 / 3)
+    ]
+    assert [tuple(each.get(key) for key in keys) for each in points] == expected
+
+
+@pytest.mark.slow
+def test_times_come_back(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", _rows())
+    names = ("captured_at", "latency_ms", "media_time_s", "width", "height")
+    with dgrec.open(path) as session:
+        expected = [[session.row(i)[name] for name in names] for i in (1, 2)]
+        for output in ("a.csv", "a.jsonl", "x.mcap"):
+            session.export(tmp_path / output, images="none")
+    for output in ("a.csv", "a.jsonl", "x.mcap"):
+        dgrec.import_(tmp_path / output, tmp_path / "back.parquet", overwrite=True)
+        with dgrec.open(tmp_path / "back.parquet") as session:
+            first = 1 if output == "x.mcap" else 0
+            found = [[session.row(first + i)[name] for name in names] for i in range(2)]
+        for row, wanted in zip(found, expected, strict=True):
+            assert [row[0], *row[2:]] == [wanted[0], *wanted[2:]], output
+            assert row[1] == pytest.approx(wanted[1], abs=0.001), output  # stamps are microseconds
+
+
+@pytest.mark.slow
+def test_boxes_of_a_session_s_own_video_are_paired_with_its_frames(tmp_path: Path) -> None:
+    """Frames of CVAT's task of that video count from 0; the source's numbers rise by three."""
+    video = tmp_path / "s.mp4"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"mp4v"), 25, (640, 480))
+    for _ in range(10):
+        writer.write(np.zeros((480, 640, 3), np.uint8))
+    writer.release()
+    rows = [
+        make_row(
+            i,
+            [make_detection(0, bbox=[10.0 + 40 * i, 20.0, 30.0 + 40 * i, 50.0])],
+            source_frame=2 + 3 * i,
+            video_frame=i,
+        )
+        for i in range(10)
+    ]
+    entry = {"kind": "raw", "file": "s.mp4", "width": 640, "height": 480, "frames": 10}
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata("s", video=[entry]))
+    with dgrec.open(path) as session:
+        notes = session.export(tmp_path / "t.xml").notes
+        session.export(tmp_path / "w", "mot")
+    assert "frames are numbered as in s.mp4" in notes
+    assert (tmp_path / "w" / "source_frames.txt").read_text().split()[:2] == ["2", "5"]
+    dgrec.import_(tmp_path / "t.xml", tmp_path / "t.parquet", video=video)
+    for truth in ("t.xml", "t.parquet"):
+        assert accuracy(path, tmp_path / truth).recall == 1.0, truth
+        assert accuracy(path, tmp_path / truth).frames == 10, truth
+    # As it is of a task of exported pictures.
+    text = (tmp_path / "t.xml").read_text()
+    (tmp_path / "p.xml").write_text(text.replace("<source>s.mp4<", "<source>p.images<"))
+    refused = CliRunner().invoke(
+        gather(), ["compare", "--truth", str(tmp_path / "p.xml"), str(path)]
+    )
+    assert refused.exit_code == 1
+    assert "numbered as the pictures in p.images, not as in the source" in refused.stderr
