@@ -97,7 +97,7 @@ def test_where_the_page_opens(dgrec: Run, tmp_path: Path) -> None:
 
 
 def test_the_address_says_what_was_named(tmp_path: Path) -> None:
-    """One session, or two of the same footage side by side; a folder, or other footage: the list."""
+    """One session, or two of the same footage side by side; for all else the list."""
     source = {"kind": "file", "given": "clip.mp4", "sha256": "ab" * 32}
     for name, of in (("a", source), ("b", source), ("c", {**source, "sha256": "cd" * 32})):
         write_session(tmp_path / f"{name}.parquet", make_rows(90), new_metadata(name, source=of))
