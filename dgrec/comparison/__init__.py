@@ -21,6 +21,7 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 
 from dgrec.comparison.agreement import Agreement, OnPair
 from dgrec.comparison.average_precision import Accuracy, LabelAccuracy, accuracy
+from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, are_of_same_frames, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
@@ -28,6 +29,7 @@ from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, 
 from dgrec.comparison.metrics import MetricRow, Value
 from dgrec.comparison.outcomes import Outcome as SettingOutcome
 from dgrec.comparison.outcomes import WhatIf
+from dgrec.comparison.samples import UNKNOWN
 from dgrec.comparison.thresholds import whatif
 from dgrec.comparison.verdicts import Verdict
 
@@ -36,6 +38,7 @@ __all__ = [
     "Agreement",
     "ComparedSession",
     "Comparison",
+    "FrameBoxes",
     "FrameMatches",
     "GOOD_SESSIONS",
     "KINDS",
@@ -47,6 +50,7 @@ __all__ = [
     "OnPair",
     "Outcome",
     "SettingOutcome",
+    "UNKNOWN",
     "Value",
     "Verdict",
     "WhatIf",
@@ -54,6 +58,7 @@ __all__ = [
     "are_of_same_frames",
     "check_limits",
     "compare",
+    "frames_of",
     "match_frames",
     "paired",
     "parse_limit",

@@ -13,7 +13,7 @@ from dgrec.replay.options import POSITION
 from dgrec.terminal import echo, note
 
 if TYPE_CHECKING:
-    from dgrec.footage.position import Position
+    from dgrec.footage import Position
 
 __all__ = ["view_command"]
 

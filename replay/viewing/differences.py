@@ -7,11 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from dgrec.comparison import FrameMatches
-from dgrec.comparison.boxes import FrameBoxes
+from dgrec.comparison import FrameBoxes, FrameMatches
 from dgrec.errors import QueryError
 from dgrec.replay.compare import KIND_NAMES, comparison_notes, comparison_sections, conclude
-from dgrec.replay.stats.summary import STAGES
+from dgrec.replay.stats import STAGES
 from dgrec.replay.viewing.pairs import GROUPS, Pair
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.series import Bands, series_names

@@ -22,14 +22,15 @@ import pyarrow as pa
 
 import dgrec
 from dgrec.comparison import (
+    UNKNOWN,
     Comparison,
+    FrameBoxes,
     FrameMatches,
     are_of_same_frames,
+    frames_of,
     match_frames,
     paired,
 )
-from dgrec.comparison.boxes import FrameBoxes, frames_of
-from dgrec.comparison.samples import UNKNOWN
 from dgrec.errors import DgrecError, first_line
 from dgrec.footage import column_values
 from dgrec.replay.compare import NOT_COMPARED

@@ -48,6 +48,7 @@ class Page {
     this.opening = new AbortController();
     const { signal } = this.opening;
     this.closeParts();
+    slot("pair-top").replaceChildren();
     const { session: name, other } = this.state.values;
     document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
@@ -89,7 +90,10 @@ class Page {
       ];
       if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
     } catch (error) {
-      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
+      if (isAbort(error)) return;
+      const text = error instanceof Error ? error.message : String(error);
+      this.say(text, true);
+      if (other) slot("pair-top").textContent = text;
     }
   }
 
@@ -125,6 +129,7 @@ class Page {
   private say(text: string, wrong = false): void {
     const status = slot("status");
     status.textContent = text;
+    status.title = text;
     status.classList.toggle("wrong", wrong);
   }
 }
