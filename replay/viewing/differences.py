@@ -46,8 +46,8 @@ def differences(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any
     Returns ``n``, ``paired`` (rows with a partner), ``reason`` (why there are none). Of rows,
     ``partner`` has the position in the other session, or null, and ``frames`` for each of these
     (fewer than asked for where they have many detections): ``kinds``, how many detections there
-    are of each kind; ``same``, ``[index, index in B, IoU]``; ``different``, ``{kind, group, a, b,
-    iou, labels, boxes}``; ``not_compared``.
+    are of each kind, and ``groups``, of each of `GROUPS`; ``same``, ``[index, index in B, IoU]``;
+    ``different``, ``{kind, group, a, b, iou, labels, boxes}``; ``not_compared``.
     """
     partners = pair.partners(task)
     if "from" not in parameters:
@@ -79,9 +79,11 @@ def _frame(a: FrameBoxes, b: FrameBoxes, found: FrameMatches) -> dict[str, Any]:
     groups = {kind: group for group, kinds in GROUPS.items() for kind in kinds}
     different = [match for match in found.matches if match.kind != "same"][:_MOST_LISTED]
     same = [match for match in found.matches if match.kind == "same"][:_MOST_LISTED]
+    kinds = Counter(match.kind for match in found.matches)
     return {
         "source_frame": a.source_frame,
-        "kinds": Counter(match.kind for match in found.matches),
+        "kinds": kinds,
+        "groups": {group: sum(kinds[kind] for kind in of) for group, of in GROUPS.items()},
         "same": [[match.base, match.new, _rounded(match.iou)] for match in same],
         "different": [
             {

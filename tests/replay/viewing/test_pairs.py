@@ -255,6 +255,7 @@ def test_hostile_pairs(client: Client) -> None:
         assert frame is not None
         assert frame["not_compared"] == not_compared
         assert len(frame["different"]) <= 3000
+        assert sum(frame["groups"].values()) == (0 if not_compared else 100_003)
     verdict = _verdict(client, "many", "base")
     assert verdict["groups"]["only_a"] > 99_000
     assert client.json("/api/pair/marks", a="many", b="base")["differences"][0]["count"] == 1

@@ -93,10 +93,8 @@ export class DifferencePanel {
 
   /** Show what differs in a frame. */
   show({ found }: FramePair, reason: string): void {
-    const here = new Map<string, number>(GROUPS.map(({ group }) => [group, 0]));
     const different = found?.different ?? [];
-    for (const { group } of different) here.set(group, (here.get(group) ?? 0) + 1);
-    here.set("same", found?.kinds.same ?? 0);
+    const here = new Map<string, number>(Object.entries({ ...found?.groups, same: found?.kinds.same ?? 0 }));
     for (const [group, { here: cell }] of this.counts) {
       cell.textContent = found ? (here.get(group) ?? 0).toLocaleString("en") : "–";
     }
@@ -108,8 +106,8 @@ export class DifferencePanel {
   private words(found: FramePair["found"], reason: string): string {
     if (reason) return reason;
     if (!found) return "B does not have this frame.";
-    const left = found.different.length - MOST_LISTED;
-    if (left > 0) return `The first ${MOST_LISTED} differences; ${left.toLocaleString("en")} more are marked in the pictures.`;
+    const count = Object.values(found.groups).reduce((sum, each) => sum + each, 0);
+    if (count > MOST_LISTED) return `The first ${MOST_LISTED} of ${count.toLocaleString("en")} differences.`;
     if (found.not_compared) return `${found.not_compared.toLocaleString("en")} detections are not compared: they have neither box nor label, or are too many.`;
     return found.different.length ? "" : "Both found the same in this frame.";
   }

@@ -28,6 +28,7 @@ export interface FramePair {
   found: {
     source_frame: number;
     kinds: Record<string, number>;
+    groups: Record<Group, number>;
     same: [number, number, number | null][];
     different: Difference[];
     not_compared: number;
