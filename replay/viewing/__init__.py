@@ -30,6 +30,8 @@ previews       videos for browsers that are made of others
 targets        where the parts of an export are written
 single         the page in one file
 notebook       the player in a notebook
+pairs          two sessions side by side, and their frames paired
+differences    what differs between them
 =============  =========================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
