@@ -164,9 +164,9 @@ def test_as_many_detections_as_a_row_may_have(tmp_path: Path) -> None:
     )
     pq.write_table(table, path)
     with dgrec.open(path) as session:
-        drawn = drawings(session, 0, 2)
+        # One by one: an answer ends early where a frame takes long.
+        first, second = (drawings(session, i, i + 1)["frames"][0] for i in range(2))
         assert len(thumbnail(session)) > 500
-    first, second = drawn["frames"]
     assert first["notes"] == ["3,000 of 50,000 detections are drawn"]
     assert ops_of(first, 2999)
     assert "notes" not in second
