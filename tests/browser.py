@@ -81,6 +81,11 @@ class Browser:
             assert time.monotonic() < deadline, "chromium opens no page"
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """The browser's process, which leads the group of all its processes."""
+        return self._process.pid
+
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._next_id += 1
         self._socket.send(json.dumps({"id": self._next_id, "method": method, "params": parameters}))
