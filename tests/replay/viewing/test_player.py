@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -34,8 +35,12 @@ def test_the_script_is_small() -> None:
 
 
 @pytest.fixture(scope="module")
-def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
-    folder = tmp_path_factory.mktemp("sessions")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sessions")
+
+
+@pytest.fixture(scope="module")
+def recordings(folder: Path) -> dict[str, Recording]:
     source = write_clip(folder / "source.mp4", _COUNT)
     paths = {name: CASES[name](folder, _COUNT) for name in ("constant", "dropped", "killed")}
     for name, choices in {
@@ -54,11 +59,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]
 
 @pytest.fixture(scope="module")
 def shown(
-    tmp_path_factory: pytest.TempPathFactory, recordings: dict[str, Recording]
+    folder: Path, recordings: dict[str, Recording], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ShownFrames]:
-    folder = tmp_path_factory.getbasetemp()
-    places = [path for path in folder.glob("sessions*") if path.is_dir()]
-    server = ViewServer(places, "127.0.0.1", 0)
+    server = ViewServer([folder], "127.0.0.1", 0)
     try:
         with Browser(tmp_path_factory.mktemp("browser")) as browser:
             yield ShownFrames(browser, server.url)

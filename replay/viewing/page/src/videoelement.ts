@@ -11,10 +11,14 @@ const PATIENCE_MS = 8000;
 const SETTLE_MS = 150;
 const SETTLE_REFRESHES = 4;
 const TRIES = 3;
+/** Clocks of the page are coarse. */
+const MARGIN_MS = 3;
 /** Where no seek leads, this is played before the picture, at this speed. */
 const CREEP_S = 0.1;
 const CREEP_SPEED = 0.5;
 const OPEN = 3;
+/** Copies of pictures that are in use at a time: one that is shown, one that waits for its time. */
+const COPIES = 3;
 
 export class VideoElementPictures implements Pictures {
   private readonly players = new Map<number, Element>();
@@ -70,6 +74,7 @@ export class VideoElementPictures implements Pictures {
 
 class Element {
   private readonly video = document.createElement("video");
+  private readonly canvases = Array.from({ length: COPIES }, () => document.createElement("canvas"));
   /** Time of the picture that the element holds; null while it is not known. */
   private mediaTime: number | null = null;
   private readonly failed: Promise<never>;
@@ -157,7 +162,9 @@ class Element {
   private async settle(copies: Copies): Promise<Copied | null> {
     this.video.pause();
     this.onPicture = (metadata) => { copies.check(metadata); };
-    await new Promise((resolve) => window.setTimeout(resolve, SETTLE_MS));
+    await new Promise<void>((resolve) => {
+      window.setTimeout(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
+    });
     return copies.last();
   }
 
@@ -176,11 +183,13 @@ class Element {
     const later = (run: () => void, ms: number) => timers.push(window.setTimeout(run, ms));
     let isDone = false;
     const arrived = new Promise<void>((resolve, reject) => {
+      // Before the seek has ended, pictures may be of the place where the element was.
       this.onPicture = () => {
-        if (isDone || holds()) resolve();
+        if (isDone) resolve();
       };
       video.onseeked = () => {
         isDone = true;
+        if (holds()) resolve();
         // The picture is presented before this or soon after it; the same one is not presented again.
         later(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
       };
@@ -210,15 +219,11 @@ class Element {
     });
   }
 
-  /** The picture that the element holds now. */
+  /** The picture that the element holds now, copied at once: it may go on at any time. */
   private copy(): Picture {
-    const { video } = this;
-    return {
-      draw: (context, width, height) => {
-        context.drawImage(video, 0, 0, width, height);
-      },
-      close: () => undefined,
-    };
+    const canvas = this.canvases.shift() ?? document.createElement("canvas");
+    this.canvases.push(canvas);
+    return copyOf(this.video, canvas);
   }
 
   play(
@@ -273,6 +278,20 @@ function afterRefreshes(count: number, run: () => void): void {
   else requestAnimationFrame(() => { afterRefreshes(count - 1, run); });
 }
 
+function copyOf(video: HTMLVideoElement, canvas: HTMLCanvasElement): Picture {
+  const { videoWidth, videoHeight } = video;
+  if (canvas.width !== videoWidth || canvas.height !== videoHeight) {
+    [canvas.width, canvas.height] = [videoWidth, videoHeight];
+  }
+  canvas.getContext("2d")?.drawImage(video, 0, 0, videoWidth, videoHeight);
+  return {
+    draw: (context, width, height) => {
+      context.drawImage(canvas, 0, 0, width, height);
+    },
+    close: () => undefined,
+  };
+}
+
 interface Copied {
   mediaTime: number;
   picture: Picture;
@@ -286,7 +305,10 @@ interface Copied {
  * presented: after the copy was made, or before.
  */
 class Copies {
-  private readonly canvases = [document.createElement("canvas"), document.createElement("canvas")];
+  private readonly canvases: [HTMLCanvasElement, HTMLCanvasElement] = [
+    document.createElement("canvas"),
+    document.createElement("canvas"),
+  ];
   private waiting: (Copied & { count: number; at: number }) | null = null;
 
   constructor(private readonly video: HTMLVideoElement) {}
@@ -297,24 +319,9 @@ class Copies {
     const sure = this.waiting;
     this.canvases.reverse();
     const [canvas] = this.canvases;
-    const context = canvas?.getContext("2d");
-    if (!canvas || !context) return sure;
-    const { videoWidth, videoHeight } = this.video;
-    if (canvas.width !== videoWidth || canvas.height !== videoHeight) {
-      [canvas.width, canvas.height] = [videoWidth, videoHeight];
-    }
-    context.drawImage(this.video, 0, 0);
-    this.waiting = {
-      mediaTime: metadata.mediaTime,
-      count: metadata.presentedFrames,
-      at: performance.now(),
-      picture: {
-        draw: (target, width, height) => {
-          target.drawImage(canvas, 0, 0, width, height);
-        },
-        close: () => undefined,
-      },
-    };
+    const picture = copyOf(this.video, canvas);
+    const { mediaTime, presentedFrames } = metadata;
+    this.waiting = { mediaTime, count: presentedFrames, at: performance.now(), picture };
     return sure;
   }
 
@@ -323,7 +330,7 @@ class Copies {
     const { waiting } = this;
     if (!waiting) return;
     const isNext = metadata.presentedFrames === waiting.count + 1;
-    if (!isNext || metadata.presentationTime <= waiting.at + 1) this.waiting = null;
+    if (!isNext || metadata.presentationTime <= waiting.at + MARGIN_MS) this.waiting = null;
   }
 
   /** The copy that waits, when no other picture comes any more. */
