@@ -110,7 +110,11 @@ def _packets(folder: Path, name: str) -> tuple[Any, list[tuple[bytes, bool]]]:
 def _mux(path: Path, made: tuple[Any, list[tuple[bytes, bool]]], frames: int, step: int) -> None:
     """Write a video of packets, again and again, as the recorder writes its own."""
     template, packets = made
-    options = {"movflags": "+hybrid_fragmented", "min_frag_duration": "500000"}
+    options = {
+        "movflags": "+hybrid_fragmented",
+        "frag_duration": "500000",
+        "video_track_timescale": "1000000",
+    }
     with template, av.open(str(path), "w", options=options) as container:
         stream = container.add_stream_from_template(template.streams.video[0])
         stream.time_base = _TICK

@@ -123,7 +123,13 @@ class TableIndex:
         return times
 
     def _packets(self, wanted: int, latest: int) -> Iterator[Any]:
-        """Yield the packets from a key packet on, by its decoding time; any seek up to one will do."""
+        """Yield the packets from a key packet on.
+
+        Args:
+            wanted: Its decoding time.
+            latest: A time at which it is still the last key packet; FFmpeg seeks an MP4 by
+                presentation time, which the table lacks.
+        """
         for time in (latest, wanted):
             self._container.seek(time, stream=self._stream, backward=True)
             is_there = False

@@ -63,6 +63,7 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
+        server.prepare()
         place = f"#s={quote(recorded, safe='')}" if recorded else ""
         say(server.url + place)
         if not is_loopback(host):

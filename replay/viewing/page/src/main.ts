@@ -13,6 +13,9 @@ import { State } from "./state";
 import { Timeline } from "./timeline";
 import { WhyPanel } from "./why";
 
+/** Labels and lines wait for the first picture, but no longer than this. */
+const FIRST_MS = 500;
+
 interface Part {
   close(): void;
 }
@@ -63,15 +66,18 @@ class Page {
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
-      this.parts = [
-        session,
-        new Player(slot("player"), session, state, keys),
+      const player = new Player(slot("player"), session, state, keys);
+      this.parts = [session, player];
+      if (frame === null) void this.follow(null, position);
+      await Promise.race([player.first, later(FIRST_MS)]);
+      await session.refresh();
+      if (this.session !== session) return;
+      this.parts.push(
         new SidePanel(slot("side"), session, state, keys),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
-      ];
-      if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
+      );
     } catch (error) {
       if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
     }
@@ -92,7 +98,7 @@ class Page {
       const { position: now, frame: known } = this.state.values;
       if (row && now === position && known === null) this.state.set({ frame: row.frame });
     } else if (session.rowNow(position)?.frame !== frame) {
-      const i = await session.at({ frame }).catch(() => 0);
+      const i = await session.positionOf(frame).catch(() => 0);
       const row = await session.row(i).catch(() => null);
       if (row && this.state.values.frame === frame) {
         this.state.set({ position: i, frame: row.frame, selected: this.state.values.selected });
@@ -111,6 +117,10 @@ class Page {
     status.textContent = text;
     status.classList.toggle("wrong", wrong);
   }
+}
+
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => { window.setTimeout(resolve, ms); });
 }
 
 // Tests compare it with PySDK's own drawing.
