@@ -10,9 +10,9 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from dgrec.errors import ConfigError
+from dgrec.replay.links import fragment
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.serving import Certificate, is_loopback
 
@@ -46,6 +46,8 @@ def show(
     say: Callable[[str], None],
     advise: Callable[[str], None],
     recorded: str | None = None,
+    first: Sequence[Path] = (),
+    frame: int | None = None,
 ) -> None:
     """Serve recordings until Ctrl-C.
 
@@ -55,6 +57,8 @@ def show(
         advise: Gets what there is to know besides.
         recorded: The name of the session that is shown first, "": none, where a recorder has
             started this process: it ends once standard input does.
+        first: The session that is shown first, and the one beside it; none: the list.
+        frame: The frame that is shown first.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -63,8 +67,12 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
+<<<<<<< HEAD
         server.prepare()
         place = f"#s={quote(recorded, safe='')}" if recorded else ""
+=======
+        place = fragment(recorded) if recorded else _shown(server, first, frame)
+>>>>>>> main
         say(server.url + place)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))
@@ -79,6 +87,12 @@ def show(
             pass
     finally:
         server.close()
+
+
+def _shown(server: ViewServer, first: Sequence[Path], frame: int | None) -> str:
+    names = {os.path.abspath(path): name for name, path in server.recordings.names().items()}
+    found = [names.get(os.path.abspath(path), "") for path in first]
+    return fragment(found[0], frame, *found[1:]) if found and all(found) else ""
 
 
 def _advice(server: ViewServer, *, is_secure: bool) -> str:

@@ -17,10 +17,11 @@ from urllib.parse import quote
 from aiohttp import web
 
 from dgrec.errors import DgrecError
-from dgrec.replay.viewing import card, pictures, rows, statements
+from dgrec.replay.viewing import card, differences, pictures, rows, statements
 from dgrec.replay.viewing.files import open_regular, serve_file
 from dgrec.replay.viewing.live import serve_live
 from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.pairs import Pair, Pairs
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.recordings import Recordings
@@ -58,6 +59,7 @@ class ViewServer:
         self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
     ) -> None:
         self.recordings = Recordings(places)
+        self._pairs = Pairs(self.recordings)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
@@ -103,6 +105,7 @@ class ViewServer:
             self._server.remove(path)
         self._workers.close()
         self._server.close()
+        self._pairs.close()
         self.recordings.close()
 
     # --- paths ---
@@ -126,6 +129,11 @@ class ViewServer:
             self._add_answer(path, answer)
         for path, answer in STATEMENTS.items():
             self._add_answer(path, answer, is_statement=True)
+        self._add_pair("/api/pair", differences.differences)
+        self._add_pair("/api/pair/next", differences.next_difference)
+        self._add_pair("/api/verdict", differences.verdict)
+        self._add_pair("/api/pair/marks", differences.pair_marks)
+        self._add_pair("/api/pair/series", differences.pair_series)
 
     def _add(self, path: str, handler: Any) -> None:
         self._server.add(path, Route(handler))
@@ -140,6 +148,16 @@ class ViewServer:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, is_statement=is_statement)
+
+        self._add(path, handle)
+
+    def _add_pair(self, path: str, answer: Callable[[Pair, Parameters, Task], Any]) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            pair = self._pairs.get(parameters.text("a"), parameters.text("b"))
+            return json_bytes(answer(pair, parameters, task))
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work)
 
         self._add(path, handle)
 

@@ -10,6 +10,8 @@ type Values = (number | null)[];
 
 /** Points further apart than so many usual distances, and than so many seconds, are not joined. */
 const [FAR, FAR_S] = [3, 0.1];
+/** A gap that is not so many usual steps long is one of many between bursts of rows. */
+const BURST = 5;
 
 export class Chart {
   readonly element: HTMLElement;
@@ -130,7 +132,7 @@ export class Chart {
   private isApart({ step, from, gaps }: SeriesAnswer, last: number, k: number): boolean {
     if (!gaps) return (k - last) * step > this.farthest;
     const [begin, end] = [from + (last + 0.5) * step, from + (k + 0.5) * step];
-    if (end - begin < FAR * this.usualStep) return false; // as in every burst of rows
+    if (end - begin < BURST * this.usualStep) return false;
     return gaps.some(([began, ended]) => Math.min(end, ended) - Math.max(begin, began) > (end - begin) / 2);
   }
 
@@ -151,7 +153,7 @@ export class Chart {
     this.lines.forEach((line, k) => {
       const color = css(line.color);
       const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false }, gaps: this.gaps };
-      series.push(edge, { ...edge }, { stroke: color, width: 1.25, gaps: this.gaps, points: { size: 4, stroke: color, fill: color } });
+      series.push(edge, { ...edge }, { stroke: color, width: 1.25, gaps: this.gaps, ...(line.isDashed ? { dash: [6, 3] } : {}), points: { size: 4, stroke: color, fill: color } });
       bands.push({ series: [3 * k + 1, 3 * k + 2], fill: `color-mix(in srgb, ${color} 24%, transparent)` });
     });
     return {

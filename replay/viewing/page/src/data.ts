@@ -119,7 +119,7 @@ export interface Mark {
   place?: string;
 }
 
-export type MarkKind = "drops" | "gaps" | "late" | "events" | "alerts";
+export type MarkKind = "differences" | "drops" | "gaps" | "late" | "events" | "alerts";
 export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
 
 export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
@@ -201,7 +201,7 @@ export function isAbort(error: unknown): boolean {
 }
 
 /** Parts of a long list, loaded as they are needed; those not used for longest are removed. */
-class Chunks<T> {
+export class Chunks<T> {
   private readonly parts = new Map<number, T[]>();
   private readonly pending = new Map<number, Promise<T[]>>();
 
@@ -270,7 +270,7 @@ export class Session {
     this.fetchDrawn(from, to),
   );
 
-  private constructor(
+  protected constructor(
     readonly source: Source,
     public card: Card,
   ) {}
@@ -282,6 +282,16 @@ export class Session {
   /** Everything that is still being loaded is cancelled. */
   close(): void {
     this.abort.abort();
+  }
+
+  /** Stages of the recording beside this one, whose frames are paired with its own. */
+  get otherStages(): string[] {
+    return [];
+  }
+
+  /** The durations of a row, by the names of lines. */
+  measured(row: Row): Record<string, number | null> {
+    return row.ms;
   }
 
   get n(): number {
@@ -401,7 +411,7 @@ export class Session {
     return createImageBitmap(await response.blob());
   }
 
-  private get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
+  protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
     const both = signal ? AbortSignal.any([signal, this.abort.signal]) : this.abort.signal;
     return this.source.get<T>(path, { s: this.card.s, ...query }, both);
   }

@@ -5,6 +5,8 @@ import { slot } from "./dom";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+import { PairView } from "./pair";
+import { PairedSession } from "./paired";
 import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
 import { SidePanel } from "./side";
@@ -37,7 +39,7 @@ class Page {
       event.preventDefault();
       this.state.show("");
     });
-    this.state.on(["session"], () => void this.open());
+    this.state.on(["session", "other"], () => void this.open());
     this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
     this.state.readHash();
     this.state.followHash();
@@ -49,8 +51,9 @@ class Page {
     this.opening = new AbortController();
     const { signal } = this.opening;
     this.closeParts();
-    const name = this.state.values.session;
-    document.body.dataset.view = name ? "session" : "list";
+    slot("pair-top").replaceChildren();
+    const { session: name, other } = this.state.values;
+    document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
       this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
@@ -58,14 +61,18 @@ class Page {
     }
     this.say("loading");
     try {
-      const session = await Session.open(this.source, name, signal);
+      const session = await (other
+        ? PairedSession.openPair(this.source, name, other, signal)
+        : Session.open(this.source, name, signal));
       this.session = session;
-      this.title(session.card.name, session.card.state);
+      if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
+      else this.title(session.card.name, session.card.state);
       const { frame, position } = this.state.values;
       if (frame !== null) await this.follow(frame, position);
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
+<<<<<<< HEAD
       const player = new Player(slot("player"), session, state, keys);
       this.parts = [session, player];
       if (frame === null) void this.follow(null, position);
@@ -73,13 +80,32 @@ class Page {
       await session.refresh();
       if (this.session !== session) return;
       this.parts.push(
+=======
+      if (session instanceof PairedSession) {
+        const places = {
+          player: slot("player"),
+          timeline: slot("timeline"),
+          top: slot("pair-top"),
+          below: slot("pair-below"),
+          tables: slot("pair-tables"),
+        };
+        this.parts = [session, new PairView(places, session, state, keys)];
+        return;
+      }
+      this.parts = [
+        session,
+        new Player(slot("player"), session, state, keys),
+>>>>>>> main
         new SidePanel(slot("side"), session, state, keys),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
       );
     } catch (error) {
-      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
+      if (isAbort(error)) return;
+      const text = error instanceof Error ? error.message : String(error);
+      this.say(text, true);
+      if (other) slot("pair-top").textContent = text;
     }
   }
 
@@ -115,6 +141,7 @@ class Page {
   private say(text: string, wrong = false): void {
     const status = slot("status");
     status.textContent = text;
+    status.title = text;
     status.classList.toggle("wrong", wrong);
   }
 }
