@@ -67,12 +67,8 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
-<<<<<<< HEAD
         server.prepare()
-        place = f"#s={quote(recorded, safe='')}" if recorded else ""
-=======
         place = fragment(recorded) if recorded else _shown(server, first, frame)
->>>>>>> main
         say(server.url + place)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))

@@ -72,15 +72,7 @@ class Page {
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
-<<<<<<< HEAD
-      const player = new Player(slot("player"), session, state, keys);
-      this.parts = [session, player];
       if (frame === null) void this.follow(null, position);
-      await Promise.race([player.first, later(FIRST_MS)]);
-      await session.refresh();
-      if (this.session !== session) return;
-      this.parts.push(
-=======
       if (session instanceof PairedSession) {
         const places = {
           player: slot("player"),
@@ -92,10 +84,12 @@ class Page {
         this.parts = [session, new PairView(places, session, state, keys)];
         return;
       }
-      this.parts = [
-        session,
-        new Player(slot("player"), session, state, keys),
->>>>>>> main
+      const player = new Player(slot("player"), session, state, keys);
+      this.parts = [session, player];
+      await Promise.race([player.first, later(FIRST_MS)]);
+      await session.refresh();
+      if (this.session !== session) return;
+      this.parts.push(
         new SidePanel(slot("side"), session, state, keys),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
