@@ -316,7 +316,7 @@ def playing(server: _Server, browser: Browser, name: str, frames: int) -> None:
     browser.call("Page.navigate", url=f"{server.url}#s={name}&f=0")
     browser.wait_for(
         "document.querySelector('.stage')?.dataset.position === '0'"
-        " && document.querySelector('[data-drawn] .line-area:not([aria-busy])')"
+        " && !!document.querySelector('[data-drawn] .line-area:not([aria-busy])')"
     )
     memory(server, browser, "before playing")
     before, of_server = _cpu_s(_group(browser.pid)), server.cpu_s
@@ -357,7 +357,7 @@ def playing(server: _Server, browser: Browser, name: str, frames: int) -> None:
           const end = () => resolve([video.getVideoPlaybackQuality().totalVideoFrames
             - video.getVideoPlaybackQuality().droppedVideoFrames, (performance.now() - began) / 1000]);
           video.onended = end;
-          video.onplaying = () => {{ began = performance.now(); }};
+          video.onplaying = () => {{ began ??= performance.now(); }};
           video.play();
         }})"""
     )
