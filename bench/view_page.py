@@ -1,6 +1,6 @@
 """How quick the page of `dgrec view` is in a browser, and what it takes, of ten hours with video.
 
-    python -m bench.view_page [--folder FOLDER] [--hours 10] [--play 1200] [--rerun]
+    python -m bench.view_page [--folder FOLDER] [--hours 10] [--play 1200]
 
 Makes two sessions in FOLDER (a temporary one by default): one of HOURS at 30 frames a second with
 10 detections each and a video of 320x240, whose packets are those of a second of video again and
@@ -19,12 +19,10 @@ import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import av
 import numpy as np
@@ -36,6 +34,7 @@ from tests.factory import START_NS
 
 _TICK = Fraction(1, 1_000_000)
 _STEPS = {"long": 33_333, "played": 16_667}
+#: Sizes, and how many detections each frame has.
 _SIZES = {"long": (320, 240), "played": (1280, 720)}
 _BOXES = {"long": 10, "played": 50}
 _CPU_TICKS = os.sysconf("SC_CLK_TCK")
@@ -138,7 +137,7 @@ def _stat(pid: str | int) -> list[str]:
 def _group(pid: int) -> list[str]:
     """Return the processes of a group."""
     found = []
-    for each in filter(str.isdecimal, os.listdir("/proc")):
+    for each in (path.name for path in Path("/proc").iterdir() if path.name.isdecimal()):
         with contextlib.suppress(OSError):
             if _stat(each)[2] == str(pid):
                 found.append(each)
@@ -159,12 +158,24 @@ def _memory_mb(pid: str | int) -> float:
     return int(text.split("\nPss:")[1].split()[0]) / 1000
 
 
-def _renderers_mb(browser: Browser) -> float:
-    found = [0.0]
+def _kept_mb(pid: str | int) -> float:
+    """Return the memory of decoded images that Chromium gives back when there is little."""
+    kept, is_shared = 0, False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            is_shared = "shared-memory-region" in line
+        elif is_shared and line.startswith("Pss:"):
+            kept += int(line.split()[1])
+    return kept / 1000
+
+
+def _renderer_mb(browser: Browser) -> tuple[float, float]:
+    """Return the memory of the page's process, and what it keeps of images."""
+    found = [(0.0, 0.0)]
     for pid in _group(browser.pid):
         with contextlib.suppress(OSError):
             if b"--type=renderer" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(_memory_mb(pid))
+                found.append((_memory_mb(pid), _kept_mb(pid)))
     return max(found)
 
 
@@ -278,23 +289,18 @@ def _spread(values: list[float]) -> str:
 
 def memory(server: _Server, browser: Browser, when: str) -> None:
     browser.call("HeapProfiler.collectGarbage")
-    metrics = {
-        item["name"]: item["value"] for item in browser.call("Performance.getMetrics")["metrics"]
-    }
-    _say(
-        f"memory of the tab {when}",
-        f"{_renderers_mb(browser):,.0f} MB, "
-        f"of which scripts {metrics['JSHeapUsedSize'] / 1e6:,.1f} MB",
-    )
+    metrics = browser.call("Performance.getMetrics")["metrics"]
+    heap = next(item["value"] for item in metrics if item["name"] == "JSHeapUsedSize") / 1e6
+    whole, kept = _renderer_mb(browser)
+    parts = f"scripts {heap:,.1f} MB, images that Chromium keeps until it needs room {kept:,.0f} MB"
+    _say(f"memory of the tab {when}", f"{whole:,.0f} MB, of which {parts}")
     _say("memory of the server, at most", f"{server.peak_mb():,.0f} MB")
 
 
-def bare(server: _Server, browser: Browser, k: int, name: str) -> float:
-    """Return the milliseconds until a bare <video> has its first picture."""
-    address = f"{urlsplit(server.url)._replace(query='', path='/icon.svg').geturl()}"
+def bare(server: _Server, browser: Browser, name: str, at_s: float) -> float:
+    """Return the milliseconds until a bare <video> has its first picture, at a time."""
     browser.call("Page.navigate", url=server.url)
     browser.wait_for("document.readyState === 'complete' && !location.search")
-    del address
     return float(
         browser.run(
             f"""new Promise((resolve) => {{
@@ -303,7 +309,8 @@ def bare(server: _Server, browser: Browser, k: int, name: str) -> float:
           video.muted = true;
           const began = performance.now();
           video.requestVideoFrameCallback(() => resolve(performance.now() - began));
-          video.src = '/video?s={name}&k={k}';
+          video.src = '/video?s={name}&k=0';
+          video.currentTime = {at_s};
           document.body.append(video);
         }})"""
         )
@@ -354,9 +361,10 @@ def playing(server: _Server, browser: Browser, name: str, frames: int) -> None:
           video.src = '/video?s={name}&k=0';
           document.body.append(video);
           let began;
-          const end = () => resolve([video.getVideoPlaybackQuality().totalVideoFrames
-            - video.getVideoPlaybackQuality().droppedVideoFrames, (performance.now() - began) / 1000]);
-          video.onended = end;
+          video.onended = () => {{
+            const {{ totalVideoFrames, droppedVideoFrames }} = video.getVideoPlaybackQuality();
+            resolve([totalVideoFrames - droppedVideoFrames, (performance.now() - began) / 1000]);
+          }};
           video.onplaying = () => {{ began ??= performance.now(); }};
           video.play();
         }})"""
@@ -364,7 +372,8 @@ def playing(server: _Server, browser: Browser, name: str, frames: int) -> None:
     cpu = _cpu_s(_group(browser.pid)) - before
     _say(
         "the floor: a bare <video> of it",
-        f"{count:,} frames in {seconds:.1f} s: {count / seconds:.1f} a second; CPU {cpu / media:.2f} a second",
+        f"{count:,} frames in {seconds:.1f} s: {count / seconds:.1f} a second; "
+        f"CPU {cpu / media:.2f} a second",
     )
 
 
@@ -403,7 +412,7 @@ def _long(folder: Path, frames: int, count: int) -> None:
         opening(folder, server, browser, "long", frames // 2)
         jumps(browser, "long", frames, count)
         memory(server, browser, "after the jumps")
-        floor = bare(server, browser, 0, "long")
+        floor = bare(server, browser, "long", frames // 2 * _STEPS["long"] / 1e6)
         _say("the floor: first picture of a bare <video>", f"{floor:,.0f} ms")
 
 
