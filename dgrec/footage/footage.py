@@ -223,7 +223,8 @@ def _recorded(
             continue
         size = item.get("size")
         if isinstance(size, int) and largest is not None and size > largest:
-            item = {name: value for name, value in item.items() if name != "sha256"}
+            item = item.copy()
+            item.pop("sha256", None)
         difference = difference_of(path, item)
         note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
         return _recorded_footage(path, item, note, batches)

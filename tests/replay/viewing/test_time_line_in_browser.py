@@ -457,8 +457,8 @@ _COLUMNS = """(() => {
 
 def test_lines_are_interrupted_by_gaps_alone(page: Page, tmp_path: Path) -> None:
     # A source that sends bursts, and nothing for four seconds.
-    steps = np.array([2, 2, 2, 150] * 60)
-    steps[120] = 4000
+    steps = np.array([*[12] * 10, 150] * 40)
+    steps[220] = 4000
     at = START_NS + np.cumsum(steps) * MS
     rows = [
         make_row(i, captured_ns=int(ns), completed_ns=int(ns) + 12 * MS) for i, ns in enumerate(at)

@@ -12,6 +12,8 @@ type Values = (number | null)[];
 const [FAR, FAR_S] = [3, 0.1];
 /** A gap that is not so many usual steps long is one of many between bursts of rows. */
 const BURST = 5;
+/** As in playing, a shorter one is none; the lane of gaps has those, too. */
+const LEAST_GAP_S = 1;
 
 export class Chart {
   readonly element: HTMLElement;
@@ -132,7 +134,7 @@ export class Chart {
   private isApart({ step, from, gaps }: SeriesAnswer, last: number, k: number): boolean {
     if (!gaps) return (k - last) * step > this.farthest;
     const [begin, end] = [from + (last + 0.5) * step, from + (k + 0.5) * step];
-    if (end - begin < BURST * this.usualStep) return false;
+    if (end - begin < Math.max(BURST * this.usualStep, LEAST_GAP_S)) return false;
     return gaps.some(([began, ended]) => Math.min(end, ended) - Math.max(begin, began) > (end - begin) / 2);
   }
 
