@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,21 @@ _ROOT = Path(dgrec.__file__).parents[1]
 # --- the sessions --------------------------------------------------------------------------------
 
 
-def make_day(path: Path, frames: int, boxes: int, *, seed: int = 1) -> Path:
-    """Write a session of so many frames and boxes: the boxes of one row group, repeated."""
+def make_day(
+    path: Path,
+    frames: int,
+    boxes: int,
+    *,
+    seed: int = 1,
+    step_us: int = _STEP_US,
+    video: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a session of so many frames and boxes: the boxes of one row group, repeated.
+
+    Args:
+        video: The entry of a video with a picture for each row: number n is shown at
+            n * `step_us` + n * 7919 % 400.
+    """
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             make_row(number, results)
@@ -46,34 +59,53 @@ def make_day(path: Path, frames: int, boxes: int, *, seed: int = 1) -> Path:
         ]
         source = {"given": "rtsp://camera/1", "kind": "camera", "width": 640, "height": 480}
         metadata = new_metadata(path.stem, source=source)
+        if video is not None:
+            size = {name: video[name] for name in ("width", "height")}
+            metadata["source"] |= size
+            metadata["video"] = [dict(video)]
+            rows = [_scaled(row._replace(**size), video["width"] / 1920) for row in rows]
         journal = Journal.open(write_journal(Path(folder) / "a.arrows", rows, metadata, batch=512))
         pattern = pa.Table.from_batches(list(journal.batches())).combine_chunks()
     write_sealed(
         path,
         pattern.schema,
-        _groups(pattern, frames, np.random.default_rng(seed)),
+        _groups(pattern, frames, np.random.default_rng(seed), step_us, video is not None),
         lambda totals: {**metadata, **CLOSING, "totals": {}, "ended_at": totals.ended_at},
     )
     return path
 
 
-def _groups(pattern: pa.Table, frames: int, rng: np.random.Generator) -> Iterator[pa.RecordBatch]:
+def _scaled(row: Any, scale: float) -> Any:
+    """Return a row whose boxes are within a smaller picture."""
+    results = [
+        {**found, "bbox": [float(np.float32(side * scale)) for side in found["bbox"]]}
+        for found in row.results
+    ]
+    return row._replace(results=results)
+
+
+def _groups(
+    pattern: pa.Table, frames: int, rng: np.random.Generator, step_us: int, has_video: bool
+) -> Iterator[pa.RecordBatch]:
     for start in range(0, frames, pattern.num_rows):
         count = min(pattern.num_rows, frames - start)
         number = np.arange(start, start + count)
-        captured = START_NS // 1000 + number * _STEP_US + rng.integers(0, 400, count)
+        jitter = number * 7919 % 400 if has_video else rng.integers(0, 400, count)
+        captured = START_NS // 1000 + number * step_us + jitter
         # A twentieth of the frames takes more than 16.9 ms.
         latency = np.round(rng.normal(12.0, 2.979, count).clip(4, 40) * 4096) / 4096
         replaced: dict[str, Any] = {
             "frame": number,
             "source_frame": number,
-            "media_time_s": number * _STEP_US / 1e6,
+            "media_time_s": number * step_us / 1e6,
             "captured_at": captured,
             "completed_at": captured + np.round(latency * 1000).astype(np.int64),
             "latency_ms": latency,
             "inference_ms": np.round((latency - 3) * 4096) / 4096,
             "read_ms": np.round(rng.gamma(4, 0.5, count) * 4096) / 4096,
         }
+        if has_video:
+            replaced["video_frame"] = number
         table = pattern.slice(0, count)
         for name, values in replaced.items():
             index = table.schema.get_field_index(name)

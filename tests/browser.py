@@ -82,6 +82,11 @@ class Browser:
             assert time.monotonic() < deadline, f"chromium opens no {kind}"
             time.sleep(0.05)
 
+    @property
+    def pid(self) -> int:
+        """The browser's process, which leads the group of all its processes."""
+        return self._process.pid
+
     @contextlib.contextmanager
     def inside_frame(self) -> Iterator[None]:
         """Drive the frame inside the page instead, which is of another origin."""

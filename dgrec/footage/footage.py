@@ -96,7 +96,11 @@ _NOT_FILES = {
 
 
 def find_footage(
-    session: Session, video: Path | None = None, *, annotated: bool = False
+    session: Session,
+    video: Path | None = None,
+    *,
+    annotated: bool = False,
+    largest: int | None = None,
 ) -> Footage:
     """Find the video that the session was recorded from, or one recorded beside it.
 
@@ -107,6 +111,7 @@ def find_footage(
     Args:
         video: The user's choice, used as it is, with a note if it differs from what was recorded.
         annotated: Whether ``video`` may have the overlay in it.
+        largest: Bytes of a recorded video whose digest is compared; None: of any.
 
     Raises:
         VideoError: ``video`` does not exist, cannot be what was recorded, or has the overlay in it.
@@ -124,7 +129,7 @@ def find_footage(
     footage, reason = _from_source(source, folder)
     if footage is not None:
         return footage
-    beside, lacking = find_recorded(session)
+    beside, lacking = find_recorded(session, largest=largest)
     if beside is not None and beside.path is not None:
         notes = [beside.note, lacking]
         if source.get("kind") not in _NOT_FILES:  # their video is always beside the session
@@ -166,14 +171,20 @@ def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | Non
     return None, uncovered or changed or outside or missing
 
 
-def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, str]:
+def find_recorded(
+    session: Session, kind: str = "raw", *, largest: int | None = None
+) -> tuple[Footage | None, str]:
     """Return the video of a kind (``raw``, ``annotated``) that was recorded beside the session.
 
     Also returns which of its files are missing, in a few words; "" if none.
+
+    Args:
+        largest: Bytes of a file whose digest is compared; None: of any. A larger one is used as if
+            it had changed: only where the times of its pictures are those of the rows.
     """
     folder = session.path.absolute().parent
     if not session.parts:
-        found = _recorded(session.metadata, folder, session.batches, kind)
+        found = _recorded(session.metadata, folder, session.batches, kind, largest)
         if found is None and (recorded := video_entries(session.metadata, kind)):
             return None, f"{base_name(recorded[0].get('file'))}, recorded beside it, is gone"
         return found, ""
@@ -181,7 +192,7 @@ def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, 
     missing = []
     for part in session.parts:
         batches = functools.partial(session.batches_of, part)
-        found = _recorded(part.metadata, folder, batches, kind)
+        found = _recorded(part.metadata, folder, batches, kind, largest)
         if found is None and video_entries(part.metadata, kind):
             missing.append(part.number)
         parts.append((part.first_frame, found or Footage(None, "video_frame")))
@@ -199,13 +210,21 @@ def find_recorded(session: Session, kind: str = "raw") -> tuple[Footage | None, 
 
 
 def _recorded(
-    metadata: Mapping[str, Any], folder: Path, batches: Callable[[], Iterator[Any]], kind: str
+    metadata: Mapping[str, Any],
+    folder: Path,
+    batches: Callable[..., Iterator[Any]],
+    kind: str,
+    largest: int | None,
 ) -> Footage | None:
     """Return the video beside a session or part; ``batches`` yields its rows."""
     for item in video_entries(metadata, kind):
         path = recorded_video(folder, item)
         if path is None:
             continue
+        size = item.get("size")
+        if isinstance(size, int) and largest is not None and size > largest:
+            item = item.copy()
+            item.pop("sha256", None)
         difference = difference_of(path, item)
         note = f"{path.name} is not as it was recorded ({difference})" if difference else ""
         return _recorded_footage(path, item, note, batches)
@@ -213,7 +232,7 @@ def _recorded(
 
 
 def _recorded_footage(
-    path: Path, item: Mapping[str, Any], note: str, batches: Callable[[], Iterator[Any]]
+    path: Path, item: Mapping[str, Any], note: str, batches: Callable[..., Iterator[Any]]
 ) -> Footage:
     # A recorder that was killed left no digest.
     changed = bool(note) or not item.get("sha256")
@@ -238,12 +257,10 @@ def _recorded_footage(
     )
 
 
-def _captured(batches: Callable[[], Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
+def _captured(batches: Callable[..., Iterator[Any]]) -> list[tuple[int, dt.datetime]]:
     """Return (video frame, capture time) of the first rows that are in the video."""
     found: list[tuple[int, dt.datetime]] = []
-    for batch in batches():
-        if "video_frame" not in batch.schema.names:
-            break
+    for batch in batches(columns=["video_frame", "captured_at"]):
         numbers = batch.column("video_frame").to_pylist()
         stamps = batch.column("captured_at")
         there = [

@@ -12,6 +12,7 @@ from dgrec.errors import VideoError
 from dgrec.footage.footage import Footage
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
 from dgrec.footage.pixels import is_other_video, row_time_s, tolerance_s
+from dgrec.footage.table_index import TableIndex
 from dgrec.video import MOST_REORDERED, import_av, open_container
 
 __all__ = ["GrowingPictureTimes", "PictureTimes", "Shown"]
@@ -45,7 +46,7 @@ class PictureTimes:
         self._av = import_av()
         self._container = open_container(path, str(path))
         try:
-            self._index = FrameIndex(self._container, any_start=footage.kept)
+            self._index = self._indexed()
             first = self._index.pts(0)
         except (UntrustedIndexError, OSError, ValueError, IndexError, self._av.FFmpegError):
             self._container.close()
@@ -61,6 +62,12 @@ class PictureTimes:
             if number < self.length and (before_s := self._seconds(number)) is not None:
                 self._started_at = captured_at - dt.timedelta(seconds=before_s)
         self._is_other: bool | None = None
+
+    def _indexed(self) -> FrameIndex | TableIndex:
+        try:
+            return TableIndex(self._container, any_start=self.footage.kept)
+        except UntrustedIndexError:
+            return FrameIndex(self._container, any_start=self.footage.kept)
 
     @property
     def length(self) -> int:

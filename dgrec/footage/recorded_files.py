@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,10 @@ __all__ = [
     "source_paths",
 ]
 
+#: Digests of files as they are now.
+_DIGESTS: dict[tuple[int, ...], str] = {}
+_MOST_DIGESTS = 1000
+_SETTLED_NS = 5_000_000_000
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 
 
@@ -147,11 +152,25 @@ def difference_of(path: Path, recorded: Mapping[str, Any]) -> str:
             if isinstance(size, int) and found.st_size != size:
                 return f"{found.st_size:,} bytes instead of {size:,}"
             wanted = sha256.lower() if isinstance(sha256, str) else ""
-            if wanted and hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+            if wanted and _digest(file, found) != wanted:
                 return "its contents have changed"
     except OSError as error:
         return f"it cannot be read ({error.strerror})"
     return ""
+
+
+def _digest(file: Any, facts: os.stat_result) -> str:
+    """Return the digest of an open file; that of one that has not changed since is kept."""
+    key = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    if key not in _DIGESTS:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # What was written just now may be written again with the same stamp.
+        if time.time_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) < _SETTLED_NS:
+            return digest
+        if len(_DIGESTS) >= _MOST_DIGESTS:
+            _DIGESTS.clear()
+        _DIGESTS[key] = digest
+    return _DIGESTS[key]
 
 
 def base_name(name: object) -> str:

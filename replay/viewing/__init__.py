@@ -46,7 +46,8 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ``/api/card``       ``s``: what there is to know before rows are read: ``n`` rows, state,
                     model, size, facts, caveats, videos, stages, signals, labels with
                     their colors, ``has``, ``clock`` (what ``t`` is counted by), and
-                    ``version``, another one once its files have changed
+                    ``version``, another one once its files have changed; ``brief``: the
+                    labels, stages and signals, which have to be counted, are left empty
 ``/api/rows``       ``s``, ``from``, ``to`` (at most 1,000): columns of rows; ``video``
                     (of the card's, or -1), ``pts_s``: when its picture is shown in that
                     file, as browsers count it, ``duration_s``: for how long, ``state``:

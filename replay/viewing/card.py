@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
+import numpy as np
 
 from dgrec.errors import DgrecError
 from dgrec.footage import pixel_aspect_of
+from dgrec.format import LABEL_LEAF, labels_of
 from dgrec.replay.info import facts
 from dgrec.replay.listing import listed
 from dgrec.replay.query import SqlReader
@@ -41,12 +43,17 @@ _SAMPLED: Final = (
 
 def card(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/card``."""
+    if "brief" in parameters:
+        counted: dict[str, Any] = {"stages": [], "labels": [], "labels_total": 0, "signals": []}
+    else:
+        counted = opened.kept(
+            "counted", lambda: opened.own(lambda of, reader: _counted(of, reader, task), task)
+        )
     session = opened.session
     with opened.rows:
         known = opened.kept("facts", lambda: _facts(opened))
     videos = opened.videos.all
     task.check()
-    counted = opened.kept("counted", lambda: opened.own(lambda of, reader: _counted(reader), task))
     with opened.rows:
         labels = [
             {"label": label, "count": count, "color": _color(session, label)}
@@ -147,21 +154,31 @@ def _has(session: Session) -> dict[str, bool]:
     return found
 
 
-def _counted(reader: SqlReader) -> dict[str, Any]:
+def _counted(session: Session, reader: SqlReader, task: Task) -> dict[str, Any]:
     columns = ", ".join(f"count({name}) > 0 AS {name}" for name in STAGES)
     (stages,) = reader.rows(f"SELECT {columns} FROM frames")
-    result = reader.stream(
-        "SELECT label, sum(detections)::BIGINT AS n, count(*) OVER () AS total FROM frame_labels "
-        f"WHERE label IS NOT NULL GROUP BY label ORDER BY n DESC, label LIMIT {_MOST_LABELS}"
-    )
-    labels = pa.Table.from_batches(result.batches, result.schema).to_pylist()
     signals = reader.rows(f"SELECT DISTINCT name FROM signals ORDER BY name LIMIT {_MOST_SIGNALS}")
+    labels = _label_counts(session, task)
+    order = heapq.nsmallest(_MOST_LABELS, labels.items(), key=lambda item: (-item[1], item[0]))
     return {
         "stages": [name for name in STAGES if stages[name]],
-        "labels": [(row["label"], row["n"]) for row in labels],
-        "labels_total": labels[0]["total"] if labels else 0,
+        "labels": order,
+        "labels_total": len(labels),
         "signals": [row["name"] for row in signals],
     }
+
+
+def _label_counts(session: Session, task: Task) -> dict[str, int]:
+    """Count the detections of each label, from the labels alone: DuckDB reads detections whole."""
+    counts: dict[str, int] = {}
+    for batch in session.batches([LABEL_LEAF]):
+        task.check()
+        labels, codes, _ = labels_of(batch.column(0))
+        many = np.bincount(codes[codes >= 0], minlength=len(labels))
+        for label, count in zip(labels, many.tolist(), strict=True):
+            if label is not None and count:
+                counts[label] = counts.get(label, 0) + count
+    return counts
 
 
 def _color(session: Session, label: str) -> Any:

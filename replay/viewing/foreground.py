@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -18,6 +19,9 @@ from dgrec.serving import Certificate, is_loopback
 
 __all__ = ["parse_listen", "show"]
 
+#: Parameters of mallopt.
+_ARENA_MAX: Final = -8
+_TRIM_THRESHOLD: Final = -1
 _LISTEN: Final = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})", re.ASCII)
 
 
@@ -65,8 +69,10 @@ def show(
         ConfigError: The certificate cannot be used.
         OutputError: The address cannot be served.
     """
+    _return_memory()
     server = ViewServer(places, host, port, certificate)
     try:
+        server.prepare()
         place = fragment(recorded) if recorded else _shown(server, first, frame)
         say(server.url + place)
         if not is_loopback(host):
@@ -88,6 +94,19 @@ def _shown(server: ViewServer, first: Sequence[Path], frame: int | None) -> str:
     names = {os.path.abspath(path): name for name, path in server.recordings.names().items()}
     found = [names.get(os.path.abspath(path), "") for path in first]
     return fragment(found[0], frame, *found[1:]) if found and all(found) else ""
+
+
+def _return_memory() -> None:
+    """Have memory that is free again returned to the system: a hundred megabytes, with threads."""
+    import ctypes
+
+    import pyarrow as pa
+
+    pa.set_memory_pool(pa.system_memory_pool())
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # of glibc alone
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_ARENA_MAX, 2)
+        mallopt(_TRIM_THRESHOLD, 64 << 10)
 
 
 def _advice(server: ViewServer, *, is_secure: bool) -> str:

@@ -105,6 +105,11 @@ class OpenedSession:
 
     def positions_of(self, frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Return the positions of the rows with these numbers; -1 where there is none."""
+        if len(frames) == 1 and self._runs is None:
+            position = int(frames[0]) - self.session.first_frame
+            is_there = 0 <= position < self.count
+            if is_there and self.row(position, ["frame"])["frame"] == frames[0]:
+                return np.array([position])
         firsts, starts, lengths = self._frame_runs()
         if not len(firsts):
             return np.full(len(frames), -1, np.int64)

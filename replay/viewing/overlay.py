@@ -29,11 +29,13 @@ import pyarrow.compute as pc
 
 from dgrec.analyzers import Notice, drawing_of
 from dgrec.errors import DgrecError, first_line
+from dgrec.footage import Pixels, find_footage
 from dgrec.format import LABEL_LEAF, Metadata
 from dgrec.overlay import Colors, Operations, note_analyzers, note_overlay
 from dgrec.replay.drawing import track_color
 from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.label_colors import DrawnLabels, label_color, labels_of
+from dgrec.replay.viewing.videos import LARGEST_DIGESTED
 from dgrec.session import RecordedResult, Session
 
 __all__ = ["drawings", "label_color", "thumbnail"]
@@ -144,7 +146,10 @@ def _middle(session: Session) -> int:
 def _picture(session: Session, row: Mapping[str, Any] | None) -> Any:
     """Return a row's picture; a dark one if there is none."""
     size = _UNKNOWN_SIZE
-    with contextlib.suppress(DgrecError), session.pixels() as pixels:
+    with (
+        contextlib.suppress(DgrecError),
+        Pixels(find_footage(session, largest=LARGEST_DIGESTED)) as pixels,
+    ):
         image = None if row is None or row["frame"] is None else pixels.frame(row)
         if image is not None and pixels.footage.path is not None:
             return image

@@ -55,6 +55,8 @@ _MOST_NAMES = 40
 _WINDOW_FRAMES, _MOST_WINDOWS = 10, 100_000
 #: Values of signals that are kept in memory, of 16 bytes each.
 _MOST_KEPT = 4_000_000
+#: Where there are fewer rows than so many in each pixel on average, some pixels have none.
+_SPARSE = 4
 #: Digits of a value: a picture shows three of them.
 _DIGITS = 7
 
@@ -84,7 +86,8 @@ def series(
         width: Pixels.
 
     Returns ``from``, ``to``, ``step`` in seconds; ``series``, by name ``min``, ``max`` and
-    ``mean`` of each pixel, null where there is nothing; ``fps_window_s``, the windows of the rate.
+    ``mean`` of each pixel, null where there is nothing; ``fps_window_s``, the windows of the rate;
+    ``gaps``, where there are fewer rows than pixels: from when to when nothing was captured.
 
     Raises:
         QueryError: There is no such line, or stretch.
@@ -110,9 +113,41 @@ def series(
         windows = rate_windows(session, reader)
         found["fps"] = windows.bands(span)
         answer["fps_window_s"] = windows.seconds
+    # Else a gap is several pixels without a value.
+    answer["gaps"] = _gaps_in(session, reader, span) if _is_sparse(times, span) else None
     if unknown := [name for name in names if name not in found]:
         raise QueryError(f"there is no line {unknown[0]!r}")
     return {**answer, "series": {name: found[name].lists() for name in names}}
+
+
+def _is_sparse(times: TimeLine, span: Pixels) -> bool:
+    return times.count * span.step_us < _SPARSE * (times.most_us - times.least_us)
+
+
+def _gaps_in(session: Session, reader: SqlReader, span: Pixels) -> list[list[float]]:
+    """Return the gaps in a stretch that are wider than a pixel."""
+    began_us, ended_us = _gaps(session, reader)
+    is_seen = (ended_us > span.start_us) & (began_us < span.end_us)
+    is_seen &= ended_us - began_us > span.step_us
+    pairs = zip(began_us[is_seen].tolist(), ended_us[is_seen].tolist(), strict=True)
+    return [[span.seconds(began), span.seconds(ended)] for began, ended in pairs]
+
+
+@once
+def _gaps(session: Session, reader: SqlReader) -> tuple[_Array, _Array]:
+    """Return between which stamps of captures there are none: stalls, and gaps that are events."""
+    if not time_line(session, reader).is_of_captures:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    result = reader.stream(
+        "SELECT epoch_us(f.captured_at) - round(captured_gap_ms * 1e3)::BIGINT AS began, "
+        "epoch_us(f.captured_at) AS ended FROM stalls() JOIN frames f USING (session_id, frame) "
+        "WHERE captured_gap_ms > 0 UNION ALL "
+        "SELECT epoch_us(from_at), epoch_us(to_at) FROM events "
+        "WHERE kind = 'gap' AND from_at IS NOT NULL AND to_at IS NOT NULL"
+    )
+    table = pa.Table.from_batches(result.batches, result.schema)
+    began, ended = (column.to_numpy() for column in table.columns)
+    return began, ended
 
 
 def _nothing() -> dict[str, list[None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -84,6 +85,10 @@ class ViewServer:
         if self._server.host in ("0.0.0.0", "::"):
             address = f"{socket.gethostname()}:{self.port}"
         return f"{scheme}://{address}/?token={quote(token, safe='')}"
+
+    def prepare(self) -> None:
+        """Load in the background what the first requests need: it takes a second or more."""
+        self._workers.submit(_load)
 
     @property
     def is_busy(self) -> bool:
@@ -238,6 +243,12 @@ class ViewServer:
         except Exception as error:
             return _refused(error)
         return await serve_file(request, file, mime)
+
+
+def _load() -> None:
+    for name in ("av", "duckdb", "dgrec.replay.viewing.overlay", "degirum.postprocessor"):
+        with contextlib.suppress(ImportError):
+            import_module(name)
 
 
 def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:

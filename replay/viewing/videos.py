@@ -24,10 +24,13 @@ from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session import Session
 from dgrec.video import import_av, open_container
 
-__all__ = ["Video", "Videos"]
+__all__ = ["LARGEST_DIGESTED", "Video", "Videos"]
 
 #: Videos whose index is kept.
 _MOST_INDEXED: Final = 8
+#: Digests of larger recorded videos are compared only where the times of their pictures are not
+#: those of the rows: a gigabyte takes a second.
+LARGEST_DIGESTED: Final = 32 << 20
 #: Types of containers that browsers may play, by FFmpeg's name of each.
 _TYPES: Final = {
     "mov": "video/mp4",
@@ -42,6 +45,8 @@ _BY_SUFFIX: Final = {
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
 }
+#: Why a row has no picture, where that may be another with the digest compared.
+_DOUBTFUL: Final = ("other", "unrelated", "ends", "damaged")
 #: Codecs that some browser can decode.
 _CODECS: Final = frozenset(("h264", "hevc", "vp8", "vp9", "av1"))
 
@@ -90,6 +95,7 @@ class Videos:
         self._found: list[Video] | None = None
         self._stretches: list[_Stretch] = []
         self._times: OrderedDict[int, PictureTimes | GrowingPictureTimes | None] = OrderedDict()
+        self._largest: int | None = LARGEST_DIGESTED
         self.note = ""
         last = session.parts[-1].path if session.parts else session.path
         #: Whether the recording goes on.
@@ -119,6 +125,9 @@ class Videos:
         with self._lock:
             _ = self.all
             found = [self._of(row) for row in rows]
+            if self._largest is not None and any(shown in _DOUBTFUL for _, shown in found):
+                self._check_digests()
+                found = [self._of(row) for row in rows]
         for at in range(len(found) - 1):
             (number, shown), (following, after) = found[at], found[at + 1]
             if isinstance(shown, str) or isinstance(after, str) or number != following:
@@ -126,6 +135,13 @@ class Videos:
             if shown.duration_s is None and after.pts_s > shown.pts_s:
                 found[at] = number, shown._replace(duration_s=after.pts_s - shown.pts_s)
         return found
+
+    def _check_digests(self) -> None:
+        """Find the videos once more: the numbers of rows count in those that are unchanged."""
+        self._largest = None
+        self._close_indexes()
+        with self._rows:
+            self._found = self._find()
 
     def _of(self, row: Mapping[str, Any]) -> tuple[int, Shown | str]:
         stretch = self._stretch_of(row["frame"])
@@ -170,8 +186,8 @@ class Videos:
         videos: list[Video] = []
         places: dict[Path, int] = {}
         try:
-            footage = find_footage(session)
-            recorded, _ = find_recorded(session)
+            footage = find_footage(session, largest=self._largest)
+            recorded, _ = find_recorded(session, largest=self._largest)
         except (DgrecError, OSError) as error:
             self.note = str(error)
             return videos
@@ -196,7 +212,7 @@ class Videos:
         parts = chosen.parts or ((session.first_frame, chosen),)
         self._stretches = [_Stretch(first, one, number_of(one, kind)) for first, one in parts]
         self.note = footage.note
-        drawn, _ = find_recorded(session, "annotated")
+        drawn, _ = find_recorded(session, "annotated", largest=self._largest)
         for _, one in () if drawn is None else drawn.parts or ((0, drawn),):
             number_of(one, "annotated")
         return videos
@@ -224,10 +240,13 @@ class Videos:
 
     def close(self) -> None:
         with self._lock:
-            for times in self._times.values():
-                if times is not None:
-                    times.close()
-            self._times.clear()
+            self._close_indexes()
+
+    def _close_indexes(self) -> None:
+        for times in self._times.values():
+            if times is not None:
+                times.close()
+        self._times.clear()
 
 
 def _whole_codec(codec: Any) -> str | None:

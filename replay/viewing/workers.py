@@ -82,6 +82,10 @@ class Workers:
             task.cancel()
             self._tasks.discard(task)
 
+    def submit(self, work: Callable[[], None]) -> None:
+        """Do in the background what nobody waits for."""
+        self._readers.submit(work)
+
     def close(self) -> None:
         """End all work. Threads are not waited for."""
         for task in [*self._tasks]:

@@ -296,3 +296,13 @@ def test_events_and_alerts(tmp_path: Path) -> None:
         assert next_mark(session, reader, 20, ["alert"]) == {
             "i": 33, "kind": "alert", "text": "crowd: count() > 3"
         }  # fmt: skip
+
+
+def test_gaps_are_given_where_pixels_may_be_empty(tmp_path: Path) -> None:
+    at = [START_NS + (i * 40 + (3000 if i >= 50 else 0)) * MS for i in range(100)]
+    rows = [make_row(i, captured_ns=ns, completed_ns=ns + 9 * MS) for i, ns in enumerate(at)]
+    with opened(write_session(tmp_path / "s.parquet", rows, new_metadata())) as of:
+        sparse = series(*of, ["latency_ms"], width=400)
+        assert sparse["gaps"] == [[pytest.approx(1.96), pytest.approx(5.0)]]
+        assert series(*of, ["latency_ms"], 0, 1, width=400)["gaps"] == []
+        assert series(*of, ["latency_ms"], width=4)["gaps"] is None

@@ -438,3 +438,40 @@ def test_a_link_brings_all_of_it_back(page: Page) -> None:
         "12-13.5",
         statement,
     )
+
+
+#: Which columns of the first chart have something in the color of a line, from its left edge on.
+_COLUMNS = """(() => {
+  const canvas = document.querySelector('.row-plot canvas');
+  const {width, height} = canvas;
+  const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
+  return Array.from({length: width}, (_, x) => {
+    for (let y = 0; y < height; y++) {
+      const [r, g, b, alpha] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
+      if (alpha > 100 && Math.max(r, g, b) - Math.min(r, g, b) > 60) return 1;
+    }
+    return 0;
+  });
+})()"""
+
+
+def test_lines_are_interrupted_by_gaps_alone(page: Page, tmp_path: Path) -> None:
+    # A source that sends bursts, and nothing for four seconds.
+    steps = np.array([*[12] * 10, 150] * 40)
+    steps[220] = 4000
+    at = START_NS + np.cumsum(steps) * MS
+    rows = [
+        make_row(i, captured_ns=int(ns), completed_ns=int(ns) + 12 * MS) for i, ns in enumerate(at)
+    ]
+    write_session(tmp_path / "bursts.parquet", rows, new_metadata(source=CAMERA))
+    with served(tmp_path) as other:
+        page.browser.call("Page.navigate", url=f"{other.server.url}#s=bursts")
+        page.wait_for("document.querySelector('#timeline')?.dataset.drawn !== undefined")
+        columns = np.array(page.run(_COLUMNS), bool)
+        page.browser.call("Page.navigate", url="about:blank")
+    line = np.flatnonzero(columns)
+    empty = np.diff(line)
+    assert len(line) > 500
+    share = (empty.max() - 1) / (line[-1] - line[0])
+    assert share == pytest.approx(4 / (steps.sum() / 1e3), abs=0.02)
+    assert sorted(empty)[-2] < 3

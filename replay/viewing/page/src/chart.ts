@@ -10,6 +10,10 @@ type Values = (number | null)[];
 
 /** Points further apart than so many usual distances, and than so many seconds, are not joined. */
 const [FAR, FAR_S] = [3, 0.1];
+/** A gap that is not so many usual steps long is one of many between bursts of rows. */
+const BURST = 5;
+/** As in playing, a shorter one is none; the lane of gaps has those, too. */
+const LEAST_GAP_S = 1;
 
 export class Chart {
   readonly element: HTMLElement;
@@ -19,6 +23,8 @@ export class Chart {
   private answer: SeriesAnswer | null = null;
   /** In seconds: the distance beyond which points are not joined. */
   private farthest = Infinity;
+  /** Moments at which lines are interrupted. */
+  private breaks: number[] = [];
 
   constructor(
     readonly group: string,
@@ -111,12 +117,25 @@ export class Chart {
     const xs: number[] = [];
     const columns: Values[] = of.flatMap(() => [[], [], []]);
     let last = NaN;
+    this.breaks = [];
     for (const k of there) {
-      if ((k - last) * answer.step > this.farthest) this.put(xs, columns, answer.from + ((k + last) / 2) * answer.step, null, k);
+      if (this.isApart(answer, last, k)) {
+        const middle = answer.from + ((k + last + 1) / 2) * answer.step;
+        this.breaks.push(middle);
+        this.put(xs, columns, middle, null, k);
+      }
       this.put(xs, columns, answer.from + (k + 0.5) * answer.step, of, k);
       last = k;
     }
     return [xs, ...columns];
+  }
+
+  /** Whether nothing was recorded between two pixels: their values are not joined. */
+  private isApart({ step, from, gaps }: SeriesAnswer, last: number, k: number): boolean {
+    if (!gaps) return (k - last) * step > this.farthest;
+    const [begin, end] = [from + (last + 0.5) * step, from + (k + 0.5) * step];
+    if (end - begin < Math.max(BURST * this.usualStep, LEAST_GAP_S)) return false;
+    return gaps.some(([began, ended]) => Math.min(end, ended) - Math.max(begin, began) > (end - begin) / 2);
   }
 
   private put(xs: number[], columns: Values[], x: number, of: { min: Values; max: Values; mean: Values }[] | null, k: number): void {
@@ -168,8 +187,9 @@ export class Chart {
   }
 
   private readonly gaps: uPlot.Series.GapsRefiner = (plot, _series, _from, _to, nulls) => {
-    const farthest = (this.farthest / this.view.span) * plot.bbox.width;
-    return nulls.filter(([from, to]) => to - from > farthest);
+    // Elsewhere another line has a value, or none of them.
+    const breaks = this.breaks.map((x) => plot.valToPos(x, "x", true));
+    return nulls.filter(([from, to]) => breaks.some((at) => at >= from && at <= to));
   };
 }
 

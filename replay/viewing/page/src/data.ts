@@ -99,6 +99,8 @@ export interface SeriesAnswer {
   step: number;
   /** The windows that the rate is of. */
   fps_window_s?: number;
+  /** From when to when nothing was captured; null: rows are dense, and pixels without one are a gap. */
+  gaps?: [number, number][] | null;
   series: Record<
     string,
     { min: (number | null)[]; max: (number | null)[]; mean: (number | null)[] }
@@ -282,7 +284,12 @@ const ROWS = 500;
 /** Few: a jump waits for all of them, and each takes about a millisecond. */
 const DRAWN = 25;
 
-/** One recording: its card, and everything else when it is asked for. */
+/**
+ * One recording: its card, and everything else when it is asked for.
+ *
+ * The card of a recording that was just opened lacks labels, stages and signals, until `refresh`:
+ * they are counted, and pictures do not need them.
+ */
 export class Session {
   private readonly abort = new AbortController();
   private readonly rowParts = new Chunks<Row>(ROWS, 40, (from, to) => this.fetchRows(from, to));
@@ -296,7 +303,7 @@ export class Session {
   ) {}
 
   static async open(source: Source, s: string, signal?: AbortSignal): Promise<Session> {
-    return new Session(source, await source.get<Card>("api/card", { s }, signal));
+    return new Session(source, await source.get<Card>("api/card", { s, brief: 1 }, signal));
   }
 
   /** Everything that is still being loaded is cancelled. */
@@ -318,10 +325,11 @@ export class Session {
     return this.card.n;
   }
 
-  /** Read the card again, of a recording in progress. */
+  /** Read the whole card; again, of a recording in progress. */
   async refresh(): Promise<void> {
     const before = this.card.n;
     this.card = await this.get<Card>("api/card", {});
+    if (this.card.n === before) return;
     this.rowParts.grew(before);
     this.drawnParts.grew(before);
   }
@@ -362,6 +370,16 @@ export class Session {
 
   async at(where: { t?: number; frame?: number; media?: number }): Promise<number> {
     return (await this.get<{ i: number }>("api/at", where)).i;
+  }
+
+  /** The position of a frame: mostly as many rows after the first. */
+  async positionOf(frame: number): Promise<number> {
+    const guess = frame - (this.card.first_frame ?? 0);
+    if (guess >= 0 && guess < this.n) {
+      const row = await this.row(guess).catch(() => null);
+      if (row?.frame === frame) return guess;
+    }
+    return this.at({ frame });
   }
 
   series(

@@ -9,16 +9,10 @@ export class Hud {
   private readonly values = new Map<string, Text>();
   private readonly lost = el("span", { class: "hud-lost" });
   private readonly note = el("p", { class: "hud-note", hidden: true });
-  private readonly stages: string[];
 
   constructor(private readonly session: Session) {
-    const { stages } = session.card;
-    this.stages = stages.filter((name) => name !== "latency_ms");
     const line = el("dl", { class: "hud-line" });
-    line.append(this.field("frame"), this.field("time"), this.field("detections"));
-    if (stages.includes("latency_ms")) line.append(this.field("latency", "hud-main"));
-    for (const name of this.stages) line.append(this.field(name));
-    line.append(this.lost);
+    line.append(this.field("frame"), this.field("time"), this.field("detections"), this.lost);
     this.element.append(line, this.note);
   }
 
@@ -27,8 +21,15 @@ export class Hud {
     this.put("frame", last === null ? String(row.frame) : `${row.frame} / ${last}`);
     this.put("time", row.t === null ? "–" : clock(row.t));
     this.put("detections", String(row.n));
-    this.put("latency", milliseconds(row.ms.latency_ms));
-    for (const name of this.stages) this.put(name, milliseconds(row.ms[name]));
+    const { stages } = this.session.card;
+    const { latency_ms = null, ...others } = row.ms;
+    for (const [name, value] of Object.entries({ latency_ms, ...others })) {
+      // The card may not know the stages yet.
+      if (!this.values.has(name) && (value !== null || stages.includes(name))) {
+        this.lost.before(this.field(name, name === "latency_ms" ? "hud-main" : ""));
+      }
+      this.put(name, milliseconds(value));
+    }
     const lost = [
       row.dropped > 0 ? `${row.dropped} dropped before` : "",
       row.skipped > 0 ? `${row.skipped} skipped before` : "",

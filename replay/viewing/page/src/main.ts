@@ -17,6 +17,9 @@ import { State } from "./state";
 import { Timeline } from "./timeline";
 import { WhyPanel } from "./why";
 
+/** Labels and lines wait for the first picture, but no longer than this. */
+const FIRST_MS = 500;
+
 interface Part {
   close(): void;
 }
@@ -78,6 +81,7 @@ class Page {
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
+      if (frame === null) void this.follow(null, position);
       if (session instanceof PairedSession) {
         const places = {
           player: slot("player"),
@@ -89,15 +93,17 @@ class Page {
         this.parts = [session, new PairView(places, session, state, keys)];
         return;
       }
-      this.parts = [
-        session,
-        new Player(slot("player"), session, state, keys),
+      const player = new Player(slot("player"), session, state, keys);
+      this.parts = [session, player];
+      await Promise.race([player.first, later(FIRST_MS)]);
+      await session.refresh();
+      if (this.session !== session) return;
+      this.parts.push(
         new SidePanel(slot("side"), session, state, keys),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
-      ];
-      if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
+      );
     } catch (error) {
       if (isAbort(error)) return;
       const text = error instanceof Error ? error.message : String(error);
@@ -121,7 +127,7 @@ class Page {
       const { position: now, frame: known } = this.state.values;
       if (row && now === position && known === null) this.state.set({ frame: row.frame });
     } else if (session.rowNow(position)?.frame !== frame) {
-      const i = await session.at({ frame }).catch(() => 0);
+      const i = await session.positionOf(frame).catch(() => 0);
       const row = await session.row(i).catch(() => null);
       if (row && this.state.values.frame === frame) {
         this.state.set({ position: i, frame: row.frame, selected: this.state.values.selected });
@@ -141,6 +147,10 @@ class Page {
     status.title = text;
     status.classList.toggle("wrong", wrong);
   }
+}
+
+function later(ms: number): Promise<void> {
+  return new Promise((resolve) => { window.setTimeout(resolve, ms); });
 }
 
 async function start(): Promise<void> {

@@ -79,7 +79,7 @@ export class PairedSession extends Session {
   static async openPair(source: Source, a: string, b: string, signal: AbortSignal): Promise<PairedSession> {
     const [card, other] = await Promise.all([
       source.get<Card>("api/card", { s: a }, signal),
-      Session.open(source, b, signal),
+      Session.open(source, b, signal).then(async (opened) => { await opened.refresh(); return opened; }),
     ]);
     const summary = await source.get<Summary>("api/pair", { a, b }, signal);
     return new PairedSession(source, card, other, summary);

@@ -15,6 +15,9 @@ import { clock, length, plural } from "./words";
 const ANNOUNCE_MS = 300;
 /** A picture is shown without its overlay when that takes longer. */
 const OVERLAY_MS = 200;
+/** Rows around the one shown that are loaded with it, and when: after a jump another may follow. */
+const AROUND = 20;
+const JUMPED_MS = 250;
 
 /** What another recording beside this one changes. */
 export interface Companion {
@@ -41,6 +44,10 @@ export class Player implements PlaybackView {
   private seeking = false;
   private isClosed = false;
   private announcing = 0;
+  private loading = 0;
+  private isFirst: () => void = () => undefined;
+  /** Settled once the first row is shown. */
+  readonly first = new Promise<void>((resolve) => { this.isFirst = resolve; });
 
   constructor(
     private readonly element: HTMLElement,
@@ -80,6 +87,7 @@ export class Player implements PlaybackView {
     this.stop.abort();
     for (const end of this.ends) end();
     window.clearTimeout(this.announcing);
+    window.clearTimeout(this.loading);
     this.pictures.close();
     this.controls.close();
     this.stage.close();
@@ -130,6 +138,7 @@ export class Player implements PlaybackView {
       this.shown = position; // as near as can be
       return;
     }
+    const before = this.shown;
     const drawn = this.session.drawn(position).catch(() => null);
     let why = "";
     const picture = await this.pictures.picture(row).catch((error: unknown) => {
@@ -148,7 +157,15 @@ export class Player implements PlaybackView {
       if (isWanted()) this.put(row, picture, late, why);
     }
     picture?.close();
-    this.session.ahead(position - 20, position + 100);
+    this.ahead(position, before);
+  }
+
+  /** Load what is around a row: at once for steps; after a jump, once nobody jumps any more. */
+  private ahead(position: number, before: number): void {
+    window.clearTimeout(this.loading);
+    const load = () => { this.session.ahead(position - AROUND, position + 100); };
+    if (before >= 0 && Math.abs(position - before) <= AROUND) load();
+    else this.loading = window.setTimeout(load, JUMPED_MS);
   }
 
   private put(
@@ -162,6 +179,7 @@ export class Player implements PlaybackView {
     this.hud.show(row);
     this.companion?.shown(row);
     this.element.dataset.way = this.pictures.way ?? "";
+    this.isFirst();
   }
 
   // Playing

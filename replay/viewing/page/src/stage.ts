@@ -87,6 +87,7 @@ export class Stage {
     this.at = row.i;
     this.element.dataset.position = String(row.i);
     this.element.dataset.frame = String(row.frame);
+    this.element.dataset.overlay = drawn ? String(row.i) : "";
     this.drawOverlay();
   }
 
