@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from dgrec.footage import FIRST_STEP_US, Pixels, column_values, find_footage, media_us
+from dgrec.footage import FIRST_STEP_US, Pixels, column_values, media_us
 from dgrec.replay.query import SqlReader
-from dgrec.replay.viewing.videos import Videos
+from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
 
@@ -201,7 +201,7 @@ class OpenedSession:
         with self.pictures:
             if self._pixels is None:
                 with self.rows:
-                    footage = find_footage(self.session)
+                    footage = shown_footage(self.session)
                 self._pixels = Pixels(footage)
             yield self._pixels
 
