@@ -11,6 +11,7 @@ import pytest
 
 from dgrec.replay.viewing import ViewServer
 from tests.browser import Browser, needs_chromium
+from tests.factory import write_session
 from tests.replay.clips import write_clip
 from tests.replay.viewing.numbered_sessions import CASES, added, recorded
 from tests.replay.viewing.shown_frames import Recording, ShownFrames, recording_of
@@ -77,6 +78,7 @@ def recordings(folder: Path) -> dict[str, Recording]:
         paths[name] = recorded(source, folder / f"{name}.parquet", **choices)
     (folder / "gone.mp4").unlink()
     paths["none"] = added(folder / "none.parquet", range(12), [n / 25 for n in range(12)])
+    write_session(folder / "empty.parquet", [])
     source.rename(folder / "moved")
     found = {name: recording_of(path) for name, path in paths.items()}
     assert {len(each) for each in found.values()} > {12, _COUNT}
@@ -121,6 +123,9 @@ def test_the_next_way_of_decoding_is_taken(
         assert look["picture"] is None
         assert look["why"] or look["note"], look
     assert shown.wrong == []
+    browser.run("location.hash = 's=empty'")
+    note = "document.querySelector('.hud-note')?.textContent"
+    browser.wait_for(f"{note} === 'nothing was recorded: there are no frames'")
 
     script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=_INSECURE)
     try:
