@@ -160,12 +160,30 @@ export class Problem extends Error {}
 
 /** Where the data comes from: a server, or the files of an export. */
 export interface Source {
+  /** Whether scripts can read parts of videos. */
+  readonly hasRanges: boolean;
+  /** Whether there is a server: for statements, and for pictures that a browser cannot decode. */
+  readonly hasServer: boolean;
+  /** What is missing without a server, in a line. */
+  readonly note: string;
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
+  /** A picture as the bytes of a file. */
+  picture(path: string, query: Query, signal: AbortSignal): Promise<Blob>;
+  /** The only recording, which needs no list; null: there may be others. */
+  single(): Promise<string | null>;
 }
 
 export class Server implements Source {
+  readonly hasRanges = true;
+  readonly hasServer = true;
+  readonly note = "";
+
+  single(): Promise<null> {
+    return Promise.resolve(null);
+  }
+
   address(path: string, query: Query): string {
     const url = new URL(path, document.baseURI);
     for (const [name, value] of Object.entries(query)) {
@@ -191,6 +209,15 @@ export class Server implements Source {
       throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
     }
     return body as T;
+  }
+
+  async picture(path: string, query: Query, signal: AbortSignal): Promise<Blob> {
+    const response = await fetch(this.address(path, query), { credentials: "same-origin", signal });
+    if (!response.ok) {
+      const body = (await response.json().catch(() => null)) as { error?: string } | null;
+      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
+    }
+    return response.blob();
   }
 }
 
@@ -383,15 +410,9 @@ export class Session {
   }
 
   async picture(i: number, w: number | undefined, signal: AbortSignal): Promise<ImageBitmap> {
-    const response = await fetch(this.pictureAddress(i, w), {
-      credentials: "same-origin",
-      signal: AbortSignal.any([signal, this.abort.signal]),
-    });
-    if (!response.ok) {
-      const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
-    }
-    return createImageBitmap(await response.blob());
+    const both = AbortSignal.any([signal, this.abort.signal]);
+    const query = { s: this.card.s, i, w };
+    return createImageBitmap(await this.source.picture("api/picture", query, both));
   }
 
   protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
