@@ -217,9 +217,9 @@ def test_pictures_that_come_late(shown: ShownFrames, recordings: dict[str, Recor
         for place in (6, 12):
             press(browser, "Home")
             shown.look_at(constant, 0)
-            press(browser, "l")
+            press(browser, "l", "l", "l")
             browser.wait_for(f"{at} >= {place}")
-            press(browser, "l", "l", "l")  # so fast that each picture is sought
+            press(browser, "l")  # so fast that each picture is sought
             browser.run("new Promise((run) => setTimeout(run, 100))")
             press(browser, "k")
             browser.wait_for("!document.getElementById('player').hasAttribute('aria-busy')")
