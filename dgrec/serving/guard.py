@@ -56,6 +56,8 @@ class Guard:
         # Cookies know no ports: the name has it. Browsers take __Host- from this very host only.
         self._cookie = f"__Host-{cookie}" if is_secure else cookie
         self._is_secure = is_secure
+        # Pages on other ports of the same host have the cookie, too.
+        self._foreign = ("cross-site", "same-site") if cookie else ("cross-site",)
         self._once = ""
         name = socket.gethostname().lower()
         self._names = {"localhost"} if self._is_local else {"localhost", host.lower(), name}
@@ -79,7 +81,7 @@ class Guard:
                 return web.Response(status=403, text="foreign Origin\n")
         # Of pictures and the like, browsers send no Origin. A link may be followed.
         elif (
-            request.headers.get("Sec-Fetch-Site") == "cross-site"
+            request.headers.get("Sec-Fetch-Site") in self._foreign
             and request.headers.get("Sec-Fetch-Mode") != "navigate"
         ):
             return web.Response(status=403, text="foreign page\n")

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from dgrec.footage import FIRST_STEP_US, Pixels, column_values, find_footage, media_us
+from dgrec.footage import FIRST_STEP_US, Pixels, column_values, media_us
 from dgrec.replay.query import SqlReader
-from dgrec.replay.viewing.videos import Videos
+from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
 
@@ -25,7 +25,7 @@ _Array = np.ndarray[Any, Any]
 _NONE: Final = np.zeros(0, np.int64)
 #: What DuckDB may hold for the page's own questions, and for a user's statement.
 _MEMORY: Final = "1GB"
-STATEMENT_MEMORY: Final = "1GB"
+STATEMENT_MEMORY: Final = "512MB"
 #: A user's statement is stopped after so many seconds.
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
@@ -206,7 +206,7 @@ class OpenedSession:
         with self.pictures:
             if self._pixels is None:
                 with self.rows:
-                    footage = find_footage(self.session)
+                    footage = shown_footage(self.session)
                 self._pixels = Pixels(footage)
             yield self._pixels
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session import Session
 from dgrec.video import import_av, open_container
 
-__all__ = ["LARGEST_DIGESTED", "Video", "Videos"]
+__all__ = ["LARGEST_DIGESTED", "Video", "Videos", "shown_footage"]
 
 #: Videos whose index is kept.
 _MOST_INDEXED: Final = 8
@@ -186,7 +186,7 @@ class Videos:
         videos: list[Video] = []
         places: dict[Path, int] = {}
         try:
-            footage = find_footage(session, largest=self._largest)
+            footage = shown_footage(session, largest=self._largest)
             recorded, _ = find_recorded(session, largest=self._largest)
         except (DgrecError, OSError) as error:
             self.note = str(error)
@@ -200,7 +200,7 @@ class Videos:
                 videos.append(self._video(one, kind))
             return places[one.path]
 
-        kind = "source" if footage.column == "source_frame" else "raw"
+        kind = _kind(footage)
         chosen = footage
         number = number_of(footage.part_with(session.first_frame), kind)
         if recorded is not None and kind == "source":
@@ -208,7 +208,7 @@ class Videos:
             beside = number_of(recorded.part_with(session.first_frame), "raw")
             if beside >= 0 and not (number >= 0 and videos[number].is_for_browsers):
                 chosen = recorded
-        kind = "source" if chosen.column == "source_frame" else "raw"
+        kind = _kind(chosen)
         parts = chosen.parts or ((session.first_frame, chosen),)
         self._stretches = [_Stretch(first, one, number_of(one, kind)) for first, one in parts]
         self.note = footage.note
@@ -247,6 +247,48 @@ class Videos:
             if times is not None:
                 times.close()
         self._times.clear()
+
+
+def shown_footage(session: Session, *, largest: int | None = None) -> Footage:
+    """Return the footage whose pictures the page shows, with a note in words of the page.
+
+    Where there are no other pictures, those with the overlay in them are shown.
+
+    Args:
+        largest: As `find_footage` has it.
+
+    Raises:
+        VideoError: The footage is not a video.
+    """
+    footage = find_footage(session, largest=largest)
+    if footage.path is not None:
+        return footage
+    drawn, _ = find_recorded(session, "annotated", largest=largest)
+    if drawn is not None and drawn.path is not None and _has_size_of_frames(session):
+        note = "filters do not hide what was drawn into the video while it was recorded"
+        return replace(drawn, note="; ".join(filter(None, (note, drawn.note))))
+    return replace(footage, note=f"no pictures: {footage.lacking}")
+
+
+def _has_size_of_frames(session: Session) -> bool:
+    """Return whether the videos with the overlay have no labels beside or below the picture."""
+    first = next(session.batches(["width", "height"], 0, 1), None)
+    width, height = (None, None) if first is None else (first.column(i)[0].as_py() for i in (0, 1))
+    if not width or not height:
+        return False
+    sides = [
+        (_size(entry.get("width")), _size(entry.get("height")))
+        for entry in video_entries(session.metadata, "annotated")
+    ]
+    # Encoders take even numbers only.
+    return all(w and h and abs(w * height - h * width) <= 2 * max(width, height) for w, h in sides)
+
+
+def _kind(footage: Footage) -> str:
+    if footage.column == "source_frame":
+        return "source"
+    is_drawn = any(one.annotated for _, one in footage.parts) or footage.annotated
+    return "annotated" if is_drawn else "raw"
 
 
 def _whole_codec(codec: Any) -> str | None:

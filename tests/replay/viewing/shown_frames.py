@@ -71,6 +71,13 @@ class ShownFrames:
         self._compare(recording, self._run("[frameCheck.look()]"), decode)
         assert self.browser.run("frameCheck.look().position") == position
 
+    def look_at(self, recording: Recording, position: int) -> None:
+        """Wait until a row is shown, and look."""
+        shown = f"document.querySelector('.stage').dataset.position === '{position}'"
+        busy = "document.getElementById('player').hasAttribute('aria-busy')"
+        self.browser.wait_for(f"{shown} && !{busy}")
+        self._compare(recording, self._run("[frameCheck.look()]"), "late")
+
     def step_and_jump(self, recording: Recording, decode: str, steps: int, seed: int = 0) -> None:
         """Step on and back, jump, and follow links, to ``steps`` rows."""
         places = list(self._places(recording, decode, steps, random.Random(seed)))

@@ -11,6 +11,7 @@ import pytest
 
 from dgrec.replay.viewing import ViewServer
 from tests.browser import Browser, needs_chromium
+from tests.factory import write_session
 from tests.replay.clips import write_clip
 from tests.replay.viewing.numbered_sessions import CASES, added, recorded
 from tests.replay.viewing.shown_frames import Recording, ShownFrames, recording_of
@@ -20,6 +21,32 @@ _COUNT = 40
 _LARGEST = 140_000
 #: As on http from another machine.
 _INSECURE = "Object.defineProperty(window, 'isSecureContext', {value: false})"
+#: Of a browser that is busy: what it presented, and what was asked for, is known later.
+_LATE = """
+const ask = HTMLVideoElement.prototype.requestVideoFrameCallback;
+const waiting = new WeakMap();
+HTMLVideoElement.prototype.requestVideoFrameCallback = function (run) {
+  if (!waiting.has(this)) {
+    const again = (...given) => {
+      ask.call(this, again);
+      setTimeout(() => {
+        const those = waiting.get(this);
+        waiting.set(this, []);
+        for (const each of those) each(...given);
+      }, 60);
+    };
+    waiting.set(this, []);
+    ask.call(this, again);
+  }
+  waiting.get(this).push(run);
+};
+const load = window.fetch;
+window.fetch = async (address, ...more) => {
+  const answer = await load(address, ...more);
+  if (String(address).includes("api/picture")) await new Promise((run) => setTimeout(run, 250));
+  return answer;
+};
+"""
 
 
 def test_the_script_is_small() -> None:
@@ -51,6 +78,7 @@ def recordings(folder: Path) -> dict[str, Recording]:
         paths[name] = recorded(source, folder / f"{name}.parquet", **choices)
     (folder / "gone.mp4").unlink()
     paths["none"] = added(folder / "none.parquet", range(12), [n / 25 for n in range(12)])
+    write_session(folder / "empty.parquet", [])
     source.rename(folder / "moved")
     found = {name: recording_of(path) for name, path in paths.items()}
     assert {len(each) for each in found.values()} > {12, _COUNT}
@@ -78,7 +106,12 @@ def test_the_next_way_of_decoding_is_taken(
     for name, at, way, note in (
         ("constant", 20, "webcodecs", ""),
         ("killed", 30, "video", "video player: the index of the video ends at 0.5"),
-        ("h265", 20, "server", "come from the server"),
+        (
+            "h265",
+            20,
+            "server",
+            "from the server: this browser does not play the video, which is H.265",
+        ),
         ("lossless", 20, "server", ""),
     ):
         shown.open(recordings[name], at, "auto")
@@ -95,6 +128,9 @@ def test_the_next_way_of_decoding_is_taken(
         assert look["picture"] is None
         assert look["why"] or look["note"], look
     assert shown.wrong == []
+    browser.run("location.hash = 's=empty'")
+    note = "document.querySelector('.hud-note')?.textContent"
+    browser.wait_for(f"{note} === 'nothing was recorded: there are no frames'")
 
     script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=_INSECURE)
     try:
@@ -159,3 +195,35 @@ def test_keys_and_playing(shown: ShownFrames, recordings: dict[str, Recording]) 
     browser.wait_for("!document.querySelector('#help[open]')")
     assert shown.wrong == []
     assert [line for line in browser.console if "Error" in line] == []
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_pictures_that_come_late(shown: ShownFrames, recordings: dict[str, Recording]) -> None:
+    browser, constant = shown.browser, recordings["constant"]
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=_LATE)
+    try:
+        # Playing begins while a picture is on its way, asks for others, and is stopped.
+        shown.open(constant, 2, "server")
+        press(browser, "End", " ")
+        browser.run("new Promise((run) => setTimeout(run, 50))")
+        press(browser, "k")
+        browser.wait_for("!document.querySelector('.play').title.startsWith('Pause')")
+        shown.look_at(constant, browser.run("Number(document.querySelector('.seek').value)"))
+
+        # It is stopped before the browser has said which picture it shows.
+        shown.open(constant, 0, "video")
+        at = "Number(document.querySelector('.stage').dataset.position)"
+        for place in (6, 12):
+            press(browser, "Home")
+            shown.look_at(constant, 0)
+            press(browser, "l", "l", "l")
+            browser.wait_for(f"{at} >= {place}")
+            press(browser, "l")  # so fast that each picture is sought
+            browser.run("new Promise((run) => setTimeout(run, 100))")
+            press(browser, "k")
+            browser.wait_for("!document.getElementById('player').hasAttribute('aria-busy')")
+            shown.look_at(constant, browser.run("Number(document.querySelector('.seek').value)"))
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    assert shown.wrong == []

@@ -124,6 +124,7 @@ def test_foreign_pages_get_nothing(client: Client) -> None:
         {"Origin": "http://elsewhere.example"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},  # of another port
     ):
         assert client.ask("/api/sessions", headers={**own, **headers})[0] == 403, headers
     origin = f"http://127.0.0.1:{client.server.port}"

@@ -50,6 +50,41 @@ _DRAWN = """
 """ % [[20, 100], [60, 110], [260, 130]]
 
 
+#: The least contrast of texts with each ground that the page has, by WCAG's definition.
+_CONTRAST = """
+(() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim();
+    const [r, g, b] = [1, 3, 5].map((at) => {
+      const value = parseInt(hex.slice(at, at + 2), 16) / 255;
+      return value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const grounds = ["--ground", "--surface", "--raised"].map(light);
+  const texts = ["--text", "--soft", "--faint", "--accent", "--warn", "--bad", "--good"].map(light);
+  return Math.min(...texts.flatMap((text) => grounds.map((ground) =>
+    (Math.max(text, ground) + 0.05) / (Math.min(text, ground) + 0.05))));
+})()
+"""
+
+
+def test_texts_can_be_read(browser: Browser) -> None:
+    for scheme in ("dark", "light"):
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.call("Emulation.setEmulatedMedia", features=[feature])
+        assert browser.run(_CONTRAST) >= 4.5
+    # A long name of a fact leaves room for its value.
+    share = browser.run(
+        "(() => { const facts = document.querySelector('.facts'); facts.open = true;"
+        "facts.querySelector('dt').textContent = 'analyzers: ' + 'degirum_tools.'.repeat(5);"
+        "const [all, value] = ['dl', 'dd'].map((name) => facts.querySelector(name).clientWidth);"
+        "facts.open = false; return value / all; })()"
+    )
+    assert share > 0.4
+
+
 def test_filters(browser: Browser) -> None:
     assert browser.run(_DRAWN) == [True, True, True]
     names = "[...document.querySelectorAll('.label-row .label-name')].map((row) => row.textContent)"

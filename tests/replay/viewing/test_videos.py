@@ -16,6 +16,7 @@ import dgrec
 from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record
 from tests.recorder.kept import record_kept
 from tests.replay.viewing.client import Client, served
+from tests.replay.viewing.numbered_sessions import added
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -148,3 +149,24 @@ def test_packets_of_the_source_that_were_kept(tmp_path: Path) -> None:
         with dgrec.open(tmp_path / "s.parquet") as session:
             expected = [result.row["source_frame"] for result in session]
         assert [shown[pts_s] for pts_s in rows["pts_s"]] == expected
+
+
+def test_a_video_with_the_overlay_in_it_where_there_is_no_other(tmp_path: Path) -> None:
+    for name, video in (("drawn", "annotated"), ("none", "none")):
+        added(tmp_path / f"{name}.parquet", range(8), [n / 25 for n in range(8)], video=video)
+    with served(tmp_path) as client:
+        card = client.json("/api/card", s="drawn")
+        rows = client.json("/api/rows", s="drawn", **{"from": 0, "to": 8})
+        shown = _times(client.ask(f"/{card['videos'][0]['url']}")[2])
+        assert card["videos"][0]["kind"] == "annotated"
+        assert "filters do not hide" in card["picture_note"]
+        assert rows["pts_s"] == shown
+        assert client.ask("/api/picture", s="drawn", i=3)[0] == 200
+        # In words of the page, which has no options.
+        none = client.json("/api/card", s="none")
+        assert none["picture_note"] == "no pictures: the source was a program"
+
+
+def _times(data: bytes) -> list[float]:
+    with av.open(io.BytesIO(data)) as container:
+        return [float(frame.time or 0) for frame in container.decode(video=0)]

@@ -340,6 +340,7 @@ export class Session {
   }
 
   async row(i: number): Promise<Row> {
+    if (!this.n) throw new Problem("nothing was recorded: there are no frames");
     const row = await this.rowParts.load(i);
     if (!row) throw new Problem(`there is no row ${i}`);
     return row;

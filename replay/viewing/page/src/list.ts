@@ -71,7 +71,7 @@ export class ListPage {
     this.head = el("tr", {}, el("th", { class: "list-pick", "aria-hidden": "true" }), el("th", { class: "list-thumb", "aria-hidden": "true" }), ...COLUMNS.map((column) => this.header(column)));
     element.replaceChildren(
       el("div", { class: "list-bar", role: "search" }, this.text, this.where, this.choice.button, this.status),
-      el("table", { class: "list-table" }, el("thead", {}, this.head), this.body),
+      el("table", { class: "list-table", "aria-label": "Recordings" }, el("thead", {}, this.head), this.body),
     );
     this.offKeys = keys.add(
       { keys: ["/"], group: "Recordings", text: "filter", run: () => { this.text.focus(); } },

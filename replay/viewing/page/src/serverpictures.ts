@@ -14,8 +14,10 @@ export class ServerPictures implements Pictures {
   constructor(private readonly session: Session) {}
 
   async picture(row: Row): Promise<Picture> {
-    const bitmap = await this.load(row.i);
+    const loaded = this.load(row.i);
+    // It belongs to who asked for it, and is not closed when others are prepared.
     this.loading.delete(row.i);
+    const bitmap = await loaded;
     return {
       draw: (context, width, height) => {
         context.drawImage(bitmap, 0, 0, width, height);
@@ -56,7 +58,9 @@ export class ServerPictures implements Pictures {
       const width = this.session.card.width > WIDEST ? WIDEST : undefined;
       promise = this.session.picture(i, width, this.abort.signal);
       this.loading.set(i, promise);
-      promise.catch(() => this.loading.delete(i));
+      promise.catch(() => {
+        if (this.loading.get(i) === promise) this.loading.delete(i);
+      });
     }
     return promise;
   }

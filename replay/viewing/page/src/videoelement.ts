@@ -4,6 +4,7 @@
 
 import { Problem, type Row, type Session } from "./data";
 import { tolerance, type Picture, type Pictures } from "./pictures";
+import { codecName } from "./words";
 
 /** No browser needs longer for a seek in a file that it can play. */
 const PATIENCE_MS = 8000;
@@ -59,7 +60,8 @@ export class VideoElementPictures implements Pictures {
   private element(k: number): Element {
     let player = this.players.get(k);
     if (!player) {
-      player = new Element(this.session.videoAddress(k));
+      const codec = this.session.card.videos.find((video) => video.k === k)?.codec;
+      player = new Element(this.session.videoAddress(k), codecName(codec));
     }
     this.players.delete(k);
     this.players.set(k, player);
@@ -77,11 +79,13 @@ class Element {
   private readonly canvases = Array.from({ length: COPIES }, () => document.createElement("canvas"));
   /** Time of the picture that the element holds; null while it is not known. */
   private mediaTime: number | null = null;
+  /** Whether it may hold a later picture than it has said: it was playing. */
+  private isAhead = false;
   private readonly failed: Promise<never>;
   private onPicture: ((metadata: VideoFrameCallbackMetadata) => void) | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
-  constructor(address: string) {
+  constructor(address: string, codec: string) {
     const { video } = this;
     if (!("requestVideoFrameCallback" in video)) {
       this.failed = Promise.reject(new Problem("this browser does not say which frame it shows"));
@@ -93,8 +97,7 @@ class Element {
     video.preload = "auto";
     this.failed = new Promise((_, reject) => {
       video.addEventListener("error", () => {
-        const detail = video.error?.message.split(":")[0] ?? "";
-        reject(new Problem(`this browser does not play the video${detail ? ` (${detail})` : ""}`));
+        reject(new Problem(`this browser does not play the video, which is ${codec}`));
       });
     });
     this.failed.catch(() => undefined);
@@ -114,6 +117,8 @@ class Element {
     const within = tolerance(row);
     const holds = () => this.mediaTime !== null && Math.abs(this.mediaTime - pts) <= within;
     await Promise.race([this.ready(), this.failed]);
+    if (this.isAhead && holds()) await this.quiet();
+    this.isAhead = false;
     // The middle of a frame: neighbours are equally far, whatever is rounded.
     let target = pts + (row.duration_s ?? 0.04) / 2;
     for (let tries = 0; tries < TRIES && !holds(); tries++) {
@@ -147,6 +152,7 @@ class Element {
     });
     video.playbackRate = CREEP_SPEED;
     try {
+      this.isAhead = true;
       await video.play();
       await Promise.race([arrived, this.failed]);
       const last = await this.settle(copies);
@@ -162,10 +168,16 @@ class Element {
   private async settle(copies: Copies): Promise<Copied | null> {
     this.video.pause();
     this.onPicture = (metadata) => { copies.check(metadata); };
+    await this.quiet();
+    return copies.last();
+  }
+
+  /** Wait until the browser has said which picture an element that was stopped holds. */
+  private async quiet(): Promise<void> {
     await new Promise<void>((resolve) => {
       window.setTimeout(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
     });
-    return copies.last();
+    this.isAhead = false;
   }
 
   private ready(): Promise<void> {
@@ -253,6 +265,7 @@ class Element {
       signal.addEventListener("abort", () => { resolve(); }, { once: true });
     });
     try {
+      this.isAhead = true;
       await video.play();
       if (!signal.aborted) await Promise.race([ended, this.failed]);
       if (signal.aborted) return;

@@ -13,6 +13,7 @@ import {
 } from "mediabunny";
 import { Problem, type Row, type Session, type VideoFacts } from "./data";
 import { tolerance, type Picture, type Pictures } from "./pictures";
+import { codecName } from "./words";
 
 /** A request further ahead than this is a seek, in seconds and in pictures. */
 const NEAR_S = 2;
@@ -109,7 +110,7 @@ class Reader {
       const track = await input.getPrimaryVideoTrack();
       if (!track) throw new Problem("the file has no video that mediabunny reads");
       if (!(await track.canDecode())) {
-        throw new Problem(`this browser does not decode ${facts.codec || "this codec"}`);
+        throw new Problem(`this browser does not decode ${codecName(facts.codec)}`);
       }
       return new Reader(input, new VideoSampleSink(track), new EncodedPacketSink(track));
     } catch (error) {

@@ -62,3 +62,9 @@ export function day(stamp: string | null): string {
   const two = (value: number) => String(value).padStart(2, "0");
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
+
+/** A codec as people call it. */
+export function codecName(codec: string | null | undefined): string {
+  const names: Record<string, string> = { h264: "H.264", hevc: "H.265", vp8: "VP8", vp9: "VP9", av1: "AV1" };
+  return codec ? (Object.hasOwn(names, codec) ? names[codec] : undefined) ?? codec : "of a codec that is not known";
+}
