@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from dgrec.errors import ConfigError
+from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.serving import Certificate, is_loopback
 
@@ -54,7 +56,7 @@ def show(
         say: Gets the address.
         advise: Gets what there is to know besides.
         recorded: The name of the session that is shown first, "": none, where a recorder has
-            started this process: it ends once standard input does.
+            started this process: it ends once standard input does and no page is open.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -74,10 +76,21 @@ def show(
             ).start()
         if recorded is None:
             threading.Event().wait()
-        while sys.stdin.buffer.read(4096):
-            pass
+        server.recorder = RecorderLink(sys.stdin.buffer, say)
+        server.recorder.read()
+        if server.pages.are_open:
+            _stay(say)
+            server.pages.wait_until_closed()
     finally:
         server.close()
+
+
+def _stay(say: Callable[[str], None]) -> None:
+    """Go on without the recorder: nobody reads any more what is printed."""
+    say(json.dumps({"stays": True}))
+    with open(os.devnull, "wb") as nowhere:
+        for number in (1, 2):
+            os.dup2(nowhere.fileno(), number)
 
 
 def _advice(server: ViewServer, *, is_secure: bool) -> str:

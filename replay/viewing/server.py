@@ -18,10 +18,12 @@ from aiohttp import web
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing import card, pictures, rows, statements
 from dgrec.replay.viewing.files import open_regular, serve_file
-from dgrec.replay.viewing.live import serve_live
+from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.pages import Pages
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
+from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
@@ -57,6 +59,9 @@ class ViewServer:
         self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
     ) -> None:
         self.recordings = Recordings(places)
+        self.pages = Pages()
+        #: To the process that records, where it has started this one.
+        self.recorder: RecorderLink | None = None
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
@@ -110,6 +115,8 @@ class ViewServer:
         self._add("/api/questions", self._questions)
         self._add("/video", self._video)
         self._add("/api/live", self._live)
+        self._add("/api/newest", self._newest)
+        self._add("/api/page", self._page)
         self._add_answer("/api/card", card.card)
         self._add_answer("/api/rows", rows.rows)
         self._add_answer("/api/row", rows.row)
@@ -203,7 +210,25 @@ class ViewServer:
             await self._workers.run(lambda task: self.recordings.path_of(name))
         except DgrecError as error:
             return _refused(error)
-        return await serve_live(request, name, self.recordings, self._workers)
+        return await serve_live(request, name, self.recordings, self._workers, self.recorder)
+
+    async def _newest(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            parameters = Parameters(request.query)
+            name, after_us = parameters.text("s"), parameters.whole("after", 0, least=0, most=2**62)
+            path = await self._workers.run(lambda task: self.recordings.path_of(name))
+            return await answer_newest(path, after_us, self.recorder)
+        except Exception as error:
+            return _refused(error)
+
+    async def _page(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            parameters = Parameters(request.query)
+            is_closed = bool(parameters.whole("closed", 0, least=0, most=1))
+            self.pages.seen(parameters.text("id")[:64], is_closed=is_closed)
+        except DgrecError as error:
+            return _refused(error)
+        return web.Response(status=204, headers=PAGE_HEADERS)
 
     async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task) -> Any:
