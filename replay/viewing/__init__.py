@@ -49,7 +49,8 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ``/api/at``         ``s``, and ``t``, ``frame`` or ``media``: the nearest row, ``i``
 ``/api/overlay``    ``s``, ``from``, ``to`` (at most 300): what to draw (`overlay`)
 ``/api/thumb``      ``s``: a small JPEG of one frame, with its overlay
-``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that
+``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that;
+                    ``before``: of the newest row with one among so many, ``X-Position``
 ``/api/series``     ``s``, ``names``, ``from``, ``to``, ``width``: lines over time
 ``/api/marks``      ``s``, ``from``, ``to``, ``width``: what stands out
 ``/api/next``       ``s``, ``i``, ``kind``, ``dir``: the next row that does

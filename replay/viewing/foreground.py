@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -87,7 +88,8 @@ def show(
 
 def _stay(say: Callable[[str], None]) -> None:
     """Go on without the recorder: nobody reads any more what is printed."""
-    say(json.dumps({"stays": True}))
+    with contextlib.suppress(OSError):  # it was killed
+        say(json.dumps({"stays": True}))
     with open(os.devnull, "wb") as nowhere:
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)

@@ -145,14 +145,20 @@ class ViewServer:
 
         self._add(path, handle)
 
-    def _add_picture(self, path: str, draw: Callable[..., bytes]) -> None:
-        def work(task: Task, parameters: Parameters) -> bytes:
-            return self.recordings.read(
-                parameters.text("s"), lambda opened: draw(opened, parameters, task)
-            )
-
+    def _add_picture(self, path: str, draw: Callable[..., tuple[bytes, int]]) -> None:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, mime="image/jpeg")
+            headers: dict[str, str] = {}
+
+            def work(task: Task, parameters: Parameters) -> bytes:
+                data, position = self.recordings.read(
+                    parameters.text("s"), lambda opened: draw(opened, parameters, task)
+                )
+                headers["X-Position"] = str(position)
+                return data
+
+            answer = await self._answered(request, work, mime="image/jpeg")
+            answer.headers.update(headers)
+            return answer
 
         self._add(path, handle)
 

@@ -5,8 +5,10 @@ import { slot } from "./dom";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+import { Live } from "./live";
 import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
+import { sayOpen } from "./presence";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
 import { State } from "./state";
@@ -23,6 +25,7 @@ class Page {
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
   private parts: Part[] = [];
+  private side: SidePanel | null = null;
   private session: Session | null = null;
   private opening = new AbortController();
 
@@ -36,6 +39,7 @@ class Page {
     });
     this.state.on(["session"], () => void this.open());
     this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
+    sayOpen(this.source);
     this.state.readHash();
     this.state.followHash();
     if (!this.state.values.session) void this.open();
@@ -57,7 +61,10 @@ class Page {
     try {
       const session = await Session.open(this.source, name, signal);
       this.session = session;
-      this.title(session.card.name, session.card.state);
+      this.showTitle(session);
+      if (session.isLive && this.state.values.frame === null) {
+        this.state.set({ follow: true, position: Math.max(session.n - 1, 0) });
+      }
       const { frame, position } = this.state.values;
       if (frame !== null) await this.follow(frame, position);
       if (signal.aborted) return;
@@ -66,15 +73,44 @@ class Page {
       this.parts = [
         session,
         new Player(slot("player"), session, state, keys),
-        new SidePanel(slot("side"), session, state, keys),
+        this.newSide(session),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
+        new Live(slot("live"), session, state, this.changes(session), (problem) => { this.say(problem, true); }),
       ];
       if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
     } catch (error) {
       if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
     }
+  }
+
+  private newSide(session: Session): SidePanel {
+    this.side = new SidePanel(slot("side"), session, this.state, this.keys);
+    return this.side;
+  }
+
+  /** What is done when the card of a recording in progress has changed. */
+  private changes(session: Session): () => void {
+    let before = signs(session);
+    return () => {
+      if (this.session !== session) return;
+      this.showTitle(session);
+      const now = signs(session);
+      if (now.lines !== before.lines) void this.open(); // its first rows
+      else if (now.side !== before.side && !slot("side").contains(document.activeElement)) {
+        this.side?.close();
+        const place = this.parts.findIndex((part) => part === this.side);
+        this.parts[place] = this.newSide(session);
+      }
+      before = now;
+    };
+  }
+
+  private showTitle(session: Session): void {
+    const { name, state } = session.card;
+    this.title(name, state);
+    slot("session-state").classList.toggle("live", session.isLive);
   }
 
   private closeParts(): void {
@@ -104,6 +140,7 @@ class Page {
     document.title = name ? `${name} · dgrec` : "dgrec";
     slot("session-name").textContent = name;
     slot("session-state").textContent = state;
+    slot("session-state").classList.remove("live");
   }
 
   private say(text: string, wrong = false): void {
@@ -111,6 +148,14 @@ class Page {
     status.textContent = text;
     status.classList.toggle("wrong", wrong);
   }
+}
+
+/** What the parts of the page were made by. */
+function signs({ card }: Session): { lines: string; side: string } {
+  return {
+    lines: String(card.n === 0) + card.stages.join(),
+    side: JSON.stringify([card.labels.map(({ label }) => label), card.state]),
+  };
 }
 
 // Tests compare it with PySDK's own drawing.
