@@ -237,7 +237,7 @@ export function isAbort(error: unknown): boolean {
 }
 
 const ROWS = 500;
-/** As `dgrec list` says it. */
+/** As `dgrec list` says it, of parts behind their number. */
 const LIVE = "being recorded";
 /** Rows of a recording in progress that may get a picture later. */
 const UNSURE = 150;
@@ -274,7 +274,7 @@ export class Session {
 
   /** Whether it is being recorded. */
   get isLive(): boolean {
-    return this.card.state === LIVE;
+    return this.card.state.includes(LIVE);
   }
 
   /** Call `listener` whenever there are more rows, or the recording has ended. */

@@ -1,7 +1,7 @@
 // Stays at the end of a recording in progress: the camera's picture where the recorder gives it, else
 // the newest row that has one.
 
-import { isAbort, Problem, type Session } from "./data";
+import { isAbort, Problem, type Row, type Session } from "./data";
 import type { Moment } from "./happenings";
 import type { State } from "./state";
 
@@ -11,6 +11,8 @@ const AGAIN_MS = 3000;
 export interface FollowerView {
   /** Show what the camera sees now. */
   showMoment(moment: Moment): void;
+  /** Show the figures of the newest row, below what the camera sees now. */
+  showFigures(row: Row): void;
   /** Show a row with its picture; null: none has one, with the reason. */
   showNewest(i: number, picture: ImageBitmap | null, why: string): Promise<void>;
 }
@@ -104,7 +106,9 @@ export class Follower {
     if (last < 0) return;
     if (this.isAtMoment) {
       const row = await this.session.row(last);
-      if (!signal.aborted) this.state.set({ position: last, frame: row.frame, follow: true });
+      if (signal.aborted) return;
+      this.view.showFigures(row);
+      this.state.set({ position: last, frame: row.frame, follow: true });
       return;
     }
     let why = "";

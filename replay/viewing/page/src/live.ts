@@ -8,6 +8,7 @@ import { clock } from "./words";
 
 /** The card is read again after this, or later where that takes long. */
 const CARD_MS = 5000;
+const FIRST_CARD_MS = 1000;
 const SHARE = 0.05;
 const MOST_ALERTS = 50;
 
@@ -52,7 +53,7 @@ export class Live {
       state.on(["follow"], () => { this.update(); }),
       state.on(["playing"], ({ playing }) => { if (playing) state.set({ follow: false }); }),
     );
-    this.cardDue = performance.now() + CARD_MS;
+    this.cardDue = performance.now() + FIRST_CARD_MS; // its video has hardly begun
     this.turn();
     this.update();
   }
@@ -129,7 +130,7 @@ export class Live {
     this.state.set({ follow: false });
     this.button.remove();
     this.changed();
-    if (this.session.card.state !== "sealed") this.watchForRecovery();
+    if (/cut off|not sealed/.test(this.session.card.state)) this.watchForRecovery();
   }
 
   /** A journal that was cut off may be recovered while one looks at it. */

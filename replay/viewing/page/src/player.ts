@@ -95,11 +95,7 @@ export class Player implements PlaybackView, FollowerView {
   /** Bring the stage to where the page is; while one picture is on its way, only the last goal counts. */
   private follow(): void {
     const { position, playing, follow } = this.state.values;
-    if (follow && this.session.isLive) {
-      const row = this.session.rowNow(position);
-      if (row && this.follower.isAtMoment) this.hud.show(row);
-      return; // the follower shows it
-    }
+    if (follow && this.session.isLive) return; // the follower shows it
     if (position === this.shown) return;
     if (playing) {
       this.playOrPause(); // from there on
@@ -190,6 +186,10 @@ export class Player implements PlaybackView, FollowerView {
     this.stage.showMoment(moment);
     this.stage.say(`live, ${length(Math.max(moment.age_ms, 0) / 1000)} ago`);
     this.element.dataset.way = "moment";
+  }
+
+  showFigures(row: Row): void {
+    this.hud.show(row);
   }
 
   async showNewest(i: number, picture: ImageBitmap | null, why: string): Promise<void> {

@@ -14,8 +14,9 @@ export class ServerPictures implements Pictures {
   constructor(private readonly session: Session) {}
 
   async picture(row: Row): Promise<Picture> {
-    const bitmap = await this.load(row.i);
-    this.loading.delete(row.i);
+    const promise = this.load(row.i);
+    this.loading.delete(row.i); // whoever asked for it closes it
+    const bitmap = await promise;
     return {
       draw: (context, width, height) => {
         context.drawImage(bitmap, 0, 0, width, height);

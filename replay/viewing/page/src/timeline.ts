@@ -18,6 +18,7 @@ const ROW_HEIGHT = 86;
 const WAIT_MS = 90;
 /** A recording in progress is asked for at most so often, in ms, and for at most this share of the time. */
 const GROWS_MS = 1000;
+const MOST_MS = 10_000;
 const SHARE = 0.2;
 /** What is loaded beside the stretch shown, as a part of it. */
 const BESIDE = 0.25;
@@ -180,8 +181,11 @@ export class Timeline {
 
   /** There are more rows: their part is loaded, unless it is not in sight. */
   private growSoon(): void {
-    if (this.growing) return;
-    this.growing = window.setTimeout(() => void this.grow(), Math.max(GROWS_MS, this.took / SHARE));
+    const { isLive } = this.session;
+    if (this.growing && isLive) return;
+    window.clearTimeout(this.growing);
+    const wait = Math.min(Math.max(GROWS_MS, this.took / SHARE), MOST_MS);
+    this.growing = window.setTimeout(() => void this.grow(), isLive ? wait : 0);
   }
 
   private async grow(): Promise<void> {
