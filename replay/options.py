@@ -30,6 +30,7 @@ __all__ = [
     "check_no_overlay",
     "clips_option",
     "complete_columns",
+    "links_option",
     "output_options",
     "overlay_options",
     "overlay_settings",
@@ -137,6 +138,23 @@ def clips_option(command: _Command) -> _Command:
         is_flag=True,
         help="Also count clips in folders and globs whose frames are in other sessions there. "
         "By default they are reported and left out, unless the clip itself is named.",
+    )(command)
+
+
+def _links(text: str) -> Any:
+    from dgrec.replay.links import parse_links  # which imports pyarrow
+
+    return parse_links(text)
+
+
+def links_option(command: _Command) -> _Command:
+    """Add ``--links``, for commands whose results name frames."""
+    return click.option(
+        "--links",
+        type=Parsed(_links),
+        metavar="ADDRESS|command",
+        help="Say where each frame is shown: on the page of a running dgrec view, by the ADDRESS "
+        "that it prints, or by a dgrec view command.",
     )(command)
 
 

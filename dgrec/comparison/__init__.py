@@ -9,6 +9,7 @@ changes        one metric: its value and its change, with their intervals
 metrics        all of them, of one session a side or of several
 verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
+matching       which frames are the same, and which of their detections
 boxes          the boxes of frames as arrays, and how far they overlap
 truth          ground truth: boxes that people drew
 average_precision  precision, recall and COCO's average precision
@@ -18,14 +19,17 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
 
-from dgrec.comparison.agreement import KINDS, Agreement
+from dgrec.comparison.agreement import Agreement, OnPair
 from dgrec.comparison.average_precision import Accuracy, LabelAccuracy, accuracy
+from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
-from dgrec.comparison.comparison import ComparedSession, Comparison, compare
+from dgrec.comparison.comparison import ComparedSession, Comparison, are_of_same_frames, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
+from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
 from dgrec.comparison.metrics import MetricRow, Value
 from dgrec.comparison.outcomes import Outcome as SettingOutcome
 from dgrec.comparison.outcomes import WhatIf
+from dgrec.comparison.samples import UNKNOWN
 from dgrec.comparison.thresholds import whatif
 from dgrec.comparison.verdicts import Verdict
 
@@ -34,20 +38,29 @@ __all__ = [
     "Agreement",
     "ComparedSession",
     "Comparison",
+    "FrameBoxes",
+    "FrameMatches",
     "GOOD_SESSIONS",
     "KINDS",
     "LabelAccuracy",
     "Limit",
     "MARGIN",
+    "Match",
     "MetricRow",
+    "OnPair",
     "Outcome",
     "SettingOutcome",
+    "UNKNOWN",
     "Value",
     "Verdict",
     "WhatIf",
     "accuracy",
+    "are_of_same_frames",
     "check_limits",
     "compare",
+    "frames_of",
+    "match_frames",
+    "paired",
     "parse_limit",
     "whatif",
 ]

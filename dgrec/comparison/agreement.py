@@ -1,20 +1,6 @@
 """How far two sessions of the same footage found the same things, without ground truth.
 
-BASE stands where ground truth would. The boxes of a frame are matched in two steps, each so that
-the sum of the IoU is largest (scipy's assignment): boxes of the same label with an IoU of at least
-0.5 first, since a model may give one object two labels; then what is left, whatever the labels. The
-kinds are those of TIDE (Bolya et al., ECCV 2020):
-
-=============  ==================================================================
-same           IoU at least 0.5, same label
-label flip     of what is left: IoU at least 0.5, another label
-box shift      of what is left: IoU from 0.1 to 0.5, same label
-both           of what is left: IoU from 0.1 to 0.5, another label
-duplicate      no partner, but IoU at least 0.5 with a box of the other side that has one
-only in BASE   no partner
-only in NEW    no partner
-=============  ==================================================================
-
+BASE stands where ground truth would; `matching` says which detections go together.
 Both sides are streamed: memory does not grow with their length.
 """
 
@@ -22,34 +8,24 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import NEAR_IOU, SAME_IOU, FrameBoxes, frames_of, overlaps
-from dgrec.comparison.samples import UNKNOWN
+from dgrec.comparison.boxes import FrameBoxes, frames_of
+from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["KINDS", "Agreement", "ChangedFrame", "LabelAgreement", "compare_detections"]
+__all__ = ["Agreement", "ChangedFrame", "LabelAgreement", "OnPair", "compare_detections"]
 
-#: The kinds of (dis)agreement on a detection.
-KINDS: Final = (
-    "same",
-    "label_flip",
-    "box_shift",
-    "both",
-    "duplicate_base",
-    "duplicate_new",
-    "only_base",
-    "only_new",
-)
-#: Pairs of boxes that one frame may have: 2,000 against 2,000 take 300 MB.
-_MOST_PAIRS: Final = 4_000_000
+#: Gets a frame of BASE, that of NEW which is paired with it, and which detections go together.
+OnPair = Callable[[FrameBoxes, FrameBoxes, FrameMatches], None]
+
 #: Frames that are named.
 _CHANGED_FRAMES: Final = 10
 
@@ -154,27 +130,27 @@ def _f1(same: int, base: int, new: int) -> float:
     return 2 * same / (base + new) if base + new else 1.0
 
 
-def compare_detections(base: Session, new: Session) -> Agreement:
+def compare_detections(base: Session, new: Session, on_pair: OnPair | None = None) -> Agreement:
     """Match the detections of two sessions, frame by frame of their source.
 
-    A looped file goes on counting, so its second pass is compared with the other's second pass.
+    Args:
+        on_pair: Gets each pair of frames, in the order of BASE.
 
     Raises:
         SessionError: Part of a file cannot be read.
     """
     tally = _Tally()
-    left, right = _numbered(base), _numbered(new)
-    a, b = next(left, None), next(right, None)
-    while a is not None or b is not None:
-        if b is None or (a is not None and a.source_frame < b.source_frame):
-            tally.agreement.only_base_frames += 1
-            a = next(left, None)
-        elif a is None or a.source_frame > b.source_frame:
+    number = attrgetter("source_frame")
+    for a, b in paired(frames_of(base), frames_of(new), number):
+        if a is None:
             tally.agreement.only_new_frames += 1
-            b = next(right, None)
+        elif b is None:
+            tally.agreement.only_base_frames += 1
         else:
-            tally.add(a, b)
-            a, b = next(left, None), next(right, None)
+            found = match_frames(a, b)
+            tally.add(a, b, found)
+            if on_pair is not None:
+                on_pair(a, b, found)
     return tally.result()
 
 
@@ -188,32 +164,28 @@ class _Tally:
         self._shifts = _Mean()
         self._distances = _Mean()
 
-    def add(self, a: FrameBoxes, b: FrameBoxes) -> None:
+    def add(self, a: FrameBoxes, b: FrameBoxes, found: FrameMatches) -> None:
         agreement = self.agreement
         agreement.frames += 1
-        kinds: Counter[str] = Counter()
-        sides = (_split(a), _split(b))
-        if len(sides[0][0]) * len(sides[1][0]) > _MOST_PAIRS:
-            agreement.not_compared += len(a.labels) + len(b.labels)
+        agreement.not_compared += found.not_compared
+        if found.is_too_large:
             return
         agreement.rotated += a.rotated + b.rotated
         agreement.shaped += a.shaped + b.shaped
-        agreement.not_compared += sum(rest for _, _, rest in sides)
-        boxes_a, boxes_b = sides[0][0], sides[1][0]
-        self._match(a, boxes_a, b, boxes_b, kinds)
-        best_a, best_b = sides[0][1], sides[1][1]
-        if best_a is not None or best_b is not None:
+        if found.is_classified:
             agreement.classified += 1
-            self._classify(a, best_a, b, best_b, kinds)
-        changes = kinds.total() - kinds["same"]
+        kinds: Counter[str] = Counter()
+        for match in found.matches:
+            kinds[match.kind] += 1
+            self._add(match, a, b)
+        changes = found.changes
+        if found.is_same:
+            agreement.same_frames += 1
         if not changes:
-            if not any(rest for _, _, rest in sides):
-                agreement.same_frames += 1
             return
-        counted = [len(boxes) + (0 if best is None else 1) for boxes, best, _ in sides]
         frame = ChangedFrame(
             changes,
-            _f1(kinds["same"], *counted),
+            _f1(kinds["same"], *found.compared),
             a.source_frame,
             a.position,
             b.position,
@@ -226,55 +198,18 @@ class _Tally:
         else:
             heapq.heappushpop(self._changed, item)
 
-    def _match(
-        self,
-        a: FrameBoxes,
-        boxes_a: list[int],
-        b: FrameBoxes,
-        boxes_b: list[int],
-        kinds: Counter[str],
-    ) -> None:
-        overlap = overlaps(a.boxes[boxes_a], b.boxes[boxes_b])
-        partner_a: dict[int, int] = {}
-        for i, j in _assign(overlap, a, boxes_a, b, boxes_b):
-            iou = float(overlap[i, j])
-            partner_a[i] = j
-            same_label = a.labels[boxes_a[i]] == b.labels[boxes_b[j]]
-            close = iou >= SAME_IOU
-            kind = _kind(same_label, close)
-            self._ious.add(iou)
-            self._pair(kind, a, boxes_a[i], b, boxes_b[j], kinds)
-        taken_b = set(partner_a.values())
-        for i, at in enumerate(boxes_a):
-            if i not in partner_a:
-                is_double = any(overlap[i, j] >= SAME_IOU for j in taken_b)
-                self._alone("base", is_double, a.labels[at], kinds)
-        for j, at in enumerate(boxes_b):
-            if j not in taken_b:
-                is_double = any(overlap[i, j] >= SAME_IOU for i in partner_a)
-                self._alone("new", is_double, b.labels[at], kinds)
+    def _add(self, match: Match, a: FrameBoxes, b: FrameBoxes) -> None:
+        if match.base is not None and match.new is not None:
+            if match.iou is not None:
+                self._ious.add(match.iou)
+            self._pair(match.kind, a, match.base, b, match.new)
+        elif match.base is not None:
+            self._alone(match.kind, "base", a.labels[match.base])
+        elif match.new is not None:
+            self._alone(match.kind, "new", b.labels[match.new])
 
-    def _classify(
-        self,
-        a: FrameBoxes,
-        best_a: int | None,
-        b: FrameBoxes,
-        best_b: int | None,
-        kinds: Counter[str],
-    ) -> None:
-        if best_a is None or best_b is None:
-            frame, best, side = (a, best_a, "base") if best_b is None else (b, best_b, "new")
-            assert best is not None
-            self._alone(side, False, frame.labels[best], kinds)
-            return
-        kind = "same" if a.labels[best_a] == b.labels[best_b] else "label_flip"
-        self._pair(kind, a, best_a, b, best_b, kinds)
-
-    def _pair(
-        self, kind: str, a: FrameBoxes, i: int, b: FrameBoxes, j: int, kinds: Counter[str]
-    ) -> None:
+    def _pair(self, kind: str, a: FrameBoxes, i: int, b: FrameBoxes, j: int) -> None:
         before, after = a.labels[i], b.labels[j]
-        kinds[kind] += 1
         self.agreement.counts[kind] += 1
         self.agreement.base += 1
         self.agreement.new += 1
@@ -289,9 +224,7 @@ class _Tally:
             self._shifts.add(shift)
             self._distances.add(abs(shift))
 
-    def _alone(self, side: str, is_double: bool, label: str | None, kinds: Counter[str]) -> None:
-        kind = f"{'duplicate' if is_double else 'only'}_{side}"
-        kinds[kind] += 1
+    def _alone(self, kind: str, side: str, label: str | None) -> None:
         self.agreement.counts[kind] += 1
         entry = self._label(label)
         entry.counts[kind] += 1
@@ -320,12 +253,6 @@ class _Tally:
         return agreement
 
 
-def _kind(same_label: bool, close: bool) -> str:
-    if close:
-        return "same" if same_label else "label_flip"
-    return "box_shift" if same_label else "both"
-
-
 class _Mean:
     def __init__(self) -> None:
         self._sum = 0.0
@@ -338,62 +265,3 @@ class _Mean:
     @property
     def value(self) -> float | None:
         return self._sum / self._count if self._count else None
-
-
-def _split(frame: FrameBoxes) -> tuple[list[int], int | None, int]:
-    """Return (detections with a box, the best of those with a label only, how many have neither).
-
-    A classifier's results are alternatives: what it says is the best one.
-    """
-    if frame.boxed == len(frame.labels):
-        return list(range(frame.boxed)), None, 0
-    has_box = frame.is_boxed
-    boxes = np.flatnonzero(has_box).tolist()
-    others = np.flatnonzero(~has_box).tolist()
-    labelled = [i for i in others if frame.labels[i] is not None]
-    if not labelled:
-        return boxes, None, len(others)
-    scores = np.nan_to_num(frame.scores[labelled], nan=-np.inf)
-    return boxes, labelled[int(np.argmax(scores))], len(others) - len(labelled)
-
-
-def _assign(
-    overlap: Floats, a: FrameBoxes, boxes_a: list[int], b: FrameBoxes, boxes_b: list[int]
-) -> Iterator[tuple[int, int]]:
-    """Yield the pairs (row, column) that go together."""
-    if not overlap.size:
-        return
-    # Below, boxes are unrelated.
-    near = overlap >= NEAR_IOU
-    if near.sum(axis=0).max() <= 1 and near.sum(axis=1).max() <= 1:
-        # No box has a choice.
-        yield from zip(*(found.tolist() for found in near.nonzero()), strict=True)
-        return
-    same_label = np.array([[a.labels[i] == b.labels[j] for j in boxes_b] for i in boxes_a])
-    # Among boxes in the very same place the label decides, then the score: too little to outweigh
-    # IoU.
-    distance = np.abs(a.scores[boxes_a][:, None] - b.scores[boxes_b][None, :])
-    closeness = 1 / (1 + np.nan_to_num(distance, nan=0.0, posinf=1.0))
-    weight = overlap + 1e-6 * same_label + 1e-9 * closeness
-    first = list(_best_pairs(weight, same_label & (overlap >= SAME_IOU)))
-    yield from first
-    for i, j in first:
-        near[i, :] = near[:, j] = False
-    yield from _best_pairs(weight, near)
-
-
-def _best_pairs(weight: Floats, allowed: Mask) -> Iterator[tuple[int, int]]:
-    """Yield the pairs (row, column), of those allowed, whose weights have the largest sum."""
-    from scipy.optimize import linear_sum_assignment
-
-    if not allowed.any():
-        return
-    rows, columns = linear_sum_assignment(np.where(allowed, weight, 0.0), maximize=True)
-    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-        if allowed[i, j]:
-            yield i, j
-
-
-def _numbered(session: Session) -> Iterator[FrameBoxes]:
-    """Yield the frames whose number in the source is known: the others have no counterpart."""
-    return (frame for frame in frames_of(session) if frame.source_frame != UNKNOWN)

@@ -48,22 +48,26 @@ class FrameBoxes:
         return ~lacks_any
 
 
-def frames_of(session: Session) -> Iterator[FrameBoxes]:
+def frames_of(session: Session, start: int = 0, stop: int | None = None) -> Iterator[FrameBoxes]:
     """Yield the frames of a session, in order.
+
+    Args:
+        start: Position of the first one.
+        stop: Position to stop before; None: the end.
 
     Raises:
         SessionError: Part of a file cannot be read.
     """
-    position = 0
-    for batch in _batches(session):
+    position = start
+    for batch in _batches(session, start, stop):
         yield from _of_batch(batch, position)
         position += batch.num_rows
 
 
-def _batches(session: Session) -> Iterator[pa.RecordBatch]:
+def _batches(session: Session, start: int, stop: int | None) -> Iterator[pa.RecordBatch]:
     """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
     leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
-    yield from session.batches(["source_frame", *leaves])
+    yield from session.batches(["source_frame", *leaves], start, stop)
 
 
 def _of_batch(batch: pa.RecordBatch, position: int) -> Iterator[FrameBoxes]:

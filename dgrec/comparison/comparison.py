@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgrec.comparison.agreement import Agreement, compare_detections
+from dgrec.comparison.agreement import Agreement, OnPair, compare_detections
 from dgrec.comparison.changes import CONFIDENCE, MARGIN
 from dgrec.comparison.metrics import (
     MetricRow,
@@ -27,7 +27,7 @@ from dgrec.units import counted, digits
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["ComparedSession", "Comparison", "compare"]
+__all__ = ["ComparedSession", "Comparison", "are_of_same_frames", "compare"]
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ def _card_row(row: MetricRow) -> tuple[str, ...]:
 def compare(
     base: Session | str | Path | Sequence[Session | str | Path],
     new: Session | str | Path | Sequence[Session | str | Path],
+    *,
+    on_pair: OnPair | None = None,
 ) -> Comparison:
     """Compare recordings: what differs in how they were made, how fast they were, what they found.
 
@@ -194,6 +196,7 @@ def compare(
     Args:
         base: One session, or several: paths, or sessions that are open (and stay so).
         new: The same, of what is compared with it.
+        on_pair: Gets each pair of frames whose detections are compared.
 
     Raises:
         SessionError: A file cannot be used, or of several sessions one is named twice.
@@ -213,8 +216,11 @@ def compare(
         if not one_a_side:
             _check_apart(*sides)
         metadata = [[session.metadata for session in side] for side in sides]
-        same_session = one_a_side and sides[0][0].id == sides[1][0].id != ""
-        footage = same_session or same_footage(*metadata)
+        if one_a_side:
+            footage = are_of_same_frames(sides[0][0], sides[1][0])
+        else:
+            footage = same_footage(*metadata)
+        agreement = compare_detections(sides[0][0], sides[1][0], on_pair) if footage else None
         recordings: list[tuple[ComparedSession, ...]]
         if one_a_side:
             samples = [read_sample(side[0]) for side in sides]
@@ -234,9 +240,14 @@ def compare(
             has_same_footage=footage,
             pairs=pairs,
             rows=rows,
-            agreement=compare_detections(sides[0][0], sides[1][0]) if footage else None,
+            agreement=agreement,
             unpaired=unpaired,
         )
+
+
+def are_of_same_frames(base: Session, new: Session) -> bool:
+    """Return whether frames of two sessions with one number in the source are the same picture."""
+    return base.id == new.id != "" or same_footage([base.metadata], [new.metadata])
 
 
 def _items(side: Any) -> Sequence[Any]:

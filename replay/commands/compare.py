@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath
-from dgrec.replay.options import clips_option, output_options, say_clip, say_damage
+from dgrec.replay.options import clips_option, links_option, output_options, say_clip, say_damage
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
+    from dgrec.replay.links import Links
     from dgrec.session import Session
 
 __all__ = ["FAILED_EXIT_CODE", "compare_command"]
@@ -91,6 +92,7 @@ class _SeveralValues(Command):
     "AP50:95 as COCO counts them. FILE is of any format that dgrec import reads, or a session.",
 )
 @clips_option
+@links_option
 @output_options("table", "json", "markdown")
 def compare_command(
     sessions: tuple[Path, ...],
@@ -99,6 +101,7 @@ def compare_command(
     fail_on: tuple[str, ...],
     truth: Path | None,
     with_clips: bool,
+    links: Links | None,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -116,7 +119,7 @@ def compare_command(
     Exit code 3: a --fail-on condition holds. docs/compare.md has the metrics and the method.
     """
     if truth is not None:
-        if base or new or fail_on or not sessions:
+        if base or new or fail_on or links or not sessions:
             raise click.UsageError("--truth goes with one SESSION or several, and nothing else")
         _judge(sessions, truth, form, output, overwrite=overwrite)
         return
@@ -150,7 +153,8 @@ def compare_command(
         comparison = dgrec.compare(*sides)
         checked = list(zip(limits, check_limits(limits, comparison), strict=True))
         with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
-            write_comparison(comparison, form, destination, checked)
+            see = None if links is None else _seeing(links, sides[0][0], sides[1][0])
+            write_comparison(comparison, form, destination, checked, see)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
     for text in failed:
         echo(f"failed: {text}", err=True)
@@ -180,6 +184,15 @@ def _judge(
         kept = (*recorded_files(opened), truth)
         with open_output(output, overwrite=overwrite, keep=kept) as destination:
             write_accuracy(found, form, destination)
+
+
+def _seeing(links: Links, base: Session, new: Session) -> Callable[[int], str]:
+    """Return a function that says where a frame of BASE, by its position, is shown beside NEW's."""
+
+    def see(position: int) -> str:
+        return links.to(base.path, int(base.row(position)["frame"]), new.path)
+
+    return see
 
 
 def _open_side(

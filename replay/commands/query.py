@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from dgrec.replay.limits import MEMORY, TIMEOUT_S
 from dgrec.replay.options import (
     TABLE_ROWS,
     clips_option,
+    links_option,
     output_options,
     say_clip,
     say_damage,
@@ -26,7 +27,10 @@ from dgrec.terminal import echo
 from dgrec.units import Quantity, parse_size, parse_time
 
 if TYPE_CHECKING:
+    from dgrec.replay.links import Links
+    from dgrec.replay.output import QueryResult
     from dgrec.replay.query import SqlReader
+    from dgrec.session import Session
 
 __all__ = ["query_command"]
 
@@ -88,6 +92,7 @@ def _sessions_or_columns(_: click.Context, incomplete: str) -> Sequence[str | Co
     help="Value for $NAME in the SQL: JSON (7, true, [1, 2]), or else text. Can be repeated.",
 )
 @clips_option
+@links_option
 @output_options(*_FORMATS)
 @click.option(
     "--limit",
@@ -120,6 +125,7 @@ def query_command(
     sql_file: Path | None,
     parameters: dict[str, Any],
     with_clips: bool,
+    links: Links | None,
     form: str,
     output: Path | None,
     overwrite: bool,
@@ -147,6 +153,8 @@ def query_command(
         text = _read_sql(sql_file)
     elif text is None and output is not None:
         raise click.UsageError("--output takes the result of one statement; give the SQL")
+    if text is None and links is not None:
+        raise click.UsageError("--links goes with one statement; give the SQL")
     if not unsafe:
         memory_limit = memory_limit or parse_size(MEMORY)
         timeout = timeout or TIMEOUT_S
@@ -179,7 +187,8 @@ def query_command(
                 _converse(reader, parameters, form, limit)
             else:
                 keep = recorded_files(sessions)
-                _answer(reader, text, parameters, form, output, overwrite, keep, limit)
+                add_links = _adding(links, sessions)
+                _answer(reader, text, parameters, form, output, overwrite, keep, limit, add_links)
         except MemoryError:
             raise QueryError("out of memory: one value of the result is too large") from None
 
@@ -193,16 +202,29 @@ def _answer(
     overwrite: bool,
     keep: list[Path],
     limit: int | None,
+    add_links: Callable[[QueryResult], QueryResult],
 ) -> None:
     from dgrec.replay.output import open_output, write_rows
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
-        result = reader.answer(text, parameters, all_used=True)
+        result = add_links(reader.answer(text, parameters, all_used=True))
         left_out = write_rows(result, form, destination, limit or None)
     if left_out and form != "table":
         echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
+
+
+def _adding(
+    links: Links | None, sessions: Sequence[Session]
+) -> Callable[[QueryResult], QueryResult]:
+    """Return a function that adds links to a result, where they were asked for."""
+    if links is None:
+        return lambda result: result
+    from dgrec.replay.links import with_links
+
+    paths = {session.id: session.path for session in reversed(sessions)}
+    return lambda result: with_links(result, links, paths)
 
 
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:

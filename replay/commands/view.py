@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath
+from dgrec.replay.options import POSITION
 from dgrec.terminal import echo, note
+
+if TYPE_CHECKING:
+    from dgrec.footage import Position
 
 __all__ = ["view_command"]
 
@@ -24,6 +30,14 @@ __all__ = ["view_command"]
     metavar="[HOST:]PORT",
     default="",
     help="Where the page is served.  [default: 127.0.0.1, any free port]",
+)
+@click.option("--frame", type=int, metavar="NUMBER", help="Show this frame first.")
+@click.option(
+    "--at",
+    type=POSITION,
+    metavar="TIME",
+    help="Show the frame at this time first: since the first one (12.5s, 1:30), or in UTC "
+    "(2026-01-02T03:04:05Z).",
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
@@ -45,13 +59,15 @@ __all__ = ["view_command"]
 def view_command(
     places: tuple[Path, ...],
     listen: str,
+    frame: int | None,
+    at: Position | None,
     no_browser: bool,
     cert: Path | None,
     key: Path | None,
     shown: str | None,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
-    recordings/.
+    recordings/. Two of the same footage are opened side by side, as dgrec compare pairs them.
 
     Every frame is shown with the picture that was recorded for it, also while a recording goes on.
     The address has a random token (DGREC_TOKEN sets your own), and only this machine reaches it
@@ -62,6 +78,10 @@ def view_command(
     from dgrec.serving import Certificate
     from dgrec.session import names_something
 
+    if frame is not None and at is not None:
+        raise click.UsageError("give --frame or --at")
+    if at is not None and at.kind == "frame":
+        raise click.UsageError(f"--at takes a time, such as 12.5s; a frame is --frame {at.text}")
     if key is not None and cert is None:
         raise click.UsageError("--key goes with --cert")
     try:
@@ -72,6 +92,14 @@ def view_command(
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
+    first = _first(places) if shown is None else []
+    if frame is not None or at is not None:
+        if not first:
+            raise click.UsageError(
+                "--frame and --at go with one SESSION, or two of the same footage"
+            )
+        if at is not None:
+            frame = _frame_at(first[0], at)
     certificate = None if cert is None else Certificate(str(cert), "" if key is None else str(key))
     show(
         found,
@@ -82,4 +110,35 @@ def view_command(
         say=echo,
         advise=note,
         recorded=shown,
+        first=first,
+        frame=frame,
     )
+
+
+def _first(places: Sequence[Path]) -> list[Path]:
+    """Return the session that was named, or the two, if their frames can be paired."""
+    from dgrec.comparison import are_of_same_frames
+    from dgrec.errors import DgrecError
+    from dgrec.session import Session, find_sessions
+
+    found, problems = find_sessions(places)
+    if problems or len(found) != len(places) or any(place.is_dir() for place in places):
+        return []
+    if len(found) != 2:
+        return found if len(found) == 1 else []
+    try:
+        with Session(found[0]) as base, Session(found[1]) as new:
+            return found if are_of_same_frames(base, new) else []
+    except DgrecError:
+        return []  # the page says why
+
+
+def _frame_at(path: Path, at: Position) -> int:
+    from dgrec.errors import SessionError
+    from dgrec.footage import resolve
+    from dgrec.session import Session
+
+    with Session(path) as session:
+        if not len(session):
+            raise SessionError(f"{path}: there are no frames")
+        return int(session.row(min(resolve(session, at), len(session) - 1))["frame"])

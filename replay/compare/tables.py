@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +23,18 @@ if TYPE_CHECKING:
         Value,
     )
 
-__all__ = ["write_comparison"]
+__all__ = [
+    "KIND_NAMES",
+    "NOT_COMPARED",
+    "comparison_notes",
+    "comparison_sections",
+    "conclude",
+    "write_comparison",
+]
 
-_KIND_NAMES = {
+#: Says where a frame is shown, by its position in BASE.
+See = Callable[[int], str]
+KIND_NAMES = {
     "same": "same",
     "label_flip": "label flip",
     "box_shift": "box shift",
@@ -35,6 +44,8 @@ _KIND_NAMES = {
     "only_base": "only in BASE",
     "only_new": "only in NEW",
 }
+#: Why there are no pairs of frames.
+NOT_COMPARED = "Detections are not compared: the sessions are not known to be of the same file."
 #: Pairs of labels that a table shows.
 _FLIPS = 10
 #: A fact of the metadata is cut off here (a table of labels may be long).
@@ -46,27 +57,37 @@ def write_comparison(
     form: str,
     destination: Destination,
     checked: Sequence[tuple[Limit, Outcome]] = (),
+    see: See | None = None,
 ) -> None:
     """Write a comparison as ``table``, ``markdown`` or ``json``.
 
     Args:
         checked: The conditions of ``--fail-on``, and whether each holds.
+        see: Says where a frame is shown, by its position in BASE; None: by `dgrec replay`.
     """
     conclusion = [*conclude(comparison), *_limits(checked)]
     if form != "json":
         write_report(
-            _sections(comparison), _notes(comparison), form, destination, conclusion=conclusion
+            comparison_sections(comparison, see),
+            comparison_notes(comparison),
+            form,
+            destination,
+            conclusion=conclusion,
         )
         return
     value = {"conclusion": conclusion, **comparison.to_dict()}
     if comparison.agreement is not None:
         for frame in value["agreement"]["changed"]:
-            frame["command"] = _side_by_side(comparison, frame["base_position"])
+            position = frame["base_position"]
+            frame["command"] = _side_by_side(comparison, position)
+            if see is not None:
+                frame["link"] = see(position)
     value["fail_on"] = [{"condition": limit.text, **asdict(outcome)} for limit, outcome in checked]
     destination.write(json_text(value, indent=2) + "\n")
 
 
-def _sections(comparison: Comparison) -> Iterator[Section]:
+def comparison_sections(comparison: Comparison, see: See | None = None) -> Iterator[Section]:
+    """Yield the tables of a comparison."""
     if comparison.differences:
         yield Section(
             "What differs",
@@ -126,7 +147,7 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
         ),
     )
     if comparison.agreement is not None:
-        yield from _agreement_sections(comparison, comparison.agreement)
+        yield from _agreement_sections(comparison, comparison.agreement, see)
 
 
 def _facts(values: Sequence[Any]) -> str:
@@ -203,11 +224,13 @@ def _percent(value: float | None, without: str = "-") -> str:
 # --- agreement ---------------------------------------------------------------------------------
 
 
-def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterator[Section]:
+def _agreement_sections(
+    comparison: Comparison, agreement: Agreement, see: See | None
+) -> Iterator[Section]:
     yield Section("Agreement", (), list(_agreement_rows(agreement)))
     if agreement.labels:
         kinds = [kind for kind in KINDS if agreement.counts[kind] or kind == "same"]
-        names = [_KIND_NAMES[kind] for kind in kinds]
+        names = [KIND_NAMES[kind] for kind in kinds]
         yield Section(
             "Agreement by label",
             ("label", "in BASE", "in NEW", *names, "precision", "recall", "F1"),
@@ -240,8 +263,10 @@ def _agreement_sections(comparison: Comparison, agreement: Agreement) -> Iterato
                     f"{frame.source_frame:,}",
                     f"{frame.changes:,}",
                     _share(frame.f1),
-                    ", ".join(f"{_KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
-                    _side_by_side(comparison, frame.base_position),
+                    ", ".join(f"{KIND_NAMES[kind]} {count}" for kind, count in frame.kinds),
+                    see(frame.base_position)
+                    if see
+                    else _side_by_side(comparison, frame.base_position),
                 )
                 for frame in agreement.changed
             ],
@@ -268,7 +293,7 @@ def _agreement_rows(agreement: Agreement) -> Iterator[tuple[str, str]]:
         )
     for kind in KINDS:
         if agreement.counts[kind] or kind == "same":
-            yield _KIND_NAMES[kind], f"{agreement.counts[kind]:,}"
+            yield KIND_NAMES[kind], f"{agreement.counts[kind]:,}"
 
 
 def _share(value: float | None) -> str:
@@ -293,7 +318,8 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 # --- notes -------------------------------------------------------------------------------------
 
 
-def _notes(comparison: Comparison) -> Iterator[str]:
+def comparison_notes(comparison: Comparison) -> Iterator[str]:
+    """Yield what there is to know besides, in sentences."""
     if comparison.is_same_recording:
         yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":
@@ -324,7 +350,7 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     yield f"Intervals are of 95%. SAME: the whole interval of the change is within {MARGIN:.0%}."
     agreement = comparison.agreement
     if agreement is None:
-        yield "Detections are not compared: the sessions are not known to be of the same file."
+        yield NOT_COMPARED
     else:
         if comparison.unit == "session":
             base, new = comparison.base[0].path, comparison.new[0].path

@@ -26,6 +26,8 @@ marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed
 why            what limited the rate
+pairs          two sessions side by side, and their frames paired
+differences    what differs between them
 =============  =========================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position

@@ -12,9 +12,9 @@ import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from dgrec.errors import ConfigError
+from dgrec.replay.links import fragment
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.serving import Certificate, is_loopback
@@ -49,6 +49,8 @@ def show(
     say: Callable[[str], None],
     advise: Callable[[str], None],
     recorded: str | None = None,
+    first: Sequence[Path] = (),
+    frame: int | None = None,
 ) -> None:
     """Serve recordings until Ctrl-C.
 
@@ -58,6 +60,8 @@ def show(
         advise: Gets what there is to know besides.
         recorded: The name of the session that is shown first, "": none, where a recorder has
             started this process: it ends once standard input does and no page is open.
+        first: The session that is shown first, and the one beside it; none: the list.
+        frame: The frame that is shown first.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -66,7 +70,7 @@ def show(
     """
     server = ViewServer(places, host, port, certificate)
     try:
-        place = f"#s={quote(recorded, safe='')}" if recorded else ""
+        place = fragment(recorded) if recorded else _shown(server, first, frame)
         say(server.url + place)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))
@@ -93,6 +97,12 @@ def _stay(say: Callable[[str], None]) -> None:
     with open(os.devnull, "wb") as nowhere:
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)
+
+
+def _shown(server: ViewServer, first: Sequence[Path], frame: int | None) -> str:
+    names = {os.path.abspath(path): name for name, path in server.recordings.names().items()}
+    found = [names.get(os.path.abspath(path), "") for path in first]
+    return fragment(found[0], frame, *found[1:]) if found and all(found) else ""
 
 
 def _advice(server: ViewServer, *, is_secure: bool) -> str:

@@ -59,9 +59,7 @@ def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[
     return jpeg(image, width), found
 
 
-def thumbnail(
-    opened: OpenedSession, parameters: Parameters, task: Task
-) -> tuple[bytes, int]:
+def thumbnail(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[bytes, int]:
     """Answer ``/api/thumb``: a small picture of one frame, with its overlay."""
 
     def draw() -> bytes:

@@ -29,6 +29,8 @@ _MOST_OPEN = 4
 #: Folders, and files of a session that is shown, are looked at again after so long.
 _FOUND_S = 1.0
 _UNCHANGED_S = 0.2
+#: Folders in the name of a link that are looked at.
+_MOST_PARTS = 16
 #: Opening a session again takes at most this share of the time.
 _SHARE = 0.1
 
@@ -101,8 +103,9 @@ class Recordings:
                 self._found_s = 0.0  # it may have begun just now
         # Of a link that was made while it was recorded, or before another had the same name.
         plain = name.removesuffix(JOURNAL_SUFFIX).removesuffix(SESSION_SUFFIX)
-        last = plain.rpartition("/")[2]
-        for wanted in (plain, last):
+        parts = plain.split("/")[-_MOST_PARTS:]
+        for at in range(len(parts)):
+            wanted = "/".join(parts[at:])
             matching = [item for item in names.items() if _is_named(item[0], wanted)]
             if len(matching) == 1:
                 return matching[0]

@@ -16,11 +16,12 @@ from urllib.parse import quote
 from aiohttp import web
 
 from dgrec.errors import DgrecError
-from dgrec.replay.viewing import card, pictures, rows, statements
+from dgrec.replay.viewing import card, differences, pictures, rows, statements
 from dgrec.replay.viewing.files import open_regular, serve_file
 from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.pages import Pages
+from dgrec.replay.viewing.pairs import Pair, Pairs
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.recorder_link import RecorderLink
@@ -62,6 +63,7 @@ class ViewServer:
         self.pages = Pages()
         #: To the process that records, where it has started this one.
         self.recorder: RecorderLink | None = None
+        self._pairs = Pairs(self.recordings)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
@@ -103,6 +105,7 @@ class ViewServer:
             self._server.remove(path)
         self._workers.close()
         self._server.close()
+        self._pairs.close()
         self.recordings.close()
 
     # --- paths ---
@@ -128,6 +131,11 @@ class ViewServer:
             self._add_answer(path, answer)
         for path, answer in STATEMENTS.items():
             self._add_answer(path, answer, is_statement=True)
+        self._add_pair("/api/pair", differences.differences)
+        self._add_pair("/api/pair/next", differences.next_difference)
+        self._add_pair("/api/verdict", differences.verdict)
+        self._add_pair("/api/pair/marks", differences.pair_marks)
+        self._add_pair("/api/pair/series", differences.pair_series)
 
     def _add(self, path: str, handler: Any) -> None:
         self._server.add(path, Route(handler))
@@ -142,6 +150,16 @@ class ViewServer:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, is_statement=is_statement)
+
+        self._add(path, handle)
+
+    def _add_pair(self, path: str, answer: Callable[[Pair, Parameters, Task], Any]) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            pair = self._pairs.get(parameters.text("a"), parameters.text("b"))
+            return json_bytes(answer(pair, parameters, task))
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work)
 
         self._add(path, handle)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["why"]
+__all__ = ["table_cells", "why"]
 
 
 @once
@@ -28,7 +28,7 @@ def why(session: Session, reader: SqlReader) -> dict[str, Any]:
     Raises:
         SessionError: Part of the file cannot be read.
     """
-    stages = _table(stage_section(stage_durations(session, reader)))
+    stages = table_cells(stage_section(stage_durations(session, reader)))
     pipelines = explain([session], reader)
     if not pipelines:
         return {"findings": ["There are no frames."], "caveats": [], "tables": [stages]}
@@ -36,11 +36,12 @@ def why(session: Session, reader: SqlReader) -> dict[str, Any]:
     return {
         "findings": list(pipeline.findings),
         "caveats": list(pipeline.caveats),
-        "tables": [_table(load_section(pipeline)), stages],
+        "tables": [table_cells(load_section(pipeline)), stages],
     }
 
 
-def _table(section: Section) -> dict[str, Any]:
+def table_cells(section: Section) -> dict[str, Any]:
+    """Return a table for the page."""
     return {
         "title": section.title,
         "columns": list(section.names),

@@ -11,8 +11,8 @@ import pytest
 
 import dgrec
 from dgrec.comparison import KINDS, Agreement
-from dgrec.comparison import agreement as agreement_module
 from dgrec.comparison import boxes as boxes_module
+from dgrec.comparison import matching as matching_module
 from dgrec.comparison.agreement import compare_detections
 from dgrec.format import Row
 from tests.factory import (
@@ -103,9 +103,9 @@ def test_a_pair_is_the_best_of_all_assignments() -> None:
             for b in boxes
         ]
         order = [list(range(len(b))) for b in boxes]
-        pairs = agreement_module._assign(overlap, frames[0], order[0], frames[1], order[1])
+        pairs = matching_module._assign(overlap, frames[0], order[0], frames[1], order[1])
         found = sum(overlap[i, j] for i, j in pairs)
-        useful = np.where(overlap >= agreement_module.NEAR_IOU, overlap, 0)
+        useful = np.where(overlap >= boxes_module.NEAR_IOU, overlap, 0)
         if useful.shape[0] > useful.shape[1]:
             useful = useful.T
         columns = range(useful.shape[1])
@@ -231,7 +231,7 @@ def test_masks_are_not_read(tmp_path: Path) -> None:
     mask = {"x_min": 0, "y_min": 0, "data": np.ones((20, 20), np.float32)}
     frames = [[box(0, mask=mask)] for _ in range(3)]
     with dgrec.open(write_session(tmp_path / "s.parquet", rows_of(frames))) as session:
-        (batch,) = boxes_module._batches(session)
+        (batch,) = boxes_module._batches(session, 0, None)
     masks = [detection["mask"] for (detection,) in batch.column("detections").to_pylist()]
     assert [(mask["width"], mask.get("data")) for mask in masks] == [(20, None)] * 3
 

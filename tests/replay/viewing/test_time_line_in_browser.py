@@ -423,6 +423,9 @@ def test_a_link_brings_all_of_it_back(page: Page) -> None:
     more = f"&f=450&w=10-20&m=12-13.5&where=score%20%3E%200.2&q={statement.replace(' ', '%20')}"
     open_session(page, more.replace("%20%%20", "%20%25%20"))
     page.wait_for_frame(450)
+    # A statement of a link waits until somebody runs it.
+    page.wait_for("document.querySelector('.sql-status').textContent.startsWith('from the link')")
+    page.run("document.querySelector('.sql-bar .primary').click()")
     page.wait_for("document.querySelectorAll('.answer tbody tr[data-row]').length === 12")
     page.wait_for("document.querySelector('#timeline').dataset.drawn === '10-20'")
     page.wait_for("!document.querySelector('.range-panel').hidden")

@@ -136,7 +136,7 @@ export class Chart {
     this.lines.forEach((line, k) => {
       const color = css(line.color);
       const edge: uPlot.Series = { stroke: "transparent", width: 0, points: { show: false }, gaps: this.gaps };
-      series.push(edge, { ...edge }, { stroke: color, width: 1.25, gaps: this.gaps, points: { size: 4, stroke: color, fill: color } });
+      series.push(edge, { ...edge }, { stroke: color, width: 1.25, gaps: this.gaps, ...(line.isDashed ? { dash: [6, 3] } : {}), points: { size: 4, stroke: color, fill: color } });
       bands.push({ series: [3 * k + 1, 3 * k + 2], fill: `color-mix(in srgb, ${color} 24%, transparent)` });
     });
     return {

@@ -1,7 +1,7 @@
 // What the server says, typed; only this file knows how it is loaded.
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
-import type { Growth, Happenings, Moment } from "./happenings";
+import { listenTo, type Growth, type Happenings, type Moment } from "./happenings";
 
 export interface SessionFacts {
   s: string;
@@ -119,7 +119,7 @@ export interface Mark {
   place?: string;
 }
 
-export type MarkKind = "drops" | "gaps" | "late" | "events" | "alerts";
+export type MarkKind = "differences" | "drops" | "gaps" | "late" | "events" | "alerts";
 export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
 
 export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
@@ -171,10 +171,6 @@ export interface Source {
   listen(path: string, query: Query, to: Happenings): () => void;
 }
 
-/** After this, a connection that was refused is tried again. */
-const AGAIN_MS = 2000;
-const EVENTS = ["grew", "alert", "targets", "ended", "problem"] as const;
-
 export class Server implements Source {
   address(path: string, query: Query): string {
     const url = new URL(path, document.baseURI);
@@ -189,27 +185,7 @@ export class Server implements Source {
   }
 
   listen(path: string, query: Query, to: Happenings): () => void {
-    let events: EventSource | null = null;
-    let waiting = 0;
-    const open = () => {
-      events = new EventSource(this.address(path, query), { withCredentials: true });
-      events.onopen = () => { to.connected(true); };
-      events.onerror = () => {
-        to.connected(false);
-        // Browsers connect again by themselves, but for answers that are errors.
-        if (events?.readyState === EventSource.CLOSED) waiting = window.setTimeout(open, AGAIN_MS);
-      };
-      for (const name of EVENTS) {
-        events.addEventListener(name, (event) => {
-          (to[name] as (data: unknown) => void)(JSON.parse((event as MessageEvent<string>).data));
-        });
-      }
-    };
-    open();
-    return () => {
-      window.clearTimeout(waiting);
-      events?.close();
-    };
+    return listenTo(this.address(path, query), to);
   }
 
   async get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
@@ -254,7 +230,7 @@ export class Session {
 
   private readonly listeners = new Set<() => void>();
 
-  private constructor(
+  protected constructor(
     readonly source: Source,
     public card: Card,
   ) {}
@@ -266,6 +242,16 @@ export class Session {
   /** Everything that is still being loaded is cancelled. */
   close(): void {
     this.abort.abort();
+  }
+
+  /** Stages of the recording beside this one, whose frames are paired with its own. */
+  get otherStages(): string[] {
+    return [];
+  }
+
+  /** The durations of a row, by the names of lines. */
+  measured(row: Row): Record<string, number | null> {
+    return row.ms;
   }
 
   get n(): number {
@@ -445,7 +431,7 @@ export class Session {
     return createImageBitmap(await response.blob());
   }
 
-  private get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
+  protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
     const both = signal ? AbortSignal.any([signal, this.abort.signal]) : this.abort.signal;
     return this.source.get<T>(path, { s: this.card.s, ...query }, both);
   }

@@ -42,3 +42,32 @@ export interface Happenings {
   /** Whether the server is there. */
   connected(isConnected: boolean): void;
 }
+
+/** After this, a connection that was refused is tried again. */
+const AGAIN_MS = 2000;
+const EVENTS = ["grew", "alert", "targets", "ended", "problem"] as const;
+
+/** Listen to Server-Sent Events until the returned function is called. */
+export function listenTo(address: string, to: Happenings): () => void {
+  let events: EventSource | null = null;
+  let waiting = 0;
+  const open = () => {
+    events = new EventSource(address);
+    events.onopen = () => { to.connected(true); };
+    events.onerror = () => {
+      to.connected(false);
+      // Browsers connect again by themselves, but for answers that are errors.
+      if (events?.readyState === EventSource.CLOSED) waiting = window.setTimeout(open, AGAIN_MS);
+    };
+    for (const name of EVENTS) {
+      events.addEventListener(name, (event) => {
+        (to[name] as (data: unknown) => void)(JSON.parse((event as MessageEvent<string>).data));
+      });
+    }
+  };
+  open();
+  return () => {
+    window.clearTimeout(waiting);
+    events?.close();
+  };
+}

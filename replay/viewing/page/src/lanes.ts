@@ -17,6 +17,7 @@ interface Kind {
 
 /** Told apart by lane, by shape, and by colours that keep apart without colour vision. */
 const KINDS: Kind[] = [
+  { name: "differences", kind: "difference", title: "frame that differs", color: "--mark-difference", shape: "diamond" },
   { name: "drops", kind: "drop", title: "dropped frame", color: "--mark-drop", shape: "bar" },
   { name: "gaps", kind: "gap", title: "gap", color: "--mark-gap", shape: "span" },
   { name: "late", kind: "late", title: "late frame", color: "--mark-late", shape: "bar" },

@@ -13,6 +13,7 @@ export interface Line {
   unit: string;
   /** A custom property of the style sheet. */
   color: string;
+  isDashed?: boolean;
 }
 
 const STAGES = [
@@ -40,6 +41,9 @@ export function linesOf(session: Session): Line[] {
     unit: "ms",
     color: color(k),
   }));
+  session.otherStages.forEach((name, k) => {
+    lines.push({ name: `b:${name}`, label: `${stageName(name)} of B`, group: "ms", unit: "ms", color: color(k + 1), isDashed: true });
+  });
   lines.push({ name: "fps", label: "rate", group: "fps", unit: "fps", color: color(0) });
   lines.push({ name: "detections", label: "detections", group: "detections", unit: "", color: color(0) });
   labels.slice(0, MOST).forEach(({ label }, k) => {
@@ -62,7 +66,9 @@ function color(k: number): string {
 /** Those that are shown at first. */
 export function usualLines(lines: Line[], session: Session): Set<string> {
   const { labels, signals } = session.card;
-  const usual = new Set(["latency_ms", "inference_ms", "fps"]);
+  const isPair = session.otherStages.length > 0;
+  const usual = new Set(isPair ? ["latency_ms", "b:latency_ms"] : ["latency_ms", "inference_ms", "fps"]);
+  if (isPair) return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
   if (labels.length > 1) for (const { label } of labels.slice(0, 3)) usual.add(`label:${label}`);
   else usual.add("detections");
   if (signals.length <= 2) for (const { name } of signals) usual.add(`signal:${name}`);

@@ -1,5 +1,6 @@
 // The recordings that the server has.
 
+import { Choice } from "./choice";
 import { isAbort, sessions, type SessionFacts, type Source } from "./data";
 import { el } from "./dom";
 import type { Keys } from "./keys";
@@ -40,6 +41,7 @@ export class ListPage {
   private readonly status = el("span", { class: "list-status", role: "status" });
   private readonly body = el("tbody", {});
   private readonly head: HTMLElement;
+  private readonly choice: Choice;
   private readonly offKeys: () => void;
   private facts: SessionFacts[] = [];
   private sorted: { key: Column["key"]; down: boolean } = { key: "started_at", down: true };
@@ -60,15 +62,21 @@ export class ListPage {
     };
     this.text = field("Filter by text", "Filter: name, model, source, state", "list-text");
     this.where = field("Filter by SQL", "SQL: dropped > 0 AND model = 'face'", "list-where");
-    this.head = el("tr", {}, el("th", { class: "list-thumb", "aria-hidden": "true" }), ...COLUMNS.map((column) => this.header(column)));
+    this.choice = new Choice(
+      () => this.body.querySelectorAll<HTMLInputElement>("input[data-choose]"),
+      (a, b) => { state.show(a, { other: b }); },
+    );
+    this.head = el("tr", {}, el("th", { class: "list-pick", "aria-hidden": "true" }), el("th", { class: "list-thumb", "aria-hidden": "true" }), ...COLUMNS.map((column) => this.header(column)));
     element.replaceChildren(
-      el("div", { class: "list-bar", role: "search" }, this.text, this.where, this.status),
+      el("div", { class: "list-bar", role: "search" }, this.text, this.where, this.choice.button, this.status),
       el("table", { class: "list-table" }, el("thead", {}, this.head), this.body),
     );
     this.offKeys = keys.add(
       { keys: ["/"], group: "Recordings", text: "filter", run: () => { this.text.focus(); } },
       { keys: ["ArrowDown", "j"], group: "Recordings", text: "next recording; Enter opens it", run: () => { this.step(1); } },
       { keys: ["ArrowUp", "k"], group: "Recordings", text: "the recording before", run: () => { this.step(-1); } },
+      { keys: ["c"], group: "Recordings", text: "choose the recording for a comparison; again: not", run: () => { this.choose(); } },
+      { keys: ["C"], group: "Recordings", text: "compare the two that are chosen", run: () => { this.choice.button.click(); } },
     );
     void this.load();
   }
@@ -128,6 +136,7 @@ export class ListPage {
       else cell.removeAttribute("aria-sort");
     }
     const value = (facts: SessionFacts) => (key === "size" ? size(facts) : facts[key]);
+    this.choice.keep(this.facts.map(({ s }) => s));
     const rows = [...this.facts].sort((a, b) => compare(value(a), value(b)) * (down ? -1 : 1));
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.s : undefined;
     this.body.replaceChildren(...rows.slice(0, MOST).map((facts) => this.row(facts)));
@@ -147,10 +156,11 @@ export class ListPage {
       const problem = why ? el("p", { class: "list-problem", title: why }, why) : null;
       return el("th", { scope: "row", class: "list-name" }, name, problem);
     });
-    const row = el("tr", { class: `${canOpen ? "" : "closed"} ${stateClass(facts.state)}` }, el("td", { class: "list-thumb" }, canOpen ? this.thumb(facts) : null), ...cells);
+    const pick = el("td", { class: "list-pick" }, canOpen ? this.choice.box(facts.s) : null);
+    const row = el("tr", { class: `${canOpen ? "" : "closed"} ${stateClass(facts.state)}` }, pick, el("td", { class: "list-thumb" }, canOpen ? this.thumb(facts) : null), ...cells);
     if (canOpen) {
       row.addEventListener("click", (event) => {
-        if (event.target instanceof Element && event.target.closest("a")) return;
+        if (event.target instanceof Element && event.target.closest("a, .list-pick")) return;
         if (!window.getSelection()?.toString()) this.state.show(facts.s);
       });
     }
@@ -165,6 +175,12 @@ export class ListPage {
 
   private links(): HTMLElement[] {
     return [...this.body.querySelectorAll<HTMLElement>("[data-s]")];
+  }
+
+  private choose(): void {
+    const { activeElement } = document;
+    const name = activeElement instanceof HTMLElement ? activeElement.dataset.s : undefined;
+    if (name !== undefined) this.choice.choose(name);
   }
 
   private step(by: 1 | -1): void {

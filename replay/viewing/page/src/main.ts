@@ -6,6 +6,8 @@ import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
 import { Live } from "./live";
+import { PairView } from "./pair";
+import { PairedSession } from "./paired";
 import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
 import { sayOpen } from "./presence";
@@ -37,7 +39,7 @@ class Page {
       event.preventDefault();
       this.state.show("");
     });
-    this.state.on(["session"], () => void this.open());
+    this.state.on(["session", "other"], () => void this.open());
     this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
     sayOpen(this.source);
     this.state.readHash();
@@ -50,8 +52,9 @@ class Page {
     this.opening = new AbortController();
     const { signal } = this.opening;
     this.closeParts();
-    const name = this.state.values.session;
-    document.body.dataset.view = name ? "session" : "list";
+    slot("pair-top").replaceChildren();
+    const { session: name, other } = this.state.values;
+    document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
       this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
@@ -59,10 +62,13 @@ class Page {
     }
     this.say("loading");
     try {
-      const session = await Session.open(this.source, name, signal);
+      const session = await (other
+        ? PairedSession.openPair(this.source, name, other, signal)
+        : Session.open(this.source, name, signal));
       this.session = session;
-      this.showTitle(session);
-      if (session.isLive && this.state.values.frame === null) {
+      if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
+      else this.showTitle(session);
+      if (session.isLive && !other && this.state.values.frame === null) {
         this.state.set({ follow: true, position: Math.max(session.n - 1, 0) });
       }
       const { frame, position } = this.state.values;
@@ -70,6 +76,17 @@ class Page {
       if (signal.aborted) return;
       this.say("");
       const [state, keys] = [this.state, this.keys];
+      if (session instanceof PairedSession) {
+        const places = {
+          player: slot("player"),
+          timeline: slot("timeline"),
+          top: slot("pair-top"),
+          below: slot("pair-below"),
+          tables: slot("pair-tables"),
+        };
+        this.parts = [session, new PairView(places, session, state, keys)];
+        return;
+      }
       this.parts = [
         session,
         new Player(slot("player"), session, state, keys),
@@ -81,7 +98,10 @@ class Page {
       ];
       if (this.state.values.frame === null) void this.follow(null, this.state.values.position);
     } catch (error) {
-      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error), true);
+      if (isAbort(error)) return;
+      const text = error instanceof Error ? error.message : String(error);
+      this.say(text, true);
+      if (other) slot("pair-top").textContent = text;
     }
   }
 
@@ -146,6 +166,7 @@ class Page {
   private say(text: string, wrong = false): void {
     const status = slot("status");
     status.textContent = text;
+    status.title = text;
     status.classList.toggle("wrong", wrong);
   }
 }

@@ -106,10 +106,11 @@ export class WhereField {
     this.input.addEventListener("change", () => { this.apply(); });
     this.input.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.input.blur();
+      if (event.key === "Enter") this.apply();
     });
     this.matching = new Matching(session, () => { this.check(); });
     this.element = el("label", { class: "where" }, el("span", {}, "Draw detections where"), this.input, this.status);
-    this.off = state.on(["filter", "position"], () => { this.follow(); });
+    this.off = state.on(["filter", "offered", "position"], () => { this.follow(); });
     this.follow();
   }
 
@@ -126,16 +127,16 @@ export class WhereField {
   }
 
   private follow(): void {
-    const { where } = this.state.values.filter;
-    if (document.activeElement !== this.input) this.input.value = where;
+    const { filter, offered } = this.state.values;
+    if (document.activeElement !== this.input) this.input.value = filter.where || offered.where;
     this.check();
   }
 
   /** Whether the condition can be answered at all. */
   private check(): void {
-    const { filter, position } = this.state.values;
+    const { filter, offered, position } = this.state.values;
     this.matching.keeps(filter.where, position);
-    this.status.textContent = this.matching.problem;
+    this.status.textContent = this.matching.problem || (offered.where ? "from the link: Enter applies it" : "");
     this.input.setAttribute("aria-invalid", String(!!this.matching.problem));
   }
 }

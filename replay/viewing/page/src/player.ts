@@ -11,15 +11,28 @@ import type { Keys, Shortcut } from "./keys";
 import { BestPictures, type Picture } from "./pictures";
 import { Playback, type PlaybackView } from "./playback";
 import { Stage } from "./stage";
-import type { State } from "./state";
+import type { Decode, State } from "./state";
 import { clock, length, plural } from "./words";
 
 const ANNOUNCE_MS = 300;
 /** A picture is shown without its overlay when that takes longer. */
 const OVERLAY_MS = 200;
 
+/** What another recording beside this one changes. */
+export interface Companion {
+  /** The way to have pictures, which waits for those of both. */
+  pictures(session: Session, decode: Decode, say: (note: string) => void): BestPictures;
+  /** A row is on the stage. */
+  shown(row: Row): void;
+  drawMore(context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]): void;
+}
+
+const MARKS = { kinds: "late,drop,gap,alert,event", names: "mark: late, dropped, gap, event, alert" };
+const DIFFERENCES = { kinds: "difference", names: "frame that differs" };
+
 export class Player implements PlaybackView, FollowerView {
-  private readonly stage: Stage;
+  readonly stage: Stage;
+  private readonly marks: typeof MARKS;
   private readonly hud: Hud;
   private readonly controls: Controls;
   private pictures: BestPictures;
@@ -39,8 +52,10 @@ export class Player implements PlaybackView, FollowerView {
     private readonly session: Session,
     private readonly state: State,
     keys: Keys,
+    private readonly companion?: Companion,
   ) {
-    this.stage = new Stage(session, state);
+    this.marks = companion ? DIFFERENCES : MARKS;
+    this.stage = new Stage(session, state, companion && ((...of) => { companion.drawMore(...of); }));
     this.hud = new Hud(session);
     this.controls = new Controls(session, state, {
       toggle: () => { this.toggle(); },
@@ -87,7 +102,9 @@ export class Player implements PlaybackView, FollowerView {
 
   private open(): BestPictures {
     this.hud.say(this.session.card.picture_note);
-    return new BestPictures(this.session, this.state.values.decode, (note) => { this.hud.say(note); });
+    const say = (note: string) => { this.hud.say(note); };
+    const { decode } = this.state.values;
+    return this.companion?.pictures(this.session, decode, say) ?? new BestPictures(this.session, decode, say);
   }
 
   // The row that the page is at
@@ -162,6 +179,7 @@ export class Player implements PlaybackView, FollowerView {
     this.isWaiting = !picture && this.session.isLive;
     this.stage.show(row, picture, drawn ?? null, why);
     this.hud.show(row);
+    this.companion?.shown(row);
     this.element.dataset.way = this.pictures.way ?? "";
   }
 
@@ -276,13 +294,13 @@ export class Player implements PlaybackView, FollowerView {
   private async mark(dir: 1 | -1): Promise<void> {
     const { position } = this.state.values;
     const found = await this.session
-      .next(position, "late,drop,gap,alert,event", dir)
+      .next(position, this.marks.kinds, dir)
       .catch((error: unknown) => {
         if (!isAbort(error)) this.hud.say(message(error));
         return null;
       });
     if (found !== null && found !== position) this.goTo(found);
-    else this.say(dir > 0 ? "no mark after this frame" : "no mark before this frame");
+    else this.say(`no ${this.companion ? "difference" : "mark"} ${dir > 0 ? "after" : "before"} this frame`);
   }
 
   /** Play forwards or backwards, faster with each press. */
@@ -332,11 +350,11 @@ export class Player implements PlaybackView, FollowerView {
       add(". ArrowRight > :", "a frame on; with Shift ten", (e) => { this.step(by(e)); }, ". →"),
       add("Home", "first frame", () => { this.goTo(0); }),
       add("End", "last frame; of a recording in progress: follow it", () => {
-        if (this.session.isLive) this.state.set({ playing: false, follow: true });
+        if (this.session.isLive && !this.companion) this.state.set({ playing: false, follow: true });
         else this.goTo(this.session.n - 1);
       }),
-      add("n", "next mark: late, dropped, gap, event, alert", () => void this.mark(1)),
-      add("p", "previous mark", () => void this.mark(-1)),
+      add("n", `next ${this.marks.names}`, () => void this.mark(1)),
+      add("p", this.companion ? "previous frame that differs" : "previous mark", () => void this.mark(-1)),
       add("j", "play backwards; again: faster", () => { this.shuttle(-1); }),
       add("k", "stop", () => { this.state.set({ playing: false }); }),
       add("l", "play; again: faster", () => { this.shuttle(1); }),

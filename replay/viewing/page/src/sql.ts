@@ -56,6 +56,7 @@ export class SqlPanel {
     );
     this.ends = [
       state.on(["sql"], ({ sql }) => { if (sql !== this.asked) void this.ask(sql); }),
+      state.on(["offered"], () => { this.offer(); }),
       keys.add({
         keys: ["/"],
         group: "SQL",
@@ -68,6 +69,7 @@ export class SqlPanel {
     ];
     void this.fill();
     if (state.values.sql) void this.ask(state.values.sql);
+    this.offer();
   }
 
   /** Remove everything that this has put on the page, and its listeners. */
@@ -111,6 +113,16 @@ export class SqlPanel {
   private put(sql: string): void {
     this.text.value = sql;
     this.fit();
+  }
+
+  /** Show what a link asks for; it is somebody else's, and may be costly. */
+  private offer(): void {
+    const { sql } = this.state.values.offered;
+    this.run.classList.toggle("offered", !!sql);
+    if (!sql) return;
+    this.put(sql);
+    this.status.textContent = "from the link: run it to see its rows";
+    this.status.className = "sql-status";
   }
 
   private recall(by: 1 | -1): void {

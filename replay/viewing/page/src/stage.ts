@@ -45,6 +45,8 @@ export class Stage {
   constructor(
     private readonly session: Session,
     private readonly state: State,
+    /** Draws above all else, in pixels of the frame; one pixel of the screen is `px` of them. */
+    private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
   ) {
     const { width, height, pixel_aspect } = session.card;
     this.matching = new Matching(session, () => { this.drawOverlay(); });
@@ -136,6 +138,10 @@ export class Stage {
       leastText: LEAST_TEXT_PX * ratio,
       place,
     });
+    if (!this.drawMore) return;
+    context.setTransform(place.scaleX, 0, 0, place.scaleY, place.x, place.y);
+    this.drawMore(context, this.at, ratio / place.scaleX, [this.below.width, this.below.height]);
+    context.setTransform(1, 0, 0, 1, 0, 0);
   }
 
   private options(drawn: Drawing): OverlayOptions {
@@ -189,6 +195,18 @@ export class Stage {
     this.place(1, 0, 0);
   }
 
+  /** Look at the same part as another stage. */
+  follow(other: Stage): void {
+    const { scale, x, y } = other.view;
+    const ratio = this.element.clientWidth / Math.max(other.element.clientWidth, 1);
+    if (scale !== this.view.scale || Math.abs(x * ratio - this.view.x) > 0.5 || Math.abs(y * ratio - this.view.y) > 0.5) {
+      this.place(scale, x * ratio, y * ratio);
+    }
+  }
+
+  /** Called when another part is looked at. */
+  moves: (() => void) | null = null;
+
   private place(scale: number, x: number, y: number): void {
     const { clientWidth, clientHeight } = this.element;
     const inside = (value: number, size: number) => Math.min(0, Math.max(value, size * (1 - scale)));
@@ -198,6 +216,7 @@ export class Stage {
     this.element.classList.toggle("zoomed", scale > 1);
     this.element.classList.toggle("near", scale * clientWidth > this.below.width * 2.5);
     this.drawOverlay();
+    this.moves?.();
   }
 
   private get ratio(): number {

@@ -1,5 +1,7 @@
 // What one looks at. Every part of the page reads it here and changes it here; the address shows it.
 
+import { NOTHING_OFFERED, remember, wasRun, type Offered } from "./statements";
+
 /** A stretch of a recording, in seconds since its first row. */
 export interface Range {
   from: number;
@@ -28,6 +30,8 @@ export type Decode = "auto" | "webcodecs" | "video" | "server";
 export interface Values {
   /** The recording shown; "": the list of recordings. */
   session: string;
+  /** The recording beside it, whose frames are paired with its own; "": none. */
+  other: string;
   /** Position of the row shown. */
   position: number;
   /** Its frame number, as the address says it; null until it is known. */
@@ -40,6 +44,8 @@ export interface Values {
   selected: number | null;
   filter: Filter;
   sql: string;
+  /** What a link asks for, and nobody has run yet. */
+  offered: Offered;
   /** The rows of the last answer. */
   hits: readonly Hit[];
   playing: boolean;
@@ -61,6 +67,7 @@ const EVERYTHING: Filter = { hidden: new Set(), score: 0, where: "" };
 
 const DEFAULTS: Values = {
   session: "",
+  other: "",
   position: 0,
   frame: null,
   window: null,
@@ -68,6 +75,7 @@ const DEFAULTS: Values = {
   selected: null,
   filter: EVERYTHING,
   sql: "",
+  offered: NOTHING_OFFERED,
   hits: [],
   playing: false,
   speed: 1,
@@ -84,6 +92,9 @@ export class State {
   private writing = 0;
   /** The address as it was last read or written; another one is somebody's link. */
   private address = "";
+
+  /** @param isInAddress - whether the address shows what this has, and is followed. */
+  constructor(private readonly isInAddress = true) {}
 
   get values(): Readonly<Values> {
     return this.current;
@@ -111,6 +122,7 @@ export class State {
       changes = { ...changes, selected: null };
       changed.add("selected");
     }
+    if (this.isInAddress) changes = this.noted(changes, changed);
     this.current = { ...this.current, ...changes };
     for (const [listener, keys] of [...this.listeners]) {
       if (keys && ![...keys].some((key) => changed.has(key))) continue;
@@ -121,6 +133,19 @@ export class State {
       }
     }
     this.writeSoon();
+  }
+
+  /** What is run in this tab may run again when it is loaded anew; it replaces what was offered. */
+  private noted(changes: Partial<Values>, changed: Set<Key>): Partial<Values> {
+    if (changes.sql !== undefined) remember(changes.sql);
+    if (changes.filter) remember(changes.filter.where);
+    if (changes.offered) return changes;
+    const { offered } = this.current;
+    const sql = changes.sql === undefined ? offered.sql : "";
+    const where = changes.filter?.where ? "" : offered.where;
+    if (sql === offered.sql && where === offered.where) return changes;
+    changed.add("offered");
+    return { ...changes, offered: { sql, where } };
   }
 
   /** Show the row at a position, everywhere on the page. */
@@ -142,11 +167,11 @@ export class State {
 
   /** Take what the address says. */
   readHash(): void {
-    const { speed, shorten, trails, session, position } = this.current;
+    const { speed, shorten, trails, session, other, position } = this.current;
     this.address = location.hash;
-    const said = fromHash(this.address);
+    const said = unrun(fromHash(this.address));
     // Its position is found by the frame; until then the page stays where it is.
-    const stays = said.session === session && said.frame !== null;
+    const stays = said.session === session && said.other === other && said.frame !== null;
     this.set({ ...DEFAULTS, speed, shorten, trails, ...said, position: stays ? position : 0 });
   }
 
@@ -162,6 +187,7 @@ export class State {
 
   private writeSoon(): void {
     // Browsers limit how often the address may change.
+    if (!this.isInAddress) return;
     if (!this.writing) this.writing = window.setTimeout(() => { this.flush(); }, 300);
   }
 
@@ -200,6 +226,7 @@ export function toHash(values: Readonly<Values>): string {
   };
   add("s", values.session);
   if (values.session) {
+    add("b", values.other);
     // Who opens the link of a page that follows, follows.
     add("f", values.frame === null || values.follow ? "" : String(values.frame));
     add("d", values.selected === null ? "" : String(values.selected));
@@ -207,9 +234,9 @@ export function toHash(values: Readonly<Values>): string {
     add("m", rangeText(values.range));
     add("hide", [...values.filter.hidden].map(encodeURIComponent).join(","));
     add("score", values.filter.score > 0 ? String(values.filter.score) : "");
-    add("where", values.filter.where);
+    add("where", values.filter.where || values.offered.where);
   }
-  add("q", values.sql);
+  add("q", values.sql || values.offered.sql);
   add("decode", values.decode === "auto" ? "" : values.decode);
   return parts.length ? "#" + parts.map(([n, v]) => `${n}=${escape(v)}`).join("&") : "";
 }
@@ -221,6 +248,7 @@ export function fromHash(hash: string): Partial<Values> {
   const hidden = (fields.get("hide") ?? "").split(",").filter(Boolean).map(unescaped);
   return {
     session: fields.get("s") ?? "",
+    other: fields.get("b") ?? "",
     frame: integer(fields.get("f")),
     selected: integer(fields.get("d")),
     window: toRange(fields.get("w")),
@@ -232,6 +260,18 @@ export function fromHash(hash: string): Partial<Values> {
     },
     sql: fields.get("q") ?? "",
     decode: decode === "webcodecs" || decode === "video" || decode === "server" ? decode : "auto",
+  };
+}
+
+/** Statements of a link may be anybody's: those that were not run in this tab are only offered. */
+function unrun(said: Partial<Values>): Partial<Values> {
+  const { sql = "", filter = EVERYTHING } = said;
+  const offered = { sql: wasRun(sql) ? "" : sql, where: wasRun(filter.where) ? "" : filter.where };
+  return {
+    ...said,
+    offered,
+    sql: offered.sql ? "" : sql,
+    filter: offered.where ? { ...filter, where: "" } : filter,
   };
 }
 

@@ -257,6 +257,15 @@ export class Timeline {
     if (!signal.aborted) this.element.dataset.drawn = `${this.view.shown.from}-${this.view.shown.to}`;
   }
 
+  /** Ask for the marks again: there are more of them by now. */
+  refreshMarks(): void {
+    const { window: shown } = this.view;
+    const beside = shown ? (shown.to - shown.from) * BESIDE : 0;
+    const [from, to] = shown ? [shown.from - beside, shown.to + beside] : [null, null];
+    const width = Math.round(this.view.width * (shown ? 1 + 2 * BESIDE : 1));
+    void this.loadMarks(from, to, width, this.loading.signal).catch(() => undefined);
+  }
+
   private async loadMarks(from: number | null, to: number | null, width: number, signal: AbortSignal): Promise<void> {
     this.lanes.set(await this.session.marks(from, to, width, signal));
   }
@@ -303,7 +312,7 @@ export class Timeline {
         this.state.set({ window: this.view.within(t, this.view.span) });
       }
     }
-    if (this.hovered === null) for (const chart of this.charts) chart.say(t, row.ms);
+    if (this.hovered === null) for (const chart of this.charts) chart.say(t, this.session.measured(row));
   }
 
   private placeRange(): void {

@@ -47,7 +47,7 @@ export class WhyPanel {
   }
 }
 
-function table({ title, columns, numeric, rows }: Why["tables"][number]): HTMLElement {
+export function table({ title, columns, numeric, rows }: Why["tables"][number]): HTMLElement {
   const kind = (c: number) => (numeric[c] ? "number" : "");
   return el(
     "figure",
