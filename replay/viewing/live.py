@@ -18,7 +18,7 @@ from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at
 from dgrec.replay.viewing.values import json_bytes
-from dgrec.replay.viewing.workers import Task, Workers
+from dgrec.replay.viewing.workers import CancelledError, Task, Workers
 from dgrec.serving import PAGE_HEADERS
 
 __all__ = ["answer_newest", "serve_live"]
@@ -81,6 +81,8 @@ async def serve_live(
             await workers.run(lambda task: recordings.read(name, lambda of: _look(of, state, task)))
             if state.recorded:
                 await _add_targets(state, name, recordings, workers, recorder)
+        except CancelledError:
+            break
         except (DgrecError, OSError) as error:
             state.events.append(("problem", {"error": str(error)}))
             state.is_over = True
