@@ -43,9 +43,8 @@ FROM frames WHERE frame >= 50"""
 class Looks:
     """What the pages got."""
 
-    #: Milliseconds from the capture of each picture to a page that has it, and its stamp.
-    ages_ms: list[float] = field(default_factory=list)
-    stamps_us: list[int] = field(default_factory=list)
+    #: When each picture was captured, and how many milliseconds later a page had it.
+    pictures: list[tuple[int, float]] = field(default_factory=list)
 
 
 def look(address: str, looks: Looks, is_over: threading.Event) -> None:
@@ -60,8 +59,7 @@ def look(address: str, looks: Looks, is_over: threading.Event) -> None:
                 answer.read()
                 if answer.status == 200:
                     after = int(answer.headers["X-Captured-Us"])
-                    looks.ages_ms.append((time.time() * 1e6 - after) / 1000)
-                    looks.stamps_us.append(after)
+                    looks.pictures.append((after, (time.time() * 1e6 - after) / 1000))
                     continue
             connection.close()
             time.sleep(0.2)
@@ -114,9 +112,7 @@ class Run:
     frames: int
 
 
-def record(
-    folder: Path, source: Sequence[str], frames: int, count: int | None
-) -> tuple[Run, Looks]:
+def record(folder: Path, source: Sequence[str], frames: int, count: int | None) -> Run:
     """Record with some pages; None: without `--view`."""
     path, looks = folder / "s.parquet", Looks()
     command = [
@@ -136,16 +132,21 @@ def record(
     with dgrec.open(path) as session:
         run = Run(*session.sql_rows(_QUERY)[0])
         done = dict(session.sql_rows("SELECT epoch_us(captured_at), latency_ms FROM frames"))
-    results = [age - done[us] for age, us in zip(looks.ages_ms, looks.stamps_us) if us in done]
-    if results:
-        ages = sorted(looks.ages_ms)
+    if looks.pictures:
+        ages = [age for _, age in looks.pictures]
+        results = [age - done[us] for us, age in looks.pictures if us in done]
         print(
-            f"{count} pages: {len(ages)} pictures, after capture median {statistics.median(ages):.0f} "
-            f"p95 {ages[int(len(ages) * 0.95)]:.0f} ms, after the result median "
-            f"{statistics.median(results):.0f} p95 {sorted(results)[int(len(results) * 0.95)]:.0f} ms",
+            f"{count} pages: {len(ages)} pictures, after capture {_spread(ages)}, "
+            f"after the result {_spread(results)}",
             flush=True,
         )
-    return run, looks
+    return run
+
+
+def _spread(values: list[float]) -> str:
+    ordered = sorted(values)
+    p95 = ordered[int(len(ordered) * 0.95)]
+    return f"median {statistics.median(ordered):.0f} p95 {p95:.0f} ms"
 
 
 def main() -> int:
@@ -161,7 +162,7 @@ def main() -> int:
         record(Path(place), source, 60, None)  # what is read for the first time
         for number in range(arguments.pairs):
             for way in ways[:: 1 if number % 2 else -1]:
-                run, _ = record(Path(place), source, arguments.frames, way)
+                run = record(Path(place), source, arguments.frames, way)
                 runs[way].append(run)
                 print(f"{'no view' if way is None else f'{way} pages':8} {run}", flush=True)
     for way in ways[1:]:
