@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,7 +62,7 @@ class Browser:
             self.close()
             raise
 
-    def _connect(self) -> Any:
+    def _connect(self, kind: str = "page") -> Any:
         import urllib.request
 
         from websocket import create_connection
@@ -75,11 +76,23 @@ class Browser:
         port = port_file.read_text().splitlines()[0]
         while True:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
-                pages = [page for page in json.load(answer) if page["type"] == "page"]
+                pages = [page for page in json.load(answer) if page["type"] == kind]
             if pages:
                 return create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60)
-            assert time.monotonic() < deadline, "chromium opens no page"
+            assert time.monotonic() < deadline, f"chromium opens no {kind}"
             time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def inside_frame(self) -> Iterator[None]:
+        """Drive the frame inside the page instead, which is of another origin."""
+        outer, self._socket = self._socket, self._connect("iframe")
+        try:
+            for domain in ("Runtime", "Network", "Log"):
+                self.call(f"{domain}.enable")
+            yield
+        finally:
+            self._socket.close()
+            self._socket = outer
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._next_id += 1

@@ -45,7 +45,6 @@ _ACTIVE = re.compile(
 )
 #: Of what a command writes: so many bytes from its start, and at least as many of its end.
 _KEPT = 4 << 20
-_SEPARATOR = "\x1e"
 _TRACE = "Traceback (most recent call last)"
 _EXIT_CODES = (0, 1, 2, 3, 4)
 
@@ -208,21 +207,16 @@ def prepare() -> None:
     import cv2
 
     from dgrec import cli, sample
-    from dgrec.replay.report import page
 
     cv2.setNumThreads(1)
     cli.gather()
-    modules, library = _looked_up(sample.SESSION)
-    for name in modules:
+    for name in _looked_up(sample.SESSION):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    # It takes 1.7 s for each page, and nothing of a file goes into it.
-    page._bundling = contextlib.nullcontext  # type: ignore[assignment]
-    page._bundled = lambda _: library  # type: ignore[assignment]
 
 
-def _looked_up(path: Path) -> tuple[list[str], str]:
-    """Return the modules that all commands import, and the script that plots a report.
+def _looked_up(path: Path) -> list[str]:
+    """Return the modules that all commands import.
 
     Another process finds them: a run of a command leaves threads behind, which no fork takes along.
     """
@@ -233,20 +227,16 @@ def _looked_up(path: Path) -> tuple[list[str], str]:
             _look_up(path, found)
         os.waitpid(pid, 0)
         found.seek(0)
-        modules, _, library = found.read().partition(_SEPARATOR)
-    return modules.split(), library
+        return found.read().split()
 
 
 def _look_up(path: Path, found: TextIO) -> None:
-    from dgrec.replay.report import page
-
     before = set(sys.modules)
     _write_to(os.open(os.devnull, os.O_WRONLY))
     for command in COMMANDS.values():
         _outcome_of(command, path)
     names = [name for name in sys.modules if name not in before]
-    with page._bundling() as bundler:
-        found.write("\n".join(names) + _SEPARATOR + page._bundled(bundler))
+    found.write("\n".join(names))
     found.flush()
     os._exit(0)
 

@@ -171,9 +171,9 @@ def test_the_wheel_holds_dgrec_and_nothing_else(built: Path) -> None:
         f"{name}.__init__" if path.name == "__init__.py" else name for name, path in MODULES.items()
     } - modules
     assert missing == set()
-    assert {"dgrec/py.typed", "dgrec/sql/library.sql", "dgrec/replay/report/report.html"} <= {
-        *names
-    }
+    static = "dgrec/replay/viewing/static"
+    pages = {f"{static}/{name}" for name in ("page.js", "export.html", "single.html")}
+    assert {"dgrec/py.typed", "dgrec/sql/library.sql", *pages} <= {*names}
     assert "dgrec/sample_data/session.parquet" in names
     assert {f"dgrec/replay/viewing/static/{name}" for name in ("page.js", "NOTICE")} <= {*names}
     assert [name for name in names if "/viewing/page/" in name or "node_modules" in name] == []

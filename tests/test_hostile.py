@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import os
-import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from dgrec.replay.output import QueryResult, open_output, write_rows
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
 from tests.hostile_runner import COMMANDS, run
+from tests.reports import ReportPage
 
 #: Of each kind, those that took a process down, or all of the memory, and some that other tools
 #: may write.
@@ -368,10 +368,10 @@ def test_a_report_shows_the_rows_that_are_there(
     arguments = ["report", "-q", "-o", str(page), str(cases[name])]
     done = CliRunner().invoke(gather(), arguments)
     assert done.exit_code == 0, done.output
-    shown = re.findall(r'alt="frame (\d+)"', page.read_text(encoding="utf-8"))
+    shown = [picture["frame"] for picture in ReportPage(page).pictures()]
     with dgrec.open(cases[name]) as session:
         assert shown
-        assert {*map(int, shown)} <= {result.frame for result in session}
+        assert {*shown} <= {result.frame for result in session}
 
 
 @pytest.mark.slow
@@ -499,7 +499,7 @@ def test_a_name_that_is_no_utf_8_stands_in_a_report(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     done = CliRunner().invoke(gather(), ["report", "-q", "-o", str(page), str(session)])
     assert done.exit_code == 0, done.output
-    assert "n_\\udcff" in page.read_text(encoding="utf-8")
+    assert "n_\\udcff" in ReportPage(page).report["path"]
 
 
 @pytest.mark.slow

@@ -196,9 +196,9 @@ class Session:
         return f"<dgrec session {str(self.path)!r}: {counted(len(self), 'frame')}>"
 
     def _repr_html_(self) -> str:
-        """Return what a notebook shows (IPython's protocol)."""
+        """Return what a notebook shows (IPython's protocol): a table, and the player."""
         is_short = len(self) <= _MOST_SHOWN
-        return session_card(
+        card = session_card(
             self.path,
             self.metadata,
             frames=len(self),
@@ -207,6 +207,12 @@ class Session:
             totals=self.totals,
             latency_ms=self._column("latency_ms") if is_short else None,
         )
+        try:
+            # By name, as dgrec's own door does: replay stands on a higher floor.
+            player = import_module("dgrec.replay.viewing.notebook").player(self)
+        except Exception:  # PySDK raises anything for odd results; the table is enough
+            return card
+        return card + (player or "")
 
     # --- rows ---
 

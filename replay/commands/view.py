@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath
-from dgrec.replay.options import POSITION
-from dgrec.terminal import echo, note
+from dgrec.replay.options import POSITION, check_companions
+from dgrec.terminal import echo, is_quiet, note
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -50,13 +50,34 @@ __all__ = ["view_command"]
     "--key", type=NamedPath(path_type=Path), metavar="FILE", help="The key of the certificate."
 )
 @click.option(
+    "--export",
+    type=NamedPath(path_type=Path),
+    metavar="FOLDER",
+    help="Write the page with its data and videos, to open without a server.",
+)
+@click.option(
+    "--start",
+    metavar="WHERE",
+    help="With --export: from here on: a frame (300), a time since the first (12.5s), or UTC.",
+)
+@click.option("--end", metavar="WHERE", help="With --export: where to stop, written as --start.")
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="LABEL",
+    help="With --export: cover detections of this label in the videos; all: of every label.",
+)
+@click.option("--overwrite", is_flag=True, help="With --export: replace an earlier export.")
+@click.option(
     "--of-recorder",
     "shown",
     hidden=True,
     default=None,
     help="Started by a recorder: ends with standard input, and shows this session first.",
 )
+@click.pass_context
 def view_command(
+    context: click.Context,
     places: tuple[Path, ...],
     listen: str,
     frame: int | None,
@@ -64,12 +85,20 @@ def view_command(
     no_browser: bool,
     cert: Path | None,
     key: Path | None,
+    export: Path | None,
+    start: str | None,
+    end: str | None,
+    redact: tuple[str, ...],
+    overwrite: bool,
     shown: str | None,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
     recordings/. Two of the same footage are opened side by side, as dgrec compare pairs them.
 
     Every frame is shown with the picture that was recorded for it, also while a recording goes on.
+    With --export the page needs no server: it opens from the folder, or from any web server. The
+    videos are copied, or made of what browsers cannot play.
+
     The address has a random token (DGREC_TOKEN sets your own), and only this machine reaches it
     unless --listen says otherwise. Nothing on the page changes a recording. Ctrl-C ends it.
     """
@@ -78,6 +107,7 @@ def view_command(
     from dgrec.serving import Certificate
     from dgrec.session import names_something
 
+    check_companions(context, "export", "start", "end", "redact", "overwrite")
     if frame is not None and at is not None:
         raise click.UsageError("give --frame or --at")
     if at is not None and at.kind == "frame":
@@ -92,6 +122,11 @@ def view_command(
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
+    if export is not None:
+        if listen or cert:
+            raise click.UsageError("--export serves nothing: it goes without --listen and --cert")
+        _export(found, export, start, end, redact, overwrite)
+        return
     first = _first(places) if shown is None else []
     if frame is not None or at is not None:
         if not first:
@@ -112,6 +147,28 @@ def view_command(
         recorded=shown,
         first=first,
         frame=frame,
+    )
+
+
+def _export(
+    places: Sequence[Path],
+    output: Path,
+    start: str | None,
+    end: str | None,
+    redact: tuple[str, ...],
+    overwrite: bool,
+) -> None:
+    from dgrec.replay.viewing import export_folder
+
+    export_folder(
+        places,
+        output,
+        start=start,
+        end=end,
+        redact=redact,
+        overwrite=overwrite,
+        say=lambda line: None if is_quiet() else echo(line),
+        advise=lambda line: echo(line, err=True),
     )
 
 

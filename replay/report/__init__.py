@@ -1,6 +1,17 @@
-"""A recording as one HTML file that opens offline."""
+"""A recording as one HTML file that opens offline.
 
-from dgrec.replay.report.page import check_file, write_plot, write_png, write_report
+========  ==================================================================
+page      writes the file
+sections  what it says
+pictures  the slowest frames
+plots     the plots and their SQL; as Vega-Lite for a PNG
+vega      what those share
+png       writes one of them as a PNG
+========  ==================================================================
+"""
+
+from dgrec.replay.report.page import check_file, write_report
+from dgrec.replay.report.png import write_plot, write_png
 from dgrec.replay.report.vega import Rows, Spec, base_spec
 
 __all__ = [

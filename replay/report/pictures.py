@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -44,7 +43,7 @@ LIMIT {_PICTURES}"""
 @dataclass(frozen=True)
 class Picture:
     frame: int
-    jpeg: str
+    jpeg: bytes
     width: int
     height: int
     caption: str
@@ -79,7 +78,7 @@ def _pictures(
         if ok:
             yield Picture(
                 int(row["frame"]),
-                base64.b64encode(data.tobytes()).decode(),
+                data.tobytes(),
                 width,
                 height,
                 _caption(row),

@@ -26,6 +26,12 @@ marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed
 why            what limited the rate
+export         recordings as a folder that needs no server
+contents       what an export has of one
+previews       videos for browsers that are made of others
+targets        where the parts of an export are written
+single         the page in one file
+notebook       the player in a notebook
 pairs          two sessions side by side, and their frames paired
 differences    what differs between them
 =============  =========================================================================
@@ -71,7 +77,10 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ==================  =====================================================================
 """
 
+from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.foreground import parse_listen, show
 from dgrec.replay.viewing.server import ViewServer
+from dgrec.replay.viewing.single import single_page
+from dgrec.replay.viewing.targets import packed
 
-__all__ = ["ViewServer", "parse_listen", "show"]
+__all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]

@@ -173,9 +173,8 @@ def lane(session: Session, reader: SqlReader, name: str) -> Lane:
     frames, stamps, counts = (table.column(column).to_numpy() for column in ("frame", "us", "n"))
     positions = times.positions(frames)
     if not times.is_of_captures:
-        stamps = np.concatenate(
-            [times.stamps(batch.column(0)) for batch in session.batches([times.column])]
-        )[positions]
+        found = [times.stamps(batch.column(0)) for batch in session.batches([times.column])]
+        stamps = np.concatenate([np.zeros(0, np.int64), *found])[positions]
     order = np.lexsort((stamps, positions))
     words = table.select(["value", "text", "until"]).take(pa.array(order))
     return Lane(

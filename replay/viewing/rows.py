@@ -16,7 +16,7 @@ from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["nearest", "position_at", "row", "rows"]
+__all__ = ["details", "nearest", "position_at", "row", "rows"]
 
 _MOST: Final = 1000
 _COLUMNS: Final = (
@@ -121,7 +121,11 @@ def _why(reason: str, state: str | None) -> str:
 def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/row``: every column, and the detections as PySDK had them."""
     position = parameters.position(opened.count)
-    values = opened.row(position)
+    return details(opened, position, opened.row(position))
+
+
+def details(opened: OpenedSession, position: int, values: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``/api/row`` says of a row, whose columns are changed."""
     with opened.rows:
         detections = opened.session.restored(values).results
     for name in ("detections", "restore", "pixel_signature"):

@@ -103,6 +103,13 @@ class Videos:
                     self._found = self._find()
             return self._found
 
+    @property
+    def used(self) -> Sequence[int]:
+        """The numbers of those videos that hold the pictures of rows."""
+        with self._lock:
+            _ = self.all
+            return sorted({each.number for each in self._stretches if each.number >= 0})
+
     def of(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, Shown | str]]:
         """Return for each row the number of its video (-1: none), and when its picture is shown.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import shutil
 import signal
 import subprocess
@@ -56,6 +55,7 @@ from tests.factory import (
     write_journal,
     write_session,
 )
+from tests.reports import ReportPage
 from tests.waiting import wait_until
 
 DATA = Path(__file__).parents[1] / "data"
@@ -596,23 +596,11 @@ def test_the_report_draws_them(marked: Path, tmp_path: Path) -> None:
     output = tmp_path / "report.html"
     with dgrec.open(marked) as session:
         write_report(session, output)
-    page = output.read_text(encoding="utf-8")
-    assert "<b>" not in page.partition("<script")[0]
-    specs = [
-        json.loads(text)
-        for text in re.findall(r'class="spec"[^>]*>(.*?)</script>', page, re.DOTALL)
-    ]
-    (signals,) = [spec for spec in specs if "facet" in spec]
-    names = {row["name"] for row in signals["data"]["values"]}
-    assert names == {"<b>load", "rpm"}
-    lines = [
-        layer["data"]["values"]
-        for spec in specs
-        for layer in spec.get("layer", ())
-        if layer["mark"]["type"] == "rule" and "mark" in layer["data"]["values"][0]
-    ]
+    page = ReportPage(output)
+    assert {row["name"] for row in page.plots["signals"]} == {"<b>load", "rpm"}
     second = (at(15) // 1000 - START_NS // 1000) / 1e6
-    assert lines == [[{"time": pytest.approx(second), "second": second, "mark": "lamp <b>on"}]]
+    marks = [row for row in page.plots["latency"] if "mark" in row]
+    assert marks == [{"second": second, "mark": "lamp <b>on"}]
 
 
 @pytest.mark.slow
@@ -620,10 +608,10 @@ def test_a_report_without_signals_does_not_mention_them(tmp_path: Path) -> None:
     path, output = write_session(tmp_path / "s.parquet", make_rows(30)), tmp_path / "report.html"
     with dgrec.open(path) as session:
         write_report(session, output)
-    page = output.read_text(encoding="utf-8")
-    assert "What was logged" not in page
-    assert "SQL of the marks" not in page
-    assert "Latency over time" in page
+    text = ReportPage(output).text
+    assert "What was logged" not in text
+    assert "SQL of the marks" not in text
+    assert "Latency over time" in text
 
 
 @pytest.mark.slow

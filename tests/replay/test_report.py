@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,17 @@ from dgrec.errors import OutputError
 from dgrec.footage import Pixels, find_footage
 from dgrec.format import Row, Signal, utc_text
 from dgrec.rates import rate_text
+from dgrec.replay import report
 from dgrec.replay.query import SqlReader
-from dgrec.replay.report import page as report
+from dgrec.replay.report.png import PLOTS
 from dgrec.replay.stats import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
+from tests.reports import ReportPage
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
 #: The plots of a page on which there are no signals.
-ALWAYS = tuple(name for name in report.PLOTS if name != "signals")
+ALWAYS = tuple(name for name in PLOTS if name != "signals")
 HOSTILE = (
     "</script><script>document.title='PWNED'</script>",
     "<img src=x onerror=\"document.title='PWNED'\">",
@@ -49,35 +50,6 @@ def run() -> Callable[..., Result]:
     for command in dgrec.replay.cli.COMMANDS:
         root.add_command(command)
     return lambda *arguments: CliRunner().invoke(root, list(map(str, arguments)))
-
-
-class Page(HTMLParser):
-    """The tags, text and embedded data of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.specs: dict[str, Any] = {}
-        self._inside: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.tags.append((tag, values))
-        self._inside = values.get("data-chart") if tag == "script" else None
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = None
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            self.specs[self._inside.removeprefix("chart-")] = json.loads(data)
-        elif self.lasttag not in ("script", "style"):
-            self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
 
 
 @pytest.fixture(scope="module")
@@ -112,33 +84,28 @@ def hostile_session(tmp_path: Path) -> Path:
     return write_session(tmp_path / "hostile.parquet", rows, metadata=metadata)
 
 
-def values_of(spec: dict[str, Any]) -> list[dict[str, Any]]:
-    if "data" in spec:
-        values: list[dict[str, Any]] = spec["data"]["values"]
-        return values
-    return [value for layer in spec["layer"] for value in layer["data"]["values"]]
-
-
 @pytest.mark.slow
 def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
-    page = Page(sample_report.read_text())
-    assert tuple(page.specs) == ALWAYS
+    page = ReportPage(sample_report)
+    assert tuple(page.plots) == ALWAYS
     with dgrec.open(SESSION) as session:
         frames = session.frames.to_pydict()
         detections = session.detections.num_rows
-    latency = values_of(page.specs["latency"])
+    latency = page.plots["latency"]
     assert [row["frame"] for row in latency] == frames["frame"]
     assert [row["latency_ms"] for row in latency] == frames["latency_ms"]
-    bars = [row for row in values_of(page.specs["histogram"]) if "frames" in row]
+    bars = [row for row in page.plots["histogram"] if "frames" in row]
     assert sum(row["frames"] for row in bars) == len(frames["frame"])
+    (plot,) = (each["plot"] for each in page.sections if each["name"] == "histogram")
     for bar in bars[:-1]:
-        inside = [ms for ms in frames["latency_ms"] if bar["from_ms"] <= ms < bar["to_ms"]]
+        end = bar["from_ms"] + plot["bin_ms"]
+        inside = [ms for ms in frames["latency_ms"] if bar["from_ms"] <= ms < end]
         assert bar["frames"] == len(inside)
-    marks = {row["name"]: row["ms"] for row in values_of(page.specs["histogram"]) if "ms" in row}
+    marks = {row["name"]: row["ms"] for row in page.plots["histogram"] if "ms" in row}
     expected = np.quantile(frames["latency_ms"], [0.5, 0.95, 0.99])
     assert list(marks.values()) == pytest.approx(expected)
-    assert sum(row["frames"] for row in values_of(page.specs["throughput"])) == len(latency)
-    labels = values_of(page.specs["detections"])
+    assert sum(row["frames"] for row in page.plots["throughput"]) == len(latency)
+    labels = page.plots["detections"]
     assert sum(row["detections"] for row in labels) == detections
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         (whole,) = reader.rows("SELECT duration_s, fps FROM session_throughput")
@@ -146,7 +113,7 @@ def test_plots_hold_what_was_recorded(sample_report: Path) -> None:
     # The other rate on the page is that without the warm-up, and said to be.
     assert f"420 frames in {whole['duration_s']:.1f} s, {rate} (" in page.text
     assert f" without the warm-up, as below); {detections} detections." in page.text
-    stages = values_of(page.specs["stages"])
+    stages = page.plots["stages"]
     assert {row["stage"] for row in stages} == {"preprocess", "inference", "postprocess", "other"}
 
 
@@ -165,11 +132,11 @@ def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path
     ]
     with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
         report.write_report(session, tmp_path / "s.html")
-    specs = Page((tmp_path / "s.html").read_text()).specs
-    labels = values_of(specs["detections"])
+    plots = ReportPage(tmp_path / "s.html").plots
+    labels = plots["detections"]
     assert [row["per_second"] for row in labels] == pytest.approx([10] * len(labels), rel=1e-4)
     assert sum(row["detections"] for row in labels) == 2 * frames
-    rates = values_of(specs["throughput"])
+    rates = plots["throughput"]
     assert [row["fps"] for row in rates] == pytest.approx([10] * len(rates), rel=1e-4)
     assert sum(row["frames"] for row in rates) == frames
     assert {row["second"] for row in labels} == {row["second"] for row in rates}
@@ -178,21 +145,17 @@ def test_the_last_span_is_as_long_as_it_was_recorded(frames: int, tmp_path: Path
 @pytest.mark.slow
 def test_statements_run_as_they_stand(sample_report: Path) -> None:
     """What the page shows as its SQL is what `dgrec query` takes."""
-    text = sample_report.read_text().split("<footer>")[0]
-    statements = re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)
+    sections = ReportPage(sample_report).sections
+    statements = [sql for section in sections for sql in section["statements"].values()]
     assert len(statements) > 12
-    import html
-
-    from dgrec.replay.query import SqlReader
-
     with dgrec.open(SESSION) as session, SqlReader([session]) as reader:
         for statement in statements:
-            reader.rows(html.unescape(statement))
+            reader.rows(statement)
 
 
 @pytest.mark.slow
 def test_the_head_says_what_when_and_where(sample_report: Path) -> None:
-    head = Page(sample_report.read_text()).text.split("Why")[0]
+    head = ReportPage(sample_report).text.split("Why")[0]
     with dgrec.open(SESSION) as session:
         metadata = session.metadata
     day = metadata["started_at"][:10]
@@ -202,8 +165,8 @@ def test_the_head_says_what_when_and_where(sample_report: Path) -> None:
 
 @pytest.mark.slow
 def test_strip_shows_the_slowest(sample_report: Path) -> None:
-    page = Page(sample_report.read_text())
-    pictures = [values for tag, values in page.tags if tag == "img"]
+    page = ReportPage(sample_report)
+    pictures = page.pictures()
     with dgrec.open(SESSION) as session:
         frames = session.frames.to_pydict()
         known = [*zip(frames["media_time_s"], frames["latency_ms"], frames["frame"], strict=True)]
@@ -214,15 +177,13 @@ def test_strip_shows_the_slowest(sample_report: Path) -> None:
             if latency == max(other for time, other, _ in known if abs(time - at) <= 0.5)
         ]
         expected = sorted(frame for _, frame in sorted(slowest)[:12])
-        assert [picture["alt"] for picture in pictures] == [f"frame {n}" for n in expected]
-        import base64
-
+        assert [picture["frame"] for picture in pictures] == expected
         with Pixels(find_footage(session)) as pixels:
             result = session.result(expected[-1])
             image = pixels.frame(result.row)
             assert image is not None
             drawn = result.overlay(image)
-        data = str(pictures[-1]["src"]).removeprefix("data:image/jpeg;base64,")
+        data = page.blocks[pictures[-1]["key"]]
         seen = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
         small = cv2.resize(drawn, seen.shape[1::-1], interpolation=cv2.INTER_AREA)
         assert np.abs(seen.astype(int) - small).mean() < 6  # JPEG
@@ -233,13 +194,13 @@ def test_pictures_on_a_blank_canvas_are_said_to_be(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(20))
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
         report.write_report(session, tmp_path / "s.html", pixels=pixels)
-    page = Page((tmp_path / "s.html").read_text())
-    assert page.count("img") >= 1
+    page = ReportPage(tmp_path / "s.html")
+    assert len(page.pictures()) >= 1
     assert "The source is not where it was: drawing on a blank canvas" in page.text
 
 
 def test_nothing_is_loaded(sample_report: Path) -> None:
-    page = Page(sample_report.read_text())
+    page = ReportPage(sample_report)
     for tag, values in page.tags:
         for name in ("src", "href", "action", "data", "srcset"):
             value = values.get(name)
@@ -262,13 +223,16 @@ def test_session_texts_are_no_markup(hostile_session: Path, tmp_path: Path) -> N
     write_session(clean, rows, {**new_metadata(), "events": [mark("lamp on")]})
     with dgrec.open(clean) as session:
         report.write_report(session, tmp_path / "clean.html")
-    page, plain = Page(output.read_text()), Page((tmp_path / "clean.html").read_text())
+    page, plain = ReportPage(output), ReportPage(tmp_path / "clean.html")
     # The same tags, whatever the session says.
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
     for text in HOSTILE:
-        assert text in page.text or any(
-            row["label"] == text for row in values_of(page.specs["detections"])
-        )
+        assert text in page.text or any(row["label"] == text for row in page.plots["detections"])
+    # Data are base64, whatever the session says.
+    assert "PWNED" not in output.read_text()
+
+
+DRAWN = "document.querySelector('#report footer') !== null"
 
 
 def browser_on_a_phone_at_night(browser: Browser, page: Path) -> None:
@@ -278,73 +242,71 @@ def browser_on_a_phone_at_night(browser: Browser, page: Path) -> None:
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     browser.call("Emulation.setEmulatedMedia", features=dark)
     browser.open(page)
-    browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
+    browser.wait_for(DRAWN)
     assert browser.run("document.documentElement.scrollWidth") <= 380
-    assert browser.run(
-        "[...document.querySelectorAll('.chart svg')].every((s) => s.clientWidth <= 380)"
+    widths = (
+        "[...document.querySelectorAll('.diagram')].map((s) => s.getBoundingClientRect().width)"
     )
-    assert browser.run("getComputedStyle(document.body).backgroundColor") == "rgb(23, 24, 26)"
-    inks = browser.run(
-        "[...new Set([...document.querySelectorAll('.role-axis-label text')].map("
-        "(t) => t.getAttribute('fill')))]"
-    )
-    assert inks == ["#c4c9cf"]
+    assert max(browser.run(widths)) <= 380
+
+    def brightness(script: str) -> float:
+        parts = browser.run(f"{script}.match(/[0-9.]+/g).slice(0, 3).map(Number)")
+        return float(sum(parts)) / 3
+
+    assert brightness("getComputedStyle(document.body).backgroundColor") < 60
+    assert brightness("getComputedStyle(document.querySelector('.diagram .below')).fill") > 120
     browser.call("Emulation.clearDeviceMetricsOverride")
     browser.call("Emulation.setEmulatedMedia", features=[])
-    browser.open(page)
-    browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
 
 
 @pytest.mark.slow
 @needs_chromium
-def test_browser_draws_all_of_it(sample_report: Path, tmp_path: Path) -> None:
+def test_browser_draws_all_of_it_and_runs_nothing_of_a_session(
+    sample_report: Path, hostile_session: Path, tmp_path: Path
+) -> None:
     with Browser(tmp_path / "browser") as browser:
         browser.open(sample_report)
-        browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
-        assert browser.run("document.querySelectorAll('.chart svg').length") == len(ALWAYS)
-        assert browser.console == []
+        browser.wait_for(DRAWN)
+        assert browser.run("document.querySelectorAll('.diagram').length") == len(ALWAYS)
+        assert browser.run("document.querySelectorAll('#latency .point').length") == 420
         # Pictures have the shape of their frames: the width and height of each, as drawn and as is.
+        browser.wait_for("[...document.images].every((image) => image.naturalWidth > 0)")
         sizes = browser.run(
             "[...document.images].map((i) => [i.width, i.height, i.naturalWidth, i.naturalHeight])"
         )
         assert len(sizes) == 12
         for width, height, own_width, own_height in sizes:
-            assert width / height == pytest.approx(own_width / own_height, rel=0.01)
-        assert [u for u in browser.requests if not u.startswith(("file:", "data:"))] == []
+            assert width / height == pytest.approx(own_width / own_height, rel=0.02)
+        # What is read is there, in the order of the page.
+        shown = browser.run("document.querySelector('#report').textContent")
+        texts = [text for text in ReportPage(sample_report).text.splitlines()[1:] if text.strip()]
+        assert len(texts) > 100
+        assert [text for text in texts if text not in shown] == []
         browser_on_a_phone_at_night(browser, sample_report)
-        points = browser.run("document.querySelectorAll('#chart-latency svg path').length")
-        with dgrec.open(SESSION) as session:
-            assert points > len(session)
+        pdf = base64.b64decode(browser.call("Page.printToPDF")["data"])
+        assert pdf.startswith(b"%PDF-")
+        browser_runs_nothing_of(hostile_session, browser, tmp_path / "hostile.html")
+        assert browser.console == []
+        loaded = [u for u in browser.requests if not u.startswith(("file:", "data:", "blob:"))]
+        assert loaded == []
 
 
-@pytest.mark.slow
-@needs_chromium
-def test_browser_runs_nothing_of_the_session(hostile_session: Path, tmp_path: Path) -> None:
-    output = tmp_path / "hostile.html"
-    with dgrec.open(hostile_session) as session:
+def browser_runs_nothing_of(path: Path, browser: Browser, output: Path) -> None:
+    with dgrec.open(path) as session:
         report.write_report(session, output)
-    with Browser(tmp_path / "browser") as browser:
-        browser.open(output)
-        browser.wait_for("document.querySelectorAll('script.spec:not([data-drawn])').length === 0")
-        assert browser.run("document.querySelector('#chart-signals svg') !== null")
-        title = browser.run("document.title")
-        assert title == f"{HOSTILE[0]}: dgrec report"
-        # What a reader's mouse brings up is text, too.
-        boxes = browser.run(
-            "document.querySelector('#detections').scrollIntoView(),"
-            "[...document.querySelectorAll('#chart-detections .mark-rect path')].map("
-            "(p) => { const b = p.getBoundingClientRect();"
-            " return [b.x + b.width / 2, b.y + b.height / 2]; })"
-        )
-        assert len(boxes) > 3
-        tips = set()
-        for x, y in boxes[:: max(1, len(boxes) // 12)]:
-            browser.move_mouse(x, y)
-            browser.wait_for("document.querySelector('#vg-tooltip-element.visible') !== null")
-            tips.add(browser.run("document.querySelector('#vg-tooltip-element').textContent"))
-        assert any(text in tip for text in HOSTILE for tip in tips), tips
-        assert browser.run("document.querySelectorAll('img, svg[onload]').length") == 0
-        assert browser.run("document.title") == title
+    browser.open(output)
+    browser.wait_for(DRAWN)
+    assert browser.run("document.querySelectorAll('#signals .diagram').length") == len(HOSTILE)
+    title = browser.run("document.title")
+    assert title == f"{HOSTILE[0]}: dgrec report"
+    # What a reader's mouse brings up is text, too.
+    tips = browser.run(
+        "[...document.querySelectorAll('#detections .bar title')].map((t) => t.textContent)"
+    )
+    for text in HOSTILE:
+        assert any(text in tip for tip in tips)
+    assert browser.run("document.querySelectorAll('img, svg[onload]').length") == 0
+    assert browser.run("document.title") == title
 
 
 def sessions() -> Iterator[Any]:
@@ -370,16 +332,16 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     path = write_session(tmp_path / "odd.parquet", rows)
     with dgrec.open(path) as session:
         report.write_report(session, tmp_path / "odd.html")
-    page = Page((tmp_path / "odd.html").read_text())
+    page = ReportPage(tmp_path / "odd.html")
     # Of one frame there is nothing to see over time.
     has_detections = len(rows) > 1 and any(row.results for row in rows)
-    assert ("detections" in page.specs) == has_detections
-    assert ("latency" in page.specs) == (len(rows) > 1)
-    assert ("histogram" in page.specs) == bool(rows)
+    assert ("detections" in page.plots) == has_detections
+    assert ("latency" in page.plots) == (len(rows) > 1)
+    assert ("histogram" in page.plots) == bool(rows)
     if len(rows) == 1:
         assert "1 frame; 1 detection." in page.text
         assert page.text.count("1 frame: too little to draw over time.") == 4
-    json.dumps(page.specs, allow_nan=False)
+    json.dumps(page.plots, allow_nan=False)
 
 
 @pytest.mark.slow
@@ -390,20 +352,13 @@ def test_long_session_is_drawn_in_spans(tmp_path: Path) -> None:
     path = write_session(tmp_path / "long.parquet", rows)
     with dgrec.open(path) as session:
         report.write_report(session, tmp_path / "long.html")
-    page = Page((tmp_path / "long.html").read_text())
-    values = values_of(page.specs["latency"])
+    page = ReportPage(tmp_path / "long.html")
+    values = page.plots["latency"]
     assert len(values) <= 260
     assert sum(row["frames"] for row in values) == 4000
     slowest = max(values, key=lambda row: row["max_ms"])
     assert (slowest["slowest_frame"], slowest["max_ms"]) == (1234, 5000)
     assert sum(row["dropped"] for row in values) == 7
-    # What is drawn has its name beside it.
-    layers = page.specs["latency"]["layer"][:3]
-    assert [layer["encoding"]["color"]["datum"] for layer in layers] == [
-        "p50 to p95",
-        "p50",
-        "slowest frame",
-    ]
 
 
 @pytest.mark.slow
@@ -421,7 +376,7 @@ def test_tables_say_what_they_leave_out(tmp_path: Path) -> None:
         report.write_report(session, tmp_path / "s.html")
         with SqlReader([session]) as reader:
             (stalls,) = reader.rows("SELECT count(*) AS n FROM stalls()")
-    text = Page((tmp_path / "s.html").read_text()).text
+    text = ReportPage(tmp_path / "s.html").text
     late_frames, stalled, labels = (
         text[text.rindex(title) :].partition("SQL")[0]
         for title in ("The part of the way that", "Times without a result", "mean score")
@@ -455,9 +410,9 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     video = ("--video", str(sample.CLIP))
     result = run("report", str(path), *video)
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "s.report.html").stat().st_size > 500_000
+    assert (tmp_path / "s.report.html").stat().st_size > 400_000
     # What limits the rate stands first, as `dgrec stats --why` says it.
-    text = Page((tmp_path / "s.report.html").read_text()).text
+    text = ReportPage(tmp_path / "s.report.html").text
     with dgrec.open(path) as session, SqlReader([session]) as reader:
         (pipeline,) = explain([session], reader)
     assert text.index(pipeline.findings[0]) < text.index("Why this rate")
@@ -466,7 +421,7 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert again.exit_code == 1
     assert "exists already; choose another name or say --overwrite" in again.output
     assert run("report", str(path), *video, "--overwrite", "--no-pictures").exit_code == 0
-    assert "<img" not in (tmp_path / "s.report.html").read_text().split("<script>")[0]
+    assert ReportPage(tmp_path / "s.report.html").pictures() == []
     result = run("report", str(path), "--png", "latency", "--quiet")
     assert (result.exit_code, result.output) == (0, "")
     assert (tmp_path / "s.latency.png").exists()
@@ -503,7 +458,7 @@ def test_without_the_libraries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Callable[..., Result]
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "vl_convert", None)
-    result = run("report", str(SESSION), "-o", str(tmp_path / "r.html"))
+    result = run("report", str(SESSION), "--png", "latency", "-o", str(tmp_path / "r.png"))
     assert result.exit_code == 1
     assert "pip install 'dgrec[report]'" in result.output
 
@@ -566,6 +521,5 @@ def test_each_section_is_there_once_and_in_its_order(
     path = write_session(tmp_path / "s.parquet", make_rows(60), metadata=metadata)
     with dgrec.open(path) as session:
         report.write_report(session, tmp_path / "s.html")
-    page = Page((tmp_path / "s.html").read_text())
-    found = [attributes.get("id") for tag, attributes in page.tags if tag == "section"]
-    assert found == sections
+    page = ReportPage(tmp_path / "s.html")
+    assert [section["name"] for section in page.sections] == sections

@@ -26,7 +26,48 @@ await build({
 });
 await build({ ...options, entryPoints: ["page.css"], outfile: target("page.css") });
 for (const name of ["index.html", "icon.svg"]) await copyFile(here(name), target(name));
+await writeFile(target("export.html"), await exportPage());
+await writeFile(target("single.html"), await singlePage());
 await writeFile(target("NOTICE"), await notice(["mediabunny", "uplot"]));
+
+/** The page of `dgrec view --export`: no server says what it may load. */
+async function exportPage() {
+  const policy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; " +
+    "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'";
+  return withData(await readFile(here("index.html"), "utf8"), policy, "data/");
+}
+
+/** The page in one file, but for what `dgrec.replay.viewing.single` puts in place of the comments. */
+async function singlePage() {
+  const policy =
+    "default-src 'none'; script-src <!--script-hash-->; style-src <!--style-hash-->; " +
+    "img-src data: blob:; media-src blob:; base-uri 'none'; form-action 'none'";
+  const icon = (await readFile(here("icon.svg"))).toString("base64");
+  const parts = [
+    [/^ *<script src="page.js" defer><\/script>\n/m, ""],
+    ['<link rel="stylesheet" href="page.css" />', "<style><!--style--></style>"],
+    ['href="icon.svg"', `href="data:image/svg+xml;base64,${icon}"`],
+    [/ *<\/body>/, "<!--data-->\n    <script><!--script--></script>\n  </body>"],
+  ];
+  let page = withData(await readFile(here("index.html"), "utf8"), policy, "");
+  for (const [part, other] of parts) page = replaced(page, part, other);
+  return page;
+}
+
+function withData(page, policy, folder) {
+  const metas =
+    `<meta http-equiv="Content-Security-Policy" content="${policy}" />\n    ` +
+    `<meta name="dgrec-data" content="${folder}" />`;
+  const charset = '<meta charset="utf-8" />';
+  return replaced(page, charset, `${charset}\n    ${metas}`);
+}
+
+function replaced(text, part, other) {
+  const found = text.replace(part, () => other);
+  if (found === text) throw new Error(`index.html has no ${part}`);
+  return found;
+}
 
 async function notice(packages) {
   const parts = ["page.js and page.css contain these libraries, unchanged but bundled and minified.\n"];

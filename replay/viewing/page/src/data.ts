@@ -1,7 +1,7 @@
 // What the server says, typed; only this file knows how it is loaded.
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
-import { listenTo, type Growth, type Happenings, type Moment } from "./happenings";
+import type { Growth, Happenings, Moment } from "./happenings";
 
 export interface SessionFacts {
   s: string;
@@ -162,6 +162,12 @@ export class Problem extends Error {}
 
 /** Where the data comes from: a server, or the files of an export. */
 export interface Source {
+  /** Whether scripts can read parts of videos. */
+  readonly hasRanges: boolean;
+  /** Whether there is a server: for statements, and for pictures that a browser cannot decode. */
+  readonly hasServer: boolean;
+  /** What is missing without a server, in a line. */
+  readonly note: string;
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
@@ -169,43 +175,10 @@ export interface Source {
   tell(path: string, query: Query): void;
   /** Listen to what happens until the returned function is called. */
   listen(path: string, query: Query, to: Happenings): () => void;
-}
-
-export class Server implements Source {
-  address(path: string, query: Query): string {
-    const url = new URL(path, document.baseURI);
-    for (const [name, value] of Object.entries(query)) {
-      if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
-    }
-    return url.href;
-  }
-
-  tell(path: string, query: Query): void {
-    void fetch(this.address(path, query), { credentials: "same-origin", keepalive: true }).catch(() => undefined);
-  }
-
-  listen(path: string, query: Query, to: Happenings): () => void {
-    return listenTo(this.address(path, query), to);
-  }
-
-  async get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
-    let response: Response;
-    try {
-      response = await fetch(this.address(path, query), {
-        credentials: "same-origin",
-        ...(signal ? { signal } : {}),
-      });
-    } catch (error) {
-      if (isAbort(error)) throw error;
-      throw new Problem("dgrec view does not answer; is it still running?");
-    }
-    const body: unknown = await response.json().catch(() => null);
-    if (!response.ok) {
-      const said = (body as { error?: unknown } | null)?.error;
-      throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
-    }
-    return body as T;
-  }
+  /** A picture as the bytes of a file, with what is said of it; 204: there is none yet. */
+  picture(path: string, query: Query, signal: AbortSignal): Promise<Response>;
+  /** The only recording, which needs no list; null: there may be others. */
+  single(): Promise<string | null>;
 }
 
 export function isAbort(error: unknown): boolean {
@@ -260,7 +233,7 @@ export class Session {
 
   /** Whether it is being recorded. */
   get isLive(): boolean {
-    return this.card.state.includes(LIVE);
+    return this.source.hasServer && this.card.state.includes(LIVE);
   }
 
   /** Call `listener` whenever there are more rows, or the recording has ended. */
@@ -396,7 +369,7 @@ export class Session {
 
   /** The picture of the newest row up to a position that has one. */
   async newestPicture(i: number, signal: AbortSignal): Promise<{ i: number; picture: ImageBitmap }> {
-    const response = await this.fetched("api/picture", { i, before: UNSURE }, signal);
+    const response = await this.sent("api/picture", { i, before: UNSURE }, signal);
     return {
       i: Number(response.headers.get("X-Position") ?? i),
       picture: await createImageBitmap(await response.blob()),
@@ -405,7 +378,7 @@ export class Session {
 
   /** A frame captured after another, as it was just recorded; null: none has come. */
   async moment(after: number, signal: AbortSignal): Promise<Moment | null> {
-    const response = await this.fetched("api/newest", { after }, signal);
+    const response = await this.sent("api/newest", { after }, signal);
     if (response.status === 204) return null;
     return {
       picture: await createImageBitmap(await response.blob()),
@@ -414,21 +387,14 @@ export class Session {
     };
   }
 
-  private async fetched(path: string, query: Query, signal: AbortSignal): Promise<Response> {
-    const response = await fetch(this.source.address(path, { s: this.card.s, ...query }), {
-      credentials: "same-origin",
-      signal: AbortSignal.any([signal, this.abort.signal]),
-    });
-    if (!response.ok) {
-      const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
-    }
-    return response;
+  async picture(i: number, w: number | undefined, signal: AbortSignal): Promise<ImageBitmap> {
+    const response = await this.sent("api/picture", { i, w }, signal);
+    return createImageBitmap(await response.blob());
   }
 
-  async picture(i: number, w: number | undefined, signal: AbortSignal): Promise<ImageBitmap> {
-    const response = await this.fetched("api/picture", { i, w }, signal);
-    return createImageBitmap(await response.blob());
+  private sent(path: string, query: Query, signal: AbortSignal): Promise<Response> {
+    const both = AbortSignal.any([signal, this.abort.signal]);
+    return this.source.picture(path, { s: this.card.s, ...query }, both);
   }
 
   protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {

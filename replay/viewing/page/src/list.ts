@@ -62,10 +62,12 @@ export class ListPage {
     };
     this.text = field("Filter by text", "Filter: name, model, source, state", "list-text");
     this.where = field("Filter by SQL", "SQL: dropped > 0 AND model = 'face'", "list-where");
+    this.where.hidden = !source.hasServer;
     this.choice = new Choice(
       () => this.body.querySelectorAll<HTMLInputElement>("input[data-choose]"),
       (a, b) => { state.show(a, { other: b }); },
     );
+    this.choice.button.hidden = !source.hasServer;
     this.head = el("tr", {}, el("th", { class: "list-pick", "aria-hidden": "true" }), el("th", { class: "list-thumb", "aria-hidden": "true" }), ...COLUMNS.map((column) => this.header(column)));
     element.replaceChildren(
       el("div", { class: "list-bar", role: "search" }, this.text, this.where, this.choice.button, this.status),

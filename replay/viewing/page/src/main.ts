@@ -1,7 +1,8 @@
 // Put the parts of the page into their places, for the recording that the address names.
 
-import { isAbort, Server, Session } from "./data";
+import { isAbort, Session, type Source } from "./data";
 import { slot } from "./dom";
+import { Files } from "./files";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
@@ -11,6 +12,8 @@ import { PairedSession } from "./paired";
 import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
 import { sayOpen } from "./presence";
+import { showReport } from "./report";
+import { Server } from "./server";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
 import { State } from "./state";
@@ -22,7 +25,6 @@ interface Part {
 }
 
 class Page {
-  private readonly source = new Server();
   private readonly state = new State();
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
@@ -30,6 +32,8 @@ class Page {
   private side: SidePanel | null = null;
   private session: Session | null = null;
   private opening = new AbortController();
+
+  constructor(private readonly source: Source) {}
 
   start(): void {
     slot("help-button").addEventListener("click", () => {
@@ -57,6 +61,12 @@ class Page {
     document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
+      const single = await this.source.single().catch(() => null);
+      if (signal.aborted) return;
+      if (single !== null) {
+        this.state.set({ session: single });
+        return;
+      }
       this.parts = [new ListPage(slot("list"), this.source, this.state, this.keys)];
       return;
     }
@@ -179,7 +189,22 @@ function signs({ card }: Session): { lines: string; side: string } {
   };
 }
 
+async function start(): Promise<void> {
+  // The pages of exports say where their data are.
+  const meta = document.querySelector<HTMLMetaElement>("meta[name='dgrec-data']");
+  const files = meta ? new Files(meta.content) : null;
+  if (files) document.body.dataset.server = "none";
+  const report = await files?.report();
+  if (files && report) {
+    document.body.dataset.view = "report";
+    slot("session-name").textContent = report.name;
+    showReport(slot("report"), report, (key) => files.file(key, "image/jpeg"));
+  } else {
+    new Page(files ?? new Server()).start();
+  }
+}
+
 // Tests compare it with PySDK's own drawing.
 Object.assign(window, { dgrec: { drawOverlay, hit } });
 
-new Page().start();
+void start();

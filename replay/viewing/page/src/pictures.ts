@@ -59,9 +59,11 @@ export class BestPictures implements Pictures {
     decode: Decode,
     private readonly say: (note: string) => void,
   ) {
+    const { hasRanges, hasServer } = session.source;
     this.ways = decode === "auto" ? ["webcodecs", "video", "server"] : [decode];
     this.known = session.n;
-    if (decode === "auto" && !WebCodecsPictures.isAvailable()) this.ways.shift();
+    if (!hasServer) this.ways = this.ways.filter((way) => way !== "server");
+    if (decode === "auto" && !(hasRanges && WebCodecsPictures.isAvailable())) this.ways.shift();
   }
 
   /** The way of this row's video, if it is the video element, which plays by itself. */

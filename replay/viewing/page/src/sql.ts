@@ -47,12 +47,15 @@ export class SqlPanel {
     this.text.addEventListener("input", () => { this.fit(); });
     this.run.addEventListener("click", () => void this.ask(this.text.value));
     this.where = new WhereField(session, state);
+    const { hasServer, note } = session.source;
+    this.where.element.hidden = !hasServer;
     element.replaceChildren(
       this.where.element,
       el("div", { class: "sql-edit" }, this.text, this.bar()),
       this.command,
       this.result,
-      el("details", { class: "sql-questions" }, el("summary", {}, "Questions"), this.library),
+      el("p", { class: "sql-note", hidden: !note }, note),
+      el("details", { class: "sql-questions", open: !hasServer }, el("summary", {}, "Questions"), this.library),
     );
     this.ends = [
       state.on(["sql"], ({ sql }) => { if (sql !== this.asked) void this.ask(sql); }),

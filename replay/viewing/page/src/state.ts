@@ -161,7 +161,7 @@ export class State {
     window.clearTimeout(this.writing);
     this.writing = 0;
     const hash = toHash(this.current);
-    if (hash !== location.hash) history.pushState(null, "", hash || location.pathname);
+    if (hash !== location.hash) history.pushState(null, "", addressWith(hash));
     this.address = location.hash;
   }
 
@@ -203,9 +203,14 @@ export class State {
     // The frame is known once its row is here.
     if (this.current.session && this.current.frame === null && this.current.position) return;
     const hash = toHash(this.current);
-    if (hash !== location.hash) history.replaceState(null, "", hash || location.pathname);
+    if (hash !== location.hash) history.replaceState(null, "", addressWith(hash));
     this.address = location.hash;
   }
+}
+
+/** The page's address; in a frame of a notebook, "#..." alone is taken to be of the page around it. */
+function addressWith(hash: string): string {
+  return location.href.replace(/#.*/, "") + hash;
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -1,0 +1,90 @@
+"""Where the data of an export go: scripts and files in a folder, or blocks inside one page."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import zlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from dgrec.files import output_error
+from dgrec.replay.viewing.values import json_bytes
+
+__all__ = ["FolderTarget", "PageTarget", "Target", "packed"]
+
+_LEVEL: Final = 6
+
+
+def packed(value: Any) -> str:
+    """Return a value as the page reads it: JSON, deflated, in base64."""
+    return base64.b64encode(zlib.compress(json_bytes(value), _LEVEL)).decode()
+
+
+class Target(ABC):
+    """Takes the parts of an export, each under a key such as ``0/rows-3``."""
+
+    @abstractmethod
+    def put(self, key: str, value: Any) -> None:
+        """Add a value that JSON can hold (`json_bytes`)."""
+
+    @abstractmethod
+    def put_file(self, key: str, data: bytes) -> None:
+        """Add a file that browsers load by themselves, such as a picture."""
+
+
+class FolderTarget(Target):
+    """Writes each part as a file: pages that were opened from a file load scripts and nothing else.
+
+    Raises (from its methods):
+        OutputError: A file cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def put(self, key: str, value: Any) -> None:
+        # Neither a key nor base64 has anything to escape.
+        self.put_file(f"{key}.js", f'dgrecData("{key}","{packed(value)}");\n'.encode())
+
+    def put_file(self, key: str, data: bytes) -> None:
+        path = self.path(key)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise output_error(path, error) from None
+
+    def copy(self, key: str, source: BinaryIO) -> None:
+        """Add a copy of a file, however large it is."""
+        path = self.path(key)
+        try:
+            with path.open("xb") as file:
+                shutil.copyfileobj(source, file, 1 << 20)
+        except OSError as error:
+            raise output_error(path, error) from None
+
+    def path(self, key: str) -> Path:
+        """Return where a part is written; its folder is there afterwards."""
+        path = self.folder / key
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise output_error(path.parent, error) from None
+        return path
+
+
+class PageTarget(Target):
+    """Keeps all parts, as blocks of a page."""
+
+    def __init__(self) -> None:
+        self.blocks: dict[str, str] = {}
+
+    def put(self, key: str, value: Any) -> None:
+        self._keep(key, packed(value))
+
+    def put_file(self, key: str, data: bytes) -> None:
+        self._keep(key, base64.b64encode(data).decode())
+
+    def _keep(self, key: str, text: str) -> None:
+        self.blocks[key] = text

@@ -1,0 +1,317 @@
+"""The page without a server: a folder that opens from a file and from any static host."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import random
+import re
+import resource
+import signal
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+# isort: off
+import cv2  # noqa: F401 - before PyAV, or windows hang (dgrec.video)
+import av
+
+# isort: on
+import pytest
+from click.testing import Result
+
+from dgrec import Recorder, Session
+from dgrec import open as dgrec_open
+from dgrec.errors import StorageError
+from dgrec.replay.query import SqlReader
+from dgrec.replay.viewing.export import export_folder
+from dgrec.replay.viewing.series import series
+from tests.browser import Browser, needs_chromium
+from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
+from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
+from tests.replay.viewing.exported_pages import RangeHandler, go_to, open_url, shown_picture
+from tests.replay.viewing.numbered_sessions import CASES, NumberReader, numbers_of
+from tests.web_server import serving
+
+#: H.264 at uneven times; Matroska, of which a copy is made; a camera's with a gap; a clip.
+_KINDS = ("variable", "in-place", "dropped", "clipped")
+_FRAMES = 40
+HOSTILE = "</script><img src=x onerror=\"document.title='PWNED'\">"
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    for kind in _KINDS:
+        CASES[kind](folder, _FRAMES)
+    rows = [make_row(i, [make_detection(0, label=HOSTILE)]) for i in range(12)]
+    metadata = {**new_metadata(), "name": HOSTILE}
+    write_session(folder / "a'<b>&#.parquet", rows, metadata)
+    write_session(folder / "no-rows.parquet", [])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    export_folder([recordings], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def numbers(recordings: Path) -> Mapping[str, list[int]]:
+    found = {}
+    for kind in _KINDS:
+        with dgrec_open(recordings / f"{kind}.parquet") as session:
+            found[kind] = numbers_of(session)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
+
+
+def wrong_frames(browser: Browser, numbers: Mapping[str, list[int]]) -> list[object]:
+    """Go to frames of each session; return those whose picture or boxes are of another one."""
+    chance, wrong, checked = random.Random(5), [], 0
+    for session, known in numbers.items():
+        # Ends and neighbours in both directions, then anywhere.
+        frames = [0, 1, 2, 1, len(known) - 1, *chance.sample(range(len(known)), 9)]
+        for frame in frames:
+            go_to(browser, session, frame)
+            picture = shown_picture(browser)
+            shown = number_in(picture), number_drawn(picture[..., 2])
+            checked += 1
+            if shown != (known[frame], known[frame]):
+                wrong.append((session, frame, known[frame], shown))
+    assert checked > 50
+    return wrong
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_every_frame_from_a_file_and_from_a_static_host(
+    browser: Browser, exported: Path, numbers: Mapping[str, list[int]]
+) -> None:
+    browser.open(exported / "index.html")
+    assert wrong_frames(browser, numbers) == []
+    assert browser.run("document.querySelector('#player').dataset.way") == "video"
+    assert [url for url in browser.requests if not url.startswith("file:")] == []
+    assert browser.console == []
+
+    handler = type("Handler", (RangeHandler,), {"folder": exported})
+    with serving(handler) as url:
+        open_url(browser, f"{url}/index.html")
+        assert wrong_frames(browser, numbers) == []
+        assert browser.run("document.querySelector('#player').dataset.way") == "webcodecs"
+        others = [each for each in browser.requests if not each.startswith(("file:", url, "blob:"))]
+        assert others == []
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Path) -> None:
+    browser.open(exported / "index.html")
+    browser.console.clear()
+    browser.wait_for("document.querySelector('#list').textContent.includes('variable')")
+    assert browser.run("document.querySelector('#list').textContent").count("<b>") >= 1
+    browser.run("location.hash = '#s=' + encodeURIComponent(\"a'<b>&#\") + '&f=5'")
+    browser.wait_for("document.querySelector('.stage')?.dataset.frame === '5'")
+    browser.wait_for(f"document.body.textContent.includes({HOSTILE!r})")
+    assert "no video" in browser.run("document.querySelector('.stage-note').textContent")
+    # The time line is there, and a click on it leads to a frame.
+    browser.wait_for("document.querySelectorAll('#timeline canvas').length > 0")
+    # SQL needs a server, but for the questions of the library.
+    browser.run("location.hash += '&q=SELECT%201'")
+    browser.wait_for("document.querySelector('#sql').textContent.includes('needs dgrec')")
+    # Those have their answers.
+    browser.run(
+        "[...document.querySelectorAll('#sql button')].find("
+        "(button) => button.textContent === 'end to end latency').click()"
+    )
+    browser.wait_for("document.querySelector('#sql table')?.textContent.includes('p95')")
+    assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert "PWNED" not in browser.run("document.title").replace(HOSTILE, "")
+    assert browser.console == []
+
+
+def test_folder_is_replaced_only_where_it_is_an_export(
+    tmp_path: Path, dgrec: Callable[..., Result]
+) -> None:
+    session = write_session(tmp_path / "s.parquet", make_rows(5))
+    kept = session.read_bytes()
+    output = tmp_path / "out"
+    result = dgrec("view", session, "--export", output)
+    assert result.exit_code == 0, result.output
+    assert "s: 5 frames, 0." in result.output
+    assert re.search(f"{output}: 0[.][3-9] MB; open {output / 'index.html'}", result.output)
+    first = {path.name for path in output.rglob("*")}
+    assert {"index.html", "page.js", "page.css", "NOTICE", "index.js", "rows-0.js"} <= first
+    assert oct(output.stat().st_mode)[-3:] in ("755", "775")
+    again = dgrec("view", session, "--export", output)
+    assert again.exit_code == 1
+    assert "exists already; choose another name or say --overwrite" in again.output
+    (output / "data" / "index.js").write_text("old")
+    assert dgrec("view", session, "--export", output, "--overwrite").exit_code == 0
+    assert (output / "data" / "index.js").read_text().startswith("dgrecData(")
+    # Whatever else is in a folder stays.
+    (output / "notes.txt").write_text("mine")
+    for folder in (output, tmp_path):
+        refused = dgrec("view", session, "--export", folder, "--overwrite")
+        assert refused.exit_code == 1
+        assert "has something else than an export" in refused.output
+    assert dgrec("view", session, "--export", session).exit_code == 1
+    assert session.read_bytes() == kept
+    assert dgrec("view", session, "--start", "1").exit_code == 2
+    none = dgrec("view", tmp_path / "out", "--export", tmp_path / "other")
+    assert none.exit_code == 1
+    assert "no recordings found" in none.output
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_part_of_a_session_with_covered_detections(
+    tmp_path: Path, dgrec: Callable[..., Result]
+) -> None:
+    """The copy shows the frames of the part at their times, and no pixel of what is covered."""
+    output = tmp_path / "out"
+    session = bright_below(tmp_path / "bright.parquet", 40)
+    given = ("--start", "10", "--end", "30", "--redact", "bit")
+    result = dgrec("view", session, "--export", output, *given)
+    assert result.exit_code == 0, result.output
+    assert "bright: 20 frames" in result.output
+    with dgrec_open(session) as opened:
+        known = numbers_of(opened)[10:30]
+    answer = unpacked(output / "data" / "0" / "rows-0.js")
+    (video,) = (output / "data" / "0").glob("video-*.mp4")
+    shown = {}
+    with av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            shown[round(float(frame.pts * frame.time_base), 6)] = frame.to_ndarray(format="bgr24")
+    assert [number_in(shown[pts]) for pts in answer["pts_s"]] == known
+    # The boxes themselves are drawn by the page.
+    for number, pts in zip(known, answer["pts_s"], strict=True):
+        below = shown[pts][OVERLAY_TOP + 12, BLOCK // 2 :: BLOCK].mean(axis=1)
+        assert all(below[bit] < 60 for bit in range(BITS) if number >> bit & 1)
+        assert below[8:].min() > 150
+    assert not (output / "data" / "0" / "thumb.jpg").exists()
+    assert not list(tmp_path.glob(".dgrec*"))
+    nobody = dgrec("view", session, "--export", tmp_path / "no", "--redact", "nobody")
+    assert nobody.exit_code == 1
+    assert "nobody" in nobody.output
+
+
+def bright_below(path: Path, count: int) -> Path:
+    """Record pictures that are bright where the boxes of their numbers are."""
+    reader = NumberReader()
+    images = [numbered_image(number) for number in range(count)]
+    for image in images:
+        image[OVERLAY_TOP:] = 200
+    began = datetime.now(UTC) - timedelta(seconds=count)
+    with Recorder(path, metadata={"model": reader.describe()["model"]}, video="raw") as recorder:
+        for number, result in enumerate(reader.predict_batch(iter(images))):
+            recorder.add(result, captured_at=began + timedelta(seconds=number / 25))
+    return path
+
+
+def unpacked(script: Path) -> Any:
+    text = re.fullmatch(r'dgrecData\("[^"]+","([^"]+)"\);\n', script.read_text())
+    assert text is not None
+    return json.loads(zlib.decompress(base64.b64decode(text[1])))
+
+
+@pytest.mark.slow
+def test_parts_of_the_time_line_are_what_the_server_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pixel of each width is in one part, with the values that a request for it would get."""
+    monkeypatch.setattr("dgrec.replay.viewing.contents._WIDTH", 64)
+    rows = make_rows(400)
+    for row in rows[::7]:
+        row.dropped_camera = 2
+    path = write_session(tmp_path / "s.parquet", rows)
+    export_folder([path], tmp_path / "out")
+    data = tmp_path / "out" / "data" / "0"
+    levels = unpacked(data / "session.js")["levels"]
+    assert levels == [1, 4, 16]
+    with dgrec_open(path) as session, SqlReader([session]) as reader:
+        latencies = session.frames.column("latency_ms").to_pylist()
+        for level, count in enumerate(levels):
+            parts = [unpacked(data / f"lines-{level}-{k}.js") for k in range(count)]
+            for part in parts[:3]:
+                stretch = part["from"], part["to"], 64
+                same = series(session, reader, ["latency_ms", "fps"], *stretch)
+                assert part["series"]["latency_ms"] == same["series"]["latency_ms"]
+                assert part["series"]["fps"] == same["series"]["fps"]
+            tallest = [v for part in parts for v in part["series"]["latency_ms"]["max"]]
+            assert max(v for v in tallest if v is not None) == pytest.approx(max(latencies))
+            drops = [mark for part in parts for mark in part["marks"]["drops"]]
+            assert sum(mark["count"] for mark in drops) == 2 * len(rows[::7])
+    marked = unpacked(data / "next.js")
+    assert marked["drop"] == list(range(0, 400, 7))
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_notebooks_show_the_player(
+    browser: Browser, recordings: Path, numbers: Mapping[str, list[int]], tmp_path: Path
+) -> None:
+    with dgrec_open(recordings / "in-place.parquet") as session:
+        shown = session._repr_html_()
+    assert len(shown) < 1_500_000
+    assert "<caption><b>in-place</b></caption>" in shown
+    # In a frame of its own origin, it runs, and tells its place without that of the notebook.
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8>{shown}")
+    browser.open(tmp_path / "notebook.html")
+    with browser.inside_frame():
+        browser.wait_for("document.querySelector('.stage')?.dataset.frame === '0'")
+        browser.wait_for("location.href === 'about:srcdoc#s=0&f=0'")
+        assert browser.console == []
+    # The same page, where its pixels can be read.
+    (source,) = re.findall(r'srcdoc="([^"]*)"', shown)
+    (tmp_path / "player.html").write_text(html.unescape(source))
+    browser.open(tmp_path / "player.html")
+    known = numbers["in-place"]
+    for frame in (0, 1, 17, 16, len(known) - 1):
+        go_to(browser, "0", frame, title="in-place")
+        picture = shown_picture(browser)
+        assert (number_in(picture), number_drawn(picture[..., 2])) == (known[frame], known[frame])
+    assert browser.console == []
+
+
+def test_a_notebook_gets_the_table_where_there_is_no_player(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(session: Session) -> str:
+        raise RuntimeError("PySDK is not in the mood")
+
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    monkeypatch.setattr("dgrec.replay.viewing.notebook.player", fail)
+    with dgrec_open(path) as session:
+        assert "<iframe" not in session._repr_html_()
+        assert session._repr_html_().startswith("<table>")
+    with dgrec_open(write_session(tmp_path / "none.parquet", [])) as session:
+        assert "<iframe" not in session._repr_html_()
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path: Path) -> None:
+    """For a full disk stands a limit of the size of files: for data, a copied video, the page."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        for largest, name in ((200, "variable"), (6_000, "in-place"), (100_000, "variable")):
+            session = recordings / f"{name}.parquet"
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+            with pytest.raises(StorageError, match="cannot be written"):
+                export_folder([session], tmp_path / "out")
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
