@@ -59,7 +59,7 @@ def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[
     return jpeg(image, width), found
 
 
-def thumbnail(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[bytes, int]:
+def thumbnail(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
     """Answer ``/api/thumb``: a small picture of one frame, with its overlay."""
 
     def draw() -> bytes:
@@ -68,7 +68,7 @@ def thumbnail(opened: OpenedSession, parameters: Parameters, task: Task) -> tupl
             found: bytes = overlay.thumbnail(opened.session, _THUMBNAIL)
         return found
 
-    return opened.kept("thumbnail", draw), opened.count // 2
+    return opened.kept("thumbnail", draw)
 
 
 def jpeg(image: np.ndarray[Any, Any], width: int) -> bytes:

@@ -125,8 +125,8 @@ class ViewServer:
         self._add_answer("/api/row", rows.row)
         self._add_answer("/api/at", rows.nearest)
         self._add_answer("/api/overlay", _overlay)
-        self._add_picture("/api/picture", pictures.picture)
-        self._add_picture("/api/thumb", pictures.thumbnail)
+        self._add("/api/picture", self._picture)
+        self._add_answer("/api/thumb", pictures.thumbnail, mime="image/jpeg")
         for path, answer in ANSWERS.items():
             self._add_answer(path, answer)
         for path, answer in STATEMENTS.items():
@@ -141,7 +141,14 @@ class ViewServer:
         self._server.add(path, Route(handler))
         self.paths.append(path)
 
-    def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
+    def _add_answer(
+        self,
+        path: str,
+        answer: Answer,
+        *,
+        mime: str = "application/json",
+        is_statement: bool = False,
+    ) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
             found = self.recordings.read(
                 parameters.text("s"), lambda opened: answer(opened, parameters, task)
@@ -149,7 +156,7 @@ class ViewServer:
             return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, is_statement=is_statement)
+            return await self._answered(request, work, mime=mime, is_statement=is_statement)
 
         self._add(path, handle)
 
@@ -160,23 +167,6 @@ class ViewServer:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work)
-
-        self._add(path, handle)
-
-    def _add_picture(self, path: str, draw: Callable[..., tuple[bytes, int]]) -> None:
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            headers: dict[str, str] = {}
-
-            def work(task: Task, parameters: Parameters) -> bytes:
-                data, position = self.recordings.read(
-                    parameters.text("s"), lambda opened: draw(opened, parameters, task)
-                )
-                headers["X-Position"] = str(position)
-                return data
-
-            answer = await self._answered(request, work, mime="image/jpeg")
-            answer.headers.update(headers)
-            return answer
 
         self._add(path, handle)
 
@@ -227,6 +217,20 @@ class ViewServer:
             return json_bytes(statements.questions())
 
         return await self._answered(request, work)
+
+    async def _picture(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers: dict[str, str] = {}
+
+        def work(task: Task, parameters: Parameters) -> bytes:
+            data, position = self.recordings.read(
+                parameters.text("s"), lambda opened: pictures.picture(opened, parameters, task)
+            )
+            headers["X-Position"] = str(position)
+            return data
+
+        answer = await self._answered(request, work, mime="image/jpeg")
+        answer.headers.update(headers)
+        return answer
 
     async def _live(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

@@ -51,7 +51,8 @@ class Page {
     if (!this.state.values.session) void this.open();
   }
 
-  private async open(): Promise<void> {
+  /** @param again The parts are made anew: the page stays where it is. */
+  private async open(again = false): Promise<void> {
     this.opening.abort();
     this.opening = new AbortController();
     const { signal } = this.opening;
@@ -78,7 +79,7 @@ class Page {
       this.session = session;
       if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
       else this.showTitle(session);
-      if (session.isLive && !other && this.state.values.frame === null) {
+      if (session.isLive && !other && !again && this.state.values.frame === null) {
         this.state.set({ follow: true, position: Math.max(session.n - 1, 0) });
       }
       const { frame, position } = this.state.values;
@@ -127,7 +128,7 @@ class Page {
       if (this.session !== session) return;
       this.showTitle(session);
       const now = signs(session);
-      if (now.lines !== before.lines) void this.open(); // its first rows
+      if (now.lines !== before.lines) void this.open(true); // its first rows
       else if (now.side !== before.side && !slot("side").contains(document.activeElement)) {
         this.side?.close();
         const place = this.parts.findIndex((part) => part === this.side);
@@ -184,7 +185,7 @@ class Page {
 /** What the parts of the page were made by. */
 function signs({ card }: Session): { lines: string; side: string } {
   return {
-    lines: String(card.n === 0) + card.stages.join(),
+    lines: String(card.n > 0 && card.stages.length > 0),
     side: JSON.stringify([card.labels.map(({ label }) => label), card.state]),
   };
 }
