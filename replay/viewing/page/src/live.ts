@@ -99,12 +99,6 @@ export class Live {
     if (growth.version === card.version) return;
     const isFirst = card.n === 0;
     this.session.grow(growth);
-    const { frame, follow } = this.state.values;
-    if (card.first_frame !== growth.first_frame && frame !== null && !follow) {
-      // Old parts were removed: the frame that is shown has another position, or is gone.
-      const position = await this.session.at({ frame }).catch(() => 0);
-      if (this.state.values.frame === frame) this.state.go(position);
-    }
     await this.readCard(isFirst).catch(() => undefined);
   }
 
