@@ -96,7 +96,8 @@ def run_record(request: RecordRequest) -> int:
         signals.abandon = lambda: _say_left(jobs)
         if _is_apart() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
             stack.enter_context(left_out(TENSORFLOW_LITE))
-        with announcer, StatusView(console, jobs, announcer), _viewing(plans, request, announcer):
+        page = _viewing(plans, jobs, request, announcer)
+        with announcer, StatusView(console, jobs, announcer), page:
             _run(jobs)
         for job in jobs:
             try:
@@ -111,11 +112,12 @@ def run_record(request: RecordRequest) -> int:
 
 
 def _viewing(
-    plans: Sequence[Plan], request: RecordRequest, announcer: Announcer
+    plans: Sequence[Plan], jobs: Sequence[Job], request: RecordRequest, announcer: Announcer
 ) -> AbstractContextManager[None]:
     folders = list(dict.fromkeys(plan.output.parent for plan in plans))
     first = session_stem(plans[0].output) if len(plans) == 1 else ""
-    return viewing(folders, first, announcer.announce, is_on=request.view)
+    frames = [job.frames for job in jobs if job.frames is not None]
+    return viewing(folders, first, announcer.announce, frames, is_on=request.view)
 
 
 def _is_apart() -> bool:

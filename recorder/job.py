@@ -41,6 +41,7 @@ from dgrec.recorder.outputs import (
     AlertClips,
     AlertFeed,
     Metrics,
+    NewestFrame,
     Output,
     OutputQueue,
     OverlayWindow,
@@ -187,6 +188,8 @@ class Job:
     #: How many source frames will be read; None if unknown.
     expected: int | None
     clips: AlertClips | None = None
+    #: Pictures for the page, where there is one.
+    frames: NewestFrame | None = None
     metadata: Metadata | None = None
     error: DgrecError | None = None
     seconds: float = 0.0
@@ -325,6 +328,9 @@ def prepare(
     )
     if request.metrics:
         outputs.append(Metrics(request.metrics, source.name))
+    frames = NewestFrame(plan.output) if request.view else None
+    if frames is not None:
+        outputs.append(frames)
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
     alerting = Alerting.of(
@@ -362,7 +368,7 @@ def prepare(
     stream = Stream(
         loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
     )
-    return Job(source, stream, _expected_frames(reader, given), alerting.clips)
+    return Job(source, stream, _expected_frames(reader, given), alerting.clips, frames)
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:

@@ -1,79 +1,179 @@
-"""``--view``: the page of `dgrec view`, in a process of its own, for as long as is recorded."""
+"""``--view``: the page of `dgrec view`, in a process of its own, beside a recording.
+
+The process says on its standard output, a line each: first the address of the page, then what it
+asks for, as JSON: ``{"frame": PLACE}`` (the next frame as a picture), ``{"targets": PLACE}``, or
+``{"stays": true}`` (a page is open: it does not end with the recording). On its standard input it
+gets a line of JSON for each answer, with the ``size`` of the picture that follows it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["viewing"]
+from dgrec.recorder.outputs import NewestFrame, Shown
+
+__all__ = ["Viewer", "viewing"]
 
 #: How much less of the processor than the recording it gets.
 _NICE: Final = 10
 _END_S: Final = 5.0
 
 
-@contextlib.contextmanager
-def viewing(
-    folders: Sequence[Path], session: str, say: Callable[[str], None], *, is_on: bool = True
-) -> Iterator[None]:
-    """Show the sessions in folders while the block runs.
+class Viewer:
+    """The process that shows what is recorded, until `close`, or until its pages are closed.
 
-    The page has a process of its own, which ends with this one, whatever ends it. If it cannot be
-    shown, the recording goes on without.
+    It ends where this process is killed, too. If the page cannot be shown, the recording goes on
+    without. It gets pictures of a recording that is written with `add`'s output.
 
     Args:
-        session: Which of them is shown first; "": the list.
+        session: Which of the sessions is shown first; "": the list.
         say: Gets the address, in another thread.
     """
+
+    def __init__(self, folders: Sequence[Path], session: str, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._frames: dict[str, NewestFrame] = {}
+        #: Answers that are to be sent; of each kind the newest.
+        self._answers: dict[tuple[str, str], tuple[dict[str, Any], bytes]] = {}
+        self._changed = threading.Condition()
+        self._is_closing = False
+        #: Set where it ends, or says that it stays.
+        self._is_settled = threading.Event()
+        self._stays = False
+        self._process: subprocess.Popen[bytes] | None = None
+        arguments = ["view", *map(str, folders), "--of-recorder", session]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "dgrec", *arguments],
+                stdin=subprocess.PIPE,  # closed where this process ends
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
+            )
+        except OSError as error:
+            say(f"No page: {error.strerror}")
+            return
+        if hasattr(os, "setpriority"):
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
+        self._threads = [
+            threading.Thread(target=work, args=(self._process,), name="dgrec-view", daemon=True)
+            for work in (self._read, self._write)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def add(self, frames: NewestFrame) -> None:
+        """Show the pictures of a recording while it goes on."""
+        frames.shown = self._show
+        self._frames[frames.place] = frames
+
+    def close(self) -> None:
+        """End the process, unless a page is open; then say so."""
+        process = self._process
+        if process is None or self._is_closing:
+            return
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        if not self._is_settled.wait(_END_S):
+            process.kill()  # it does not read
+        if self._stays:
+            self._say("The page stays until it is closed.")
+            # Not to be taken for one that was forgotten.
+            threading.Thread(target=process.wait, daemon=True).start()
+            return
+        process.wait()
+        for thread in self._threads:
+            thread.join()
+
+    # --- inside ---
+
+    def _show(self, frames: NewestFrame, shown: Shown) -> None:
+        """Take a picture; what sends it is another thread, which may wait."""
+        facts = shown._asdict()
+        picture = facts.pop("jpeg")
+        self._answer("frame", frames.place, facts, picture)
+
+    def _answer(self, kind: str, place: str, facts: dict[str, Any], picture: bytes = b"") -> None:
+        line = {"kind": kind, "place": place, **facts, "size": len(picture)}
+        with self._changed:
+            self._answers[kind, place] = line, picture
+            self._changed.notify_all()
+
+    def _write(self, process: subprocess.Popen[bytes]) -> None:
+        stream = process.stdin
+        assert stream is not None
+        with contextlib.suppress(OSError), stream:  # it has ended
+            while True:
+                with self._changed:
+                    while not (self._answers or self._is_closing):
+                        self._changed.wait()
+                    if self._is_closing:
+                        return
+                    answers = list(self._answers.values())
+                    self._answers.clear()
+                for line, picture in answers:
+                    stream.write(json.dumps(line).encode() + b"\n" + picture)
+                stream.flush()
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with process.stdout, process.stderr:
+            address = process.stdout.readline().decode(errors="replace").strip()
+            if address:
+                self._say(f"Look at it while it is recorded: {address}")
+            for line in process.stdout:
+                self._take(json.loads(line))
+                if self._stays:
+                    return
+            self._is_settled.set()
+            errors = process.stderr.read().decode(errors="replace").strip()
+        if not address:
+            last = errors.splitlines()[-1].removeprefix("Error: ") if errors else "it ended"
+            self._say(f"No page: {last}")
+
+    def _take(self, asked: dict[str, Any]) -> None:
+        if asked.get("stays"):
+            self._stays = True
+            self._is_settled.set()
+        for kind, place in asked.items():
+            frames = self._frames.get(str(place))
+            if kind == "frame" and frames is not None:
+                frames.ask()
+            elif kind == "frame":
+                self._answer(kind, str(place), {"problem": "it is not recorded here"})
+            elif kind == "targets":
+                targets = [] if frames is None else frames.targets()
+                self._answer(kind, str(place), {"targets": targets})
+
+
+@contextlib.contextmanager
+def viewing(
+    folders: Sequence[Path],
+    session: str,
+    say: Callable[[str], None],
+    frames: Sequence[NewestFrame] = (),
+    *,
+    is_on: bool = True,
+) -> Iterator[None]:
+    """Show the sessions in folders while the block runs; see `Viewer`."""
     if not is_on:
         yield
         return
-    command = [sys.executable, "-m", "dgrec", "view", *map(str, folders), "--of-recorder", session]
+    viewer = Viewer(folders, session, say)
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,  # closed where this process ends
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
-        )
-    except OSError as error:
-        say(f"No page: {error.strerror}")
-        yield
-        return
-    if hasattr(os, "setpriority"):
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-    reading = threading.Thread(target=_say_address, args=(process, say), daemon=True)
-    reading.start()
-    try:
+        for each in frames:
+            viewer.add(each)
         yield
     finally:
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        reading.join()
-        for stream in (process.stdout, process.stderr):
-            assert stream is not None
-            stream.close()
-
-
-def _say_address(process: subprocess.Popen[bytes], say: Callable[[str], None]) -> None:
-    assert process.stdout is not None
-    assert process.stderr is not None
-    address = process.stdout.readline().decode(errors="replace").strip()
-    if address:
-        say(f"Look at it while it is recorded: {address}")
-    errors = process.stderr.read().decode(errors="replace").strip()
-    if not address:
-        say(f"No page: {errors.splitlines()[-1].removeprefix('Error: ') if errors else 'it ended'}")
+        viewer.close()

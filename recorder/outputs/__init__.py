@@ -4,6 +4,7 @@ from dgrec.recorder.outputs.alerts import AlertListener, Alerts, parse_command
 from dgrec.recorder.outputs.clips import AlertClips, without_clips
 from dgrec.recorder.outputs.later import LaterDelivery
 from dgrec.recorder.outputs.metrics import Metrics, parse_metrics_address
+from dgrec.recorder.outputs.newest import NewestFrame, Shown
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import AlertFeed, Publisher
 from dgrec.recorder.outputs.window import OverlayWindow
@@ -15,10 +16,12 @@ __all__ = [
     "Alerts",
     "LaterDelivery",
     "Metrics",
+    "NewestFrame",
     "Output",
     "OutputQueue",
     "OverlayWindow",
     "Publisher",
+    "Shown",
     "parse_metrics_address",
     "parse_command",
     "without_clips",

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,11 +16,12 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
+from dgrec.paths import session_stem
 from dgrec.recorder.destination import check_output, check_videos
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Output, OutputQueue
+from dgrec.recorder.outputs import NewestFrame, Output, OutputQueue
 from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import Watch
@@ -33,6 +35,7 @@ from dgrec.recorder.results import (
 )
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.video import video_options
+from dgrec.recorder.viewer import Viewer
 from dgrec.terminal import echo
 
 if TYPE_CHECKING:
@@ -82,6 +85,8 @@ class Recorder:
             docs/format.md has it. What a watched model or a result says of itself is added.
         overwrite: Replace the session that is there, once there is a new one.
         outputs: What watches the recording.
+        view: Show it in a browser, from its first frame on; see docs/view.md. Its address is
+            printed on stderr.
 
     Raises:
         ConfigError: The options exclude each other or are for a source, an output needs the main
@@ -98,6 +103,7 @@ class Recorder:
         metadata: Metadata | None = None,
         overwrite: bool = False,
         outputs: Sequence[Output] = (),
+        view: bool = False,
         **choices: Any,
     ) -> None:
         self.options = replace(options or RecordingOptions(), **choices)
@@ -109,6 +115,8 @@ class Recorder:
         self._overwrite = overwrite
         policy = self.options.policy or "block"
         self._outputs = [OutputQueue(each, policy) for each in outputs]
+        self._is_viewed = view
+        self._viewer: Viewer | None = None
         self._clock = Clock()
         self._group = str(uuid7())
         self._lock = threading.RLock()
@@ -304,6 +312,8 @@ class Recorder:
                     session.close(ending)
                 except DgrecError as error:  # the others are sealed all the same
                     errors.append(error)
+            if self._viewer is not None:
+                self._viewer.close()
         if errors:
             raise errors[0]
         return main.metadata
@@ -360,7 +370,10 @@ class Recorder:
         output = self.output
         if self._sessions or name is not None:
             output = path_beside(output, name, described)
-        outputs = [] if self._sessions else self._outputs
+        outputs = [] if self._sessions else [*self._outputs]
+        frames = NewestFrame(output) if self._is_viewed else None
+        if frames is not None:
+            outputs.append(OutputQueue(frames, self.options.policy or "block"))
         session = ProgramSession(
             output,
             self.options,
@@ -375,6 +388,8 @@ class Recorder:
         )
         self._sessions[key] = session
         _open.add(self)
+        if frames is not None:
+            self._show(frames)
         for event in self._waiting_events:
             session.writer.note(event)
         self._waiting_events.clear()
@@ -385,6 +400,12 @@ class Recorder:
         self._lost_signals = 0
         self._main = self._main or session
         return session
+
+    def _show(self, frames: NewestFrame) -> None:
+        if self._viewer is None:
+            say = partial(echo, err=True)
+            self._viewer = Viewer([self.output.parent], session_stem(self.output), say)
+        self._viewer.add(frames)
 
     def _check_process(self) -> None:
         if self._process != os.getpid():  # after a fork: two that write would spoil the journal

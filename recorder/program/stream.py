@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError
+from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import LoadedModel, describe_model
@@ -23,6 +24,7 @@ from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output
 from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.sources import named_sources, open_patiently, open_source
+from dgrec.recorder.viewer import viewing
 from dgrec.terminal import echo
 
 __all__ = ["RecordedStream", "predict_stream"]
@@ -68,6 +70,7 @@ def predict_stream(
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     outputs: Sequence[Output] = (),
+    view: bool = False,
     **choices: Any,
 ) -> RecordedStream:
     """Run a model on a source as PySDK's `predict_stream` does, and record what it yields.
@@ -88,6 +91,8 @@ def predict_stream(
             the folder ``recordings``.
         overwrite: Replace the session that is there, once there is a new one.
         outputs: What watches the recording.
+        view: Show it in a browser while it is recorded; see docs/view.md. Its address is printed
+            on stderr.
         choices: Options of recording by their names, such as ``video="raw"``, ``max_frames=100``
             or ``split_every=600``; see `RecordingOptions`.
 
@@ -120,6 +125,7 @@ def predict_stream(
             sources=("",),
             output=None if output is None else Path(output),
             overwrite=overwrite,
+            view=view,
             options=RecordingOptions(fps=fps, **choices),
         ),
         analyzers,
@@ -212,7 +218,11 @@ def _recorded(
             inference=HERE,
             analyzers=as_list(analyzers),
         )
-        yield from job.stream.results()
+        folder, name = plan.output.parent, session_stem(plan.output)
+        frames = [] if job.frames is None else [job.frames]
+        say = partial(echo, err=True)
+        with viewing([folder], name, say, frames, is_on=request.view):
+            yield from job.stream.results()
 
 
 def _source_text(source: object) -> str:

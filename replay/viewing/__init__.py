@@ -13,6 +13,8 @@ rows           rows by their positions
 videos         video files, and which picture of them belongs to a row
 files          files by ranges of their bytes
 live           what a recording in progress adds
+recorder_link  asks the process that records for its newest frame
+pages          the pages that are open
 pictures       pictures as JPEG, decoded here
 questions      which questions are answered by SQL
 time_line      seconds, pixels and positions of rows
@@ -56,7 +58,8 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ``/api/at``         ``s``, and ``t``, ``frame`` or ``media``: the nearest row, ``i``
 ``/api/overlay``    ``s``, ``from``, ``to`` (at most 300): what to draw (`overlay`)
 ``/api/thumb``      ``s``: a small JPEG of one frame, with its overlay
-``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that
+``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that;
+                    ``before``: of the newest row with one among so many, ``X-Position``
 ``/api/series``     ``s``, ``names``, ``from``, ``to``, ``width``: lines over time
 ``/api/marks``      ``s``, ``from``, ``to``, ``width``: what stands out
 ``/api/next``       ``s``, ``i``, ``kind``, ``dir``: the next row that does
@@ -65,8 +68,12 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
                     ``error``
 ``/api/matches``    ``s``, ``q``, ``from``, ``to``: which detections a condition keeps
 ``/api/questions``  the SQL library
-``/api/live``       ``s``: Server-Sent Events ``grew``, ``alert``, ``targets``, ``ended``
-                    and ``problem``
+``/api/live``       ``s``: Server-Sent Events ``grew`` (``n``, ``first_frame``, ``version``),
+                    ``alert``, ``targets``, ``ended`` and ``problem``
+``/api/newest``     ``s``, ``after``: the frame that is recorded now as JPEG, with its overlay;
+                    ``X-Captured-Us``: to be ``after`` in the next request; 204: none yet;
+                    404: no recorder has started this server
+``/api/page``       ``id``, ``closed``: a page says that it is open, or is closed
 ``/video``          ``s``, ``k``: a video file, by ranges
 ==================  =====================================================================
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import sys
@@ -14,6 +15,7 @@ from typing import Final
 
 from dgrec.errors import ConfigError
 from dgrec.replay.links import fragment
+from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.server import ViewServer
 from dgrec.serving import Certificate, is_loopback
 
@@ -60,7 +62,7 @@ def show(
         say: Gets the address.
         advise: Gets what there is to know besides.
         recorded: The name of the session that is shown first, "": none, where a recorder has
-            started this process: it ends once standard input does.
+            started this process: it ends once standard input does and no page is open.
         first: The session that is shown first, and the one beside it; none: the list.
         frame: The frame that is shown first.
 
@@ -84,10 +86,22 @@ def show(
             ).start()
         if recorded is None:
             threading.Event().wait()
-        while sys.stdin.buffer.read(4096):
-            pass
+        server.recorder = RecorderLink(sys.stdin.buffer, say)
+        server.recorder.read()
+        if server.pages.are_open:
+            _stay(say)
+            server.pages.wait_until_closed()
     finally:
         server.close()
+
+
+def _stay(say: Callable[[str], None]) -> None:
+    """Go on without the recorder: nobody reads any more what is printed."""
+    with contextlib.suppress(OSError):  # it was killed
+        say(json.dumps({"stays": True}))
+    with open(os.devnull, "wb") as nowhere:
+        for number in (1, 2):
+            os.dup2(nowhere.fileno(), number)
 
 
 def _shown(server: ViewServer, first: Sequence[Path], frame: int | None) -> str:

@@ -1,10 +1,11 @@
-"""What a recording in progress adds, as Server-Sent Events."""
+"""What a recording in progress adds, as Server-Sent Events, and its newest frame."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -12,13 +13,15 @@ from aiohttp import web
 from dgrec.errors import DgrecError
 from dgrec.format import stamp_us
 from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.parameters import RequestError
+from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at
 from dgrec.replay.viewing.values import json_bytes
-from dgrec.replay.viewing.workers import Task, Workers
+from dgrec.replay.viewing.workers import CancelledError, Task, Workers
 from dgrec.serving import PAGE_HEADERS
 
-__all__ = ["serve_live"]
+__all__ = ["answer_newest", "serve_live"]
 
 #: A journal is written once a second.
 _LOOK_S: Final = 0.5
@@ -27,6 +30,11 @@ _HEARTBEAT_S: Final = 15.0
 _PATIENCE_S: Final = 30.0
 #: Alerts in one look; more of them are left to the time line.
 _MOST_ALERTS: Final = 50
+#: What targets have is looked up again after so long.
+_TARGETS_S: Final = 2.0
+#: The recorder answers at once, but for its next frame.
+_ANSWER_S: Final = 1.0
+_NEXT_FRAME_S: Final = 5.0
 
 
 @dataclass
@@ -35,13 +43,20 @@ class _State:
 
     version: str = ""
     alerts: int = -1
+    #: Of the targets: what the files say, what was said of all, and when.
+    recorded: list[dict[str, Any]] = field(default_factory=list)
     targets: bytes = b""
+    targets_s: float = 0.0
     is_over: bool = False
     events: list[tuple[str, Any]] = field(default_factory=list)
 
 
 async def serve_live(
-    request: web.BaseRequest, name: str, recordings: Recordings, workers: Workers
+    request: web.BaseRequest,
+    name: str,
+    recordings: Recordings,
+    workers: Workers,
+    recorder: RecorderLink | None = None,
 ) -> web.StreamResponse:
     """Answer ``/api/live``: ``grew``, ``alert``, ``targets`` and, at the end, ``ended``.
 
@@ -63,7 +78,11 @@ async def serve_live(
     said_s = time.monotonic()
     while not state.is_over:
         try:
-            await workers.run(lambda task: recordings.read(name, lambda of: _look(of, state)))
+            await workers.run(lambda task: recordings.read(name, lambda of: _look(of, state, task)))
+            if state.recorded:
+                await _add_targets(state, name, recordings, workers, recorder)
+        except CancelledError:
+            break
         except (DgrecError, OSError) as error:
             state.events.append(("problem", {"error": str(error)}))
             state.is_over = True
@@ -83,25 +102,63 @@ async def serve_live(
     return response
 
 
-def _look(opened: OpenedSession, state: _State) -> None:
+async def _add_targets(
+    state: _State,
+    name: str,
+    recordings: Recordings,
+    workers: Workers,
+    recorder: RecorderLink | None,
+) -> None:
+    """Note what the targets have, and what waits for them as far as the recorder says it."""
+    waiting: dict[str, dict[str, Any]] = {}
+    if recorder is not None and recorder.is_open and not state.is_over:
+        path = await workers.run(lambda task: recordings.path_of(name))
+        for each in await recorder.targets(path, _ANSWER_S):
+            waiting[each["target"]] = each
+    found = [
+        {
+            **each,
+            "waiting": waiting.get(each["target"], {}).get("waiting"),
+            "problem": waiting.get(each["target"], {}).get("problem", ""),
+        }
+        for each in state.recorded
+    ]
+    said = json_bytes(found)
+    if said != state.targets:
+        state.targets = said
+        state.events.append(("targets", found))
+
+
+def _look(opened: OpenedSession, state: _State, task: Task) -> None:
     """Note what is new."""
+    is_over = not opened.videos.is_growing
+    metadata = opened.session.metadata
+    now_s = time.monotonic()
+    if metadata.get("targets") and (is_over or now_s - state.targets_s > _TARGETS_S):
+        state.targets_s = now_s
+        state.recorded = opened.kept(
+            "targets", lambda: opened.own(lambda of, reader: reader.rows(_TARGETS), task)
+        )
     if opened.version == state.version:
         return
     state.version = opened.version
-    metadata = opened.session.metadata
-    state.events.append(("grew", {"n": opened.count, "version": opened.version}))
+    grew = {
+        "n": opened.count,
+        "first_frame": opened.session.first_frame if opened.count else None,
+        "version": opened.version,
+    }
+    state.events.append(("grew", grew))
     alerts = [event for event in metadata.get("events", []) if event.get("kind") == "alert"]
     if state.alerts >= 0:
         for event in alerts[state.alerts :][-_MOST_ALERTS:]:
             state.events.append(("alert", _alert(opened, event)))
     state.alerts = len(alerts)
-    targets = json_bytes(metadata.get("targets") or [])
-    if targets != state.targets and metadata.get("targets"):
-        state.events.append(("targets", metadata["targets"]))
-    state.targets = targets
-    if not opened.videos.is_growing:
+    if is_over:
         state.is_over = True
-        state.events.append(("ended", {"n": opened.count, "version": opened.version}))
+        state.events.append(("ended", grew))
+
+
+_TARGETS: Final = "SELECT target, frames, delivered, left_out FROM targets ORDER BY target"
 
 
 def _alert(opened: OpenedSession, event: Any) -> dict[str, Any]:
@@ -115,3 +172,28 @@ def _alert(opened: OpenedSession, event: Any) -> dict[str, Any]:
         "t": t,
         "i": None if t is None else position_at(opened, t, Task()),
     }
+
+
+async def answer_newest(
+    path: Path, after_us: int, recorder: RecorderLink | None
+) -> web.StreamResponse:
+    """Answer ``/api/newest``: the camera's picture with its overlay, as it was just recorded.
+
+    Raises:
+        RequestError: There is none.
+    """
+    if recorder is None or not recorder.is_open:
+        why = "pictures of the moment come with `dgrec record --view`; here, from what is recorded"
+        raise RequestError(why, 404)
+    answer = await recorder.frame(path, after_us, _NEXT_FRAME_S)
+    if answer is None:
+        return web.Response(status=204, headers=PAGE_HEADERS)
+    if not answer.picture:
+        raise RequestError(str(answer.facts.get("problem")), 404)
+    headers = {
+        **PAGE_HEADERS,
+        "X-Captured-Us": str(answer.facts["captured_us"]),
+        "X-Detections": str(answer.facts["detections"]),
+        "X-Age-Ms": str(round(time.time() * 1e3 - answer.facts["captured_us"] / 1e3)),
+    }
+    return web.Response(body=answer.picture, content_type="image/jpeg", headers=headers)

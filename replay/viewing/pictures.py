@@ -28,22 +28,35 @@ _COLUMNS: Final = (
 _WIDEST: Final = 3840
 _THUMBNAIL: Final = 320
 _QUALITY: Final = 85
+#: Rows that are looked at for one with a picture, in steps of so many.
+_MOST_BEFORE: Final = 300
+_STEP: Final = 5
 
 
-def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
-    """Answer ``/api/picture``: the picture of a row, without its overlay."""
+def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[bytes, int]:
+    """Answer ``/api/picture``: the picture of a row without its overlay, and the row's position.
+
+    With ``before``, that of the newest row with a picture among so many.
+    """
     position = parameters.position(opened.count)
     width = parameters.whole("w", _WIDEST, least=16, most=_WIDEST)
-    row = opened.row(position, [*_COLUMNS])
+    before = parameters.whole("before", 0, least=0, most=_MOST_BEFORE)
     with opened.pixels() as pixels:
-        task.check()
-        if pixels.footage.path is None:
-            raise RequestError(pixels.footage.lacking or "there are no pictures", 404)
-        image = pixels.frame(row)
+        image, found = None, position
+        # What a camera showed last is written with its next key frame.
+        for step in range(0, before + 1, _STEP):
+            task.check()
+            found = max(position - step, 0)
+            row = opened.row(found, [*_COLUMNS])
+            if pixels.footage.path is None:
+                raise RequestError(pixels.footage.lacking or "there are no pictures", 404)
+            image = pixels.frame(row)
+            if image is not None or not found:
+                break
         if image is None:
             raise RequestError(pixels.why_missed(), 404)
     task.check()
-    return jpeg(image, width)
+    return jpeg(image, width), found
 
 
 def thumbnail(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:

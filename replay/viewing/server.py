@@ -19,11 +19,13 @@ from aiohttp import web
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing import card, differences, pictures, rows, statements
 from dgrec.replay.viewing.files import open_regular, serve_file
-from dgrec.replay.viewing.live import serve_live
+from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.pages import Pages
 from dgrec.replay.viewing.pairs import Pair, Pairs
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
+from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
@@ -59,6 +61,9 @@ class ViewServer:
         self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
     ) -> None:
         self.recordings = Recordings(places)
+        self.pages = Pages()
+        #: To the process that records, where it has started this one.
+        self.recorder: RecorderLink | None = None
         self._pairs = Pairs(self.recordings)
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
@@ -118,13 +123,15 @@ class ViewServer:
         self._add("/api/questions", self._questions)
         self._add("/video", self._video)
         self._add("/api/live", self._live)
+        self._add("/api/newest", self._newest)
+        self._add("/api/page", self._page)
         self._add_answer("/api/card", card.card)
         self._add_answer("/api/rows", rows.rows)
         self._add_answer("/api/row", rows.row)
         self._add_answer("/api/at", rows.nearest)
         self._add_answer("/api/overlay", _overlay)
-        self._add_picture("/api/picture", pictures.picture)
-        self._add_picture("/api/thumb", pictures.thumbnail)
+        self._add("/api/picture", self._picture)
+        self._add_answer("/api/thumb", pictures.thumbnail, mime="image/jpeg")
         for path, answer in ANSWERS.items():
             self._add_answer(path, answer)
         for path, answer in STATEMENTS.items():
@@ -139,7 +146,14 @@ class ViewServer:
         self._server.add(path, Route(handler))
         self.paths.append(path)
 
-    def _add_answer(self, path: str, answer: Answer, *, is_statement: bool = False) -> None:
+    def _add_answer(
+        self,
+        path: str,
+        answer: Answer,
+        *,
+        mime: str = "application/json",
+        is_statement: bool = False,
+    ) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
             found = self.recordings.read(
                 parameters.text("s"), lambda opened: answer(opened, parameters, task)
@@ -147,7 +161,7 @@ class ViewServer:
             return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, is_statement=is_statement)
+            return await self._answered(request, work, mime=mime, is_statement=is_statement)
 
         self._add(path, handle)
 
@@ -158,17 +172,6 @@ class ViewServer:
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work)
-
-        self._add(path, handle)
-
-    def _add_picture(self, path: str, draw: Callable[..., bytes]) -> None:
-        def work(task: Task, parameters: Parameters) -> bytes:
-            return self.recordings.read(
-                parameters.text("s"), lambda opened: draw(opened, parameters, task)
-            )
-
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, mime="image/jpeg")
 
         self._add(path, handle)
 
@@ -220,13 +223,45 @@ class ViewServer:
 
         return await self._answered(request, work)
 
+    async def _picture(self, request: web.BaseRequest) -> web.StreamResponse:
+        headers: dict[str, str] = {}
+
+        def work(task: Task, parameters: Parameters) -> bytes:
+            data, position = self.recordings.read(
+                parameters.text("s"), lambda opened: pictures.picture(opened, parameters, task)
+            )
+            headers["X-Position"] = str(position)
+            return data
+
+        answer = await self._answered(request, work, mime="image/jpeg")
+        answer.headers.update(headers)
+        return answer
+
     async def _live(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             name = Parameters(request.query).text("s")
             await self._workers.run(lambda task: self.recordings.path_of(name))
         except DgrecError as error:
             return _refused(error)
-        return await serve_live(request, name, self.recordings, self._workers)
+        return await serve_live(request, name, self.recordings, self._workers, self.recorder)
+
+    async def _newest(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            parameters = Parameters(request.query)
+            name, after_us = parameters.text("s"), parameters.whole("after", 0, least=0, most=2**62)
+            path = await self._workers.run(lambda task: self.recordings.path_of(name))
+            return await answer_newest(path, after_us, self.recorder)
+        except Exception as error:
+            return _refused(error)
+
+    async def _page(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            parameters = Parameters(request.query)
+            is_closed = bool(parameters.whole("closed", 0, least=0, most=1))
+            self.pages.seen(parameters.text("id")[:64], is_closed=is_closed)
+        except DgrecError as error:
+            return _refused(error)
+        return web.Response(status=204, headers=PAGE_HEADERS)
 
     async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task) -> Any:

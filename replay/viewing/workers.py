@@ -16,7 +16,7 @@ _READERS = 4
 
 
 class CancelledError(Exception):
-    """The client has gone: its answer is not needed any more."""
+    """The client has gone, or the server ends: the answer is not needed any more."""
 
 
 class Task:
@@ -58,10 +58,13 @@ class Workers:
         self._readers = ThreadPoolExecutor(_READERS, "dgrec-view")
         self._statements = ThreadPoolExecutor(1, "dgrec-view-sql")
         self._tasks: set[Task] = set()
+        self._is_closed = False
         self.is_running_statement = False
 
     async def run(self, work: Callable[[Task], _T], *, is_statement: bool = False) -> _T:
         """Run work in a thread and return its result; it ends early if this is cancelled."""
+        if self._is_closed:
+            raise CancelledError
         task = Task()
 
         def begun() -> _T:
@@ -88,6 +91,7 @@ class Workers:
 
     def close(self) -> None:
         """End all work. Threads are not waited for."""
+        self._is_closed = True
         for task in [*self._tasks]:
             task.cancel()
         for pool in (self._readers, self._statements):

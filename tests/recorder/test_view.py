@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner
 
+import dgrec
 from dgrec.cli import gather
+from tests.recorder.network_camera import picture
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
@@ -51,6 +58,101 @@ def test_the_page_is_there_for_as_long_as_is_recorded(tmp_path: Path) -> None:
         return False
 
     wait_until(is_gone)
+
+
+def started(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], str]:
+    """Record with a page, and return the process and the address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dgrec", "record", *arguments, "--view", "--output", "s.parquet"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := _ADDRESS.search(line):
+            return process, found[1].partition("#")[0]
+    raise AssertionError("it ended")
+
+
+def test_clients_and_a_viewer_that_do_not_read_cost_no_frame(tmp_path: Path) -> None:
+    with dgrec.Recorder(tmp_path / "footage.parquet", video="raw") as recorder:
+        for number in range(150):
+            recorder.add([], picture(number))
+    process, address = started(tmp_path, "footage.mp4")
+    clients = []
+    try:
+        url = urlsplit(address)
+        newest = address.replace("/?", "/api/newest?s=s&")
+        with urllib.request.urlopen(newest, timeout=PATIENCE_S) as answer:
+            assert answer.read(2) == b"\xff\xd8"
+        for path in ("/api/live?s=s", "/api/newest?s=s") * 2:
+            client = socket.create_connection((url.hostname, url.port))
+            clients.append(client)
+            # As many requests as it can send, and nothing is read.
+            request = f"GET {path}&{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\n\r\n".encode()
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(200):
+                    client.send(request)
+        viewer = viewer_of(process.pid)
+        os.kill(viewer, signal.SIGSTOP)
+        _, said = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+        wait_until(lambda: not Path(f"/proc/{viewer}").exists())
+    finally:
+        process.kill()
+        process.communicate()
+        for client in clients:
+            client.close()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert session.frames.column("source_frame").to_pylist() == [*range(150)]
+
+
+def viewer_of(process: int) -> int:
+    """Return the process of the page."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return next(
+        int(child)
+        for child in children
+        if b"--of-recorder" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+    )
+
+
+def test_a_program_shows_its_recording(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    said = ""
+
+    def address() -> str:
+        nonlocal said
+        said += capsys.readouterr().err
+        found = _ADDRESS.search(said)
+        return found[1] if found else ""
+
+    with dgrec.Recorder(tmp_path / "s.parquet", view=True) as recorder:
+        recorder.add([{"label": "cat", "score": 0.9, "bbox": [1.0, 2.0, 30.0, 40.0]}])
+        wait_until(lambda: bool(address()))
+        page = address().partition("#")[0]
+        sessions = page.replace("/?", "/api/sessions?")
+        wait_until(lambda: b'"s":"s"' in urllib.request.urlopen(sessions).read(), pause_s=0.1)
+        # A page that is open stays when the recording has ended.
+        urllib.request.urlopen(page.replace("/?", "/api/page?id=1&")).close()
+    wait_until(lambda: b'"state":"sealed"' in urllib.request.urlopen(sessions).read(), pause_s=0.1)
+    assert "stays until it is closed" in capsys.readouterr().err
+    urllib.request.urlopen(page.replace("/?", "/api/page?id=1&closed=1&")).close()
+
+    def is_gone() -> bool:
+        try:
+            urllib.request.urlopen(page, timeout=PATIENCE_S).close()
+        except OSError:
+            return True
+        return False
+
+    wait_until(is_gone, pause_s=0.1)
 
 
 def test_what_is_not_recorded_is_not_shown() -> None:

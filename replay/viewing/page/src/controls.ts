@@ -24,7 +24,7 @@ export class Controls {
   private readonly loop: HTMLButtonElement;
   private readonly shorten: HTMLButtonElement;
   private readonly range = el("span", { class: "range" });
-  private readonly off: () => void;
+  private readonly ends: (() => void)[];
 
   constructor(
     private readonly session: Session,
@@ -62,15 +62,18 @@ export class Controls {
         button("full", "Whole screen (f)", () => { actions.full(); }),
       ),
     );
-    this.off = state.on(
-      ["position", "frame", "playing", "speed", "loop", "shorten", "range"],
-      (values) => { this.update(values); },
-    );
+    this.ends = [
+      state.on(
+        ["position", "frame", "playing", "speed", "loop", "shorten", "range"],
+        (values) => { this.update(values); },
+      ),
+      session.on(() => { this.update(state.values); }),
+    ];
     this.update(state.values);
   }
 
   close(): void {
-    this.off();
+    for (const end of this.ends) end();
   }
 
   update(values: Readonly<Values>): void {

@@ -1,5 +1,7 @@
 // What the server says, typed; only this file knows how it is loaded.
+import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
+import type { Growth, Happenings, Moment } from "./happenings";
 
 export interface SessionFacts {
   s: string;
@@ -171,116 +173,25 @@ export interface Source {
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
-  /** A picture as the bytes of a file. */
-  picture(path: string, query: Query, signal: AbortSignal): Promise<Blob>;
+  /** Say something that has no answer, also where the page is closed. */
+  tell(path: string, query: Query): void;
+  /** Listen to what happens until the returned function is called. */
+  listen(path: string, query: Query, to: Happenings): () => void;
+  /** A picture as the bytes of a file, with what is said of it; 204: there is none yet. */
+  picture(path: string, query: Query, signal: AbortSignal): Promise<Response>;
   /** The only recording, which needs no list; null: there may be others. */
   single(): Promise<string | null>;
-}
-
-export class Server implements Source {
-  readonly hasRanges = true;
-  readonly hasServer = true;
-  readonly note = "";
-
-  single(): Promise<null> {
-    return Promise.resolve(null);
-  }
-
-  address(path: string, query: Query): string {
-    const url = new URL(path, document.baseURI);
-    for (const [name, value] of Object.entries(query)) {
-      if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
-    }
-    return url.href;
-  }
-
-  async get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
-    let response: Response;
-    try {
-      response = await fetch(this.address(path, query), {
-        credentials: "same-origin",
-        ...(signal ? { signal } : {}),
-      });
-    } catch (error) {
-      if (isAbort(error)) throw error;
-      throw new Problem("dgrec view does not answer; is it still running?");
-    }
-    const body: unknown = await response.json().catch(() => null);
-    if (!response.ok) {
-      const said = (body as { error?: unknown } | null)?.error;
-      throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
-    }
-    return body as T;
-  }
-
-  async picture(path: string, query: Query, signal: AbortSignal): Promise<Blob> {
-    const response = await fetch(this.address(path, query), { credentials: "same-origin", signal });
-    if (!response.ok) {
-      const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
-    }
-    return response.blob();
-  }
 }
 
 export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }
 
-/** Parts of a long list, loaded as they are needed; those not used for longest are removed. */
-export class Chunks<T> {
-  private readonly parts = new Map<number, T[]>();
-  private readonly pending = new Map<number, Promise<T[]>>();
-
-  constructor(
-    private readonly size: number,
-    private readonly kept: number,
-    private readonly fetchPart: (from: number, to: number) => Promise<T[]>,
-  ) {}
-
-  get(i: number): T | undefined {
-    return this.parts.get(Math.floor(i / this.size))?.[i % this.size];
-  }
-
-  async load(i: number): Promise<T | undefined> {
-    const part = Math.floor(i / this.size);
-    const known = this.parts.get(part);
-    if (known && i % this.size < known.length) {
-      this.parts.delete(part); // used last, removed last
-      this.parts.set(part, known);
-      return known[i % this.size];
-    }
-    const values = await (this.pending.get(part) ?? this.begin(part));
-    return values[i % this.size];
-  }
-
-  private begin(part: number): Promise<T[]> {
-    const from = part * this.size;
-    const promise = this.fetchPart(from, from + this.size).then((values) => {
-      this.parts.set(part, values);
-      for (const oldest of this.parts.keys()) {
-        if (this.parts.size <= this.kept) break;
-        this.parts.delete(oldest);
-      }
-      return values;
-    });
-    this.pending.set(part, promise);
-    const done = () => this.pending.delete(part);
-    promise.then(done, done);
-    return promise;
-  }
-
-  clear(): void {
-    this.parts.clear();
-  }
-
-  /** Forget the part that was not full: a recording in progress has more rows now. */
-  grew(from: number): void {
-    this.parts.delete(Math.floor(from / this.size));
-  }
-}
-
 const ROWS = 500;
+/** As `dgrec list` says it, of parts behind their number. */
+const LIVE = "being recorded";
+/** Rows of a recording in progress that may get a picture later. */
+const UNSURE = 150;
 /** Few: a jump waits for all of them, and each takes about a millisecond. */
 const DRAWN = 25;
 
@@ -296,6 +207,8 @@ export class Session {
   private readonly drawnParts = new Chunks<Drawing>(DRAWN, 48, (from, to) =>
     this.fetchDrawn(from, to),
   );
+
+  private readonly listeners = new Set<() => void>();
 
   protected constructor(
     readonly source: Source,
@@ -325,13 +238,63 @@ export class Session {
     return this.card.n;
   }
 
-  /** Read the whole card; again, of a recording in progress. */
-  async refresh(): Promise<void> {
-    const before = this.card.n;
-    this.card = await this.get<Card>("api/card", {});
-    if (this.card.n === before) return;
-    this.rowParts.grew(before);
-    this.drawnParts.grew(before);
+  /** Whether it is being recorded. */
+  get isLive(): boolean {
+    return this.source.hasServer && this.card.state.includes(LIVE);
+  }
+
+  /** Call `listener` whenever there are more rows, or the recording has ended. */
+  on(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  /** Listen to the recording in progress. */
+  listen(to: Happenings): () => void {
+    return this.source.listen("api/live", { s: this.card.s }, to);
+  }
+
+  /** There are more rows: what is here stays, but for the last ones, of which more is known now. */
+  grow({ n, first_frame, version }: Growth): void {
+    const { card } = this;
+    if (card.first_frame !== first_frame || n < card.n) {
+      this.rowParts.clear(); // old parts were removed: all positions are others
+      this.drawnParts.clear();
+    } else {
+      this.rowParts.grew(this.firstUnsure());
+      this.drawnParts.grew(card.n);
+    }
+    const last_frame = first_frame === null ? null : first_frame + n - 1;
+    this.card = { ...card, n, first_frame, last_frame, version };
+    this.tell();
+  }
+
+  /** What the card would say now. */
+  look(): Promise<Card> {
+    return this.get<Card>("api/card", {});
+  }
+
+  /** Read the card again; with `all`, of a recording that has ended: its videos are complete. */
+  async refresh(all: boolean): Promise<void> {
+    const before = this.card.videos.length;
+    const card = await this.look();
+    const isNewer = card.n >= this.card.n || all;
+    this.card = isNewer ? card : { ...card, n: this.card.n, last_frame: this.card.last_frame };
+    if (all || before !== card.videos.length) this.rowParts.clear();
+    if (all) this.drawnParts.clear();
+    this.tell();
+  }
+
+  private tell(): void {
+    for (const listener of [...this.listeners]) listener();
+  }
+
+  /** The first of the last rows whose picture, or how long it is shown, is not known yet. */
+  private firstUnsure(): number {
+    const last = Math.max(0, this.card.n - 1);
+    let i = last;
+    while (this.card.videos.length && i > Math.max(0, last - UNSURE) && (this.rowNow(i - 1)?.video ?? 0) < 0) i--;
+    return i;
   }
 
   /** The row at a position, if it is here already. */
@@ -422,15 +385,34 @@ export class Session {
     return this.source.address("video", { s: this.card.s, k });
   }
 
-  /** The picture of a row, decoded by the server, as an address and as pixels. */
-  pictureAddress(i: number, w?: number): string {
-    return this.source.address("api/picture", { s: this.card.s, i, w });
+  /** The picture of the newest row up to a position that has one. */
+  async newestPicture(i: number, signal: AbortSignal): Promise<{ i: number; picture: ImageBitmap }> {
+    const response = await this.sent("api/picture", { i, before: UNSURE }, signal);
+    return {
+      i: Number(response.headers.get("X-Position") ?? i),
+      picture: await createImageBitmap(await response.blob()),
+    };
+  }
+
+  /** A frame captured after another, as it was just recorded; null: none has come. */
+  async moment(after: number, signal: AbortSignal): Promise<Moment | null> {
+    const response = await this.sent("api/newest", { after }, signal);
+    if (response.status === 204) return null;
+    return {
+      picture: await createImageBitmap(await response.blob()),
+      captured: Number(response.headers.get("X-Captured-Us")),
+      age_ms: Number(response.headers.get("X-Age-Ms")),
+    };
   }
 
   async picture(i: number, w: number | undefined, signal: AbortSignal): Promise<ImageBitmap> {
+    const response = await this.sent("api/picture", { i, w }, signal);
+    return createImageBitmap(await response.blob());
+  }
+
+  private sent(path: string, query: Query, signal: AbortSignal): Promise<Response> {
     const both = AbortSignal.any([signal, this.abort.signal]);
-    const query = { s: this.card.s, i, w };
-    return createImageBitmap(await this.source.picture("api/picture", query, both));
+    return this.source.picture(path, { s: this.card.s, ...query }, both);
   }
 
   protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {

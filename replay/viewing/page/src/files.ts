@@ -87,7 +87,15 @@ export class Files implements Source {
     return found as T;
   }
 
-  picture(): Promise<Blob> {
+  tell(): void {
+    // Nobody waits for this page to be closed.
+  }
+
+  listen(): () => void {
+    return () => undefined;
+  }
+
+  picture(): Promise<Response> {
     return Promise.reject(new Problem("this export has no such picture"));
   }
 

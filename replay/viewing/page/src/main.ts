@@ -1,16 +1,19 @@
 // Put the parts of the page into their places, for the recording that the address names.
 
-import { isAbort, Server, Session, type Source } from "./data";
+import { isAbort, Session, type Source } from "./data";
 import { slot } from "./dom";
 import { Files } from "./files";
 import { Help } from "./help";
 import { Keys } from "./keys";
 import { ListPage } from "./list";
+import { Live } from "./live";
 import { PairView } from "./pair";
 import { PairedSession } from "./paired";
 import { drawOverlay, hit } from "./overlay";
 import { Player } from "./player";
+import { sayOpen } from "./presence";
 import { showReport } from "./report";
+import { Server } from "./server";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
 import { State } from "./state";
@@ -29,6 +32,7 @@ class Page {
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
   private parts: Part[] = [];
+  private side: SidePanel | null = null;
   private session: Session | null = null;
   private opening = new AbortController();
 
@@ -44,12 +48,14 @@ class Page {
     });
     this.state.on(["session", "other"], () => void this.open());
     this.state.on(["frame", "position"], ({ frame, position }) => void this.follow(frame, position));
+    sayOpen(this.source);
     this.state.readHash();
     this.state.followHash();
     if (!this.state.values.session) void this.open();
   }
 
-  private async open(): Promise<void> {
+  /** @param again The parts are made anew: the page stays where it is. */
+  private async open(again = false): Promise<void> {
     this.opening.abort();
     this.opening = new AbortController();
     const { signal } = this.opening;
@@ -75,7 +81,10 @@ class Page {
         : Session.open(this.source, name, signal));
       this.session = session;
       if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
-      else this.title(session.card.name, session.card.state);
+      else this.showTitle(session);
+      if (session.isLive && !other && !again && this.state.values.frame === null) {
+        this.state.set({ follow: true, position: Math.max(session.n - 1, 0) });
+      }
       const { frame, position } = this.state.values;
       if (frame !== null) await this.follow(frame, position);
       if (signal.aborted) return;
@@ -96,13 +105,14 @@ class Page {
       const player = new Player(slot("player"), session, state, keys);
       this.parts = [session, player];
       await Promise.race([player.first, later(FIRST_MS)]);
-      await session.refresh();
+      await session.refresh(false);
       if (this.session !== session) return;
       this.parts.push(
-        new SidePanel(slot("side"), session, state, keys),
+        this.newSide(session),
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
+        new Live(slot("live"), session, state, this.changes(session), (problem) => { this.say(problem, true); }),
       );
     } catch (error) {
       if (isAbort(error)) return;
@@ -110,6 +120,34 @@ class Page {
       this.say(text, true);
       if (other) slot("pair-top").textContent = text;
     }
+  }
+
+  private newSide(session: Session): SidePanel {
+    this.side = new SidePanel(slot("side"), session, this.state, this.keys);
+    return this.side;
+  }
+
+  /** What is done when the card of a recording in progress has changed. */
+  private changes(session: Session): () => void {
+    let before = signs(session);
+    return () => {
+      if (this.session !== session) return;
+      this.showTitle(session);
+      const now = signs(session);
+      if (now.lines !== before.lines) void this.open(true); // its first rows
+      else if (now.side !== before.side && !slot("side").contains(document.activeElement)) {
+        this.side?.close();
+        const place = this.parts.findIndex((part) => part === this.side);
+        this.parts[place] = this.newSide(session);
+      }
+      before = now;
+    };
+  }
+
+  private showTitle(session: Session): void {
+    const { name, state } = session.card;
+    this.title(name, state);
+    slot("session-state").classList.toggle("live", session.isLive);
   }
 
   private closeParts(): void {
@@ -139,6 +177,7 @@ class Page {
     document.title = name ? `${name} · dgrec` : "dgrec";
     slot("session-name").textContent = name;
     slot("session-state").textContent = state;
+    slot("session-state").classList.remove("live");
   }
 
   private say(text: string, wrong = false): void {
@@ -151,6 +190,14 @@ class Page {
 
 function later(ms: number): Promise<void> {
   return new Promise((resolve) => { window.setTimeout(resolve, ms); });
+}
+
+/** What the parts of the page were made by. */
+function signs({ card }: Session): { lines: string; side: string } {
+  return {
+    lines: String(card.n > 0 && card.stages.length > 0),
+    side: JSON.stringify([card.labels.map(({ label }) => label), card.state]),
+  };
 }
 
 async function start(): Promise<void> {

@@ -13,6 +13,8 @@ export class Matching {
   private readonly parts = new Map<number, ReadonlyMap<number, ReadonlySet<number>>>();
   private readonly pending = new Set<number>();
   private abort = new AbortController();
+  private readonly off: () => void;
+  private n: number;
   /** Why the condition cannot be answered; "": it can. */
   problem = "";
 
@@ -20,10 +22,21 @@ export class Matching {
     private readonly session: Session,
     /** Called when there is more to draw by, or a problem. */
     private readonly changed: () => void,
-  ) {}
+  ) {
+    this.n = session.n;
+    this.off = session.on(() => { this.grew(); });
+  }
 
   close(): void {
+    this.off();
     this.abort.abort();
+  }
+
+  /** Of the last rows that were known, more is asked. */
+  private grew(): void {
+    const first = Math.floor(Math.max(0, Math.min(this.n, this.session.n) - 1) / ROWS);
+    for (const part of [...this.parts.keys()]) if (part >= first) this.parts.delete(part);
+    this.n = this.session.n;
   }
 
   /** The detections of a row that are kept; null: all; undefined: not known yet, it is asked. */

@@ -1,6 +1,7 @@
 // A recording and the one beside it: which frames are the same, and what differs in them.
 
-import { Chunks, Problem, Session, type Card, type MarksAnswer, type Row, type SeriesAnswer, type Source } from "./data";
+import { Chunks } from "./chunks";
+import { Problem, Session, type Card, type MarksAnswer, type Row, type SeriesAnswer, type Source } from "./data";
 
 /** What the page tells apart. */
 export type Group = "label" | "shift" | "only_a" | "only_b";
@@ -79,7 +80,7 @@ export class PairedSession extends Session {
   static async openPair(source: Source, a: string, b: string, signal: AbortSignal): Promise<PairedSession> {
     const [card, other] = await Promise.all([
       source.get<Card>("api/card", { s: a }, signal),
-      Session.open(source, b, signal).then(async (opened) => { await opened.refresh(); return opened; }),
+      Session.open(source, b, signal).then(async (opened) => { await opened.refresh(false); return opened; }),
     ]);
     const summary = await source.get<Summary>("api/pair", { a, b }, signal);
     return new PairedSession(source, card, other, summary);

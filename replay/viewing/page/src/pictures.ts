@@ -31,6 +31,9 @@ const NAMES: Record<Way, string> = {
   server: "the server",
 };
 
+/** The newest rows of a recording in progress. */
+const NEW = 150;
+
 /** How far a browser's stamp may be from the recorded one: it counts whole microseconds. */
 export function tolerance(row: Row): number {
   const duration = row.duration_s ?? 0;
@@ -46,6 +49,8 @@ export class BestPictures implements Pictures {
   /** Reasons for which the server has no picture either. */
   private readonly missing = new Set<string>();
   private said = "";
+  /** How many rows there were when the files were opened last. */
+  private known: number;
   /** Way of the last picture. */
   way: Way | null = null;
 
@@ -56,6 +61,7 @@ export class BestPictures implements Pictures {
   ) {
     const { hasRanges, hasServer } = session.source;
     this.ways = decode === "auto" ? ["webcodecs", "video", "server"] : [decode];
+    this.known = session.n;
     if (!hasServer) this.ways = this.ways.filter((way) => way !== "server");
     if (decode === "auto" && !(hasRanges && WebCodecsPictures.isAvailable())) this.ways.shift();
   }
@@ -68,9 +74,11 @@ export class BestPictures implements Pictures {
   }
 
   async picture(row: Row): Promise<Picture> {
+    if (this.session.isLive) this.missing.clear(); // it may be written by now
     if (row.video < 0 && this.missing.has(row.state)) throw new Problem(row.state);
     for (;;) {
       const way = this.wayOf(row);
+      if (way !== "server" && row.i >= this.known) this.reopen();
       try {
         const picture = await this.get(way).picture(row);
         this.way = way;
@@ -95,6 +103,13 @@ export class BestPictures implements Pictures {
   }
 
   refresh(): void {
+    this.missing.clear();
+    this.chosen.clear();
+    this.reopen();
+  }
+
+  private reopen(): void {
+    this.known = this.session.n;
     for (const pictures of this.made.values()) pictures.refresh();
   }
 
@@ -105,6 +120,8 @@ export class BestPictures implements Pictures {
 
   private wayOf(row: Row): Way {
     if (row.video < 0 || row.pts_s === null) return "server";
+    // The server reads a file that grows as it is; a browser would have to open it again.
+    if (this.session.isLive && row.i >= this.session.n - NEW) return "server";
     return this.ways[this.chosen.get(row.video) ?? 0] ?? "server";
   }
 

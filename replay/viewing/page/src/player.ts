@@ -4,6 +4,8 @@ import { Controls, SPEEDS } from "./controls";
 import { isAbort, Problem, type Row, type Session } from "./data";
 import type { Drawing } from "./drawing";
 import { slot } from "./dom";
+import { Follower, type FollowerView } from "./follower";
+import type { Moment } from "./happenings";
 import { Hud } from "./hud";
 import type { Keys, Shortcut } from "./keys";
 import { BestPictures, type Picture } from "./pictures";
@@ -31,7 +33,7 @@ export interface Companion {
 const MARKS = { kinds: "late,drop,gap,alert,event", names: "mark: late, dropped, gap, event, alert" };
 const DIFFERENCES = { kinds: "difference", names: "frame that differs" };
 
-export class Player implements PlaybackView {
+export class Player implements PlaybackView, FollowerView {
   readonly stage: Stage;
   private readonly marks: typeof MARKS;
   private readonly hud: Hud;
@@ -39,8 +41,11 @@ export class Player implements PlaybackView {
   private pictures: BestPictures;
   private readonly ends: (() => void)[] = [];
   private stop = new AbortController();
+  private readonly follower: Follower;
   /** Position of the row on the stage. */
   private shown = -1;
+  /** Whether its picture may come when more of the recording is written. */
+  private isWaiting = false;
   private seeking = false;
   private isClosed = false;
   private announcing = 0;
@@ -77,8 +82,16 @@ export class Player implements PlaybackView {
         this.shown = -1;
         this.follow();
       }),
+      state.on(["follow"], ({ follow }) => {
+        if (follow) this.state.set({ playing: false });
+        this.stage.say("");
+        this.shown = -1;
+        this.follow();
+      }),
+      session.on(() => { this.grew(); }),
       keys.add(...this.shortcuts()),
     );
+    this.follower = new Follower(session, state, this);
     this.follow();
   }
 
@@ -86,6 +99,7 @@ export class Player implements PlaybackView {
     this.isClosed = true;
     this.stop.abort();
     for (const end of this.ends) end();
+    this.follower.close();
     window.clearTimeout(this.announcing);
     window.clearTimeout(this.loading);
     this.pictures.close();
@@ -105,7 +119,8 @@ export class Player implements PlaybackView {
 
   /** Bring the stage to where the page is; while one picture is on its way, only the last goal counts. */
   private follow(): void {
-    const { position, playing } = this.state.values;
+    const { position, playing, follow } = this.state.values;
+    if (follow && this.session.isLive) return; // the follower shows it
     if (position === this.shown) return;
     if (playing) {
       this.playOrPause(); // from there on
@@ -119,8 +134,8 @@ export class Player implements PlaybackView {
     this.element.setAttribute("aria-busy", "true");
     try {
       while (!this.isClosed && !this.state.values.playing) {
-        const { position } = this.state.values;
-        if (position === this.shown) break;
+        const { position, follow } = this.state.values;
+        if (position === this.shown || (follow && this.session.isLive)) break;
         await this.showAt(position);
       }
     } finally {
@@ -145,7 +160,10 @@ export class Player implements PlaybackView {
       why = isAbort(error) ? "" : message(error);
       return null;
     });
-    const isWanted = () => !this.isClosed && !this.state.values.playing;
+    const isWanted = () => {
+      const { playing, follow } = this.state.values;
+      return !this.isClosed && !playing && !(follow && this.session.isLive);
+    };
     // The first overlay takes the server a second or more: the picture does not wait for it.
     const overlay = await Promise.race([drawn, later(OVERLAY_MS)]);
     if (isWanted()) {
@@ -175,11 +193,54 @@ export class Player implements PlaybackView {
     why: string,
   ): void {
     this.shown = row.i;
+    this.isWaiting = !picture && this.session.isLive;
     this.stage.show(row, picture, drawn ?? null, why);
     this.hud.show(row);
     this.companion?.shown(row);
     this.element.dataset.way = this.pictures.way ?? "";
     this.isFirst();
+  }
+
+  // A recording in progress
+
+  /** There are more rows, or it has ended. */
+  private grew(): void {
+    const { isLive, card } = this.session;
+    if (!isLive || card.picture_note) this.hud.say(card.picture_note);
+    if (!isLive) {
+      this.pictures.refresh();
+      this.stage.say("");
+    }
+    if (this.state.values.playing) return;
+    if (this.isWaiting || (!isLive && this.state.values.follow)) this.shown = -1;
+    this.follow();
+  }
+
+  showMoment(moment: Moment): void {
+    if (!this.state.values.follow) return;
+    this.shown = -1;
+    this.stage.showMoment(moment);
+    this.stage.say(`live, ${length(Math.max(moment.age_ms, 0) / 1000)} ago`);
+    this.element.dataset.way = "moment";
+  }
+
+  showFigures(row: Row): void {
+    this.hud.show(row);
+  }
+
+  async showNewest(i: number, picture: ImageBitmap | null, why: string): Promise<void> {
+    const [row, drawn] = await Promise.all([this.session.row(i), this.session.drawn(i).catch(() => null)]);
+    if (!this.state.values.follow || this.isClosed) return;
+    const drawable = picture && {
+      draw: (context: CanvasRenderingContext2D, width: number, height: number) => {
+        context.drawImage(picture, 0, 0, width, height);
+      },
+      close: () => undefined,
+    };
+    this.put(row, drawable, drawn, why);
+    this.element.dataset.way = picture ? "server" : "";
+    this.state.set({ position: i, frame: row.frame, follow: true });
+    this.announce(row);
   }
 
   // Playing
@@ -306,7 +367,10 @@ export class Player implements PlaybackView {
       add(", ArrowLeft < ;", "a frame back; with Shift ten", (e) => { this.step(-by(e)); }, ", ←"),
       add(". ArrowRight > :", "a frame on; with Shift ten", (e) => { this.step(by(e)); }, ". →"),
       add("Home", "first frame", () => { this.goTo(0); }),
-      add("End", "last frame", () => { this.goTo(this.session.n - 1); }),
+      add("End", "last frame; of a recording in progress: follow it", () => {
+        if (this.session.isLive && !this.companion) this.state.set({ playing: false, follow: true });
+        else this.goTo(this.session.n - 1);
+      }),
       add("n", `next ${this.marks.names}`, () => void this.mark(1)),
       add("p", this.companion ? "previous frame that differs" : "previous mark", () => void this.mark(-1)),
       add("j", "play backwards; again: faster", () => { this.shuttle(-1); }),

@@ -4,6 +4,7 @@ import type { Row, Session } from "./data";
 import { el, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import { keepOf } from "./filters";
+import type { Moment } from "./happenings";
 import { Matching } from "./matching";
 import { drawOverlay, hasTrails, hit, type OverlayOptions } from "./overlay";
 import type { Picture } from "./pictures";
@@ -36,7 +37,6 @@ export class Stage {
   private drawn: Drawing | null = null;
   /** Position of the row that is drawn. */
   private at = 0;
-  private readonly last: number;
   /** Scale, and where the picture's corner is, in CSS pixels. */
   private view = { scale: 1, x: 0, y: 0 };
   private readonly pointers = new Map<number, Point>();
@@ -49,7 +49,6 @@ export class Stage {
     private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
   ) {
     const { width, height, pixel_aspect } = session.card;
-    this.last = Math.max(0, session.n - 1);
     this.matching = new Matching(session, () => { this.drawOverlay(); });
     this.pixelAspect = pixel_aspect ?? 1;
     this.element = el(
@@ -85,9 +84,22 @@ export class Stage {
     this.note.hidden = !why;
     this.drawn = drawn;
     this.at = row.i;
+    delete this.element.dataset.captured;
     this.element.dataset.position = String(row.i);
     this.element.dataset.frame = String(row.frame);
     this.element.dataset.overlay = drawn ? String(row.i) : "";
+    this.drawOverlay();
+  }
+
+  /** Draw what the camera sees now: a picture that has its overlay already. */
+  showMoment({ picture, captured }: Moment): void {
+    this.resize(picture.width, picture.height);
+    this.below.getContext("2d")?.drawImage(picture, 0, 0);
+    this.note.hidden = true;
+    this.drawn = null;
+    delete this.element.dataset.position;
+    delete this.element.dataset.frame;
+    this.element.dataset.captured = String(captured);
     this.drawOverlay();
   }
 
@@ -137,7 +149,7 @@ export class Stage {
     const { filter } = this.state.values;
     const matches = this.matching.keeps(filter.where, this.at);
     // What comes next, when it plays.
-    this.matching.keeps(filter.where, Math.min(this.at + 100, this.last));
+    this.matching.keeps(filter.where, Math.min(this.at + 100, Math.max(0, this.session.n - 1)));
     const before = this.state.values.trails ? this.before(drawn) : undefined;
     return { keep: keepOf(drawn, filter, matches), picture: this.below, before };
   }

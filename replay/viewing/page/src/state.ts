@@ -56,6 +56,8 @@ export interface Values {
   /** Whether gaps longer than a second are played as one second. */
   shorten: boolean;
   decode: Decode;
+  /** Whether the page stays at the newest row of a recording in progress. */
+  follow: boolean;
 }
 
 export type Key = keyof Values;
@@ -81,6 +83,7 @@ const DEFAULTS: Values = {
   trails: true,
   shorten: true,
   decode: "auto",
+  follow: false,
 };
 
 export class State {
@@ -109,6 +112,11 @@ export class State {
       if (!same(this.current[key], changes[key])) changed.add(key);
     }
     if (changed.size === 0) return;
+    // Whoever goes elsewhere follows no more.
+    if (changed.has("position") && !("follow" in changes) && this.current.follow) {
+      changes = { ...changes, follow: false };
+      changed.add("follow");
+    }
     // Another row has other detections, unless the change says which one is selected.
     if (changed.has("position") && !("selected" in changes) && this.current.selected !== null) {
       changes = { ...changes, selected: null };
@@ -224,7 +232,8 @@ export function toHash(values: Readonly<Values>): string {
   add("s", values.session);
   if (values.session) {
     add("b", values.other);
-    add("f", values.frame === null ? "" : String(values.frame));
+    // Who opens the link of a page that follows, follows.
+    add("f", values.frame === null || values.follow ? "" : String(values.frame));
     add("d", values.selected === null ? "" : String(values.selected));
     add("w", rangeText(values.window));
     add("m", rangeText(values.range));

@@ -16,6 +16,10 @@ import { clock } from "./words";
 const ROW_HEIGHT = 86;
 /** A stretch is asked for once nothing has moved for so long. */
 const WAIT_MS = 90;
+/** A recording in progress is asked for at most so often, in ms, and for at most this share of the time. */
+const GROWS_MS = 1000;
+const MOST_MS = 10_000;
+const SHARE = 0.2;
 /** What is loaded beside the stretch shown, as a part of it. */
 const BESIDE = 0.25;
 
@@ -45,6 +49,9 @@ export class Timeline {
   private loading = new AbortController();
   private waiting = 0;
   private isKnown = false;
+  private growing = 0;
+  /** How long it took to load what is shown. */
+  private took = 0;
   private hovered: number | null = null;
   private scrubbing: number | null = null;
   private isScrubbing = false;
@@ -79,6 +86,7 @@ export class Timeline {
       () => { scheme.removeEventListener("change", restyle); },
       state.on(["window"], () => { this.follow(); }),
       state.on(["position"], () => { this.place(); }),
+      session.on(() => { this.growSoon(); }),
       state.on(["range"], () => { this.placeRange(); }),
       state.on(["hits"], ({ hits }) => { this.lanes.setFound([...hits]); this.place(); }),
       keys.add(...this.shortcuts()),
@@ -92,6 +100,7 @@ export class Timeline {
   close(): void {
     this.loading.abort();
     window.clearTimeout(this.waiting);
+    window.clearTimeout(this.growing);
     for (const end of this.ends) end();
     this.resized.disconnect();
     this.gestures.close();
@@ -170,6 +179,30 @@ export class Timeline {
     this.waiting = window.setTimeout(() => void this.load(), WAIT_MS);
   }
 
+  /** There are more rows: their part is loaded, unless it is not in sight. */
+  private growSoon(): void {
+    const { isLive } = this.session;
+    if (this.growing && isLive) return;
+    window.clearTimeout(this.growing);
+    const wait = Math.min(Math.max(GROWS_MS, this.took / SHARE), MOST_MS);
+    this.growing = window.setTimeout(() => void this.grow(), isLive ? wait : 0);
+  }
+
+  private async grow(): Promise<void> {
+    const last = await this.session.row(this.session.n - 1).catch(() => null);
+    this.growing = 0;
+    const end = last?.t ?? null;
+    if (end === null) return;
+    const before = this.view.full.to;
+    const { window: shown } = this.view;
+    if (shown && end > before) this.setFull({ from: this.view.full.from, to: end });
+    if (shown && this.state.values.follow && shown.to >= before - 1e-3) {
+      this.state.set({ window: { from: end - (shown.to - shown.from), to: end } });
+    } else if (!shown || shown.to + (shown.to - shown.from) * BESIDE >= before) {
+      void this.load();
+    }
+  }
+
   private draw(): void {
     const ticks = this.view.ticks(90).map(({ t, text }) => {
       const tick = el("span", {}, text);
@@ -194,9 +227,11 @@ export class Timeline {
     const [from, to] = shown ? [shown.from - beside, shown.to + beside] : [null, null];
     const width = Math.round(this.view.width * (shown ? 1 + 2 * BESIDE : 1));
     this.area.setAttribute("aria-busy", "true");
+    const began = performance.now();
     try {
       await Promise.all([this.loadLines(from, to, width, signal), this.loadMarks(from, to, width, signal)]);
       if (shown && !this.minimap.isKnown) await this.loadWhole(signal);
+      this.took = performance.now() - began;
       this.say("");
     } catch (error) {
       if (isAbort(error)) return;

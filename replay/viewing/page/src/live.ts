@@ -1,0 +1,176 @@
+// A recording in progress: its rows as they come, what happens, and whether the page follows.
+
+import type { Session } from "./data";
+import { el, slot } from "./dom";
+import type { Alert, Growth, Target } from "./happenings";
+import type { State } from "./state";
+import { clock } from "./words";
+
+/** The card is read again after this, or later where that takes long. */
+const CARD_MS = 5000;
+const FIRST_CARD_MS = 1000;
+const SHARE = 0.05;
+const MOST_ALERTS = 50;
+
+export class Live {
+  private readonly button: HTMLButtonElement;
+  private readonly targets = el("table", { class: "live-targets", hidden: true });
+  private readonly alerts = el("ul", { class: "live-alerts", role: "log", "aria-live": "polite", "aria-label": "Alerts" });
+  private readonly ends: (() => void)[] = [];
+  private unlisten: (() => void) | null = null;
+  private cardDue = 0;
+  private hasEnded = false;
+  private isClosed = false;
+
+  /**
+   * @param changed Called when the card has changed.
+   * @param say Gets what is wrong; "": nothing is.
+   */
+  constructor(
+    private readonly element: HTMLElement,
+    private readonly session: Session,
+    private readonly state: State,
+    private readonly changed: () => void,
+    private readonly say: (problem: string) => void,
+  ) {
+    this.button = el(
+      "button",
+      {
+        type: "button",
+        class: "follow",
+        title: "Stay at the newest frame (End)",
+        click: () => { state.set({ playing: false, follow: !state.values.follow }); },
+      },
+      "Follow",
+    );
+    if (!session.isLive) return;
+    slot("session-state").after(this.button);
+    element.replaceChildren(el("h2", {}, "While it is recorded"), this.targets, this.alerts);
+    const turn = () => { this.turn(); };
+    document.addEventListener("visibilitychange", turn);
+    this.ends.push(
+      () => { document.removeEventListener("visibilitychange", turn); },
+      state.on(["follow"], () => { this.update(); }),
+      state.on(["playing"], ({ playing }) => { if (playing) state.set({ follow: false }); }),
+    );
+    this.cardDue = performance.now() + FIRST_CARD_MS; // its video has hardly begun
+    this.turn();
+    this.update();
+  }
+
+  close(): void {
+    this.isClosed = true;
+    this.unlisten?.();
+    this.unlisten = null;
+    for (const end of this.ends) end();
+    this.button.remove();
+    this.element.hidden = true;
+    this.element.replaceChildren();
+  }
+
+  private update(): void {
+    this.button.setAttribute("aria-pressed", String(this.state.values.follow));
+    this.element.hidden = this.targets.hidden && !this.alerts.childElementCount;
+  }
+
+  /** A page in the background needs no connection; browsers have few for each server. */
+  private turn(): void {
+    const isOn = !document.hidden && !this.hasEnded && !this.isClosed;
+    if (isOn === (this.unlisten !== null)) return;
+    if (!isOn) {
+      this.unlisten?.();
+      this.unlisten = null;
+      return;
+    }
+    this.unlisten = this.session.listen({
+      grew: (growth) => void this.grew(growth),
+      alert: (alert) => { this.alert(alert); },
+      targets: (targets) => { this.showTargets(targets); },
+      ended: () => void this.ended(),
+      problem: ({ error }) => { this.say(error); },
+      connected: (isConnected) => {
+        this.say(isConnected ? "" : "dgrec view does not answer; is it still running?");
+      },
+    });
+  }
+
+  private async grew(growth: Growth): Promise<void> {
+    const { card } = this.session;
+    if (growth.version === card.version) return;
+    const isFirst = card.n === 0;
+    this.session.grow(growth);
+    await this.readCard(isFirst).catch(() => undefined);
+  }
+
+  /** Labels, videos and facts are read now and then. */
+  private async readCard(now: boolean): Promise<void> {
+    const { session } = this;
+    const row = session.rowNow(session.n - 1);
+    const isNewVideo = (row?.video ?? -1) >= session.card.videos.length;
+    if (!now && !isNewVideo && performance.now() < this.cardDue) return;
+    this.cardDue = Infinity;
+    const began = performance.now();
+    try {
+      await session.refresh(false);
+      this.changed();
+    } finally {
+      const took = performance.now() - began;
+      this.cardDue = performance.now() + Math.max(CARD_MS, took / SHARE);
+    }
+  }
+
+  /** It was sealed, killed or recovered: what was shown stays. */
+  private async ended(): Promise<void> {
+    this.hasEnded = true;
+    this.turn();
+    await this.session.refresh(true).catch((error: unknown) => {
+      this.say(error instanceof Error ? error.message : String(error));
+    });
+    if (this.isClosed) return;
+    this.state.set({ follow: false });
+    this.button.remove();
+    this.changed();
+    if (/cut off|not sealed/.test(this.session.card.state)) this.watchForRecovery();
+  }
+
+  /** A journal that was cut off may be recovered while one looks at it. */
+  private watchForRecovery(): void {
+    const timer = window.setInterval(() => void this.readAgain(), CARD_MS);
+    this.ends.push(() => { window.clearInterval(timer); });
+  }
+
+  private async readAgain(): Promise<void> {
+    const { state, version } = this.session.card;
+    const found = await this.session.look().catch(() => null);
+    if (this.isClosed || !found || (found.state === state && found.version === version)) return;
+    await this.session.refresh(true).catch(() => undefined);
+    this.changed();
+  }
+
+  private alert({ name, rule, t, i }: Alert): void {
+    const text = `${name ?? "alert"}${t === null ? "" : ` at ${clock(t)}`}`;
+    const go = (event: Event) => {
+      event.preventDefault();
+      if (i !== null) this.state.go(i);
+    };
+    this.alerts.prepend(
+      el("li", { title: rule ?? "" }, i === null ? text : el("a", { href: `#s=${encodeURIComponent(this.session.card.s)}`, click: go }, text)),
+    );
+    while (this.alerts.childElementCount > MOST_ALERTS) this.alerts.lastElementChild?.remove();
+    this.update();
+  }
+
+  private showTargets(targets: Target[]): void {
+    const head = ["Target", "Delivered", "Waiting", "Lost"];
+    const cells = ({ target, delivered, waiting, left_out, problem }: Target) => [
+      el("th", { scope: "row", title: problem }, target),
+      ...[delivered, waiting, left_out].map((value) => el("td", {}, value === null ? "–" : value.toLocaleString("en"))),
+    ];
+    this.targets.replaceChildren(
+      el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, ...targets.map((each) => el("tr", { class: each.problem ? "wrong" : "" }, ...cells(each)))),
+    );
+    this.targets.hidden = targets.length === 0;
+    this.update();
+  }
+}
