@@ -122,7 +122,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         first = browser.run(f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]")
         newest = f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]"
         browser.wait_for(f"{newest}[0] > {first[0]} && {newest}[1] > {first[1]}", 120)
-        assert browser.run("document.querySelector('.follow').ariaPressed") == "true"
+        browser.wait_for("document.querySelector('.follow')?.ariaPressed === 'true'", 120)
         assert "ago" in browser.run("document.querySelector('.stage-chip').textContent")
         at = "Number(document.querySelector('.seek').max)"
         last = browser.run(at)
@@ -131,7 +131,9 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         assert "out.jsonl" in browser.run("document.querySelector('.live-targets').textContent")
         assert "f=" not in browser.run("location.hash")
 
-        # A step back ends it; the exact picture of a row is there.
+        # A step back ends it; the exact picture of a row is there. (With the first rows, the page was
+        # made anew.)
+        browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
         assert browser.run("document.querySelector('.follow').ariaPressed") == "false"
         browser.wait_for("location.hash.includes('f=')")
@@ -169,6 +171,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         # It is killed, and recovered; its own page stays as long as it is open.
         browser.call("Page.navigate", url=address)
         browser.wait_for(f"Number({_STAGE}?.dataset.captured) > 0", 120)
+        browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
         process.kill()
         process.wait()

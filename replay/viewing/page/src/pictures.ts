@@ -51,6 +51,8 @@ export class BestPictures implements Pictures {
   private said = "";
   /** How many rows there were when the files were opened last. */
   private known: number;
+  /** How often the files were opened again. */
+  private openings = 0;
   /** Way of the last picture. */
   way: Way | null = null;
 
@@ -79,6 +81,7 @@ export class BestPictures implements Pictures {
     for (;;) {
       const way = this.wayOf(row);
       if (way !== "server" && row.i >= this.known) this.reopen();
+      const { openings } = this;
       try {
         const picture = await this.get(way).picture(row);
         this.way = way;
@@ -86,6 +89,7 @@ export class BestPictures implements Pictures {
         return picture;
       } catch (error) {
         if (isAbort(error)) throw error;
+        if (openings !== this.openings) continue; // of a file that was closed meanwhile
         if (row.video < 0 && row.state) {
           this.missing.add(row.state);
           throw new Problem(row.state);
@@ -110,6 +114,7 @@ export class BestPictures implements Pictures {
 
   private reopen(): void {
     this.known = this.session.n;
+    this.openings++;
     for (const pictures of this.made.values()) pictures.refresh();
   }
 

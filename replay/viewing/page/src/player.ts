@@ -46,6 +46,7 @@ export class Player implements PlaybackView, FollowerView {
   private shown = -1;
   /** Whether its picture may come when more of the recording is written. */
   private isWaiting = false;
+  private wasLive = false;
   private seeking = false;
   private isClosed = false;
   private announcing = 0;
@@ -61,6 +62,7 @@ export class Player implements PlaybackView, FollowerView {
     keys: Keys,
     private readonly companion?: Companion,
   ) {
+    this.wasLive = session.isLive;
     this.marks = companion ? DIFFERENCES : MARKS;
     this.stage = new Stage(session, state, companion && ((...of) => { companion.drawMore(...of); }));
     this.hud = new Hud(session);
@@ -206,13 +208,15 @@ export class Player implements PlaybackView, FollowerView {
   /** There are more rows, or it has ended. */
   private grew(): void {
     const { isLive, card } = this.session;
-    if (!isLive || card.picture_note) this.hud.say(card.picture_note);
-    if (!isLive) {
+    const hasEnded = this.wasLive && !isLive;
+    this.wasLive = isLive;
+    if (hasEnded || (isLive && card.picture_note)) this.hud.say(card.picture_note);
+    if (hasEnded) {
       this.pictures.refresh();
       this.stage.say("");
     }
     if (this.state.values.playing) return;
-    if (this.isWaiting || (!isLive && this.state.values.follow)) this.shown = -1;
+    if (this.isWaiting || (hasEnded && this.state.values.follow)) this.shown = -1;
     this.follow();
   }
 

@@ -18,6 +18,7 @@ const MARGIN_MS = 3;
 const CREEP_S = 0.1;
 const CREEP_SPEED = 0.5;
 const OPEN = 3;
+const ELSEWHERE_S = 0.5;
 /** Copies of pictures that are in use at a time: one that is shown, one that waits for its time. */
 const COPIES = 3;
 
@@ -81,6 +82,8 @@ class Element {
   private mediaTime: number | null = null;
   /** Whether it may hold a later picture than it has said: it was playing. */
   private isAhead = false;
+  /** When the last seek began: what was presented before is said late, and is not held any more. */
+  private since = 0;
   private readonly failed: Promise<never>;
   private onPicture: ((metadata: VideoFrameCallbackMetadata) => void) | null = null;
   private turn: Promise<unknown> = Promise.resolve();
@@ -117,8 +120,12 @@ class Element {
     const within = tolerance(row);
     const holds = () => this.mediaTime !== null && Math.abs(this.mediaTime - pts) <= within;
     await Promise.race([this.ready(), this.failed]);
-    if (this.isAhead && holds()) await this.quiet();
-    this.isAhead = false;
+    if (this.isAhead) {
+      // A picture that the element may hold already would not be presented again.
+      await this.reach(pts > ELSEWHERE_S ? pts - ELSEWHERE_S : pts + ELSEWHERE_S, () => false);
+      this.isAhead = false;
+      this.mediaTime = null;
+    }
     // The middle of a frame: neighbours are equally far, whatever is rounded.
     let target = pts + (row.duration_s ?? 0.04) / 2;
     for (let tries = 0; tries < TRIES && !holds(); tries++) {
@@ -177,7 +184,6 @@ class Element {
     await new Promise<void>((resolve) => {
       window.setTimeout(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
     });
-    this.isAhead = false;
   }
 
   private ready(): Promise<void> {
@@ -212,6 +218,7 @@ class Element {
       };
       later(giveUp, PATIENCE_MS);
     });
+    this.since = performance.now();
     video.currentTime = Math.max(0, Math.min(seconds, video.duration || seconds));
     try {
       await Promise.race([arrived, this.failed]);
@@ -225,8 +232,10 @@ class Element {
   /** Note which picture the element holds, whenever it is another one. */
   private watch(): void {
     this.video.requestVideoFrameCallback((_, metadata) => {
-      this.mediaTime = metadata.mediaTime;
-      this.onPicture?.(metadata);
+      if (metadata.presentationTime >= this.since) {
+        this.mediaTime = metadata.mediaTime;
+        this.onPicture?.(metadata);
+      }
       this.watch();
     });
   }
