@@ -135,7 +135,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         # made anew.)
         browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
-        assert browser.run("document.querySelector('.follow').ariaPressed") == "false"
+        browser.wait_for("document.querySelector('.follow')?.ariaPressed === 'false'", 120)
         browser.wait_for("location.hash.includes('f=')")
         press(browser, "Home")
         browser.wait_for(

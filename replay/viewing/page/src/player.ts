@@ -305,12 +305,14 @@ export class Player implements PlaybackView, FollowerView {
 
   private goTo(position: number): void {
     const last = Math.max(this.session.n - 1, 0);
-    this.state.set({ playing: false });
+    this.state.set({ playing: false, follow: false });
     this.state.go(Math.min(Math.max(position, 0), last));
   }
 
   private step(by: number): void {
-    this.goTo(this.state.values.position + by);
+    const { position, follow } = this.state.values;
+    // While it is followed, what is shown is newer than the last row that is here.
+    this.goTo((follow && this.session.isLive ? this.session.n - 1 : position) + by);
   }
 
   private async mark(dir: 1 | -1): Promise<void> {
