@@ -14,6 +14,7 @@ import dgrec as dgrec_package
 from dgrec.format import JournalWriter
 from dgrec.replay.stats import caveats, moments
 from tests.factory import CLOSING, make_rows, new_metadata, write_journal, write_session
+from tests.reports import ReportPage
 
 Run = Callable[..., Result]
 CUT_OFF = (
@@ -117,7 +118,7 @@ def test_they_are_the_same_wherever_numbers_are(dgrec: Run, tmp_path: Path) -> N
     assert caveat not in by_label.stdout
     assert f"{path}: {caveat}" in by_label.stderr
     assert caveat in dgrec("report", path, "--no-pictures").stderr
-    assert f'<p class="caveat">{caveat}</p>' in (tmp_path / "s.report.html").read_text()
+    assert caveat in ReportPage(tmp_path / "s.report.html").text
 
 
 @pytest.mark.slow
@@ -132,7 +133,7 @@ def test_of_a_clip_of_moments_no_rate_is_told(dgrec: Run, tmp_path: Path) -> Non
     assert told == "From moments of a recording, its rate and what limits it is unknown."
     assert latency.startswith("Where the 12.")
     assert dgrec("report", clip, "--no-pictures").exit_code == 0
-    page = (tmp_path / "clip.report.html").read_text()
+    page = ReportPage(tmp_path / "clip.report.html").text
     assert "60 frames of 3 moments; 60 detections." in page
     assert "waits for frames" not in page
     assert "it is the limit" not in page

@@ -13,6 +13,7 @@ import dgrec
 from dgrec.cli import gather
 from dgrec.replay.drawing import hud
 from tests.factory import make_rows, write_published, write_session
+from tests.reports import ReportPage
 
 
 @pytest.fixture
@@ -102,6 +103,6 @@ def test_clips_keep_it(session: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_report_has_it(session: Path, tmp_path: Path) -> None:
     run("report", session, "-o", tmp_path / "report.html")
-    page = (tmp_path / "report.html").read_text()
+    page = ReportPage(tmp_path / "report.html").text
     assert "What was published" in page
     assert "b.jsonl" in page

@@ -131,8 +131,8 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         assert "out.jsonl" in browser.run("document.querySelector('.live-targets').textContent")
         assert "f=" not in browser.run("location.hash")
 
-        # A step back ends it; the exact picture of a row is there. (With the first rows, the page was
-        # made anew.)
+        # A step back ends it; the exact picture of a row is there. The page was made anew with the
+        # first rows.
         browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
         browser.wait_for("document.querySelector('.follow')?.ariaPressed === 'false'", 120)
