@@ -60,8 +60,8 @@ async def serve_live(
 ) -> web.StreamResponse:
     """Answer ``/api/live``: ``grew``, ``alert``, ``targets`` and, at the end, ``ended``.
 
-    Each client is told what is there at first, and then what is new; one that does not read is
-    told of fewer changes, and then disconnected.
+    Each client gets what is there at first, and then what is new; one that does not read gets fewer
+    changes, and is disconnected then.
     """
     response = web.StreamResponse(
         headers={
