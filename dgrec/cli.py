@@ -283,12 +283,13 @@ def _open_standard_streams() -> None:
 
 
 def _leave_hanging_thread(code: object) -> None:
-    """Exit at once if a thread still hangs in a source, an AI server or a SQL statement.
+    """Exit at once if a thread still hangs in a source, an AI server, a SQL statement or a viewer.
 
     If such a thread returned from OpenCV while Python is shutting down, C++ would abort the
     process; for DuckDB, Python would wait. Everything is sealed and reported at this point.
     """
-    hanging = ("dgrec-camera", "dgrec-source", "dgrec-duckdb", "dgrec-server")
+    things = ("camera", "source", "duckdb", "server", "viewing")
+    hanging = tuple(f"dgrec-{thing}" for thing in things)
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -12,7 +12,7 @@ cli        `dgrec query`
 """
 
 from dgrec.replay.query.prompt import Prompt, run_script
-from dgrec.replay.query.reader import SqlReader, check_only_reads, without_options
+from dgrec.replay.query.reader import SqlReader, check_only_reads, remove_spilled, without_options
 from dgrec.replay.query.where import DetectionFilter, matching_frames
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SqlReader",
     "check_only_reads",
     "matching_frames",
+    "remove_spilled",
     "run_script",
     "without_options",
 ]

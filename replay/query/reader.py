@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -25,7 +27,7 @@ from dgrec.sql import damaged_sessions, views
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "without_options"]
+__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "remove_spilled", "without_options"]
 
 _T = TypeVar("_T")
 
@@ -37,6 +39,8 @@ WORKER_NAME = "dgrec-duckdb"
 _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
+#: The folders for them that there are now.
+_spills: weakref.WeakSet[tempfile.TemporaryDirectory[str]] = weakref.WeakSet()
 
 #: DuckDB types whose values Arrow gives back to Python whole. The others (intervals, nanosecond
 #: stamps, unions, bit strings, ...) are taken as DuckDB's own text.
@@ -55,6 +59,13 @@ _OPTIONS = re.compile(r"; --(?:timeout|memory-limit)\b.*")
 def without_options(message: str) -> str:
     """Return the message of an error without the advice that only ``dgrec query`` can follow."""
     return _OPTIONS.sub("", message)
+
+
+def remove_spilled() -> None:
+    """Remove what statements have spilled: for a process that does not wait for them."""
+    for folder in [*_spills]:
+        with contextlib.suppress(OSError):
+            folder.cleanup()
 
 
 class _FileError(QueryError):
@@ -99,6 +110,7 @@ class SqlReader:
         self.is_stuck = False
         # DuckDB would spill into the working directory, which may be read-only or watched.
         self._spill = tempfile.TemporaryDirectory(prefix="dgrec-")
+        _spills.add(self._spill)
         # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
         # work, and this one waits where Ctrl-C reaches it.
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=WORKER_NAME)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Final
 
 from dgrec.errors import ConfigError
 from dgrec.replay.links import fragment
+from dgrec.replay.query import remove_spilled
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.server import ViewServer
+from dgrec.replay.viewing.workers import THREADS
 from dgrec.serving import Certificate, is_loopback
 
 __all__ = ["parse_listen", "show"]
@@ -24,6 +27,8 @@ __all__ = ["parse_listen", "show"]
 #: Parameters of mallopt.
 _ARENA_MAX: Final = -8
 _TRIM_THRESHOLD: Final = -1
+#: How long threads are waited for at the end.
+_END_S: Final = 2.0
 _LISTEN: Final = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})", re.ASCII)
 
 
@@ -92,7 +97,23 @@ def show(
             _stay(say)
             server.pages.wait_until_closed()
     finally:
-        server.close()
+        _close(server)
+
+
+def _close(server: ViewServer) -> None:
+    """Close it, and wait a moment for its threads: one of them may read a long session.
+
+    Those that go on only read: `dgrec.cli` ends the process without them.
+    """
+    until_s = time.monotonic() + _END_S
+    closing = threading.Thread(target=server.close, name=f"{THREADS}-closing", daemon=True)
+    closing.start()
+    closing.join(_END_S)
+    threads = [each for each in threading.enumerate() if each.name.startswith(THREADS)]
+    for thread in threads:
+        thread.join(max(until_s - time.monotonic(), 0))
+    if any(thread.is_alive() for thread in threads):
+        remove_spilled()
 
 
 def _stay(say: Callable[[str], None]) -> None:

@@ -38,7 +38,7 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.recordings import Recordings, Signature, signature_of
 from dgrec.replay.viewing.time_line import TimeLine, time_line
-from dgrec.replay.viewing.workers import CancelledError, Task
+from dgrec.replay.viewing.workers import THREADS, CancelledError, Task
 from dgrec.session import Session
 from dgrec.terminal import detail
 
@@ -107,7 +107,7 @@ class Pair:
         self.problem = ""
         self.took_s = 0.0
         # Not a daemon: one that is in Arrow's code when Python ends aborts the process.
-        threading.Thread(target=self._compare, name="dgrec-view-pair", daemon=False).start()
+        threading.Thread(target=self._compare, name=f"{THREADS}-pair", daemon=False).start()
 
     @property
     def count(self) -> int:

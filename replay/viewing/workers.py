@@ -7,12 +7,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
-__all__ = ["CancelledError", "Task", "Workers"]
+__all__ = ["THREADS", "CancelledError", "Task", "Workers"]
 
 _T = TypeVar("_T")
 _READERS = 4
+#: What the names of threads of a viewer begin with.
+THREADS: Final = "dgrec-viewing"
 
 
 class CancelledError(Exception):
@@ -55,8 +57,8 @@ class Workers:
     """A few threads that read, and one for statements of users: those may take all memory."""
 
     def __init__(self) -> None:
-        self._readers = ThreadPoolExecutor(_READERS, "dgrec-view")
-        self._statements = ThreadPoolExecutor(1, "dgrec-view-sql")
+        self._readers = ThreadPoolExecutor(_READERS, THREADS)
+        self._statements = ThreadPoolExecutor(1, f"{THREADS}-sql")
         self._tasks: set[Task] = set()
         self._is_closed = False
         self.is_running_statement = False

@@ -82,6 +82,41 @@ def test_it_shows_this_folder_until_it_is_ended(
         assert (process.returncode, output, errors) == (code, "", "")
 
 
+_BUSY = """
+import threading, sys
+from dgrec.cli import main
+from dgrec.replay.viewing import server
+
+def compare(self):
+    print("busy", flush=True)
+    threading.Event().wait()
+
+server.ViewServer.prepare = lambda self: self._workers.submit(lambda: compare(self))
+sys.argv[1:] = ["view", "--no-browser"]
+main()
+"""
+
+
+@pytest.mark.slow
+def test_it_ends_while_a_thread_is_busy(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", _BUSY],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert {process.stdout.readline()[:4], process.stdout.readline()[:4]} == {"busy", "http"}
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert (process.returncode, errors) == (143, "")
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.slow
 def test_tls_and_another_address(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
