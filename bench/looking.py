@@ -66,13 +66,14 @@ def look(address: str, looks: Looks, is_over: threading.Event) -> None:
 
 
 def listen(address: str, is_over: threading.Event) -> None:
+    """Read what happens, line by line, as it comes."""
     url = urlsplit(address)
-    with suppress(OSError), closing(http.client.HTTPConnection(url.netloc, timeout=1)) as of:
-        of.request("GET", f"/api/live?s=s&{url.query}")
-        answer = of.getresponse()
-        while not is_over.is_set():
-            with suppress(TimeoutError):
-                answer.fp.readline()
+    while not is_over.wait(0.2):  # at first there is nothing to listen to
+        with suppress(OSError), closing(http.client.HTTPConnection(url.netloc, timeout=5)) as of:
+            of.request("GET", f"/api/live?s=s&{url.query}")
+            answer = of.getresponse()
+            while not is_over.is_set() and answer.fp.readline():
+                pass
 
 
 @contextmanager
