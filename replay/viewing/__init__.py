@@ -22,6 +22,7 @@ overlay        what is drawn over the pictures; thumbnails
 label_colors   the colors of labels
 bounded_rows   rows whose detections are few enough to be drawn
 series         lines over time
+labels         the labels of all detections, as numbers
 marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed

@@ -10,11 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from dgrec.errors import DgrecError
 from dgrec.footage import pixel_aspect_of
-from dgrec.format import LABEL_LEAF, labels_of
 from dgrec.replay.info import facts
 from dgrec.replay.listing import listed
 from dgrec.replay.query import SqlReader
@@ -46,9 +43,7 @@ def card(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
     if "brief" in parameters:
         counted: dict[str, Any] = {"stages": [], "labels": [], "labels_total": 0, "signals": []}
     else:
-        counted = opened.kept(
-            "counted", lambda: opened.own(lambda of, reader: _counted(of, reader, task), task)
-        )
+        counted = opened.kept("counted", lambda: _counted(opened, task))
     session = opened.session
     with opened.rows:
         known = opened.kept("facts", lambda: _facts(opened))
@@ -154,31 +149,24 @@ def _has(session: Session) -> dict[str, bool]:
     return found
 
 
-def _counted(session: Session, reader: SqlReader, task: Task) -> dict[str, Any]:
-    columns = ", ".join(f"count({name}) > 0 AS {name}" for name in STAGES)
-    (stages,) = reader.rows(f"SELECT {columns} FROM frames")
-    signals = reader.rows(f"SELECT DISTINCT name FROM signals ORDER BY name LIMIT {_MOST_SIGNALS}")
-    labels = _label_counts(session, task)
+def _counted(opened: OpenedSession, task: Task) -> dict[str, Any]:
+    labels = opened.labels(task).counts
     order = heapq.nsmallest(_MOST_LABELS, labels.items(), key=lambda item: (-item[1], item[0]))
     return {
-        "stages": [name for name in STAGES if stages[name]],
         "labels": order,
         "labels_total": len(labels),
-        "signals": [row["name"] for row in signals],
+        **opened.own(lambda _, reader: _names(reader), task),
     }
 
 
-def _label_counts(session: Session, task: Task) -> dict[str, int]:
-    """Count the detections of each label, from the labels alone: DuckDB reads detections whole."""
-    counts: dict[str, int] = {}
-    for batch in session.batches([LABEL_LEAF]):
-        task.check()
-        labels, codes, _ = labels_of(batch.column(0))
-        many = np.bincount(codes[codes >= 0], minlength=len(labels))
-        for label, count in zip(labels, many.tolist(), strict=True):
-            if label is not None and count:
-                counts[label] = counts.get(label, 0) + count
-    return counts
+def _names(reader: SqlReader) -> dict[str, list[str]]:
+    columns = ", ".join(f"count({name}) > 0 AS {name}" for name in STAGES)
+    (stages,) = reader.rows(f"SELECT {columns} FROM frames")
+    signals = reader.rows(f"SELECT DISTINCT name FROM signals ORDER BY name LIMIT {_MOST_SIGNALS}")
+    return {
+        "stages": [name for name in STAGES if stages[name]],
+        "signals": [row["name"] for row in signals],
+    }
 
 
 def _color(session: Session, label: str) -> Any:

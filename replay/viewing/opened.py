@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from dgrec.footage import FIRST_STEP_US, Pixels, column_values, media_us
 from dgrec.replay.query import SqlReader
+from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
@@ -51,9 +52,12 @@ class OpenedSession:
         self.count = len(self.session)
         self._queried: Session | None = None
         self._asked: Session | None = None
+        self._scanned: Session | None = None
+        self._labels: SessionLabels | None = None
         #: Held by whoever reads rows: a session keeps what was read last.
         self.rows = threading.RLock()
         self._own, self._users = threading.Lock(), threading.Lock()
+        self._scans = threading.RLock()
         self._reader: SqlReader | None = None
         self._user_reader: SqlReader | None = None
         self._kept: OrderedDict[object, Any] = OrderedDict()
@@ -167,6 +171,19 @@ class OpenedSession:
             with task.interrupted_by(reader.interrupt):
                 return work(self._asked, reader)
 
+    def scan(self, work: Callable[[Session], _T], task: Task) -> _T:
+        """Do what reads columns of many rows, while others ask DuckDB."""
+        with _held(self._scans, task):
+            if self._scanned is None:
+                self._scanned = self._for_another_thread()
+            return work(self._scanned)
+
+    def labels(self, task: Task) -> SessionLabels:
+        """Return the labels of all detections; they are read once."""
+        if self._labels is None:
+            self._labels = self.scan(lambda of: self._labels or read_labels(of, task.check), task)
+        return self._labels
+
     def _for_another_thread(self) -> Session:
         """Return a session that another thread may read: a sealed file is for one at a time.
 
@@ -217,7 +234,7 @@ class OpenedSession:
         if self._pixels is not None:
             self._pixels.close()
         self.videos.close()
-        for session in (self.session, self._queried, self._asked):
+        for session in (self.session, self._queried, self._asked, self._scanned):
             if session is not None:
                 session.close()
 

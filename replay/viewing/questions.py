@@ -9,7 +9,7 @@ from dgrec.replay.viewing.marks import marks, next_mark
 from dgrec.replay.viewing.matches import MOST_ROWS, matches
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
-from dgrec.replay.viewing.series import series, series_names
+from dgrec.replay.viewing.series import begin_series, series_names
 from dgrec.replay.viewing.statements import answer, with_places
 from dgrec.replay.viewing.why import why
 from dgrec.replay.viewing.workers import Task
@@ -22,7 +22,8 @@ _WIDEST: Final = 8192
 def _series(opened: OpenedSession, parameters: Parameters, task: Task) -> Any:
     names = series_names(parameters.text("names"))
     start, end, width = _stretch(parameters)
-    return opened.own(lambda of, reader: series(of, reader, names, start, end, width), task)
+    begun = opened.own(lambda of, reader: begin_series(of, reader, names, start, end, width), task)
+    return opened.scan(lambda of: begun.complete(of, lambda _: opened.labels(task)), task)
 
 
 def _marks(opened: OpenedSession, parameters: Parameters, task: Task) -> Any:

@@ -14,16 +14,16 @@ signal:NAME        what was logged under a name (the view ``signals``)
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dgrec.errors import QueryError
-from dgrec.format import LABEL_LEAF, labels_of
+from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.time_line import Pixels, TimeLine, once, pixels, time_line
 from dgrec.sql import library
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["STAGE_COLUMNS", "series", "series_names"]
+__all__ = ["STAGE_COLUMNS", "Series", "begin_series", "series", "series_names"]
 
 #: Durations, in the order of a frame's way, and their SQL.
 STAGE_COLUMNS = {
@@ -93,18 +93,49 @@ def series(
         QueryError: There is no such line, or stretch.
         SessionError: Part of the file cannot be read.
     """
+    return begin_series(session, reader, names, start, end, width).complete(session, read_labels)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Lines of which those of labels are missing: DuckDB would read detections whole."""
+
+    answer: dict[str, Any]
+    names: Sequence[str]
+    found: dict[str, Bands]
+    #: Where the labels are; None: no labels are asked for.
+    rows: LabelRows | None
+
+    def complete(
+        self, session: Session, labels: Callable[[Session], SessionLabels]
+    ) -> dict[str, Any]:
+        """Return what `series` does. This needs no connection."""
+        found = dict(self.found)
+        if self.rows is not None:
+            found |= _counted(session, self.rows, labels(session))
+        if unknown := [name for name in self.names if name not in found]:
+            raise QueryError(f"there is no line {unknown[0]!r}")
+        return {**self.answer, "series": {name: found[name].lists() for name in self.names}}
+
+
+def begin_series(
+    session: Session,
+    reader: SqlReader,
+    names: Sequence[str],
+    start: float | None = None,
+    end: float | None = None,
+    width: int = 1000,
+) -> Series:
+    """Ask DuckDB all that there is to ask for `series`."""
     if len(names) > _MOST_NAMES:
         raise QueryError(f"{len(names)} lines at once; expected at most {_MOST_NAMES}")
     times = time_line(session, reader)
     span = pixels(times, start, end, width)
     if span is None:
-        return {"from": 0, "to": 0, "step": 0, "series": {name: _nothing() for name in names}}
-    found: dict[str, Bands] = {}
-    stages = [name for name in names if name in STAGE_COLUMNS]
-    found |= _stages(reader, span, stages)
-    is_of_labels = [name for name in names if name == "detections" or name.startswith("label:")]
-    if is_of_labels:
-        found |= _detections(session, reader, times, span, is_of_labels)
+        return Series(
+            {"from": 0, "to": 0, "step": 0}, names, {name: Bands(0) for name in names}, None
+        )
+    found = _stages(reader, span, [name for name in names if name in STAGE_COLUMNS])
     signals = [name for name in names if name.startswith("signal:")]
     if signals:
         found |= _signals(session, reader, span, signals)
@@ -115,9 +146,9 @@ def series(
         answer["fps_window_s"] = windows.seconds
     # Else a gap is several pixels without a value.
     answer["gaps"] = _gaps_in(session, reader, span) if _is_sparse(times, span) else None
-    if unknown := [name for name in names if name not in found]:
-        raise QueryError(f"there is no line {unknown[0]!r}")
-    return {**answer, "series": {name: found[name].lists() for name in names}}
+    of_labels = [name for name in names if name == "detections" or name.startswith("label:")]
+    rows = _label_rows(reader, times, span, of_labels) if of_labels else None
+    return Series(answer, names, found, rows)
 
 
 def _is_sparse(times: TimeLine, span: Pixels) -> bool:
@@ -148,10 +179,6 @@ def _gaps(session: Session, reader: SqlReader) -> tuple[_Array, _Array]:
     table = pa.Table.from_batches(result.batches, result.schema)
     began, ended = (column.to_numpy() for column in table.columns)
     return began, ended
-
-
-def _nothing() -> dict[str, list[None]]:
-    return {"min": [], "max": [], "mean": []}
 
 
 class Bands:
@@ -265,40 +292,41 @@ def _round_number(seconds: float) -> float:
 # --- detections ----------------------------------------------------------------------------------
 
 
-def _detections(
-    session: Session, reader: SqlReader, times: TimeLine, span: Pixels, names: Collection[str]
-) -> dict[str, Bands]:
-    """Count detections in each frame, from their labels alone: DuckDB reads them whole."""
-    found = {name: Bands(span.width) for name in names}
+@dataclass(frozen=True)
+class LabelRows:
+    """The rows of a stretch of the time line, and the lines that are made of their labels."""
+
+    times: TimeLine
+    span: Pixels
+    first: int
+    stop: int
+    names: Collection[str]
+
+
+def _label_rows(
+    reader: SqlReader, times: TimeLine, span: Pixels, names: Collection[str]
+) -> LabelRows:
     (ends,) = reader.rows(
         f"SELECT min(frame) AS first, max(frame) AS last FROM frames WHERE {span.where}"
     )
     if ends["first"] is None:
-        return found
+        return LabelRows(times, span, 0, 0, names)
     first, last = times.positions(np.array([ends["first"], ends["last"]])).tolist()
-    for batch in session.batches([times.column, LABEL_LEAF], first, last + 1):
-        stamps_us = times.stamps(batch.column(0))
+    return LabelRows(times, span, first, last + 1, names)
+
+
+def _counted(session: Session, rows: LabelRows, labels: SessionLabels) -> dict[str, Bands]:
+    """Count detections in each frame."""
+    span = rows.span
+    found = {name: Bands(span.width) for name in rows.names}
+    for column, of_rows in labels.rows(session, rows.times.column, rows.first, rows.stop):
+        stamps_us = rows.times.stamps(column)
         here = span.are_within(stamps_us)
         at = span.of(stamps_us[here])
-        for name, counts in _counts(batch.column(1), found).items():
-            found[name].add(at, counts[here])
-    return found
-
-
-def _counts(detections: pa.ListArray, names: Collection[str]) -> dict[str, _Array]:
-    """Return how many detections each row has: in all, or of a label."""
-    rows = len(detections)
-    found = {}
-    if "detections" in names:
-        lengths = pc.fill_null(pc.list_value_length(detections), 0)
-        found["detections"] = lengths.to_numpy(zero_copy_only=False).astype(np.float64)
-    if wanted := [name for name in names if name != "detections"]:
-        labels, codes, row = labels_of(detections)
-        numbers = {label: number for number, label in enumerate(labels) if label is not None}
-        for name in wanted:
-            number = numbers.get(name.removeprefix("label:"))
-            has_it = np.zeros(0, np.int64) if number is None else row[codes == number]
-            found[name] = np.bincount(has_it, minlength=rows).astype(np.float64)
+        for name, bands in found.items():
+            is_of_all = name == "detections"
+            counts = of_rows.lengths if is_of_all else of_rows.count(name.removeprefix("label:"))
+            bands.add(at, counts[here].astype(np.float64))
     return found
 
 

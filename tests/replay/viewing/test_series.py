@@ -15,6 +15,7 @@ import pytest
 from dgrec.errors import QueryError
 from dgrec.format import Signal
 from dgrec.replay.query import SqlReader
+from dgrec.replay.viewing.labels import read_labels
 from dgrec.replay.viewing.marks import marks, next_mark
 from dgrec.replay.viewing.series import STAGE_COLUMNS, series, series_names
 from dgrec.session import Session
@@ -108,7 +109,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.mark.slow
-def test_lines_are_those_of_numpy_and_the_rate_that_of_the_library(made: dict[str, Path]) -> None:
+@pytest.mark.parametrize("are_kept", [True, False])
+def test_lines_are_those_of_numpy_and_the_rate_that_of_the_library(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch, are_kept: bool
+) -> None:
+    if not are_kept:  # as where there are very many detections
+        monkeypatch.setattr("dgrec.replay.viewing.labels._MOST_KEPT", -1)
     chosen = (
         "uneven 400", "stalls", "live losses", "stages of NaN", "captured_at NULL",
         "captures that run backwards", "captured_at first and last NULL", "inference_ms NULL",
@@ -205,6 +211,32 @@ def test_a_million_labels_cost_no_more_than_those_that_are_asked_for(tmp_path: P
         answer = series(session, reader, ["label:label 7", "detections"], width=1)
         assert answer["series"]["label:label 7"]["mean"] == [1]
         assert answer["series"]["detections"]["max"] == [300]
+
+
+@pytest.mark.parametrize("most", [1 << 30, -1])
+def test_rows_without_detections_and_detections_without_a_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("dgrec.replay.viewing.labels._MOST_KEPT", most)
+    kinds: list[list[str | None]] = [[], ["a", "b", "a"], [], [None], [], ["b"], ["a"], []]
+    rows = [
+        make_row(i, [make_detection(label=... if label is None else label) for label in labels])
+        for i, labels in enumerate(kinds * 40)
+    ]
+    with opened(write_session(tmp_path / "s.parquet", rows)) as (session, _):
+        labels = read_labels(session)
+        assert labels.counts == {"a": 120, "b": 80}
+        assert (labels.codes is None) == (most < 0)
+        for start, stop in ((0, len(rows)), (1, 2), (5, 261), (0, 1), (7, 7), (319, 320)):
+            found: dict[str, list[int]] = {"a": [], "b": [], "no": [], "all": []}
+            for _, of_rows in labels.rows(session, "frame", start, stop):
+                for label in ("a", "b", "no"):
+                    found[label] += of_rows.count(label).tolist()
+                found["all"] += of_rows.lengths.tolist()
+            wanted = (kinds * 40)[start:stop]
+            for label in ("a", "b", "no"):
+                assert found[label] == [row.count(label) for row in wanted]
+            assert found["all"] == [len(row) for row in wanted]
 
 
 def test_what_cannot_be_asked_for(tmp_path: Path) -> None:

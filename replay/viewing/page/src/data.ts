@@ -274,6 +274,12 @@ export class Session {
     return this.get<Card>("api/card", {});
   }
 
+  /** Let the server find out what the time line will ask for, while it counts labels for the card. */
+  prepare(): void {
+    if (!this.source.hasServer || !this.n) return;
+    void this.series(["fps"], null, null, 1).catch(() => undefined);
+  }
+
   /** Read the card again; with `all`, of a recording that has ended: its videos are complete. */
   async refresh(all: boolean): Promise<void> {
     const before = this.card.videos.length;

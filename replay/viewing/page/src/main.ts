@@ -105,6 +105,7 @@ class Page {
       const player = new Player(slot("player"), session, state, keys);
       this.parts = [session, player];
       await Promise.race([player.first, later(FIRST_MS)]);
+      session.prepare();
       await session.refresh(false);
       if (this.session !== session) return;
       this.parts.push(

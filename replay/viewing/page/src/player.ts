@@ -20,6 +20,8 @@ const OVERLAY_MS = 200;
 /** Rows around the one shown that are loaded with it, and when: after a jump another may follow. */
 const AROUND = 20;
 const JUMPED_MS = 250;
+/** When the page was just opened, lines are loaded first. */
+const OPENED_MS = 1500;
 
 /** What another recording beside this one changes. */
 export interface Companion {
@@ -185,7 +187,7 @@ export class Player implements PlaybackView, FollowerView {
     window.clearTimeout(this.loading);
     const load = () => { this.session.ahead(position - AROUND, position + 100); };
     if (before >= 0 && Math.abs(position - before) <= AROUND) load();
-    else this.loading = window.setTimeout(load, JUMPED_MS);
+    else this.loading = window.setTimeout(load, before < 0 ? OPENED_MS : JUMPED_MS);
   }
 
   private put(

@@ -229,7 +229,8 @@ export class Timeline {
     this.area.setAttribute("aria-busy", "true");
     const began = performance.now();
     try {
-      await Promise.all([this.loadLines(from, to, width, signal), this.loadMarks(from, to, width, signal)]);
+      await this.loadLines(from, to, width, signal);
+      await this.loadMarks(from, to, width, signal);
       if (shown && !this.minimap.isKnown) await this.loadWhole(signal);
       this.took = performance.now() - began;
       this.say("");
