@@ -22,7 +22,6 @@ from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
-from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session
 from dgrec.units import counted
 
@@ -204,9 +203,8 @@ def _write(
 ) -> None:
     folders: dict[str, str] = {}
     thumbs: dict[str, str] = {}
-    task = Task()
     target = FolderTarget(output / _DATA)
-    listed = card.sessions(recordings, Parameters({}), task)["sessions"]
+    listed = card.sessions(recordings, Parameters({}), lambda *_: ())["sessions"]
     for facts in listed:
         name = facts["s"]
         folder = str(len(folders))
