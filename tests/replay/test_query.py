@@ -672,7 +672,7 @@ def test_pandas_is_loaded_by_no_command_but_for_programs_of_users(tmp_path: Path
     for name, arguments in {
         "query": ("query", ROOT / "sample_data" / "session.parquet", "SELECT count(*) FROM frames"),
         "stats": ("stats", ROOT / "sample_data" / "session.parquet"),
-        "run": ("run", "program.py"),
+        "run": ("run", "--", sys.executable, "program.py"),
     }.items():
         command = [sys.executable, "-m", "dgrec", *map(str, arguments)]
         done = subprocess.run(
