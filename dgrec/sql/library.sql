@@ -486,7 +486,7 @@ CREATE VIEW label_rate AS
 WITH counted AS (
     SELECT session_id, label, sum(detections)::BIGINT AS detections, sum(frames)::BIGINT AS frames,
            sum(scored)::BIGINT AS scored, sum(score) / nullif(sum(scored), 0) AS mean_score
-    FROM label_windows(86400) GROUP BY session_id, label
+    FROM _label_counts GROUP BY session_id, label
 )
 SELECT session_id, label, detections, counted.frames, detections / nullif(duration_s, 0) AS per_second,
        scored, mean_score

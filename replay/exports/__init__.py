@@ -34,7 +34,7 @@ from dgrec.replay.exports.exporter import (
     export_to_stdout,
     member_outputs,
 )
-from dgrec.replay.exports.format import FORMATS, Format, format_of, load_formats, registered
+from dgrec.replay.exports.format import FORMATS, Format, format_of
 from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks, masks_of
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.packets import (
@@ -77,11 +77,9 @@ __all__ = [
     "frame_masks",
     "frames_with_times",
     "has_other_numbers",
-    "load_formats",
     "masks_of",
     "member_outputs",
     "parse_split",
-    "registered",
     "session_name",
     "unchanged_video",
     "utf8",

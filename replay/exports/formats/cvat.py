@@ -12,7 +12,6 @@ from dgrec.replay.exports import (
     Place,
     Track,
     Tracks,
-    registered,
     session_name,
     utf8,
 )
@@ -21,7 +20,6 @@ from dgrec.replay.exports.formats.xml_text import quoted, text
 __all__ = ["Cvat"]
 
 
-@registered
 class Cvat(Format):
     """An XML file with the tracks of a video.
 

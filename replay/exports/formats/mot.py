@@ -15,7 +15,6 @@ from dgrec.replay.exports import (
     Exported,
     Format,
     has_other_numbers,
-    registered,
     session_name,
 )
 from dgrec.replay.exports.formats.json_text import write_joined
@@ -48,7 +47,6 @@ def _score(block: Block) -> pa.Array:
     return pc.if_else(pc.fill_null(pc.is_finite(score), False), score, 1.0)
 
 
-@registered
 class MotResults(Format):
     """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
 
@@ -75,7 +73,6 @@ class MotResults(Format):
                 write_joined(file, lines)
 
 
-@registered
 class MotSequence(Format):
     """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
 
