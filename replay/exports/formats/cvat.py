@@ -6,15 +6,7 @@ import math
 from pathlib import Path
 from typing import TextIO
 
-from dgrec.replay.exports import (
-    Exported,
-    Format,
-    Place,
-    Track,
-    Tracks,
-    session_name,
-    utf8,
-)
+from dgrec.replay.exports import Exported, Format, Place, Track, Tracks, session_name, utf8
 from dgrec.replay.exports.formats.xml_text import quoted, text
 
 __all__ = ["Cvat"]

@@ -10,13 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import (
-    Block,
-    Exported,
-    Format,
-    has_other_numbers,
-    session_name,
-)
+from dgrec.replay.exports import Block, Exported, Format, has_other_numbers, session_name
 from dgrec.replay.exports.formats.json_text import write_joined
 
 __all__ = ["MotResults", "MotSequence"]
