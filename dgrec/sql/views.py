@@ -175,7 +175,7 @@ def connect(
     # DuckDB would read every field of all detections to count their labels.
     for name, schema, columns, count, kept in (
         ("_frame_labels", FRAME_LABELS, FRAME_LABELS_COLUMNS, frame_labels, _Room(0)),
-        ("_label_counts", LABEL_COUNTS, LABEL_COUNTS_COLUMNS, label_counts, room),
+        ("_label_batches", LABEL_COUNTS, LABEL_COUNTS_COLUMNS, label_counts, room),
     ):
         schema = pa.schema([_SESSION_ID, *schema])
         read = functools.partial(_counted, sessions, schema, columns, count)
