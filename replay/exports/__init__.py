@@ -18,7 +18,7 @@ formats/        the formats, a file for each, with what several of them need
 ==============  ================================================================
 """
 
-from dgrec.replay.exports.block import Block, Detection, Frame
+from dgrec.replay.exports.block import Block, Frame
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.exported import (
     EVERYTHING,
@@ -51,7 +51,6 @@ __all__ = [
     "Block",
     "Classes",
     "EVERYTHING",
-    "Detection",
     "ExportOptions",
     "ExportReport",
     "Exported",
