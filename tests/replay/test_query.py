@@ -653,6 +653,7 @@ def test_kept_views_answer_as_before(session: Path) -> None:
         before = [reader.rows(text) for text in asked]
         reader.keep("warm_up", "running", "label_windows(0.2)")
         reader.keep("warm_up", "stage_load")  # kept already: not computed again
+        reader.keep(_label_counts="label_windows()")
         assert [reader.rows(text) for text in asked] == before
         tables = {
             row["table_name"] for row in reader.rows("SELECT table_name FROM duckdb_tables()")
