@@ -28,7 +28,9 @@ from dgrec import open as dgrec_open
 from dgrec.errors import StorageError
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
+from dgrec.replay.viewing.overlay import drawings
 from dgrec.replay.viewing.series import series
+from dgrec.replay.viewing.values import plain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
@@ -254,6 +256,29 @@ def test_parts_of_the_time_line_are_what_the_server_says(
             assert sum(mark["count"] for mark in drops) == 2 * len(rows[::7])
     marked = unpacked(data / "next.js")
     assert marked["drop"] == list(range(0, 400, 7))
+
+
+def test_an_export_is_cut_into_parts_by_rows_not_by_the_load_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is drawn and the details are what the server says of each row."""
+    monkeypatch.setattr("dgrec.replay.viewing.overlay._LONGEST_S", 0)
+    monkeypatch.setattr("dgrec.replay.viewing.contents._DRAWN", 8)
+    monkeypatch.setattr("dgrec.replay.viewing.contents._DETAILED", 5)
+    path = write_session(tmp_path / "s.parquet", make_rows(20))
+    export_folder([path], tmp_path / "out")
+    data = tmp_path / "out" / "data" / "0"
+    contents = unpacked(data / "session.js")
+    assert contents["overlay"] == [0, 8, 16]
+    assert contents["details"] == [0, 5, 10, 15]
+    with dgrec_open(path) as session:
+        for number, start in enumerate(contents["overlay"]):
+            answer = unpacked(data / f"overlay-{number}.js")
+            assert answer["from"] == start
+            assert answer["frames"][1] == plain(drawings(session, start + 1, 20)["frames"][0])
+        found = [row for k in range(4) for row in unpacked(data / f"details-{k}.js")]
+        assert [row["i"] for row in found] == list(range(20))
+        assert [row["detections"] for row in found] == [plain(each.results) for each in session]
 
 
 @needs_chromium
