@@ -275,7 +275,8 @@ def test_an_export_is_cut_into_parts_by_rows_not_by_the_load_of_the_machine(
         for number, start in enumerate(contents["overlay"]):
             answer = unpacked(data / f"overlay-{number}.js")
             assert answer["from"] == start
-            assert answer["frames"][1] == plain(drawings(session, start + 1, 20)["frames"][0])
+            alone = drawings(session, start + 1, 20)["frames"]
+            assert answer["frames"][1]["layers"] == plain(alone[0]["layers"])
         found = [row for k in range(4) for row in unpacked(data / f"details-{k}.js")]
         assert [row["i"] for row in found] == list(range(20))
         assert [row["detections"] for row in found] == [plain(each.results) for each in session]
