@@ -141,7 +141,9 @@ class Contents:
         name = self._name or found["name"]
         # Not where it was: an export is made to be given away.
         facts = [(key, value) for key, value in found["facts"] if key != "path"]
-        return {**found, "name": name, "facts": facts, "videos": videos, "picture_note": note}
+        lines = list(_line_names(found))
+        shown = {"name": name, "facts": facts, "videos": videos, "picture_note": note}
+        return {**found, **shown, "lines": lines}
 
     # --- rows ---
 
@@ -219,7 +221,7 @@ class Contents:
 
     def _lines(self, found: Mapping[str, Any]) -> list[int]:
         """Write the time line at several widths; return the number of parts of each."""
-        names = ",".join(map(_quoted, _line_names(found)))
+        names = ",".join(map(_quoted, found["lines"]))
         whole = self._part(names)
         self._put("lines-0-0", whole)
         levels = [1]
@@ -264,6 +266,8 @@ class Contents:
 
 def _line_names(found: Mapping[str, Any]) -> Iterator[str]:
     yield from found["stages"]
+    if {"latency_ms", "inference_ms"} <= set(found["stages"]):
+        yield "waiting_ms"
     yield from ("fps", "detections")
     for each in found["labels"][:_MOST_LABELS]:
         yield f"label:{each['label']}"

@@ -9,6 +9,9 @@ import random
 import re
 import resource
 import signal
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,7 +28,6 @@ from click.testing import Result
 
 from dgrec import Recorder, Session
 from dgrec import open as dgrec_open
-from dgrec.errors import StorageError
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.overlay import drawings
@@ -143,7 +145,7 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
 
 
 def test_folder_is_replaced_only_where_it_is_an_export(
-    tmp_path: Path, dgrec: Callable[..., Result]
+    tmp_path: Path, dgrec: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = write_session(tmp_path / "s.parquet", make_rows(5))
     kept = session.read_bytes()
@@ -161,6 +163,31 @@ def test_folder_is_replaced_only_where_it_is_an_export(
     (output / "data" / "index.js").write_text("old")
     assert dgrec("view", session, "--export", output, "--overwrite").exit_code == 0
     assert (output / "data" / "index.js").read_text().startswith("dgrecData(")
+    assert not list(output.parent.glob(".*"))
+    # For programs, as of every command that writes.
+    said = dgrec("view", session, "--export", output, "--overwrite", "--json")
+    written = json.loads(said.stdout)
+    assert written == {
+        "path": str(output),
+        "files": [str(output)],
+        "page": str(output / "index.html"),
+        "sessions": ["s"],
+        "frames": 5,
+        "detections": 5,
+        "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
+        "notes": [],
+    }
+    assert dgrec("view", session, "--json").exit_code == 2
+    # A server may be serving the folder.
+    monkeypatch.chdir(output)
+    inside = dgrec("view", session, "--export", ".", "--overwrite")
+    assert inside.exit_code == 1
+    assert "is the current folder; choose another name" in inside.output
+    assert dgrec("view", session, "--export", output.parent / "out", "--overwrite").exit_code == 1
+    monkeypatch.chdir("/")
+    before = output.stat().st_ino
+    assert dgrec("view", session, "--export", output, "--overwrite").exit_code == 0
+    assert output.stat().st_ino == before
     # Whatever else is in a folder stays.
     (output / "notes.txt").write_text("mine")
     for folder in (output, tmp_path):
@@ -325,8 +352,57 @@ def test_a_notebook_gets_the_table_where_there_is_no_player(
         assert "<iframe" not in session._repr_html_()
 
 
+#: Exports, and waits for its end in the middle of it.
+_STOPPED = """
+import sys, time
+from dgrec.cli import main
+from dgrec.replay.viewing.contents import Contents
+Contents._lines = lambda *_: time.sleep(300)
+sys.argv = ["dgrec", *sys.argv[1:]]
+main()
+"""
+
+
 @pytest.mark.slow
-def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_stopped_leaves_no_part_of_it(tmp_path: Path, number: int) -> None:
+    session = write_session(tmp_path / "s.parquet", make_rows(5))
+    output = tmp_path / "out"
+    export_folder([session], output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    command = ["view", str(session), "--export", str(output), "--start", "1", "--overwrite"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _STOPPED, *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(lambda: list(tmp_path.glob(".out.*/data/0/details-0.js")), process)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)
+    assert said.count("\n") <= 1
+    assert "Traceback" not in said
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    if number != signal.SIGKILL:
+        assert not list(tmp_path.glob(".*"))
+    # What was left behind is removed by the next one.
+    export_folder([session], output, overwrite=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def wait_for(is_there: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not is_there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_reported_and_nothing_is_left(
+    recordings: Path, tmp_path: Path, dgrec: Callable[..., Result]
+) -> None:
     """For a full disk stands a limit of the size of files: for data, a copied video, the page."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -334,9 +410,11 @@ def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path:
         for largest, name in ((200, "variable"), (6_000, "in-place"), (100_000, "variable")):
             session = recordings / f"{name}.parquet"
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-            with pytest.raises(StorageError, match="cannot be written"):
-                export_folder([session], tmp_path / "out")
+            result = dgrec("view", session, "--export", tmp_path / "out")
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert result.exit_code == 4
+            assert "cannot be written" in result.stderr
+            assert result.stderr.count("\n") == 1
             assert list(tmp_path.iterdir()) == []
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
