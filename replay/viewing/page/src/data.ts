@@ -55,6 +55,8 @@ export interface Card {
   signals: { name: string }[];
   labels: { label: string; count: number; color: [number, number, number] }[];
   labels_total: number;
+  /** The lines that an export has; without it, there is any. */
+  lines?: string[];
   has: Record<"tracks" | "masks" | "landmarks" | "angles" | "zones" | "alerts" | "targets", boolean>;
   overlay: Record<string, unknown>;
   version: string | number;
