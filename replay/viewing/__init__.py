@@ -1,6 +1,6 @@
 """Recordings in a browser: the page of `dgrec view`, and its server.
 
-=================  =====================================================================
+=================  =======================================================================
 server             the paths, and how each is answered
 foreground         serves until Ctrl-C, and opens a browser
 recordings         which recordings there are, by their names; those that are open
@@ -29,6 +29,7 @@ statements         SQL that somebody typed
 statement_process  runs it in a process of its own
 statement_program  that process
 why                what limited the rate
+downloads          what pages have made of a marked part
 export             recordings as a folder that needs no server
 contents           what an export has of one
 previews           videos for browsers that are made of others
@@ -37,7 +38,7 @@ single             the page in one file
 notebook           the player in a notebook
 pairs              two sessions side by side, and their frames paired
 differences        what differs between them
-=================  =====================================================================
+=================  =======================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
 of a row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole
@@ -78,6 +79,10 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
                     404: no recorder has started this server
 ``/api/page``       ``id``, ``closed``: a page says that it is open, or is closed
 ``/video``          ``s``, ``k``: a video file, by ranges
+``/api/downloads``  ``are_allowed``: whether pages may have something made
+``/api/make``       ``s``, ``kind`` (``clip``, ``export``, ``png``), ``first``, ``last``,
+                    ``format``: makes it of some rows: ``id``, ``name``, ``bytes``
+``/made``           ``id``: what was made
 ==================  =====================================================================
 """
 
