@@ -23,9 +23,9 @@ from tests.waiting import PATIENCE_S, wait_until
 pytestmark = [needs_chromium, pytest.mark.slow]
 
 _ADDRESS = re.compile(r"Look at it while it is recorded: (http://\S+)")
-_STAGE = "document.querySelector('.stage')"
+STAGE = "document.querySelector('.stage')"
 #: The number in the picture on the stage, as `tests.recorder.network_camera` writes it.
-_NUMBER = """(() => {
+NUMBER = """(() => {
   const canvas = document.querySelector('.stage canvas');
   if (!canvas) return -1;
   const context = canvas.getContext('2d');
@@ -35,11 +35,9 @@ _NUMBER = """(() => {
   }
   return number;
 })()"""
-_SHOWN = (
-    f"({{position: Number({_STAGE}?.dataset.position), frame: Number({_STAGE}?.dataset.frame), \
-number: {_NUMBER}, way: document.getElementById('player').dataset.way}})"
-)
-_NO_NOTE = "!document.querySelector('.stage-note').textContent"
+_SHOWN = f"({{position: Number({STAGE}?.dataset.position), frame: Number({STAGE}?.dataset.frame), \
+number: {NUMBER}, way: document.getElementById('player').dataset.way}})"
+NO_NOTE = "!document.querySelector('.stage-note').textContent"
 _OPTIONS = (
     "--video raw --codec h264 --alert empty=count()==0 --alert full=count()>0 --publish out.jsonl"
 )
@@ -102,7 +100,7 @@ def state_is(browser: Browser, state: str) -> None:
 def step_back(browser: Browser) -> dict[str, Any]:
     """Leave the newest frame, and return what is shown once its picture is there."""
     press(browser, "<")
-    browser.wait_for(f"!!{_STAGE}?.dataset.position && {_NO_NOTE}", 120)
+    browser.wait_for(f"!!{STAGE}?.dataset.position && {NO_NOTE}", 120)
     found: dict[str, Any] = browser.run(_SHOWN)
     return found
 
@@ -117,10 +115,10 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
     ):
         # What the camera sees now, with the figures of the newest rows.
         browser.call("Page.navigate", url=address)
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > 0", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > 0", 120)
         state_is(browser, "being recorded")
-        first = browser.run(f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]")
-        newest = f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]"
+        first = browser.run(f"[Number({STAGE}?.dataset.captured), {NUMBER}]")
+        newest = f"[Number({STAGE}?.dataset.captured), {NUMBER}]"
         browser.wait_for(f"{newest}[0] > {first[0]} && {newest}[1] > {first[1]}", 120)
         browser.wait_for("document.querySelector('.follow')?.ariaPressed === 'true'", 120)
         assert "ago" in browser.run("document.querySelector('.stage-chip').textContent")
@@ -139,20 +137,20 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         browser.wait_for("location.hash.includes('f=')")
         press(browser, "Home")
         browser.wait_for(
-            f"{_STAGE}?.dataset.position === '0' && {_NO_NOTE}",
+            f"{STAGE}?.dataset.position === '0' && {NO_NOTE}",
             120,
         )
         shown.append(browser.run(_SHOWN))
         press(browser, "End")
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > {first[0]}", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > {first[0]}", 120)
 
         # Elsewhere, without the recorder: the newest row that has its picture; over a restart.
         server = ViewServer([tmp_path], "127.0.0.1", 0)
         try:
             browser.call("Page.navigate", url=f"{server.url}#s=s")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > 0", 120)
-            before = browser.run(f"Number({_STAGE}?.dataset.position)")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > {before}", 120)
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > 0", 120)
+            before = browser.run(f"Number({STAGE}?.dataset.position)")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {before}", 120)
             shown.append(browser.run(_SHOWN))
         finally:
             server.close()
@@ -162,15 +160,15 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         server = ViewServer([tmp_path], "127.0.0.1", server.port)
         try:
             browser.wait_for("document.getElementById('status').textContent === ''", 120)
-            before = browser.run(f"Number({_STAGE}?.dataset.position)")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > {before}", 120)
+            before = browser.run(f"Number({STAGE}?.dataset.position)")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {before}", 120)
             shown.append(browser.run(_SHOWN))
         finally:
             server.close()
 
         # It is killed, and recovered; its own page stays as long as it is open.
         browser.call("Page.navigate", url=address)
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > 0", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > 0", 120)
         browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
         process.kill()
@@ -187,7 +185,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         numbers = picture_numbers(tmp_path / "s.parquet")
         last = max(numbers)
         browser.wait_for(
-            f"Number({_STAGE}?.dataset.frame) >= {last}"
+            f"Number({STAGE}?.dataset.frame) >= {last}"
             " && !document.querySelector('#player[aria-busy]')",
             120,
         )

@@ -29,6 +29,9 @@ const STAGES = [
 const COLORS = 6;
 /** Labels and signals that can be chosen: a list of a million would be of no use. */
 const MOST = 60;
+/** Before the name of a line of a label, and how many of them are shown at first. */
+export const LABEL = "label:";
+export const USUAL_LABELS = 3;
 
 /** All lines of a recording, in the order of the rows. */
 export function linesOf(session: Session): Line[] {
@@ -47,7 +50,7 @@ export function linesOf(session: Session): Line[] {
   lines.push({ name: "fps", label: "rate", group: "fps", unit: "fps", color: color(0) });
   lines.push({ name: "detections", label: "detections", group: "detections", unit: "", color: color(0) });
   labels.slice(0, MOST).forEach(({ label }, k) => {
-    lines.push({ name: `label:${label}`, label, group: "detections", unit: "", color: color(k + 1) });
+    lines.push({ name: LABEL + label, label, group: "detections", unit: "", color: color(k + 1) });
   });
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
@@ -69,29 +72,44 @@ export function usualLines(lines: Line[], session: Session): Set<string> {
   const isPair = session.otherStages.length > 0;
   const usual = new Set(isPair ? ["latency_ms", "b:latency_ms"] : ["latency_ms", "inference_ms", "fps"]);
   if (isPair) return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
-  if (labels.length > 1) for (const { label } of labels.slice(0, 3)) usual.add(`label:${label}`);
+  if (labels.length > 1) for (const { label } of labels.slice(0, USUAL_LABELS)) usual.add(LABEL + label);
   else usual.add("detections");
   if (signals.length <= 2) for (const { name } of signals) usual.add(`signal:${name}`);
   return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
 }
 
+/** Lines that were there, as they were, and those that have come since. */
+export function merged(lines: readonly Line[], found: readonly Line[]): Line[] {
+  const known = new Set(lines.map(({ name }) => name));
+  const all = [...lines, ...found.filter(({ name }) => !known.has(name))];
+  const rank = ({ group }: Line) => TITLES.indexOf(titleOf(group));
+  return all.sort((a, b) => rank(a) - rank(b));
+}
+
+const TITLES = ["stages", "fps", "detections", "signals"];
+
+function titleOf(group: string): string {
+  return group.startsWith("signal:") ? "signals" : group === "ms" ? "stages" : group;
+}
+
 /** The button and the list of lines to choose from. */
 export class LineMenu {
   readonly element: HTMLDetailsElement;
+  /** Whether somebody has chosen lines. */
+  isUsed = false;
+  private readonly sets = new Map(
+    TITLES.map((title) => [title, el("fieldset", { hidden: true }, el("legend", {}, title))]),
+  );
+  private readonly boxes = new Map<string, HTMLInputElement>();
   private readonly closeOutside = (event: PointerEvent) => {
     if (!(event.target instanceof Node) || !this.element.contains(event.target)) this.element.open = false;
   };
 
-  constructor(lines: Line[], chosen: Set<string>, changed: () => void) {
-    const groups = new Map<string, Line[]>();
-    for (const line of lines) {
-      const title = line.group.startsWith("signal:") ? "signals" : line.group === "ms" ? "stages" : line.group;
-      groups.set(title, [...(groups.get(title) ?? []), line]);
-    }
-    const list = el("div", { class: "line-menu" });
-    for (const [title, of] of groups) {
-      list.append(el("fieldset", {}, el("legend", {}, title), ...of.map((line) => this.box(line, chosen, changed))));
-    }
+  constructor(
+    private readonly chosen: Set<string>,
+    private readonly changed: () => void,
+  ) {
+    const list = el("div", { class: "line-menu" }, ...this.sets.values());
     this.element = el("details", { class: "menu" }, el("summary", {}, "Lines"), list);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.element.open = false;
@@ -99,17 +117,29 @@ export class LineMenu {
     document.addEventListener("pointerdown", this.closeOutside);
   }
 
+  /** Offer lines, besides those that are there; check those that are chosen. */
+  show(lines: readonly Line[]): void {
+    for (const line of lines) {
+      const set = this.sets.get(titleOf(line.group));
+      if (!this.boxes.has(line.name)) set?.append(this.box(line));
+      if (set) set.hidden = false;
+    }
+    for (const [name, box] of this.boxes) box.checked = this.chosen.has(name);
+  }
+
   close(): void {
     document.removeEventListener("pointerdown", this.closeOutside);
   }
 
-  private box(line: Line, chosen: Set<string>, changed: () => void): HTMLElement {
-    const box = el("input", { type: "checkbox", checked: chosen.has(line.name) });
+  private box(line: Line): HTMLElement {
+    const box = el("input", { type: "checkbox" });
     box.addEventListener("change", () => {
-      if (box.checked) chosen.add(line.name);
-      else chosen.delete(line.name);
-      changed();
+      this.isUsed = true;
+      if (box.checked) this.chosen.add(line.name);
+      else this.chosen.delete(line.name);
+      this.changed();
     });
+    this.boxes.set(line.name, box);
     const sample = el("span", { class: "line-sample" });
     sample.style.background = `var(${line.color})`;
     return el("label", { title: line.label }, box, sample, el("span", { class: "line-name" }, line.label));

@@ -182,8 +182,10 @@ export class SqlPanel {
     const go = (row: number) => {
       const place = places?.[row];
       if (!place) return;
+      // Its position may be another one by now.
+      const frame = Number(rows[row]?.[answer.frame_column ?? -1] ?? NaN);
       this.state.set({ playing: false });
-      this.state.go(place[0]);
+      this.state.go(place[0], Number.isSafeInteger(frame) ? frame : null);
     };
     this.table = new SqlTable(answer, places ? go : null);
     this.result.replaceChildren(this.table.element);

@@ -6,7 +6,7 @@ import { el } from "./dom";
 import { Gestures, type Meanings } from "./gestures";
 import type { Keys } from "./keys";
 import { Lanes } from "./lanes";
-import { LineMenu, linesOf, usualLines, type Line } from "./lines";
+import { LABEL, LineMenu, linesOf, merged, USUAL_LABELS, usualLines, type Line } from "./lines";
 import { Minimap } from "./minimap";
 import { RangePanel } from "./range";
 import type { Range, State } from "./state";
@@ -25,7 +25,7 @@ const BESIDE = 0.25;
 
 export class Timeline {
   private readonly view = new View();
-  private readonly lines: Line[];
+  private lines: Line[];
   private readonly chosen: Set<string>;
   private charts: Chart[] = [];
   private readonly lanes: Lanes;
@@ -55,6 +55,8 @@ export class Timeline {
   private hovered: number | null = null;
   private scrubbing: number | null = null;
   private isScrubbing = false;
+  /** Of the session, when its times were loaded. */
+  private epoch: number;
 
   constructor(
     private readonly element: HTMLElement,
@@ -67,7 +69,9 @@ export class Timeline {
     this.lanes = new Lanes(this.view, state, (kind, dir) => void this.jump(kind, dir));
     this.minimap = new Minimap(this.view, (window) => { state.set({ window }); });
     this.range = new RangePanel(session, state);
-    this.menu = new LineMenu(this.lines, this.chosen, () => { this.rebuild(); });
+    this.menu = new LineMenu(this.chosen, () => { this.rebuild(); });
+    this.menu.show(this.lines);
+    this.epoch = session.epoch;
     this.area = el("div", { class: "line-area" }, this.ruler, this.rows, this.lanes.element, this.overlay);
     this.gestures = new Gestures(this.area, this.ruler, this.view, () => this.left, this.means());
     element.replaceChildren(this.toolbar(), this.note, this.area, this.minimap.element, this.range.element);
@@ -86,7 +90,7 @@ export class Timeline {
       () => { scheme.removeEventListener("change", restyle); },
       state.on(["window"], () => { this.follow(); }),
       state.on(["position"], () => { this.place(); }),
-      session.on(() => { this.growSoon(); }),
+      session.on(() => { this.changed(); }),
       state.on(["range"], () => { this.placeRange(); }),
       state.on(["hits"], ({ hits }) => { this.lanes.setFound([...hits]); this.place(); }),
       keys.add(...this.shortcuts()),
@@ -177,6 +181,33 @@ export class Timeline {
     for (const chart of this.charts) chart.rescale();
     window.clearTimeout(this.waiting);
     this.waiting = window.setTimeout(() => void this.load(), WAIT_MS);
+  }
+
+  /** There are more rows, more is known of them, or their times are others. */
+  private changed(): void {
+    const { session } = this;
+    if (this.epoch !== session.epoch) {
+      this.epoch = session.epoch;
+      void this.load();
+    }
+    const found = linesOf(session);
+    const lines = merged(this.lines, found);
+    if (lines.length > this.lines.length) {
+      this.lines = lines;
+      const before = this.chosen.size;
+      if (!this.menu.isUsed) this.chooseMore(usualLines(found, session));
+      this.menu.show(lines);
+      if (this.chosen.size > before) this.rebuild();
+    }
+    this.growSoon();
+  }
+
+  /** Choose what is usually shown as well, but no more labels than usual. */
+  private chooseMore(usual: ReadonlySet<string>): void {
+    for (const name of usual) {
+      const labels = [...this.chosen].filter((other) => other.startsWith(LABEL)).length;
+      if (labels < USUAL_LABELS || !name.startsWith(LABEL)) this.chosen.add(name);
+    }
   }
 
   /** There are more rows: their part is loaded, unless it is not in sight. */

@@ -1,0 +1,63 @@
+// What the server answers about stretches of time, and to statements.
+
+export interface SeriesAnswer {
+  from: number;
+  to: number;
+  step: number;
+  /** The windows that the rate is of. */
+  fps_window_s?: number;
+  /** From when to when nothing was captured; null: rows are dense, and pixels without one are a gap. */
+  gaps?: [number, number][] | null;
+  series: Record<
+    string,
+    { min: (number | null)[]; max: (number | null)[]; mean: (number | null)[] }
+  >;
+}
+
+export interface Mark {
+  t: number;
+  i: number;
+  count: number;
+  /** What the first one is. */
+  text?: string;
+  /** When it ended, where it took time. */
+  to?: number;
+  /** Of drops: where frames were lost. */
+  place?: string;
+}
+
+export type MarkKind = "differences" | "drops" | "gaps" | "late" | "events" | "alerts";
+export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
+
+export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
+
+export interface SqlAnswer {
+  columns: { name: string; type: string; numeric: boolean }[];
+  rows: Cell[][];
+  /** Of answers with frames: where and when those of each row are; null: not in this recording. */
+  places?: ([number, number | null] | null)[];
+  truncated: boolean;
+  elapsed_ms: number;
+  frame_column: number | null;
+  error?: string;
+}
+
+export interface Matches {
+  from: number;
+  to: number;
+  keep: Record<string, number[]>;
+}
+
+export interface Question {
+  name: string;
+  text: string;
+  sql: string;
+  /** The view or macro that it asks. */
+  definition: string;
+}
+
+export interface Why {
+  findings: string[];
+  caveats: string[];
+  tables: { title: string; columns: string[]; numeric: boolean[]; rows: string[][] }[];
+}
