@@ -58,6 +58,8 @@ class NewestFrame(Output):
         #: By which whoever asks names the recording.
         self.place = str(output.absolute().with_name(session_stem(output)))
         self.shown: Callable[[NewestFrame, Shown], None] = lambda *_: None
+        #: Called once there will be no further picture.
+        self.ended: Callable[[], None] = lambda: None
         self._is_asked = False
         self._next_s = 0.0
         self._writer: SessionWriter | None = None
@@ -93,6 +95,9 @@ class NewestFrame(Output):
         self._is_asked = False
         self._next_s = time.monotonic() + _STEP_S
         return True
+
+    def close(self) -> None:
+        self.ended()
 
     def frame(self, row: Row, result: Any) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
