@@ -42,7 +42,7 @@ class FrameSocket:
         self._lock = threading.Lock()
         self._sessions: dict[str, socket.socket] = {}
         # Nobody else may connect: the folder is this user's.
-        self._folder = Path(tempfile.mkdtemp(prefix="dgrec-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="dgrec-frames-"))
         self.address = str(self._folder / "view")
         try:
             self._listener = socket.socket(socket.AF_UNIX)
