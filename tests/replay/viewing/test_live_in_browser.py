@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,10 +38,12 @@ NUMBER = """(() => {
 })()"""
 _SHOWN = f"({{position: Number({STAGE}?.dataset.position), frame: Number({STAGE}?.dataset.frame), \
 number: {NUMBER}, way: document.getElementById('player').dataset.way}})"
+_IS_STILL = "!document.querySelector('#player[aria-busy]')"
 NO_NOTE = "!document.querySelector('.stage-note').textContent"
 _OPTIONS = (
     "--video raw --codec h264 --alert empty=count()==0 --alert full=count()>0 --publish out.jsonl"
-)
+).split()
+_ALERT = ("--alert", "still=missing 1s")
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
     with (
         Browser(tmp_path / "browser") as browser,
         MjpegCamera(12) as camera,
-        recording(tmp_path, camera.url, *_OPTIONS.split()) as (process, address),
+        recording(tmp_path, camera.url, *_OPTIONS, *_ALERT) as (process, address),
     ):
         # What the camera sees now, with the figures of the newest rows.
         browser.call("Page.navigate", url=address)
@@ -128,6 +131,32 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         browser.wait_for("document.querySelector('.live-targets tbody tr') !== null", 120)
         assert "out.jsonl" in browser.run("document.querySelector('.live-targets').textContent")
         assert "f=" not in browser.run("location.hash")
+
+        # An alert is shown as it comes, when the camera is silent; its mark comes with its row.
+        browser.wait_for("document.querySelector('.uplot') !== null", 40)
+        alert = "document.querySelector('.live-alerts li')"
+        camera.send_signal(signal.SIGSTOP)
+        try:
+            browser.wait_for(f"{alert}?.textContent.startsWith('still at ')", 120)
+        finally:
+            camera.send_signal(signal.SIGCONT)
+        assert browser.run(f"{alert}.title") == "missing 1s"
+        assert browser.run("document.querySelectorAll('.live-alerts li').length") == 1
+        lane = "document.querySelector('.lane[data-lane=alerts]')"
+        browser.wait_for(f"{lane}?.textContent === 'alerts2'", 120)
+        browser.run(f"{alert}.querySelector('a').click()")
+        browser.wait_for(f"!!{STAGE}?.dataset.position && {NO_NOTE} && {_IS_STILL}", 120)
+        shown.append(browser.run(_SHOWN))
+        at = shown[-1]["position"]
+        press(browser, "Home")
+        browser.wait_for(f"{STAGE}?.dataset.position === '0' && {_IS_STILL}", 120)
+        visited = [0]
+        while visited[-1] < at:  # late frames and drops may be before it
+            press(browser, "n")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {visited[-1]}", 120)
+            visited.append(browser.run(f"Number({STAGE}?.dataset.position)"))
+        assert visited[-1] == at
+        press(browser, "End")
 
         # A step back ends it; the exact picture of a row is there. The page was made anew with the
         # first rows.

@@ -137,6 +137,11 @@ export interface Source {
   single(): Promise<string | null>;
 }
 
+/** What is wrong, in a line. */
+export function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 export function isAbort(error: unknown): boolean {
   return error instanceof DOMException && error.name === "AbortError";
 }

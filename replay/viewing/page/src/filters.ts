@@ -36,7 +36,7 @@ interface LabelRow {
 
 /** The labels of a recording, most frequent first, each with a checkbox; and the least score. */
 export class Filters {
-  private rows = new Map<string, LabelRow>();
+  private readonly rows = new Map<string, LabelRow>();
   private readonly slider: HTMLInputElement;
   private readonly shown = el("output", { class: "score-value" });
   private readonly trails: HTMLInputElement;
@@ -96,22 +96,12 @@ export class Filters {
     this.element.replaceChildren();
   }
 
-  /** Show the labels that the card has by now; what somebody is at stays where it is. */
+  /** Show what the card has by now. New labels come last: nothing moves under a pointer. */
   update(): void {
     const { labels, labels_total, has } = this.session.card;
-    const rows = labels.map(({ label, count, color }): [string, LabelRow] => {
-      const row = this.rows.get(label) ?? this.row(label, color);
-      row.many.textContent = count.toLocaleString("en");
-      return [label, row];
-    });
-    const { list } = this;
-    if (list.matches(":hover") || list.contains(document.activeElement)) {
-      list.append(...rows.filter(([label]) => !this.rows.has(label)).map(([, { row }]) => row));
-      this.rows = new Map([...this.rows, ...rows]);
-    } else {
-      this.rows = new Map(rows);
-      const elements = rows.map(([, { row }]) => row);
-      if (elements.some((row, k) => row !== list.children[k])) list.replaceChildren(...elements);
+    for (const { label, count, color } of labels) {
+      const known = this.rows.get(label) ?? this.row(label, color);
+      known.many.textContent = count.toLocaleString("en");
     }
     const more = labels_total - labels.length;
     this.note.textContent = labels.length
@@ -133,7 +123,10 @@ export class Filters {
     const text = el("bdi", { class: "label-name", title: label }, label || "(empty)");
     const many = el("span", { class: "label-count" });
     const row = el("div", { class: "label-row" }, el("label", {}, box, swatch, text), only, many);
-    return { row, box, many };
+    const made = { row, box, many };
+    this.rows.set(label, made);
+    this.list.append(row);
+    return made;
   }
 
   private button(text: string, run: () => void): HTMLButtonElement {

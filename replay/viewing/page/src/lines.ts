@@ -29,9 +29,6 @@ const STAGES = [
 const COLORS = 6;
 /** Labels and signals that can be chosen: a list of a million would be of no use. */
 const MOST = 60;
-/** Before the name of a line of a label, and how many of them are shown at first. */
-export const LABEL = "label:";
-export const USUAL_LABELS = 3;
 
 /** All lines of a recording, in the order of the rows. */
 export function linesOf(session: Session): Line[] {
@@ -50,7 +47,7 @@ export function linesOf(session: Session): Line[] {
   lines.push({ name: "fps", label: "rate", group: "fps", unit: "fps", color: color(0) });
   lines.push({ name: "detections", label: "detections", group: "detections", unit: "", color: color(0) });
   labels.slice(0, MOST).forEach(({ label }, k) => {
-    lines.push({ name: LABEL + label, label, group: "detections", unit: "", color: color(k + 1) });
+    lines.push({ name: `label:${label}`, label, group: "detections", unit: "", color: color(k + 1) });
   });
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
@@ -72,18 +69,10 @@ export function usualLines(lines: Line[], session: Session): Set<string> {
   const isPair = session.otherStages.length > 0;
   const usual = new Set(isPair ? ["latency_ms", "b:latency_ms"] : ["latency_ms", "inference_ms", "fps"]);
   if (isPair) return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
-  if (labels.length > 1) for (const { label } of labels.slice(0, USUAL_LABELS)) usual.add(LABEL + label);
+  if (labels.length > 1) for (const { label } of labels.slice(0, 3)) usual.add(`label:${label}`);
   else usual.add("detections");
   if (signals.length <= 2) for (const { name } of signals) usual.add(`signal:${name}`);
   return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
-}
-
-/** Lines that were there, as they were, and those that have come since. */
-export function merged(lines: readonly Line[], found: readonly Line[]): Line[] {
-  const known = new Set(lines.map(({ name }) => name));
-  const all = [...lines, ...found.filter(({ name }) => !known.has(name))];
-  const rank = ({ group }: Line) => TITLES.indexOf(titleOf(group));
-  return all.sort((a, b) => rank(a) - rank(b));
 }
 
 const TITLES = ["stages", "fps", "detections", "signals"];

@@ -1,6 +1,6 @@
 // A recording in progress: its rows as they come, what happens, and whether the page follows.
 
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el, slot } from "./dom";
 import type { Alert, Growth, Target } from "./happenings";
 import type { State } from "./state";
@@ -69,7 +69,7 @@ export class Live {
   }
 
   private readonly complain = (error: unknown): void => {
-    if (!this.isClosed && !isAbort(error)) this.say(error instanceof Error ? error.message : String(error));
+    if (!this.isClosed && !isAbort(error)) this.say(message(error));
   };
 
   private update(): void {

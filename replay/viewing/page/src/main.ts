@@ -1,6 +1,6 @@
 // Put the parts of the page into their places, for the recording that the address names.
 
-import { isAbort, Session, type Move, type Source } from "./data";
+import { isAbort, message, type Move, Session, type Source } from "./data";
 import { slot } from "./dom";
 import { Files } from "./files";
 import { Help } from "./help";
@@ -122,7 +122,7 @@ class Page {
       );
     } catch (error) {
       if (isAbort(error)) return;
-      const text = error instanceof Error ? error.message : String(error);
+      const text = message(error);
       this.say(text, true);
       if (other) slot("pair-top").textContent = text;
     }

@@ -1,6 +1,6 @@
 // Which detections a condition in SQL keeps: asked of the server some rows at a time.
 
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import type { State } from "./state";
 
@@ -78,7 +78,7 @@ export class Matching {
       }
     } catch (error) {
       if (isAbort(error)) return;
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = message(error);
     }
     this.pending.delete(part);
     this.changed();

@@ -1,7 +1,7 @@
 // The picture with its overlay, and the controls below it.
 
 import { Controls, SPEEDS } from "./controls";
-import { isAbort, Problem, type Row, type Session } from "./data";
+import { isAbort, message, type Row, type Session } from "./data";
 import type { Drawing } from "./drawing";
 import { slot } from "./dom";
 import { Follower, type FollowerView } from "./follower";
@@ -433,9 +433,4 @@ export class Player implements PlaybackView, FollowerView {
 
 function later(ms: number): Promise<undefined> {
   return new Promise((resolve) => { window.setTimeout(() => { resolve(undefined); }, ms); });
-}
-
-function message(error: unknown): string {
-  if (error instanceof Problem) return error.message;
-  return error instanceof Error ? error.message : String(error);
 }

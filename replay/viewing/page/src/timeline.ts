@@ -1,12 +1,12 @@
 // The lines and marks below the picture, all in step with the frame shown.
 
 import { Chart } from "./chart";
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import { Gestures, type Meanings } from "./gestures";
 import type { Keys } from "./keys";
 import { Lanes } from "./lanes";
-import { LABEL, LineMenu, linesOf, merged, USUAL_LABELS, usualLines, type Line } from "./lines";
+import { LineMenu, linesOf, usualLines, type Line } from "./lines";
 import { Minimap } from "./minimap";
 import { RangePanel } from "./range";
 import type { Range, State } from "./state";
@@ -190,24 +190,17 @@ export class Timeline {
       this.epoch = session.epoch;
       void this.load();
     }
-    const found = linesOf(session);
-    const lines = merged(this.lines, found);
-    if (lines.length > this.lines.length) {
+    const known = new Map(this.lines.map((line) => [line.name, line]));
+    const lines = linesOf(session).map((line) => known.get(line.name) ?? line);
+    if (lines.some(({ name }) => !known.has(name))) {
       this.lines = lines;
-      const before = this.chosen.size;
-      if (!this.menu.isUsed) this.chooseMore(usualLines(found, session));
+      const { size } = this.chosen;
+      const usual = this.menu.isUsed ? [] : [...usualLines(lines, session)];
+      for (const name of usual) if (this.chosen.size <= usual.length) this.chosen.add(name);
       this.menu.show(lines);
-      if (this.chosen.size > before) this.rebuild();
+      if (this.chosen.size > size) this.rebuild();
     }
     this.growSoon();
-  }
-
-  /** Choose what is usually shown as well, but no more labels than usual. */
-  private chooseMore(usual: ReadonlySet<string>): void {
-    for (const name of usual) {
-      const labels = [...this.chosen].filter((other) => other.startsWith(LABEL)).length;
-      if (labels < USUAL_LABELS || !name.startsWith(LABEL)) this.chosen.add(name);
-    }
   }
 
   /** There are more rows: their part is loaded, unless it is not in sight. */
@@ -267,7 +260,7 @@ export class Timeline {
       this.say("");
     } catch (error) {
       if (isAbort(error)) return;
-      this.say(error instanceof Error ? error.message : String(error));
+      this.say(message(error));
     }
     this.area.removeAttribute("aria-busy");
   }
@@ -394,7 +387,7 @@ export class Timeline {
     try {
       this.state.go(await this.session.at({ t }));
     } catch (error) {
-      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error));
+      if (!isAbort(error)) this.say(message(error));
     }
   }
 
