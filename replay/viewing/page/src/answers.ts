@@ -1,5 +1,7 @@
 // What the server answers about stretches of time, and to statements.
 
+import type { Card } from "./data";
+
 export interface SeriesAnswer {
   from: number;
   to: number;
@@ -60,4 +62,11 @@ export interface Why {
   findings: string[];
   caveats: string[];
   tables: { title: string; columns: string[]; numeric: boolean[]; rows: string[][] }[];
+}
+
+/** Another card of a recording, for which everything on the page that has positions has to move. */
+export interface Move {
+  before: Card;
+  /** Where the frame is that was shown, or the nearest one that is left. */
+  position: number;
 }

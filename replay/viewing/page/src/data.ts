@@ -1,5 +1,5 @@
 // What the server says, typed; only this file knows how it is loaded.
-import type { MarksAnswer, Cell, Matches, Question, SeriesAnswer, SqlAnswer, Why } from "./answers";
+import type { Cell, MarksAnswer, Matches, Move, Question, SeriesAnswer, SqlAnswer, Why } from "./answers";
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
 import type { Growth, Happenings, Moment } from "./happenings";
@@ -108,13 +108,6 @@ export class Problem extends Error {}
 
 /** Positions mean something else by now: older parts were removed, or the name is of another recording. */
 export class Moved extends Problem {}
-
-/** Another card of a recording, for which everything on the page that has positions has to move. */
-export interface Move {
-  before: Card;
-  /** Where the frame is that was shown, or the nearest one that is left. */
-  position: number;
-}
 
 /** Where the data comes from: a server, or the files of an export. */
 export interface Source {
@@ -289,7 +282,7 @@ export class Session {
 
   /** What the card would say now. */
   look(): Promise<Card> {
-    return this.get<Card>("api/card", {});
+    return this.source.get<Card>("api/card", { s: this.card.s }, this.abort.signal);
   }
 
   /** Let the server find out what the time line will ask for, while it counts labels for the card. */
@@ -300,8 +293,17 @@ export class Session {
 
   /** Read the card again; with `all`, of a recording that has ended: its videos are complete. */
   async refresh(all: boolean): Promise<void> {
-    const before = this.card.videos.length;
+    const { epoch } = this;
     const card = await this.look();
+    const { n, id, first_frame } = this.card;
+    if (card.id !== id || epoch !== this.epoch || (n && card.first_frame !== first_frame)) {
+      const { stages, labels, labels_total, signals } = card;
+      if (card.id === id) this.card = { ...this.card, stages, labels, labels_total, signals };
+      if (epoch === this.epoch) await this.moveOnce();
+      else this.tell();
+      return;
+    }
+    const before = this.card.videos.length;
     const isNewer = card.n >= this.card.n || all;
     this.card = isNewer ? card : { ...card, n: this.card.n, last_frame: this.card.last_frame };
     if (all || before !== card.videos.length) this.rowParts.clear();
