@@ -1,4 +1,4 @@
-// What the server answers about stretches of time, and to statements.
+// What the server answers about recordings, stretches of time, and to statements.
 
 import type { Card } from "./data";
 
@@ -69,4 +69,21 @@ export interface Move {
   before: Card;
   /** Where the frame is that was shown, or the nearest one that is left. */
   position: number;
+}
+
+export interface SessionFacts {
+  s: string;
+  path: string;
+  state: string;
+  started_at: string | null;
+  duration_s: number | null;
+  frames: number | null;
+  detections: number | null;
+  fps: number | null;
+  dropped: number | null;
+  model: string | null;
+  source: string | null;
+  bytes: number | null;
+  video_bytes: number | null;
+  problem: string | null;
 }

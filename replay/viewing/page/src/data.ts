@@ -1,27 +1,10 @@
 // What the server says, typed; only this file knows how it is loaded.
-import type { Cell, MarksAnswer, Matches, Move, Question, SeriesAnswer, SqlAnswer, Why } from "./answers";
+import type { Cell, MarksAnswer, Matches, Move, Question, SeriesAnswer, SessionFacts, SqlAnswer, Why } from "./answers";
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
 import type { Growth, Happenings, Moment } from "./happenings";
 
 export type * from "./answers";
-
-export interface SessionFacts {
-  s: string;
-  path: string;
-  state: string;
-  started_at: string | null;
-  duration_s: number | null;
-  frames: number | null;
-  detections: number | null;
-  fps: number | null;
-  dropped: number | null;
-  model: string | null;
-  source: string | null;
-  bytes: number | null;
-  video_bytes: number | null;
-  problem: string | null;
-}
 
 export interface VideoFacts {
   k: number;
@@ -61,6 +44,8 @@ export interface Card {
   signals: { name: string }[];
   labels: { label: string; count: number; color: [number, number, number] }[];
   labels_total: number;
+  /** The lines that an export has; without it, there is any. */
+  lines?: string[];
   has: Record<"tracks" | "masks" | "landmarks" | "angles" | "zones" | "alerts" | "targets", boolean>;
   overlay: Record<string, unknown>;
   version: string | number;
@@ -405,6 +390,16 @@ export class Session {
 
   why(signal?: AbortSignal): Promise<Why> {
     return this.get("api/why", {}, signal);
+  }
+
+  /** Whether the server makes clips and exports for downloads. */
+  async makes(): Promise<boolean> {
+    if (!this.source.hasServer) return false;
+    return (await this.source.get<{ are_allowed: boolean }>("api/downloads", {})).are_allowed;
+  }
+
+  make(what: Query, signal: AbortSignal): Promise<{ id: string; name: string; bytes: number }> {
+    return this.get("api/make", what, signal);
   }
 
   videoAddress(k: number): string {

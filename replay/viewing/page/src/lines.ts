@@ -2,7 +2,7 @@
 
 import type { Session } from "./data";
 import { el } from "./dom";
-import { stageName } from "./words";
+import { plural, stageName } from "./words";
 
 export interface Line {
   /** As the server calls it. */
@@ -52,7 +52,16 @@ export function linesOf(session: Session): Line[] {
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
   });
-  return lines;
+  const known = session.card.lines;
+  return known ? lines.filter(({ name }) => known.includes(name)) : lines;
+}
+
+/** What an export has no lines of, in words; "": nothing. */
+function leftOut({ card: { lines, labels_total, signals } }: Session): string {
+  const missing = (kind: string, all: number) => all - (lines?.filter((name) => name.startsWith(kind)).length ?? all);
+  const parts = [plural(missing("label:", labels_total), "label"), plural(missing("signal:", signals.length), "signal")];
+  const more = parts.filter((part) => !part.startsWith("0 "));
+  return more.length ? `of ${more.join(" and ")} more: dgrec view` : "";
 }
 
 function isWaiting(name: string, stages: string[]): boolean {
@@ -90,6 +99,7 @@ export class LineMenu {
     TITLES.map((title) => [title, el("fieldset", { hidden: true }, el("legend", {}, title))]),
   );
   private readonly boxes = new Map<string, HTMLInputElement>();
+  private readonly more = el("p", { class: "line-more" });
   private readonly closeOutside = (event: PointerEvent) => {
     if (!(event.target instanceof Node) || !this.element.contains(event.target)) this.element.open = false;
   };
@@ -97,8 +107,9 @@ export class LineMenu {
   constructor(
     private readonly chosen: Set<string>,
     private readonly changed: () => void,
+    private readonly session: Session,
   ) {
-    const list = el("div", { class: "line-menu" }, ...this.sets.values());
+    const list = el("div", { class: "line-menu" }, ...this.sets.values(), this.more);
     this.element = el("details", { class: "menu" }, el("summary", {}, "Lines"), list);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.element.open = false;
@@ -114,6 +125,8 @@ export class LineMenu {
       if (set) set.hidden = false;
     }
     for (const [name, box] of this.boxes) box.checked = this.chosen.has(name);
+    this.more.textContent = leftOut(this.session);
+    this.more.hidden = !this.more.textContent;
   }
 
   close(): void {

@@ -69,7 +69,7 @@ export class Timeline {
     this.lanes = new Lanes(this.view, state, (kind, dir) => void this.jump(kind, dir));
     this.minimap = new Minimap(this.view, (window) => { state.set({ window }); });
     this.range = new RangePanel(session, state);
-    this.menu = new LineMenu(this.chosen, () => { this.rebuild(); });
+    this.menu = new LineMenu(this.chosen, () => { this.rebuild(); }, session);
     this.menu.show(this.lines);
     this.epoch = session.epoch;
     this.area = el("div", { class: "line-area" }, this.ruler, this.rows, this.lanes.element, this.overlay);
