@@ -159,7 +159,7 @@ export class Files implements Source {
   private async folderOf(s: string): Promise<string> {
     const { folders } = await this.getIndex();
     const folder = Object.hasOwn(folders, s) ? folders[s] : undefined;
-    if (folder === undefined) throw new Problem(`there is no recording '${s}' here`);
+    if (folder === undefined) throw new Problem(`there is no recording '${s.length > 80 ? s.slice(0, 80) + "…" : s}' here`);
     return folder;
   }
 
