@@ -15,17 +15,19 @@ import click
 from dgrec.options import Command, SessionPath, json_option
 from dgrec.replay.options import (
     FiniteRange,
-    check_annotated,
     check_companions,
     check_group,
+    say_damage,
+    selection_options,
+    video_option,
+)
+from dgrec.replay.picture_options import (
+    check_annotated,
     check_no_overlay,
     overlay_options,
     overlay_settings,
     parse_grid,
     picture_options,
-    say_damage,
-    selection_options,
-    video_option,
 )
 from dgrec.replay.progress import frames_bar
 from dgrec.terminal import echo, is_quiet, line, say_written
@@ -91,7 +93,7 @@ Keys in the window:
     help="Write one picture of so many frames, evenly spaced, with number and time.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@selection_options
+@selection_options("start", "end", "max_frames", "where", "detections_where")
 @click.option(
     "--speed",
     type=FiniteRange(0.01, 1000),

@@ -42,6 +42,12 @@ __all__ = ["view_command"]
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
+    "--downloads/--no-downloads",
+    default=None,
+    help="Let pages have clips, exports and pictures of a marked part made and downloaded.  "
+    "[default: on this machine only]",
+)
+@click.option(
     "--cert",
     type=NamedPath(path_type=Path),
     metavar="FILE",
@@ -85,6 +91,7 @@ def view_command(
     frame: int | None,
     at: Position | None,
     no_browser: bool,
+    downloads: bool | None,
     cert: Path | None,
     key: Path | None,
     export: Path | None,
@@ -152,6 +159,7 @@ def view_command(
         recorded=shown,
         first=first,
         frame=frame,
+        has_downloads=downloads,
     )
 
 

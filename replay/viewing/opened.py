@@ -95,16 +95,6 @@ class OpenedSession:
         scale = 1e6 if self.clock == "captured_at" else 1.0
         return np.where(is_there, (values.astype(np.float64) - self.began) / scale, np.nan)
 
-    @property
-    def seconds_sql(self) -> str:
-        """An SQL expression over ``frames`` for the same seconds."""
-        if self.clock == "captured_at":
-            return f"((epoch_us(captured_at) - {int(self.began)}) / 1e6)"
-        if self.clock == "media_time_s":
-            return f"(media_time_s - {self.began!r})"
-        first = self.session.first_frame
-        return f"((frame - {first}) * {FIRST_STEP_US / 1e6!r})"
-
     # --- positions ---
 
     def positions_of(self, frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

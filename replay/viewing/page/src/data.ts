@@ -391,6 +391,16 @@ export class Session {
     return this.get("api/why", {}, signal);
   }
 
+  /** Whether the server makes clips and exports for downloads. */
+  async makes(): Promise<boolean> {
+    if (!this.source.hasServer) return false;
+    return (await this.source.get<{ are_allowed: boolean }>("api/downloads", {})).are_allowed;
+  }
+
+  make(what: Query, signal: AbortSignal): Promise<{ id: string; name: string; bytes: number }> {
+    return this.get("api/make", what, signal);
+  }
+
   videoAddress(k: number): Promise<string> {
     return this.source.video({ s: this.card.s, k });
   }
