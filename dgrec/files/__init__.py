@@ -11,6 +11,7 @@ from dgrec.files.checks import (
     write_error,
 )
 from dgrec.files.locks import is_locked, lock
+from dgrec.files.renaming import exchange
 from dgrec.files.unfinished import NewFile, NewFolder, Unfinished
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Unfinished",
     "check_new_file",
     "check_parent",
+    "exchange",
     "exists_already",
     "is_locked",
     "lock",

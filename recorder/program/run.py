@@ -90,10 +90,13 @@ def run_program(
 
 def _why_not(name: str) -> str:
     path = Path(name)
-    if not name or not path.is_file() or "/" not in name:
-        return f"{name!r}: no such program" if not name else f"{name}: no such program"
-    if path.suffix == ".py":
-        return f"{name}: is not executable; for a Python program: dgrec run -- python {name}"
+    if not name:
+        return "'': no such program"
+    is_here = path.is_file()
+    if is_here and path.suffix == ".py":  # named as to Python, or as to a shell
+        return f"{name}: is not a program; for a Python program: dgrec run -- python {name}"
+    if not is_here or "/" not in name:
+        return f"{name}: no such program"
     return f"{name}: is not executable"
 
 

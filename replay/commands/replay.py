@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from dgrec.replay.picture_options import (
     parse_grid,
     picture_options,
 )
+from dgrec.replay.progress import frames_bar
 from dgrec.terminal import echo, is_quiet, line, say_written
 from dgrec.units import counted
 
@@ -339,7 +340,8 @@ def _write(
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
-    with _progress(len(selection)) as advance:
+    with frames_bar() as show:
+        done = itertools.count(1)
         written, seconds, notes = write_replay(
             session,
             pixels,
@@ -350,7 +352,7 @@ def _write(
             start=selection.start,
             end=selection.end,
             overwrite=overwrite,
-            progress=advance,
+            progress=lambda _: show("frames", next(done), len(selection)),
         )
     length = f", {seconds:.1f} s" if output.plays else ""
     report(
@@ -360,26 +362,3 @@ def _write(
         seconds=seconds if output.plays else None,
         notes=notes,
     )
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time left on stderr, where that is a terminal."""
-    if is_quiet() or not sys.stderr.isatty():
-        yield lambda frame: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from dgrec.console import Console
-
-    with Progress(
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        "frames",
-        TimeRemainingColumn(),
-        "left",
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("replay", total=total)
-        yield lambda frame: bar.advance(task)

@@ -27,6 +27,7 @@ marks          what stands out on the time line
 matches        which detections a condition keeps
 statements     SQL that somebody typed
 why            what limited the rate
+downloads      what pages have made of a marked part
 export         recordings as a folder that needs no server
 contents       what an export has of one
 previews       videos for browsers that are made of others
@@ -76,6 +77,10 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
                     404: no recorder has started this server
 ``/api/page``       ``id``, ``closed``: a page says that it is open, or is closed
 ``/video``          ``s``, ``k``: a video file, by ranges
+``/api/downloads``  ``are_allowed``: whether pages may have something made
+``/api/make``       ``s``, ``kind`` (``clip``, ``export``, ``png``), ``first``, ``last``,
+                    ``format``: makes it of some rows: ``id``, ``name``, ``bytes``
+``/made``           ``id``: what was made
 ==================  =====================================================================
 """
 

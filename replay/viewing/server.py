@@ -18,6 +18,7 @@ from aiohttp import web
 
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing import card, differences, pictures, rows, statements
+from dgrec.replay.viewing.downloads import Downloads, command
 from dgrec.replay.viewing.files import open_regular, serve_file
 from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
@@ -51,6 +52,7 @@ class ViewServer:
     Args:
         places: Sessions, folders and globs.
         port: 0: any that is free.
+        has_downloads: Pages may have clips, exports and pictures made.
 
     Raises:
         ConfigError: The certificate cannot be used.
@@ -58,13 +60,20 @@ class ViewServer:
     """
 
     def __init__(
-        self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
+        self,
+        places: Sequence[Path],
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+        *,
+        has_downloads: bool = True,
     ) -> None:
         self.recordings = Recordings(places)
         self.pages = Pages()
         #: To the process that records, where it has started this one.
         self.recorder: RecorderLink | None = None
         self._pairs = Pairs(self.recordings)
+        self._downloads = Downloads() if has_downloads else None
         self._workers = Workers()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
@@ -112,6 +121,8 @@ class ViewServer:
         self._server.close()
         self._pairs.close()
         self.recordings.close()
+        if self._downloads is not None:
+            self._downloads.close()
 
     # --- paths ---
 
@@ -125,6 +136,9 @@ class ViewServer:
         self._add("/api/live", self._live)
         self._add("/api/newest", self._newest)
         self._add("/api/page", self._page)
+        self._add("/api/downloads", self._allowed)
+        self._add("/api/make", self._make)
+        self._add("/made", self._file)
         self._add_answer("/api/card", card.card)
         self._add_answer("/api/rows", rows.rows)
         self._add_answer("/api/row", rows.row)
@@ -262,6 +276,40 @@ class ViewServer:
         except DgrecError as error:
             return _refused(error)
         return web.Response(status=204, headers=PAGE_HEADERS)
+
+    async def _allowed(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = json_bytes({"are_allowed": self._downloads is not None})
+        return web.Response(body=body, content_type="application/json", headers=PAGE_HEADERS)
+
+    async def _make(self, request: web.BaseRequest) -> web.StreamResponse:
+        def work(task: Task) -> tuple[list[str], str]:
+            parameters = Parameters(request.query)
+            name = parameters.text("s")
+            with self.recordings.opened(name) as opened:
+                first, last = (
+                    parameters.whole(of, least=0, most=opened.count - 1) for of in ("first", "last")
+                )
+                kind, form = parameters.text("kind"), parameters.text("format", "")
+                return command(opened.session.path, kind, first, max(first, last), form, name)
+
+        try:
+            if self._downloads is None:
+                raise RequestError("--downloads allows it", 403)
+            found = await self._downloads.make(*await self._workers.run(work))
+        except Exception as error:
+            return _refused(error)
+        body = json_bytes(found)
+        return web.Response(body=body, content_type="application/json", headers=PAGE_HEADERS)
+
+    async def _file(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if self._downloads is None:
+                raise RequestError("--downloads allows it", 403)
+            file = self._downloads.file(Parameters(request.query).text("id"))
+            opened = await self._workers.run(lambda task: open_regular(file))
+        except Exception as error:
+            return _refused(error)
+        return await serve_file(request, opened, "application/octet-stream", name=file.name)
 
     async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -666,3 +667,24 @@ def test_kept_views_answer_as_before(session: Path) -> None:
         }
     assert {"_warm_up", "_running", "_label_windows", "_stage_load"} <= tables
     assert len(before[3]) > len(before[4]) > 0
+
+
+@pytest.mark.slow
+def test_pandas_is_loaded_by_no_command_but_for_programs_of_users(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "pandas.py").write_text("print('loaded'); __version__ = '9'\n")
+    (tmp_path / "program.py").write_text("import pandas\n")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    found = {}
+    for name, arguments in {
+        "query": ("query", ROOT / "sample_data" / "session.parquet", "SELECT count(*) FROM frames"),
+        "stats": ("stats", ROOT / "sample_data" / "session.parquet"),
+        "run": ("run", "--", sys.executable, "program.py"),
+    }.items():
+        command = [sys.executable, "-m", "dgrec", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        found[name] = "loaded" in done.stdout
+    assert found == {"query": False, "stats": False, "run": True}

@@ -55,6 +55,8 @@ export interface Card {
   signals: { name: string }[];
   labels: { label: string; count: number; color: [number, number, number] }[];
   labels_total: number;
+  /** The lines that an export has; without it, there is any. */
+  lines?: string[];
   has: Record<"tracks" | "masks" | "landmarks" | "angles" | "zones" | "alerts" | "targets", boolean>;
   overlay: Record<string, unknown>;
   version: string | number;
@@ -385,6 +387,16 @@ export class Session {
 
   why(signal?: AbortSignal): Promise<Why> {
     return this.get("api/why", {}, signal);
+  }
+
+  /** Whether the server makes clips and exports for downloads. */
+  async makes(): Promise<boolean> {
+    if (!this.source.hasServer) return false;
+    return (await this.source.get<{ are_allowed: boolean }>("api/downloads", {})).are_allowed;
+  }
+
+  make(what: Query, signal: AbortSignal): Promise<{ id: string; name: string; bytes: number }> {
+    return this.get("api/make", what, signal);
   }
 
   videoAddress(k: number): string {

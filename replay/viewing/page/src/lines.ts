@@ -2,7 +2,7 @@
 
 import type { Session } from "./data";
 import { el } from "./dom";
-import { stageName } from "./words";
+import { plural, stageName } from "./words";
 
 export interface Line {
   /** As the server calls it. */
@@ -52,7 +52,16 @@ export function linesOf(session: Session): Line[] {
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
   });
-  return lines;
+  const known = session.card.lines;
+  return known ? lines.filter(({ name }) => known.includes(name)) : lines;
+}
+
+/** What an export has no lines of, in words; "": nothing. */
+function leftOut({ card: { lines, labels_total, signals } }: Session): string {
+  const missing = (kind: string, all: number) => all - (lines?.filter((name) => name.startsWith(kind)).length ?? all);
+  const parts = [plural(missing("label:", labels_total), "label"), plural(missing("signal:", signals.length), "signal")];
+  const more = parts.filter((part) => !part.startsWith("0 "));
+  return more.length ? `of ${more.join(" and ")} more: dgrec view` : "";
 }
 
 function isWaiting(name: string, stages: string[]): boolean {
@@ -82,7 +91,7 @@ export class LineMenu {
     if (!(event.target instanceof Node) || !this.element.contains(event.target)) this.element.open = false;
   };
 
-  constructor(lines: Line[], chosen: Set<string>, changed: () => void) {
+  constructor(lines: Line[], chosen: Set<string>, changed: () => void, session: Session) {
     const groups = new Map<string, Line[]>();
     for (const line of lines) {
       const title = line.group.startsWith("signal:") ? "signals" : line.group === "ms" ? "stages" : line.group;
@@ -92,6 +101,8 @@ export class LineMenu {
     for (const [title, of] of groups) {
       list.append(el("fieldset", {}, el("legend", {}, title), ...of.map((line) => this.box(line, chosen, changed))));
     }
+    const more = leftOut(session);
+    if (more) list.append(el("p", { class: "line-more" }, more));
     this.element = el("details", { class: "menu" }, el("summary", {}, "Lines"), list);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.element.open = false;

@@ -3,6 +3,9 @@
 import { isAbort, Problem, type Query, type Source } from "./data";
 import { listenTo, type Happenings } from "./happenings";
 
+/** Of an address: aiohttp refuses longer lines. */
+const LONGEST = 8000;
+
 export class Server implements Source {
   readonly hasRanges = true;
   readonly hasServer = true;
@@ -20,6 +23,14 @@ export class Server implements Source {
     return url.href;
   }
 
+  private asked(path: string, query: Query): string {
+    const address = this.address(path, query);
+    if (address.length <= LONGEST) return address;
+    const [name, value] = Object.entries(query).sort(([, a], [, b]) => String(b).length - String(a).length)[0] ?? [];
+    const what = name === "s" ? "the name of the recording" : "the text";
+    throw new Problem(`${what} is too long: ${String(value).length.toLocaleString("en")} letters; at most ${LONGEST.toLocaleString("en")}`);
+  }
+
   tell(path: string, query: Query): void {
     void fetch(this.address(path, query), { credentials: "same-origin", keepalive: true }).catch(() => undefined);
   }
@@ -30,8 +41,9 @@ export class Server implements Source {
 
   async get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
     let response: Response;
+    const address = this.asked(path, query);
     try {
-      response = await fetch(this.address(path, query), {
+      response = await fetch(address, {
         credentials: "same-origin",
         ...(signal ? { signal } : {}),
       });
@@ -48,7 +60,7 @@ export class Server implements Source {
   }
 
   async picture(path: string, query: Query, signal: AbortSignal): Promise<Response> {
-    const response = await fetch(this.address(path, query), { credentials: "same-origin", signal });
+    const response = await fetch(this.asked(path, query), { credentials: "same-origin", signal });
     if (!response.ok) {
       const body = (await response.json().catch(() => null)) as { error?: string } | null;
       throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);

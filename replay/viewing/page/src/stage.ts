@@ -165,20 +165,6 @@ export class Stage {
     return before;
   }
 
-  /** The picture with its overlay as PNG, in pixels of the recording. */
-  png(): Promise<Blob | null> {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [this.below.width, this.below.height];
-    const context = canvas.getContext("2d");
-    const overlay = document.createElement("canvas");
-    [overlay.width, overlay.height] = [this.below.width, this.below.height];
-    const on = overlay.getContext("2d");
-    if (on && this.drawn) drawOverlay(on, this.drawn, this.options(this.drawn));
-    context?.drawImage(this.below, 0, 0);
-    context?.drawImage(overlay, 0, 0);
-    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
-  }
-
   get scale(): number {
     return this.view.scale;
   }

@@ -67,7 +67,7 @@ export class Timeline {
     this.lanes = new Lanes(this.view, state, (kind, dir) => void this.jump(kind, dir));
     this.minimap = new Minimap(this.view, (window) => { state.set({ window }); });
     this.range = new RangePanel(session, state);
-    this.menu = new LineMenu(this.lines, this.chosen, () => { this.rebuild(); });
+    this.menu = new LineMenu(this.lines, this.chosen, () => { this.rebuild(); }, session);
     this.area = el("div", { class: "line-area" }, this.ruler, this.rows, this.lanes.element, this.overlay);
     this.gestures = new Gestures(this.area, this.ruler, this.view, () => this.left, this.means());
     element.replaceChildren(this.toolbar(), this.note, this.area, this.minimap.element, this.range.element);
