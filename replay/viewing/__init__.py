@@ -88,10 +88,29 @@ has the name.
 ==================  =====================================================================
 """
 
-from dgrec.replay.viewing.export import export_folder
-from dgrec.replay.viewing.foreground import parse_listen, show
-from dgrec.replay.viewing.server import ViewServer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from dgrec.replay.viewing.single import single_page
 from dgrec.replay.viewing.targets import packed
 
+if TYPE_CHECKING:
+    from dgrec.replay.viewing.export import export_folder
+    from dgrec.replay.viewing.foreground import parse_listen, show
+    from dgrec.replay.viewing.server import ViewServer
+
 __all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]
+
+#: Where the rest is: `dgrec report` does without a server, and what that takes to import.
+_HOMES = {
+    "ViewServer": "server",
+    "export_folder": "export",
+    "parse_listen": "foreground",
+    "show": "foreground",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
