@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -46,10 +47,10 @@ _ROWS_AT_ONCE: Final = 65_536
 
 @dataclass
 class Sample:
-    """The frames of one session; arrays leave out those of the warm-up.
+    """The frames of one session, without those of its warm-up.
 
-    ``gap_ms``, ``step_ms``, ``captured_step_ms`` and ``stages`` have NaN where there is no such
-    duration.
+    ``times`` and ``stages`` give arrays by their names, with NaN where there is no such duration.
+    They are made when they are asked for: those of a day take 20 MB each.
     """
 
     path: str
@@ -61,13 +62,12 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool | None
     source_frame: Integers
-    #: From the result before. Unknown of the first one, where frames between are not there (cut
-    #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
-    gap_ms: Floats
-    #: From the last frame before that has both stamps, by results and by captures, each in their
-    #: own order: in all, the two times that a rate is of (docs/sql.md).
-    step_ms: Floats
-    captured_step_ms: Floats
+    #: ``gap_ms``: from the result before. Unknown of the first one, where frames between are not
+    #: there (cut away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps
+    #: back. ``step_ms`` and ``captured_step_ms``: from the last frame before that has both stamps,
+    #: by results and by captures, each in their own order: in all, the two times that a rate is of
+    #: (docs/sql.md).
+    times: Mapping[str, Floats]
     stages: Mapping[str, Floats]
     #: Source frames lost once the model had started, by place, and left out on purpose; None: the
     #: file does not have it. ``lost`` are those lost at any place.
@@ -89,10 +89,8 @@ class Sample:
         return replace(
             self,
             source_frame=self.source_frame[kept],
-            gap_ms=self.gap_ms[kept],
-            step_ms=self.step_ms[kept],
-            captured_step_ms=self.captured_step_ms[kept],
-            stages={name: values[kept] for name, values in self.stages.items()},
+            times=_Chosen(self.times, kept),
+            stages=_Chosen(self.stages, kept),
         )
 
     def numbered(self) -> Sample:
@@ -102,17 +100,34 @@ class Sample:
 
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
-        kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
+        kept: Mask | slice
+        if self.is_ordered:
+            start, stop = np.searchsorted(self.source_frame, [first, last + 1]).tolist()
+            kept = slice(start, stop)
+        else:
+            kept = (self.source_frame >= first) & (self.source_frame <= last)
         # What came before the first one does not count.
-        kept.gap_ms[:1] = kept.step_ms[:1] = kept.captured_step_ms[:1] = np.nan
-        return kept
+        return replace(self.only(kept), times=_Chosen(self.times, kept, is_start=True))
+
+    @cached_property
+    def is_ordered(self) -> bool:
+        """Whether each number in the source is larger than the one before."""
+        return bool((self.source_frame[1:] > self.source_frame[:-1]).all())
 
     @property
+    def gap_ms(self) -> Floats:
+        return self.times["gap_ms"]
+
+    @property
+    def step_ms(self) -> Floats:
+        return self.times["step_ms"]
+
+    @cached_property
     def seconds(self) -> float:
         """How long it took, without the warm-up and without what is not there."""
         return float(np.nansum(self.gap_ms)) / 1000
 
-    @property
+    @cached_property
     def second(self) -> int:
         """Frames in a second, at least 1."""
         count = int(np.count_nonzero(~np.isnan(self.gap_ms)))
@@ -121,7 +136,7 @@ class Sample:
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return self._series(self.gap_ms)
+        return self.series(self.gap_ms)
 
     @property
     def steps(self) -> Series:
@@ -129,15 +144,61 @@ class Sample:
 
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
-        by_capture = np.nansum(self.captured_step_ms) > np.nansum(self.step_ms)
-        return self._series(self.captured_step_ms if by_capture else self.step_ms)
+        sums = {name: np.nansum(self.times[name]) for name in ("step_ms", "captured_step_ms")}
+        return self.series(self.times[max(sums, key=lambda name: sums[name])])
 
     def stage(self, name: str) -> Series:
-        return self._series(self.stages[name])
+        return self.series(self.stages[name])
 
-    def _series(self, values: Floats) -> Series:
+    def series(self, values: Floats) -> Series:
+        """Return those of the values that are known."""
         is_missing = np.isnan(values)
         return Series(values[~is_missing] if is_missing.any() else values, self.second)
+
+
+class _Chosen(Mapping[str, Floats]):
+    """The values of some of the frames.
+
+    Args:
+        is_start: What came before the first of them is not known.
+    """
+
+    def __init__(
+        self, of: Mapping[str, Floats], kept: Mask | Integers | slice, *, is_start: bool = False
+    ) -> None:
+        self._of, self._kept, self._is_start = of, kept, is_start
+
+    def __getitem__(self, name: str) -> Floats:
+        values = self._of[name][self._kept]
+        if self._is_start:
+            values = values.copy()
+            values[:1] = np.nan
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+
+class _Stages(Mapping[str, Floats]):
+    """Durations of all frames of a session, which are read from its file each time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getitem__(self, name: str) -> Floats:
+        values = _columns(self._session, **{name: name})[name]
+        # A file may claim wrongly that all of its numbers are finite.
+        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(STAGES)
+
+    def __len__(self) -> int:
+        return len(STAGES)
 
 
 def stall_limit(usual_ms: float) -> float:
@@ -161,7 +222,9 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
 
 def read_sample(session: Session) -> Sample:
-    """Read what a comparison needs of a session: 80 bytes of memory a frame.
+    """Read what a comparison needs of a session: 32 bytes of memory a frame.
+
+    The session has to stay open: durations are read from it later.
 
     Raises:
         SessionError: Part of the file cannot be read.
@@ -179,24 +242,19 @@ def read_sample(session: Session) -> Sample:
         captured_at="epoch_us(captured_at)",
         completed_at="epoch_us(completed_at)",
     )
-    gaps = _gaps(stamps["frame"], stamps["completed_at"], cuts)
-    step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
-    stamps.clear()  # before the others are read: of a day, they take 60 MB
-    others = _columns(session, source_frame="source_frame", **{name: name for name in STAGES})
-    source_frame = np.nan_to_num(others.pop("source_frame"), nan=UNKNOWN).astype(np.int64)
-    for values in others.values():  # a file may claim wrongly that all of its numbers are finite
-        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
+    times = {"gap_ms": _gaps(stamps["frame"], stamps["completed_at"], cuts)}
+    times["step_ms"], times["captured_step_ms"] = _steps(stamps, cuts, warm_up)
+    stamps.clear()  # before others are read: of a day, they take 60 MB
+    source = _columns(session, source_frame="source_frame")["source_frame"]
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
-        frames=len(gaps),
+        frames=len(source),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=source_frame,
-        gap_ms=gaps,
-        step_ms=step_ms,
-        captured_step_ms=captured_step_ms,
-        stages=others,
+        source_frame=np.nan_to_num(source, copy=False, nan=UNKNOWN).astype(np.int64),
+        times=times,
+        stages=_Stages(session),
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
@@ -204,9 +262,8 @@ def read_sample(session: Session) -> Sample:
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
-    kept = whole.only(slice(warm_up, None))
-    kept.gap_ms[:1] = np.nan
-    return kept
+    times["gap_ms"][warm_up : warm_up + 1] = np.nan
+    return whole.only(slice(warm_up, None))
 
 
 def _columns(session: Session, **columns: str) -> dict[str, Floats]:
