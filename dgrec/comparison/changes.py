@@ -68,6 +68,12 @@ class Series:
         self.values = values
         self.second = second
 
+    @classmethod
+    def of_known(cls, values: Floats, second: int) -> Series:
+        """Return those of the values that are known: not NaN."""
+        is_missing = np.isnan(values)
+        return cls(values[~is_missing] if is_missing.any() else values, second)
+
     def __len__(self) -> int:
         return len(self.values)
 

@@ -224,10 +224,12 @@ def compare(
         recordings: list[tuple[ComparedSession, ...]]
         if one_a_side:
             samples = [read_sample(side[0]) for side in sides]
-            speed = compare_samples(*samples, same_frames=footage)
+            facts = [sample.without_frames() for sample in samples]
+            # Which drops what it needs no more.
+            speed = compare_samples(samples.pop(0), samples.pop(), same_frames=footage)
             recordings = [
                 (_compared(sample, *compared),)
-                for sample, compared in zip(samples, speed.compared, strict=True)
+                for sample, compared in zip(facts, speed.compared, strict=True)
             ]
             rows, pairs, unpaired = speed.rows, speed.pairs, speed.unpaired
         else:

@@ -125,24 +125,28 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     whole = stretch or (base, new)
     compared = whole if stretch is None else _pairs(*stretch)
     are_pairs = stretch is not None and _are_pairs(*whole)
+    sizes, seconds = [len(sample) for sample in compared], [sample.second for sample in compared]
+    unpaired = len(whole[0]) - sizes[0], len(whole[1]) - sizes[1]
+    stages = [sample.stages for sample in compared]
     measured = [_throughput(*whole, paired=are_pairs)]
+    stalls = _stalls(*whole, paired=are_pairs)
+    is_same = stretch is not None
+    del base, new, stretch, whole, compared  # of a day, the times between results take 125 MB
     effective: list[float | None] = []
     for name in STAGES:
-        values = [sample.stages[name] for sample in compared]
+        values = [of[name] for of in stages]
         # Frames without the duration are left out: what is left must still be the same frames.
-        paired = stretch is not None and np.array_equal(*map(np.isnan, values))
-        one, other = (s.series(found) for s, found in zip(compared, values, strict=True))
+        paired = is_same and np.array_equal(np.isnan(values[0]), np.isnan(values[1]))
+        one, other = map(Series.of_known, values, seconds)
         del values
         measured += _stage(name, one, other, paired)
         if name == "latency_ms":
             effective = [one.effective, other.effective]
-    measured.append(_stalls(*whole, paired=are_pairs))
-    sizes = tuple(zip(map(len, compared), effective, strict=True))
-    if stretch is None:
-        return Speed(_decided(measured), sizes)
-    pairs = len(compared[0])
-    unpaired = len(whole[0]) - pairs, len(whole[1]) - pairs
-    return Speed(_decided(measured), sizes, pairs, unpaired)
+    measured.append(stalls)
+    of_sides = tuple(zip(sizes, effective, strict=True))
+    if not is_same:
+        return Speed(_decided(measured), of_sides)
+    return Speed(_decided(measured), of_sides, sizes[0], unpaired)
 
 
 def _stretch(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:

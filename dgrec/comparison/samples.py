@@ -93,6 +93,9 @@ class Sample:
             stages=_Chosen(self.stages, kept),
         )
 
+    def without_frames(self) -> Sample:
+        return replace(self, source_frame=self.source_frame[:0].copy(), times={}, stages={})
+
     def numbered(self) -> Sample:
         """Return the same with only the frames whose number in the source is known."""
         is_known = self.source_frame >= 0
@@ -136,7 +139,7 @@ class Sample:
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return self.series(self.gap_ms)
+        return Series.of_known(self.gap_ms, self.second)
 
     @property
     def steps(self) -> Series:
@@ -145,15 +148,10 @@ class Sample:
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
         sums = {name: np.nansum(self.times[name]) for name in ("step_ms", "captured_step_ms")}
-        return self.series(self.times[max(sums, key=lambda name: sums[name])])
+        return Series.of_known(self.times[max(sums, key=lambda name: sums[name])], self.second)
 
     def stage(self, name: str) -> Series:
-        return self.series(self.stages[name])
-
-    def series(self, values: Floats) -> Series:
-        """Return those of the values that are known."""
-        is_missing = np.isnan(values)
-        return Series(values[~is_missing] if is_missing.any() else values, self.second)
+        return Series.of_known(self.stages[name], self.second)
 
 
 class _Chosen(Mapping[str, Floats]):
