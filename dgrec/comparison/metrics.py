@@ -23,7 +23,7 @@ from dgrec.comparison.changes import (
 from dgrec.comparison.samples import (
     STAGES,
     STALL_MS,
-    Integers,
+    Positions,
     Sample,
     count_stalls,
     stall_limit,
@@ -128,10 +128,13 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     sizes, seconds = [len(sample) for sample in compared], [sample.second for sample in compared]
     unpaired = len(whole[0]) - sizes[0], len(whole[1]) - sizes[1]
     stages = [sample.stages for sample in compared]
+    is_same = stretch is not None
+    # Of a day, numbers take 40 MB and the times between results 60 MB: neither is needed for long.
+    whole = whole[0].without_numbers(), whole[1].without_numbers()
+    del base, new, stretch, compared
     measured = [_throughput(*whole, paired=are_pairs)]
     stalls = _stalls(*whole, paired=are_pairs)
-    is_same = stretch is not None
-    del base, new, stretch, whole, compared  # of a day, the times between results take 125 MB
+    del whole
     effective: list[float | None] = []
     for name in STAGES:
         values = [of[name] for of in stages]
@@ -165,7 +168,7 @@ def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
     return base.only(of_base), new.only(of_new)
 
 
-def _common(base: Sample, new: Sample) -> tuple[Integers, Integers]:
+def _common(base: Sample, new: Sample) -> tuple[Positions, Positions]:
     """Return where the frames are that both have, on either side, by their numbers."""
     a, b = base.source_frame, new.source_frame
     if not (base.is_ordered and new.is_ordered):
@@ -175,7 +178,8 @@ def _common(base: Sample, new: Sample) -> tuple[Integers, Integers]:
     at = np.searchsorted(b, a)
     is_common = at < len(b)
     is_common[is_common] = b[at[is_common]] == a[is_common]
-    return np.flatnonzero(is_common), at[is_common]
+    positions = np.uint32 if len(a) < 2**32 > len(b) else np.int64
+    return np.flatnonzero(is_common).astype(positions), at[is_common].astype(positions)
 
 
 def _are_pairs(base: Sample, new: Sample) -> bool:

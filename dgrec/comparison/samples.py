@@ -23,6 +23,7 @@ __all__ = [
     "STAGES",
     "STALL_MS",
     "Integers",
+    "Positions",
     "Sample",
     "count_stalls",
     "read_sample",
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -84,7 +86,7 @@ class Sample:
     def __len__(self) -> int:
         return len(self.source_frame)
 
-    def only(self, kept: Mask | Integers | slice) -> Sample:
+    def only(self, kept: Mask | Positions | slice) -> Sample:
         """Return the same with only some of the frames."""
         return replace(
             self,
@@ -93,8 +95,12 @@ class Sample:
             stages=_Chosen(self.stages, kept),
         )
 
+    def without_numbers(self) -> Sample:
+        """Return the same without the numbers of frames: what is left are durations."""
+        return replace(self, source_frame=np.zeros(0, np.int64))
+
     def without_frames(self) -> Sample:
-        return replace(self, source_frame=self.source_frame[:0].copy(), times={}, stages={})
+        return replace(self.without_numbers(), times={}, stages={})
 
     def numbered(self) -> Sample:
         """Return the same with only the frames whose number in the source is known."""
@@ -162,7 +168,7 @@ class _Chosen(Mapping[str, Floats]):
     """
 
     def __init__(
-        self, of: Mapping[str, Floats], kept: Mask | Integers | slice, *, is_start: bool = False
+        self, of: Mapping[str, Floats], kept: Mask | Positions | slice, *, is_start: bool = False
     ) -> None:
         self._of, self._kept, self._is_start = of, kept, is_start
 
@@ -178,6 +184,30 @@ class _Chosen(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._of)
+
+
+class _Times(Mapping[str, Floats]):
+    """Times of whole microseconds as milliseconds, kept in half of the memory if none is long."""
+
+    def __init__(self, times: dict[str, Floats]) -> None:
+        self._us = {name: _compact(times.pop(name)) for name in list(times)}
+
+    def __getitem__(self, name: str) -> Floats:
+        found = self._us[name] / 1000
+        found[self._us[name] < 0] = np.nan
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._us)
+
+    def __len__(self) -> int:
+        return len(self._us)
+
+
+def _compact(times_us: Floats) -> np.ndarray[Any, Any]:
+    """Return times as whole numbers if none is long; -1 for NaN."""
+    times_us[np.isnan(times_us)] = -1
+    return times_us.astype(np.int32) if times_us.max(initial=0) < 2**31 else times_us
 
 
 class _Stages(Mapping[str, Floats]):
@@ -227,12 +257,15 @@ def read_sample(session: Session) -> Sample:
     Raises:
         SessionError: Part of the file cannot be read.
     """
+    from dgrec.sql import views
+
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
     metadata = session.metadata
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
+    views.return_memory()
     cuts = cuts_of(metadata)
     stamps = _columns(
         session,
@@ -241,8 +274,8 @@ def read_sample(session: Session) -> Sample:
         completed_at="epoch_us(completed_at)",
     )
     times = {"gap_ms": _gaps(stamps["frame"], stamps["completed_at"], cuts)}
+    times["gap_ms"][warm_up : warm_up + 1] = np.nan
     times["step_ms"], times["captured_step_ms"] = _steps(stamps, cuts, warm_up)
-    stamps.clear()  # before others are read: of a day, they take 60 MB
     source = _columns(session, source_frame="source_frame")["source_frame"]
     whole = Sample(
         path=str(session.path),
@@ -251,7 +284,7 @@ def read_sample(session: Session) -> Sample:
         warm_up=warm_up,
         has_settled=has_settled,
         source_frame=np.nan_to_num(source, copy=False, nan=UNKNOWN).astype(np.int64),
-        times=times,
+        times=_Times(times),
         stages=_Stages(session),
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
@@ -260,7 +293,7 @@ def read_sample(session: Session) -> Sample:
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
-    times["gap_ms"][warm_up : warm_up + 1] = np.nan
+    views.return_memory()
     return whole.only(slice(warm_up, None))
 
 
@@ -286,35 +319,42 @@ def _columns(session: Session, **columns: str) -> dict[str, Floats]:
 
 
 def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
-    """Return the milliseconds from the row before, where that is the frame before."""
+    """Return the microseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     steps = np.diff(completed_us)
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
-    gaps[1:] = np.where(follows, steps / 1000, np.nan)
+    gaps[1:] = np.where(follows, steps, np.nan)
     return gaps
 
 
-def _steps(
-    columns: Mapping[str, Floats], cuts: Sequence[int], warm_up: int
-) -> tuple[Floats, Floats]:
-    """Return the milliseconds from one row with both stamps to the next, by results and captures.
+def _steps(columns: dict[str, Floats], cuts: Sequence[int], warm_up: int) -> tuple[Floats, Floats]:
+    """Return the microseconds from one row with both stamps to the next, by results and captures.
 
     Each in their own order, should they run backwards: they add up to the time from the first to
     the last, of each stretch of frames that follow one another. The warm-up does not count.
+
+    Args:
+        columns: They are taken out: of a day, each takes 20 MB.
     """
-    frame = columns["frame"]
-    stamps = columns["completed_at"], columns["captured_at"]
-    known = np.flatnonzero(~np.isnan(stamps[0] + stamps[1]))
-    known = known[known >= warm_up]
+    frame = columns.pop("frame")
     begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
-    stretch = np.cumsum(begins[: len(frame)], dtype=np.int32)[known]
+    count = len(frame)
+    del frame
+    is_known = ~np.isnan(columns["completed_at"] + columns["captured_at"])
+    is_known[:warm_up] = False
+    known = np.flatnonzero(is_known)
+    stretch = np.cumsum(begins[:count], dtype=np.int32)[known]
+    follows = np.diff(stretch) == 0
     found = []
-    for values in stamps:
-        ordered = values[known]
-        if (np.diff(ordered) < 0).any():
+    for name in ("completed_at", "captured_at"):
+        ordered = columns.pop(name)[known]
+        if (ordered[1:] < ordered[:-1]).any():
             ordered = ordered[np.lexsort((ordered, stretch))]
-        steps = np.full(len(frame), np.nan)
-        steps[known[1:]] = np.where(np.diff(stretch) == 0, np.diff(ordered) / 1000, np.nan)
+        between = np.diff(ordered)
+        del ordered
+        between[~follows] = np.nan
+        steps = np.full(count, np.nan)
+        steps[known[1:]] = between
         found.append(steps)
     return found[0], found[1]
 

@@ -125,7 +125,7 @@ class Pair:
         """Return the position in the other session for each row of the base; -1: it has none."""
         with self._held(task):
             if self._partners is None:
-                found = np.full(self.count, -1, np.int64)
+                found = np.full(self.count, -1, np.int32)
                 if not self.reason:
                     one_side, other_side = _numbered(self.a, task), _numbered(self.b, task)
                     for one, other in paired(one_side, other_side, itemgetter(0)):
@@ -146,16 +146,20 @@ class Pair:
 
     def other_columns(
         self, names: list[str], start: int, stop: int, task: Task
-    ) -> dict[str, _Array]:
-        """Return columns of numbers of some rows of the other session; NaN where there is none."""
+    ) -> Iterator[tuple[int, dict[str, _Array]]]:
+        """Yield columns of numbers of some rows of the other session; NaN where there is none.
+
+        A few thousand rows at a time, with the position of the first of them.
+        """
         with self._held(task):
-            found: dict[str, list[_Array]] = {name: [] for name in names}
             for batch in self.b.batches(names, start, stop):
                 task.check()
+                found = {}
                 for name in names:
                     values, is_there = column_values(batch.column(name))
-                    found[name].append(np.where(is_there, values.astype(np.float64), np.nan))
-            return {name: np.concatenate(values) for name, values in found.items()}
+                    found[name] = np.where(is_there, values.astype(np.float64), np.nan)
+                yield start, found
+                start += batch.num_rows
 
     @contextlib.contextmanager
     def _held(self, task: Task, lock: Any = None) -> Iterator[None]:
