@@ -67,6 +67,7 @@ export class Beside implements Companion {
   private made: BestPictures | null = null;
   private readonly loaded = new Map<number, Loaded>();
   private different: FramePair["found"] = null;
+  private isBare = false;
 
   constructor(
     private readonly session: PairedSession,
@@ -83,6 +84,16 @@ export class Beside implements Companion {
   close(): void {
     this.closePictures();
     this.stage.close();
+  }
+
+  /** There is more of B. */
+  refresh(): void {
+    this.made?.refresh();
+  }
+
+  /** Whether there may be a picture of B later where there is none. */
+  get isWaiting(): boolean {
+    return this.isBare && this.session.other.isLive;
   }
 
   /** Draw what the page filters and has selected. */
@@ -172,6 +183,7 @@ export class Beside implements Companion {
       this.stage.show({ ...row, i: -1, frame: -1 }, null, null, found.why || this.session.summary.reason);
     }
     element.classList.toggle("none", !found.row);
+    this.isBare = !found.picture;
     element.dataset.of = String(row.i);
     found.picture?.close();
     found.picture = null;
