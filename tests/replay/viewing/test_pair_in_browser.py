@@ -158,6 +158,32 @@ def test_both_pictures_show_the_same_frame_of_the_source(shown: Shown) -> None:
 
 @needs_chromium
 @pytest.mark.slow
+def test_an_overlay_that_comes_late_leaves_the_other_picture(shown: Shown) -> None:
+    browser = shown.browser
+    shown.open("s=a&b=b&f=0")
+    shown.look_at(0)
+    browser.run(
+        """(() => {
+          const { fetch } = window;
+          window.late = new Promise((resolve) => { window.give = resolve; });
+          window.fetch = async (url, ...rest) => {
+            if (String(url).includes("/overlay?s=a")) await window.late;
+            return fetch(url, ...rest);
+          };
+        })()"""
+    )
+    browser.run(
+        "(() => { const seek = document.querySelector('.seek'); seek.value = 100;"
+        "seek.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+    side = "document.querySelector('.stage.side-b')"
+    browser.wait_for(f"{side}.dataset.of === '100'")
+    browser.run("window.give()")
+    assert shown.look_at(100) == [[100, 100], [100, 50]]
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_differences_are_counted_marked_and_found(shown: Shown) -> None:
     browser = shown.browser
     comparison = dgrec.compare(shown.a, shown.b)

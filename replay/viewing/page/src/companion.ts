@@ -17,6 +17,7 @@ interface Loaded {
   picture: Picture | null;
   drawn: Drawing | null;
   why: string;
+  isShown: boolean;
 }
 
 const NO_PARTNER = "B does not have this frame";
@@ -136,7 +137,7 @@ export class Beside implements Companion {
 
   /** Have what belongs to a row of A; never fails. */
   async load(row: Row): Promise<void> {
-    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "" };
+    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "", isShown: false };
     try {
       await this.fill(found, row.i);
     } catch (error) {
@@ -172,7 +173,9 @@ export class Beside implements Companion {
   /** A's row is on its stage: show its partner. */
   shown(row: Row): void {
     const found = this.loaded.get(row.i);
-    if (!found) return;
+    // A's overlay came after its picture: B's is here, and its picture is closed.
+    if (!found || (found.isShown && this.stage.element.dataset.of === String(row.i))) return;
+    found.isShown = true;
     this.different = found.pair?.found ?? null;
     this.own.set({ selected: null });
     const { element } = this.stage;
