@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
+from dgrec.sql import views
 
 __all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
 
@@ -31,6 +33,8 @@ STATEMENT_MEMORY: Final = "512MB"
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
 _OWN_S: Final = 60.0
+#: Work that took so many seconds has taken memory that is returned.
+_LONG_S: Final = 0.2
 #: Answers that are kept, such as the series of a stretch.
 _MOST_KEPT: Final = 64
 
@@ -63,6 +67,7 @@ class OpenedSession:
         self._kept: OrderedDict[object, Any] = OrderedDict()
         self._keeping = threading.Lock()
         self._pixels: Pixels | None = None
+        self._checked = ""
         self.pictures = threading.Lock()
         self._runs: tuple[_Array, _Array, _Array] | None = None
         self.videos = Videos(self.session, self.rows)
@@ -137,6 +142,28 @@ class OpenedSession:
                 self._runs = first[order], start[order], length[order]
         return self._runs
 
+    def is_known_by(self, known: str) -> bool:
+        """Return whether positions mean here what they mean to a page.
+
+        They do not once older parts were removed, or where another recording has the name by now.
+
+        Args:
+            known: "ID,POSITION,FRAME": of this session, and of a row of it (position -1: of none).
+        """
+        before, _, frame = known.rpartition(",")
+        of, _, position = before.rpartition(",")
+        if of != self.session.id:
+            return False
+        if position == "-1":
+            return True
+        if self._checked != known:
+            if not (position.isdecimal() and int(position) < self.count):
+                return False
+            if str(self.row(int(position), ["frame"])["frame"]) != frame:
+                return False
+            self._checked = known  # pages ask for much of the same session
+        return True
+
     # --- SQL ---
 
     def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
@@ -146,9 +173,13 @@ class OpenedSession:
                 self._queried = self._for_another_thread()
             if self._reader is None or self._reader.is_stuck:
                 self._reader = SqlReader([self._queried], _MEMORY, timeout=_OWN_S)
-            reader = self._reader
-            with task.interrupted_by(reader.interrupt):
-                return work(self._queried, reader)
+            reader, began_s = self._reader, time.monotonic()
+            try:
+                with task.interrupted_by(reader.interrupt):
+                    return work(self._queried, reader)
+            finally:
+                if time.monotonic() - began_s > _LONG_S:
+                    views.return_memory()
 
     def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what runs SQL of a user."""

@@ -1,6 +1,6 @@
 // The server of `dgrec view`; only this file knows how things are loaded from it.
 
-import { isAbort, Problem, type Query, type Source } from "./data";
+import { isAbort, Moved, Problem, type Query, type Source } from "./data";
 import { listenTo, type Happenings } from "./happenings";
 
 /** Of an address: aiohttp refuses longer lines. */
@@ -21,6 +21,10 @@ export class Server implements Source {
       if (value !== null && value !== undefined) url.searchParams.set(name, String(value));
     }
     return url.href;
+  }
+
+  video(query: Query): Promise<string> {
+    return Promise.resolve(this.address("video", query));
   }
 
   private asked(path: string, query: Query): string {
@@ -54,7 +58,7 @@ export class Server implements Source {
     const body: unknown = await response.json().catch(() => null);
     if (!response.ok) {
       const said = (body as { error?: unknown } | null)?.error;
-      throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
+      throw refusal(response, typeof said === "string" ? said : `the server answered ${response.status}`);
     }
     return body as T;
   }
@@ -63,8 +67,26 @@ export class Server implements Source {
     const response = await fetch(this.asked(path, query), { credentials: "same-origin", signal });
     if (!response.ok) {
       const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
+      throw refusal(response, body?.error ?? `no picture: the server answered ${response.status}`);
     }
     return response;
   }
+}
+
+function refusal({ status }: Response, text: string): Problem {
+  return status === 409 ? new Moved(text) : new Problem(text);
+}
+
+/** Whether a server of files gives parts of them; Python's own gives none. */
+export async function givesParts(address: string): Promise<boolean> {
+  const abort = new AbortController();
+  const asked = { headers: { Range: "bytes=0-0" }, signal: abort.signal };
+  const answer = await fetch(address, asked).catch(() => null);
+  abort.abort();
+  return answer?.status !== 200;
+}
+
+/** The address of a copy of a file, inside the browser. */
+export async function copyOf(address: string): Promise<string> {
+  return URL.createObjectURL(await (await fetch(address)).blob());
 }
