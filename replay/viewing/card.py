@@ -56,6 +56,7 @@ def card(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
         ]
     return {
         "s": opened.name,
+        "id": opened.session.id,
         **known,
         "videos": [
             {
@@ -96,6 +97,7 @@ def _facts(opened: OpenedSession) -> dict[str, Any]:
         "duration_s": of_list.duration_s,
         "fps": of_list.fps,
         "clock": opened.clock,
+        "began": opened.began / 1e6 if opened.clock == "captured_at" else opened.began,
         "state": of_list.state,
         "model": of_list.model,
         "device": None if model.get("device") is None else str(model["device"]),

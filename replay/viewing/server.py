@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
@@ -34,6 +34,8 @@ from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
 __all__ = ["ViewServer"]
+
+_T = TypeVar("_T")
 
 _STATIC: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -169,15 +171,20 @@ class ViewServer:
         is_statement: bool = False,
     ) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            found = self.recordings.read(
-                parameters.text("s"), lambda opened: answer(opened, parameters, task)
-            )
+            found = self._read(parameters, lambda opened: answer(opened, parameters, task))
             return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             return await self._answered(request, work, mime=mime, is_statement=is_statement)
 
         self._add(path, handle)
+
+    def _read(self, parameters: Parameters, answer: Callable[[OpenedSession], _T]) -> _T:
+        def work(opened: OpenedSession) -> _T:
+            _check_known(opened, parameters)
+            return answer(opened)
+
+        return self.recordings.read(parameters.text("s"), work)
 
     def _add_pair(self, path: str, answer: Callable[[Pair, Parameters, Task], Any]) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
@@ -241,8 +248,8 @@ class ViewServer:
         headers: dict[str, str] = {}
 
         def work(task: Task, parameters: Parameters) -> bytes:
-            data, position = self.recordings.read(
-                parameters.text("s"), lambda opened: pictures.picture(opened, parameters, task)
+            data, position = self._read(
+                parameters, lambda opened: pictures.picture(opened, parameters, task)
             )
             headers["X-Position"] = str(position)
             return data
@@ -315,6 +322,7 @@ class ViewServer:
         def work(task: Task) -> Any:
             parameters = Parameters(request.query)
             with self.recordings.opened(parameters.text("s")) as opened:
+                _check_known(opened, parameters)
                 videos = opened.videos.all
                 k = parameters.whole("k", least=-1, most=len(videos))
                 if not 0 <= k < len(videos):
@@ -326,6 +334,12 @@ class ViewServer:
         except Exception as error:
             return _refused(error)
         return await serve_file(request, file, mime)
+
+
+def _check_known(opened: OpenedSession, parameters: Parameters) -> None:
+    known = parameters.text("known", "")
+    if known and not opened.is_known_by(known):
+        raise RequestError("the frames of this recording have other positions by now", 409)
 
 
 def _load() -> None:

@@ -1,6 +1,6 @@
 // The server of `dgrec view`; only this file knows how things are loaded from it.
 
-import { isAbort, Problem, type Query, type Source } from "./data";
+import { isAbort, Moved, Problem, type Query, type Source } from "./data";
 import { listenTo, type Happenings } from "./happenings";
 
 /** Of an address: aiohttp refuses longer lines. */
@@ -58,7 +58,7 @@ export class Server implements Source {
     const body: unknown = await response.json().catch(() => null);
     if (!response.ok) {
       const said = (body as { error?: unknown } | null)?.error;
-      throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
+      throw refusal(response, typeof said === "string" ? said : `the server answered ${response.status}`);
     }
     return body as T;
   }
@@ -67,10 +67,14 @@ export class Server implements Source {
     const response = await fetch(this.asked(path, query), { credentials: "same-origin", signal });
     if (!response.ok) {
       const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
+      throw refusal(response, body?.error ?? `no picture: the server answered ${response.status}`);
     }
     return response;
   }
+}
+
+function refusal({ status }: Response, text: string): Problem {
+  return status === 409 ? new Moved(text) : new Problem(text);
 }
 
 /** Whether a server of files gives parts of them; Python's own gives none. */

@@ -32,7 +32,6 @@ export class Stage {
   private readonly note = el("p", { class: "stage-note", hidden: true });
   private readonly chip = el("p", { class: "stage-chip", hidden: true });
   private readonly observer: ResizeObserver;
-  private readonly pixelAspect: number;
   private readonly matching: Matching;
   private drawn: Drawing | null = null;
   /** Position of the row that is drawn. */
@@ -48,9 +47,8 @@ export class Stage {
     /** Draws above all else, in pixels of the frame; one pixel of the screen is `px` of them. */
     private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
   ) {
-    const { width, height, pixel_aspect } = session.card;
+    const { width, height } = session.card;
     this.matching = new Matching(session, () => { this.drawOverlay(); });
-    this.pixelAspect = pixel_aspect ?? 1;
     this.element = el(
       "div",
       { class: "stage", role: "img", "aria-label": "The recorded picture with its detections" },
@@ -76,6 +74,7 @@ export class Stage {
   show(row: Row, picture: Picture | null, drawn: Drawing | null, why: string): void {
     // There may be labels beside and below the picture.
     if (drawn) this.resize(...drawn.frame.size);
+    else if (this.below.width < 2) this.resize(this.session.card.width, this.session.card.height);
     const [width, height] = drawn?.frame.picture ?? [this.below.width, this.below.height];
     const context = this.below.getContext("2d");
     if (picture && context) picture.draw(context, width, height);
@@ -107,7 +106,7 @@ export class Stage {
     const { below } = this;
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
-    const aspect = (below.width * this.pixelAspect) / below.height;
+    const aspect = (below.width * (this.session.card.pixel_aspect ?? 1)) / below.height;
     slot("session").style.setProperty("--aspect", String(aspect));
   }
 
