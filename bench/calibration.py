@@ -34,7 +34,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -98,9 +98,9 @@ def sample(process: Process, rng: np.random.Generator, frames: int, factor: floa
         warm_up=0,
         has_settled=True,
         source_frame=np.arange(frames),
-        gap_ms=np.concatenate(([np.nan], intervals[1:])),
-        step_ms=np.concatenate(([np.nan], intervals[1:])),
-        captured_step_ms=np.concatenate(([np.nan], intervals[1:])),
+        times=dict.fromkeys(
+            ("gap_ms", "step_ms", "captured_step_ms"), np.concatenate(([np.nan], intervals[1:]))
+        ),
         stages={
             name: median * factor * np.exp(SPREAD * process(rng, frames))
             for name, median in MEDIANS_MS.items()
@@ -134,9 +134,8 @@ def _without_some(whole: Sample, rng: np.random.Generator) -> Sample:
     kept = rng.random(len(whole)) > 0.02
     left = whole.only(kept)
     completed_ms = np.cumsum(np.nan_to_num(whole.gap_ms))[kept]
-    left.gap_ms[1:] = left.step_ms[1:] = np.diff(completed_ms)
-    left.gap_ms[:1] = left.step_ms[:1] = np.nan
-    return left
+    steps = np.concatenate(([np.nan], np.diff(completed_ms)))
+    return replace(left, times={**left.times, "gap_ms": steps, "step_ms": steps})
 
 
 def runs(

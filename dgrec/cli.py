@@ -226,6 +226,9 @@ def main() -> None:
     _open_standard_streams()
     _stop_in_order()
     _WithoutPandas.begin()
+    if "view" in sys.argv[1:]:
+        # Arrow looks at it once, when it is loaded: what it has used returns to the system.
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         gather().main(prog_name="dgrec")
     except SystemExit as end:

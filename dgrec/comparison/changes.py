@@ -68,6 +68,12 @@ class Series:
         self.values = values
         self.second = second
 
+    @classmethod
+    def of_known(cls, values: Floats, second: int) -> Series:
+        """Return those of the values that are known: not NaN."""
+        is_missing = np.isnan(values)
+        return cls(values[~is_missing] if is_missing.any() else values, second)
+
     def __len__(self) -> int:
         return len(self.values)
 
@@ -250,10 +256,7 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
     if paired:
         block = max(base.block, new.block)
         freedoms = [degrees_of_freedom(len(base.influence), block)] * 2
-        errors = [
-            math.sqrt(mean_variance(n * new.influence - b * base.influence, block))
-            for b, n in slopes
-        ]
+        errors = [math.sqrt(mean_variance(_apart(base, b, new, n), block)) for b, n in slopes]
     else:
         known = [
             (base.variance, degrees_of_freedom(len(base.influence), base.block)),
@@ -266,6 +269,15 @@ def series_change(base: Estimate, new: Estimate, *, paired: bool) -> Change:
         freedoms = [_welch_satterthwaite(parts) for parts in weighted]
         errors = [math.sqrt(sum(part for part, _ in parts)) for parts in weighted]
     return _ratio_change(log_ratio, (errors[0], errors[1]), (freedoms[0], freedoms[1]))
+
+
+def _apart(base: Estimate, slope: float, new: Estimate, new_slope: float) -> Floats:
+    """Return how far each pair of frames moves the two values apart."""
+    assert base.influence is not None
+    assert new.influence is not None
+    found: Floats = np.multiply(new.influence, new_slope, dtype=np.float64)
+    found -= slope * base.influence
+    return found
 
 
 def _by_side(problems: Sequence[tuple[str, str]]) -> str:

@@ -208,6 +208,8 @@ def compare(
         >>> [row.metric for row in comparison.rows][:2]
         ['throughput_fps', 'read_p50_ms']
     """
+    from dgrec.sql import views
+
     with contextlib.ExitStack() as stack:
         sides = [[_opened(item, stack) for item in _items(side)] for side in (base, new)]
         one_a_side = len(sides[0]) == len(sides[1]) == 1
@@ -223,11 +225,14 @@ def compare(
         agreement = compare_detections(sides[0][0], sides[1][0], on_pair) if footage else None
         recordings: list[tuple[ComparedSession, ...]]
         if one_a_side:
+            views.return_memory()
             samples = [read_sample(side[0]) for side in sides]
-            speed = compare_samples(*samples, same_frames=footage)
+            facts = [sample.without_frames() for sample in samples]
+            # Which drops what it needs no more.
+            speed = compare_samples(samples.pop(0), samples.pop(), same_frames=footage)
             recordings = [
                 (_compared(sample, *compared),)
-                for sample, compared in zip(samples, speed.compared, strict=True)
+                for sample, compared in zip(facts, speed.compared, strict=True)
             ]
             rows, pairs, unpaired = speed.rows, speed.pairs, speed.unpaired
         else:

@@ -20,7 +20,14 @@ from dgrec.comparison.changes import (
     session_rate_change,
     welch_change,
 )
-from dgrec.comparison.samples import STAGES, STALL_MS, Sample, count_stalls, stall_limit
+from dgrec.comparison.samples import (
+    STAGES,
+    STALL_MS,
+    Positions,
+    Sample,
+    count_stalls,
+    stall_limit,
+)
 from dgrec.comparison.verdicts import Verdict, decide
 
 __all__ = [
@@ -118,45 +125,71 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     whole = stretch or (base, new)
     compared = whole if stretch is None else _pairs(*stretch)
     are_pairs = stretch is not None and _are_pairs(*whole)
+    sizes, seconds = [len(sample) for sample in compared], [sample.second for sample in compared]
+    unpaired = len(whole[0]) - sizes[0], len(whole[1]) - sizes[1]
+    stages = [sample.stages for sample in compared]
+    is_same = stretch is not None
+    # Of a day, numbers take 40 MB and the times between results 60 MB: neither is needed for long.
+    whole = whole[0].without_numbers(), whole[1].without_numbers()
+    del base, new, stretch, compared
     measured = [_throughput(*whole, paired=are_pairs)]
+    stalls = _stalls(*whole, paired=are_pairs)
+    del whole
     effective: list[float | None] = []
     for name in STAGES:
-        # Frames without the duration were left out: what is left must still be the same frames.
-        missing = [np.isnan(sample.stages[name]) for sample in compared]
-        paired = stretch is not None and np.array_equal(missing[0], missing[1])
-        one, other = (sample.stage(name) for sample in compared)
+        values = [of[name] for of in stages]
+        # Frames without the duration are left out: what is left must still be the same frames.
+        paired = is_same and np.array_equal(np.isnan(values[0]), np.isnan(values[1]))
+        one, other = map(Series.of_known, values, seconds)
+        del values
         measured += _stage(name, one, other, paired)
         if name == "latency_ms":
             effective = [one.effective, other.effective]
-    measured.append(_stalls(*whole, paired=are_pairs))
-    sizes = tuple(zip(map(len, compared), effective, strict=True))
-    if stretch is None:
-        return Speed(_decided(measured), sizes)
-    pairs = len(compared[0])
-    unpaired = len(whole[0]) - pairs, len(whole[1]) - pairs
-    return Speed(_decided(measured), sizes, pairs, unpaired)
+    measured.append(stalls)
+    of_sides = tuple(zip(sizes, effective, strict=True))
+    if not is_same:
+        return Speed(_decided(measured), of_sides)
+    return Speed(_decided(measured), of_sides, sizes[0], unpaired)
 
 
 def _stretch(base: Sample, new: Sample) -> tuple[Sample, Sample] | None:
     """Return both sides from the first frame that both have to the last; None if there is none."""
-    common = np.intersect1d(base.source_frame, new.source_frame)
-    if not len(common):
+    of_base, _ = _common(base, new)
+    if not len(of_base):
         return None
-    first, last = int(common[0]), int(common[-1])
+    first, last = base.source_frame[of_base[[0, -1]]].tolist()
     return base.between(first, last), new.between(first, last)
 
 
 def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
-    _, of_base, of_new = np.intersect1d(base.source_frame, new.source_frame, return_indices=True)
+    if base.is_ordered and np.array_equal(base.source_frame, new.source_frame):
+        return base, new
+    of_base, of_new = _common(base, new)
     return base.only(of_base), new.only(of_new)
+
+
+def _common(base: Sample, new: Sample) -> tuple[Positions, Positions]:
+    """Return where the frames are that both have, on either side, by their numbers."""
+    a, b = base.source_frame, new.source_frame
+    if not (base.is_ordered and new.is_ordered):
+        _, of_base, of_new = np.intersect1d(a, b, return_indices=True)
+        return of_base, of_new
+    # With a third of the memory, and in a tenth of the time.
+    at = np.searchsorted(b, a)
+    is_common = at < len(b)
+    is_common[is_common] = b[at[is_common]] == a[is_common]
+    positions = np.uint32 if len(a) < 2**32 > len(b) else np.int64
+    return np.flatnonzero(is_common).astype(positions), at[is_common].astype(positions)
 
 
 def _are_pairs(base: Sample, new: Sample) -> bool:
     """Return whether the time before each result of one side has its counterpart."""
     if not np.array_equal(base.source_frame, new.source_frame):
         return False
-    times = (base.gap_ms, new.gap_ms), (base.step_ms, new.step_ms)
-    return all(np.array_equal(np.isnan(one), np.isnan(other)) for one, other in times)
+    return all(
+        np.array_equal(np.isnan(base.times[name]), np.isnan(new.times[name]))
+        for name in ("gap_ms", "step_ms")
+    )
 
 
 def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:

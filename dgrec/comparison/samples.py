@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "STAGES",
     "STALL_MS",
     "Integers",
+    "Positions",
     "Sample",
     "count_stalls",
     "read_sample",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
+Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
@@ -46,10 +49,10 @@ _ROWS_AT_ONCE: Final = 65_536
 
 @dataclass
 class Sample:
-    """The frames of one session; arrays leave out those of the warm-up.
+    """The frames of one session, without those of its warm-up.
 
-    ``gap_ms``, ``step_ms``, ``captured_step_ms`` and ``stages`` have NaN where there is no such
-    duration.
+    ``times`` and ``stages`` give arrays by their names, with NaN where there is no such duration.
+    They are made when they are asked for: those of a day take 20 MB each.
     """
 
     path: str
@@ -61,13 +64,12 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool | None
     source_frame: Integers
-    #: From the result before. Unknown of the first one, where frames between are not there (cut
-    #: away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps back.
-    gap_ms: Floats
-    #: From the last frame before that has both stamps, by results and by captures, each in their
-    #: own order: in all, the two times that a rate is of (docs/sql.md).
-    step_ms: Floats
-    captured_step_ms: Floats
+    #: ``gap_ms``: from the result before. Unknown of the first one, where frames between are not
+    #: there (cut away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps
+    #: back. ``step_ms`` and ``captured_step_ms``: from the last frame before that has both stamps,
+    #: by results and by captures, each in their own order: in all, the two times that a rate is of
+    #: (docs/sql.md).
+    times: Mapping[str, Floats]
     stages: Mapping[str, Floats]
     #: Source frames lost once the model had started, by place, and left out on purpose; None: the
     #: file does not have it. ``lost`` are those lost at any place.
@@ -84,16 +86,21 @@ class Sample:
     def __len__(self) -> int:
         return len(self.source_frame)
 
-    def only(self, kept: Mask | Integers | slice) -> Sample:
+    def only(self, kept: Mask | Positions | slice) -> Sample:
         """Return the same with only some of the frames."""
         return replace(
             self,
             source_frame=self.source_frame[kept],
-            gap_ms=self.gap_ms[kept],
-            step_ms=self.step_ms[kept],
-            captured_step_ms=self.captured_step_ms[kept],
-            stages={name: values[kept] for name, values in self.stages.items()},
+            times=_Chosen(self.times, kept),
+            stages=_Chosen(self.stages, kept),
         )
+
+    def without_numbers(self) -> Sample:
+        """Return the same without the numbers of frames: what is left are durations."""
+        return replace(self, source_frame=np.zeros(0, np.int64))
+
+    def without_frames(self) -> Sample:
+        return replace(self.without_numbers(), times={}, stages={})
 
     def numbered(self) -> Sample:
         """Return the same with only the frames whose number in the source is known."""
@@ -102,17 +109,34 @@ class Sample:
 
     def between(self, first: int, last: int) -> Sample:
         """Return the same with only the frames from one ``source_frame`` to another."""
-        kept = self.only((self.source_frame >= first) & (self.source_frame <= last))
+        kept: Mask | slice
+        if self.is_ordered:
+            start, stop = np.searchsorted(self.source_frame, [first, last + 1]).tolist()
+            kept = slice(start, stop)
+        else:
+            kept = (self.source_frame >= first) & (self.source_frame <= last)
         # What came before the first one does not count.
-        kept.gap_ms[:1] = kept.step_ms[:1] = kept.captured_step_ms[:1] = np.nan
-        return kept
+        return replace(self.only(kept), times=_Chosen(self.times, kept, is_start=True))
+
+    @cached_property
+    def is_ordered(self) -> bool:
+        """Whether each number in the source is larger than the one before."""
+        return bool((self.source_frame[1:] > self.source_frame[:-1]).all())
 
     @property
+    def gap_ms(self) -> Floats:
+        return self.times["gap_ms"]
+
+    @property
+    def step_ms(self) -> Floats:
+        return self.times["step_ms"]
+
+    @cached_property
     def seconds(self) -> float:
         """How long it took, without the warm-up and without what is not there."""
         return float(np.nansum(self.gap_ms)) / 1000
 
-    @property
+    @cached_property
     def second(self) -> int:
         """Frames in a second, at least 1."""
         count = int(np.count_nonzero(~np.isnan(self.gap_ms)))
@@ -121,7 +145,7 @@ class Sample:
     @property
     def gaps(self) -> Series:
         """Milliseconds from each result to the next."""
-        return self._series(self.gap_ms)
+        return Series.of_known(self.gap_ms, self.second)
 
     @property
     def steps(self) -> Series:
@@ -129,15 +153,80 @@ class Sample:
 
         The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
-        by_capture = np.nansum(self.captured_step_ms) > np.nansum(self.step_ms)
-        return self._series(self.captured_step_ms if by_capture else self.step_ms)
+        sums = {name: np.nansum(self.times[name]) for name in ("step_ms", "captured_step_ms")}
+        return Series.of_known(self.times[max(sums, key=lambda name: sums[name])], self.second)
 
     def stage(self, name: str) -> Series:
-        return self._series(self.stages[name])
+        return Series.of_known(self.stages[name], self.second)
 
-    def _series(self, values: Floats) -> Series:
-        is_missing = np.isnan(values)
-        return Series(values[~is_missing] if is_missing.any() else values, self.second)
+
+class _Chosen(Mapping[str, Floats]):
+    """The values of some of the frames.
+
+    Args:
+        is_start: What came before the first of them is not known.
+    """
+
+    def __init__(
+        self, of: Mapping[str, Floats], kept: Mask | Positions | slice, *, is_start: bool = False
+    ) -> None:
+        self._of, self._kept, self._is_start = of, kept, is_start
+
+    def __getitem__(self, name: str) -> Floats:
+        values = self._of[name][self._kept]
+        if self._is_start:
+            values = values.copy()
+            values[:1] = np.nan
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._of)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+
+class _Times(Mapping[str, Floats]):
+    """Times of whole microseconds as milliseconds, kept in half of the memory if none is long."""
+
+    def __init__(self, times: dict[str, Floats]) -> None:
+        self._us = {name: _compact(times.pop(name)) for name in list(times)}
+
+    def __getitem__(self, name: str) -> Floats:
+        found = self._us[name] / 1000
+        found[self._us[name] < 0] = np.nan
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._us)
+
+    def __len__(self) -> int:
+        return len(self._us)
+
+
+def _compact(times_us: Floats) -> np.ndarray[Any, Any]:
+    """Return times as whole numbers if none is long; -1 for NaN."""
+    times_us[np.isnan(times_us)] = -1
+    return times_us.astype(np.int32) if times_us.max(initial=0) < 2**31 else times_us
+
+
+class _Stages(Mapping[str, Floats]):
+    """Durations of all frames of a session, which are read from its file each time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getitem__(self, name: str) -> Floats:
+        values = _columns(self._session, **{name: name})[name]
+        # A file may claim wrongly that all of its numbers are finite.
+        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(STAGES)
+
+    def __len__(self) -> int:
+        return len(STAGES)
 
 
 def stall_limit(usual_ms: float) -> float:
@@ -161,17 +250,22 @@ def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
 
 
 def read_sample(session: Session) -> Sample:
-    """Read what a comparison needs of a session: 80 bytes of memory a frame.
+    """Read what a comparison needs of a session: 32 bytes of memory a frame.
+
+    The session has to stay open: durations are read from it later.
 
     Raises:
         SessionError: Part of the file cannot be read.
     """
+    from dgrec.sql import views
+
     for name in ("source_frame", "completed_at", "latency_ms", "captured_at", "frame"):
         if name not in session.schema.names:
             raise NotASessionError(f"{session.path}: cannot be compared: it has no column {name!r}")
     metadata = session.metadata
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
+    views.return_memory()
     cuts = cuts_of(metadata)
     stamps = _columns(
         session,
@@ -179,24 +273,19 @@ def read_sample(session: Session) -> Sample:
         captured_at="epoch_us(captured_at)",
         completed_at="epoch_us(completed_at)",
     )
-    gaps = _gaps(stamps["frame"], stamps["completed_at"], cuts)
-    step_ms, captured_step_ms = _steps(stamps, cuts, warm_up)
-    stamps.clear()  # before the others are read: of a day, they take 60 MB
-    others = _columns(session, source_frame="source_frame", **{name: name for name in STAGES})
-    source_frame = np.nan_to_num(others.pop("source_frame"), nan=UNKNOWN).astype(np.int64)
-    for values in others.values():  # a file may claim wrongly that all of its numbers are finite
-        values[(values > LARGEST_MEASUREMENT) | (values < -LARGEST_MEASUREMENT)] = np.nan
+    times = {"gap_ms": _gaps(stamps["frame"], stamps["completed_at"], cuts)}
+    times["gap_ms"][warm_up : warm_up + 1] = np.nan
+    times["step_ms"], times["captured_step_ms"] = _steps(stamps, cuts, warm_up)
+    source = _columns(session, source_frame="source_frame")["source_frame"]
     whole = Sample(
         path=str(session.path),
         session_id=session.id,
-        frames=len(gaps),
+        frames=len(source),
         warm_up=warm_up,
         has_settled=has_settled,
-        source_frame=source_frame,
-        gap_ms=gaps,
-        step_ms=step_ms,
-        captured_step_ms=captured_step_ms,
-        stages=others,
+        source_frame=np.nan_to_num(source, copy=False, nan=UNKNOWN).astype(np.int64),
+        times=_Times(times),
+        stages=_Stages(session),
         dropped={place: losses[place] for place in DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
@@ -204,9 +293,8 @@ def read_sample(session: Session) -> Sample:
         end_reason=metadata.get("end_reason"),
         damage=tuple(session.damage),
     )
-    kept = whole.only(slice(warm_up, None))
-    kept.gap_ms[:1] = np.nan
-    return kept
+    views.return_memory()
+    return whole.only(slice(warm_up, None))
 
 
 def _columns(session: Session, **columns: str) -> dict[str, Floats]:
@@ -231,35 +319,42 @@ def _columns(session: Session, **columns: str) -> dict[str, Floats]:
 
 
 def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
-    """Return the milliseconds from the row before, where that is the frame before."""
+    """Return the microseconds from the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     steps = np.diff(completed_us)
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
-    gaps[1:] = np.where(follows, steps / 1000, np.nan)
+    gaps[1:] = np.where(follows, steps, np.nan)
     return gaps
 
 
-def _steps(
-    columns: Mapping[str, Floats], cuts: Sequence[int], warm_up: int
-) -> tuple[Floats, Floats]:
-    """Return the milliseconds from one row with both stamps to the next, by results and captures.
+def _steps(columns: dict[str, Floats], cuts: Sequence[int], warm_up: int) -> tuple[Floats, Floats]:
+    """Return the microseconds from one row with both stamps to the next, by results and captures.
 
     Each in their own order, should they run backwards: they add up to the time from the first to
     the last, of each stretch of frames that follow one another. The warm-up does not count.
+
+    Args:
+        columns: They are taken out: of a day, each takes 20 MB.
     """
-    frame = columns["frame"]
-    stamps = columns["completed_at"], columns["captured_at"]
-    known = np.flatnonzero(~np.isnan(stamps[0] + stamps[1]))
-    known = known[known >= warm_up]
+    frame = columns.pop("frame")
     begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
-    stretch = np.cumsum(begins[: len(frame)], dtype=np.int32)[known]
+    count = len(frame)
+    del frame
+    is_known = ~np.isnan(columns["completed_at"] + columns["captured_at"])
+    is_known[:warm_up] = False
+    known = np.flatnonzero(is_known)
+    stretch = np.cumsum(begins[:count], dtype=np.int32)[known]
+    follows = np.diff(stretch) == 0
     found = []
-    for values in stamps:
-        ordered = values[known]
-        if (np.diff(ordered) < 0).any():
+    for name in ("completed_at", "captured_at"):
+        ordered = columns.pop(name)[known]
+        if (ordered[1:] < ordered[:-1]).any():
             ordered = ordered[np.lexsort((ordered, stretch))]
-        steps = np.full(len(frame), np.nan)
-        steps[known[1:]] = np.where(np.diff(stretch) == 0, np.diff(ordered) / 1000, np.nan)
+        between = np.diff(ordered)
+        del ordered
+        between[~follows] = np.nan
+        steps = np.full(count, np.nan)
+        steps[known[1:]] = between
         found.append(steps)
     return found[0], found[1]
 

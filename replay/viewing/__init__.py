@@ -1,42 +1,44 @@
 """Recordings in a browser: the page of `dgrec view`, and its server.
 
-=============  =========================================================================
-server         the paths, and how each is answered
-foreground     serves until Ctrl-C, and opens a browser
-recordings     which recordings there are, by their names; those that are open
-opened         one that is open
-workers        threads for what would hold up the server
-parameters     the parameters of a request
-values         values as JSON that browsers can read
-card           what there is to know of one before its rows are read; the list of all
-rows           rows by their positions
-videos         video files, and which picture of them belongs to a row
-files          files by ranges of their bytes
-live           what a recording in progress adds
-recorder_link  asks the process that records for its newest frame
-pages          the pages that are open
-pictures       pictures as JPEG, decoded here
-questions      which questions are answered by SQL
-time_line      seconds, pixels and positions of rows
-overlay        what is drawn over the pictures; thumbnails
-label_colors   the colors of labels
-bounded_rows   rows whose detections are few enough to be drawn
-series         lines over time
-labels         the labels of all detections, as numbers
-marks          what stands out on the time line
-matches        which detections a condition keeps
-statements     SQL that somebody typed
-why            what limited the rate
-downloads      what pages have made of a marked part
-export         recordings as a folder that needs no server
-contents       what an export has of one
-previews       videos for browsers that are made of others
-targets        where the parts of an export are written
-single         the page in one file
-notebook       the player in a notebook
-pairs          two sessions side by side, and their frames paired
-differences    what differs between them
-=============  =========================================================================
+=================  =======================================================================
+server             the paths, and how each is answered
+foreground         serves until Ctrl-C, and opens a browser
+recordings         which recordings there are, by their names; those that are open
+opened             one that is open
+workers            threads for what would hold up the server
+parameters         the parameters of a request
+values             values as JSON that browsers can read
+card               what there is to know of one before its rows are read; the list of all
+rows               rows by their positions
+videos             video files, and which picture of them belongs to a row
+files              files by ranges of their bytes
+live               what a recording in progress adds
+recorder_link      asks the process that records for its newest frame
+pages              the pages that are open
+pictures           pictures as JPEG, decoded here
+questions          which questions are answered by SQL
+time_line          seconds, pixels and positions of rows
+overlay            what is drawn over the pictures; thumbnails
+label_colors       the colors of labels
+bounded_rows       rows whose detections are few enough to be drawn
+series             lines over time
+labels             the labels of all detections, as numbers
+marks              what stands out on the time line
+matches            which detections a condition keeps
+statements         SQL that somebody typed
+statement_process  runs it in a process of its own
+statement_program  that process
+why                what limited the rate
+downloads          what pages have made of a marked part
+export             recordings as a folder that needs no server
+contents           what an export has of one
+previews           videos for browsers that are made of others
+targets            where the parts of an export are written
+single             the page in one file
+notebook           the player in a notebook
+pairs              two sessions side by side, and their frames paired
+differences        what differs between them
+=================  =======================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
 of a row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole
@@ -88,10 +90,29 @@ has the name.
 ==================  =====================================================================
 """
 
-from dgrec.replay.viewing.export import export_folder
-from dgrec.replay.viewing.foreground import parse_listen, show
-from dgrec.replay.viewing.server import ViewServer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from dgrec.replay.viewing.single import single_page
 from dgrec.replay.viewing.targets import packed
 
+if TYPE_CHECKING:
+    from dgrec.replay.viewing.export import export_folder
+    from dgrec.replay.viewing.foreground import parse_listen, show
+    from dgrec.replay.viewing.server import ViewServer
+
 __all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]
+
+#: Where the rest is: `dgrec report` does without a server, and what that takes to import.
+_HOMES = {
+    "ViewServer": "server",
+    "export_folder": "export",
+    "parse_listen": "foreground",
+    "show": "foreground",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -176,10 +176,13 @@ def pair_series(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any
     rows = np.flatnonzero(span.are_within(stamps) & (partners >= 0))
     found = {name: Bands(span.width) for name in names}
     if len(rows):
-        at, wanted = span.of(stamps[rows]), partners[rows]
-        columns = pair.other_columns(names, int(wanted[0]), int(wanted[-1]) + 1, task)
-        for name, values in columns.items():
-            found[name].add(at, values[wanted - wanted[0]])
+        wanted = partners[rows]
+        for start, columns in pair.other_columns(names, int(wanted[0]), int(wanted[-1]) + 1, task):
+            end = start + len(columns[names[0]])
+            here = slice(*np.searchsorted(wanted, [start, end]))
+            at, within = span.of(stamps[rows[here]]), wanted[here] - start
+            for name, values in columns.items():
+                found[name].add(at, values[within])
     return {**span.edges(), "series": {name: bands.lists() for name, bands in found.items()}}
 
 

@@ -23,7 +23,6 @@ from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
-from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session
 
 __all__ = ["Exported", "export_folder"]
@@ -229,7 +228,7 @@ class _Writer:
         exported = Exported()
         folders: dict[str, str] = {}
         thumbs: dict[str, str] = {}
-        listed = card.sessions(self._recordings, Parameters({}), Task())["sessions"]
+        listed = card.sessions(self._recordings, Parameters({}), lambda *_: ())["sessions"]
         for facts in listed:
             name, folder = facts["s"], str(len(folders))
             # Not where it was, as in the card.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
+from dgrec.sql import views
 
 __all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
 
@@ -31,6 +33,8 @@ STATEMENT_MEMORY: Final = "512MB"
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
 _OWN_S: Final = 60.0
+#: Work that took so many seconds has taken memory that is returned.
+_LONG_S: Final = 0.2
 #: Answers that are kept, such as the series of a stretch.
 _MOST_KEPT: Final = 64
 
@@ -169,9 +173,13 @@ class OpenedSession:
                 self._queried = self._for_another_thread()
             if self._reader is None or self._reader.is_stuck:
                 self._reader = SqlReader([self._queried], _MEMORY, timeout=_OWN_S)
-            reader = self._reader
-            with task.interrupted_by(reader.interrupt):
-                return work(self._queried, reader)
+            reader, began_s = self._reader, time.monotonic()
+            try:
+                with task.interrupted_by(reader.interrupt):
+                    return work(self._queried, reader)
+            finally:
+                if time.monotonic() - began_s > _LONG_S:
+                    views.return_memory()
 
     def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what runs SQL of a user."""

@@ -12,7 +12,8 @@ import threading
 import time
 import traceback
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,6 @@ from dgrec.comparison import (
 from dgrec.errors import DgrecError, first_line
 from dgrec.footage import column_values
 from dgrec.replay.compare import NOT_COMPARED
-from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.recordings import Recordings, Signature, signature_of
 from dgrec.replay.viewing.time_line import TimeLine, time_line
@@ -61,8 +61,6 @@ _FAR: Final = 256
 #: Rows that are matched at once in the search for a difference, and for how many seconds.
 _ROWS_AT_ONCE: Final = 128
 _SEARCH_S: Final = 2.0
-_MEMORY: Final = "1GB"
-_TIMEOUT_S: Final = 60.0
 _LARGEST: Final = np.iinfo(np.uint16).max
 
 _Array = np.ndarray[Any, Any]
@@ -74,12 +72,14 @@ class Pair:
     Args:
         a: Path of the session that is the base, on whose time line the other one is shown.
         b: That of the other one.
+        times: Returns the time line of the base.
     """
 
-    def __init__(self, a: Path, b: Path) -> None:
+    def __init__(self, a: Path, b: Path, times: Callable[[Task], TimeLine]) -> None:
         self.began_s = time.monotonic()
         #: Held by who reads rows, and by who reads the time line.
         self._lock, self._line_lock = threading.RLock(), threading.RLock()
+        self._read_times = times
         self._closed = threading.Event()
         self._stack = contextlib.ExitStack()
         try:
@@ -125,7 +125,7 @@ class Pair:
         """Return the position in the other session for each row of the base; -1: it has none."""
         with self._held(task):
             if self._partners is None:
-                found = np.full(self.count, -1, np.int64)
+                found = np.full(self.count, -1, np.int32)
                 if not self.reason:
                     one_side, other_side = _numbered(self.a, task), _numbered(self.b, task)
                     for one, other in paired(one_side, other_side, itemgetter(0)):
@@ -138,8 +138,7 @@ class Pair:
         """Return the time line of the base, and where its rows are on it."""
         with self._held(task, self._line_lock):
             if self._times is None:
-                with SqlReader([self._line], _MEMORY, timeout=_TIMEOUT_S) as reader:
-                    times = time_line(self._line, reader)
+                times = self._read_times(task)
                 batches = self._line.batches([times.column], 0, self.count)
                 found = [times.stamps(batch.column(0)) for batch in batches]
                 self._times = times, np.concatenate([*found, np.zeros(0, np.int64)])
@@ -147,16 +146,20 @@ class Pair:
 
     def other_columns(
         self, names: list[str], start: int, stop: int, task: Task
-    ) -> dict[str, _Array]:
-        """Return columns of numbers of some rows of the other session; NaN where there is none."""
+    ) -> Iterator[tuple[int, dict[str, _Array]]]:
+        """Yield columns of numbers of some rows of the other session; NaN where there is none.
+
+        A few thousand rows at a time, with the position of the first of them.
+        """
         with self._held(task):
-            found: dict[str, list[_Array]] = {name: [] for name in names}
             for batch in self.b.batches(names, start, stop):
                 task.check()
+                found = {}
                 for name in names:
                     values, is_there = column_values(batch.column(name))
-                    found[name].append(np.where(is_there, values.astype(np.float64), np.nan))
-            return {name: np.concatenate(values) for name, values in found.items()}
+                    found[name] = np.where(is_there, values.astype(np.float64), np.nan)
+                yield start, found
+                start += batch.num_rows
 
     @contextlib.contextmanager
     def _held(self, task: Task, lock: Any = None) -> Iterator[None]:
@@ -332,7 +335,7 @@ class Pairs:
             signature = signature_of(key[0]) + signature_of(key[1])
             known = self._open.get(key)
             if known is None or (known[1] != signature and _is_old(known[0])):
-                made = Pair(*key)
+                made = Pair(*key, partial(self._times, a))
                 if known is not None:
                     known[0].close()
                 known = self._open[key] = made, signature
@@ -340,6 +343,9 @@ class Pairs:
             while len(self._open) > _MOST_OPEN:
                 self._open.popitem(last=False)[1][0].close()
             return known[0]
+
+    def _times(self, name: str, task: Task) -> TimeLine:
+        return self._recordings.read(name, lambda opened: opened.own(time_line, task))
 
     def close(self) -> None:
         with self._lock:

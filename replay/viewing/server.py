@@ -24,12 +24,13 @@ from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.pages import Pages
 from dgrec.replay.viewing.pairs import Pair, Pairs
-from dgrec.replay.viewing.parameters import Parameters, RequestError
+from dgrec.replay.viewing.parameters import Parameters, RequestError, status_and_text
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
+from dgrec.replay.viewing.statement_process import StatementProcess
 from dgrec.replay.viewing.values import json_bytes
-from dgrec.replay.viewing.workers import CancelledError, Task, Workers
+from dgrec.replay.viewing.workers import Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
@@ -77,6 +78,7 @@ class ViewServer:
         self._pairs = Pairs(self.recordings)
         self._downloads = Downloads() if has_downloads else None
         self._workers = Workers()
+        self._statements = StatementProcess()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
         self.paths: list[str] = []
@@ -120,6 +122,7 @@ class ViewServer:
         for path in self.paths:
             self._server.remove(path)
         self._workers.close()
+        self._statements.close()
         self._server.close()
         self._pairs.close()
         self.recordings.close()
@@ -150,8 +153,8 @@ class ViewServer:
         self._add_answer("/api/thumb", pictures.thumbnail, mime="image/jpeg")
         for path, answer in ANSWERS.items():
             self._add_answer(path, answer)
-        for path, answer in STATEMENTS.items():
-            self._add_answer(path, answer, is_statement=True)
+        for path in STATEMENTS:
+            self._add_statement(path)
         self._add_pair("/api/pair", differences.differences)
         self._add_pair("/api/pair/next", differences.next_difference)
         self._add_pair("/api/verdict", differences.verdict)
@@ -168,14 +171,32 @@ class ViewServer:
         answer: Answer,
         *,
         mime: str = "application/json",
-        is_statement: bool = False,
     ) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
             found = self._read(parameters, lambda opened: answer(opened, parameters, task))
             return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, mime=mime, is_statement=is_statement)
+            return await self._answered(request, work, mime=mime)
+
+        self._add(path, handle)
+
+    def _add_statement(self, path: str) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            def run(opened: OpenedSession) -> bytes:
+                request = {
+                    "path": path,
+                    "s": opened.name,
+                    "file": os.path.abspath(opened.session.path),
+                    "version": opened.version,
+                    "query": parameters.texts(),
+                }
+                return self._statements.run(request, task)
+
+            return self.recordings.read(parameters.text("s"), run)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work, is_statement=True)
 
         self._add(path, handle)
 
@@ -234,7 +255,12 @@ class ViewServer:
 
     async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task, parameters: Parameters) -> bytes:
-            return json_bytes(card.sessions(self.recordings, parameters, task))
+            def matches(paths: list[Path], condition: str) -> set[str]:
+                request = {"paths": [os.path.abspath(path) for path in paths], "where": condition}
+                there = json.loads(self._statements.run(request, task))
+                return {str(path) for path in paths if os.path.abspath(path) in there}
+
+            return json_bytes(card.sessions(self.recordings, parameters, matches))
 
         return await self._answered(request, work, is_statement="where" in request.query)
 
@@ -359,18 +385,9 @@ def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes
 
 
 def _refused(error: Exception) -> web.Response:
-    if isinstance(error, RequestError):
-        status, text = error.status, str(error)
-    elif isinstance(error, FileNotFoundError):
-        status, text = 404, "the file is not there any more"
-    elif isinstance(error, OSError):
-        status, text = 404, f"cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
-    elif isinstance(error, MemoryError):
-        status, text = 422, "out of memory"
-    elif isinstance(error, DgrecError):
-        status, text = 422, str(error)
-    elif isinstance(error, CancelledError):
-        status, text = 503, "the server ends"
+    known = status_and_text(error)
+    if known is not None:
+        status, text = known
     else:
         status, text = 500, f"it cannot be shown ({type(error).__name__})"
         detail("".join(traceback.format_exception(error)))

@@ -239,7 +239,14 @@ def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) 
     metadata = new_metadata()
     metadata["video"] = [{"file": video.name, "kind": "raw"}]
     path = write_session(tmp_path / "s.parquet", make_rows(3), metadata=metadata)
-    for command in (("query", path, "SELECT 1"), ("stats", path), ("compare", path, path)):
+    for command in (
+        ("query", path, "SELECT 1"),
+        ("stats", path),
+        ("compare", path, path),
+        ("info", path),
+        ("whatif", path, "--threshold", "0.9"),
+        ("alerts", path, "--alert", "slow=latency_p95_ms > 200 for 10s"),
+    ):
         result = dgrec(*command, "--output", video, "--overwrite", "--format", "json")
         assert result.exit_code == 1
         assert f"{video}: is the session itself, or its video; choose another name" in result.stderr

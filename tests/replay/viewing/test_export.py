@@ -51,7 +51,10 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     for kind in _KINDS:
         CASES[kind](folder, _FRAMES)
-    rows = [make_row(i, [make_detection(0, label=HOSTILE)]) for i in range(12)]
+    labels = [HOSTILE, *(f"label {number}" for number in range(14))]
+    found = [make_detection(0, label=label) for label in labels]
+    signals = [(f"signal {number}", float(number)) for number in range(14)]
+    rows = [make_row(i, found, signals=signals) for i in range(12)]
     metadata = {**new_metadata(), "name": HOSTILE}
     write_session(folder / "a'<b>&#.parquet", rows, metadata)
     write_session(folder / "no-rows.parquet", [])
@@ -116,6 +119,15 @@ def test_every_frame_from_a_file_and_from_a_static_host(
         others = [each for each in browser.requests if not each.startswith(("file:", url, "blob:"))]
         assert others == []
 
+    # Browsers seek by parts of a file, which Python's own server does not give.
+    with serving(type("Plain", (RangeHandler,), {"folder": exported, "has_ranges": False})) as url:
+        open_url(browser, f"{url}/index.html")
+        browser.console.clear()
+        some = {name: numbers[name] for name in ("variable", "in-place", "dropped", "clipped")}
+        assert wrong_frames(browser, some) == []
+        assert browser.run("document.querySelector('#player').dataset.way") == "video"
+        assert browser.console == []
+
 
 @needs_chromium
 @pytest.mark.slow
@@ -130,6 +142,11 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     assert "no video" in browser.run("document.querySelector('.stage-note').textContent")
     # The time line is there, and a click on it leads to a frame.
     browser.wait_for("document.querySelectorAll('#timeline canvas').length > 0")
+    # Only lines that are there are offered.
+    menu = browser.run("document.querySelector('.line-menu').textContent")
+    assert "label 11" in menu
+    assert "label 12" not in menu
+    assert "of 3 labels and 2 signals more: dgrec view" in menu
     # SQL needs a server, but for the questions of the library.
     browser.run("location.hash += '&q=SELECT%201'")
     browser.wait_for("document.querySelector('#sql').textContent.includes('needs dgrec')")
@@ -139,6 +156,11 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
         "(button) => button.textContent === 'end to end latency').click()"
     )
     browser.wait_for("document.querySelector('#sql table')?.textContent.includes('p95')")
+    # A name of any length has one line.
+    browser.run("location.hash = '#s=' + 'x'.repeat(100000)")
+    browser.wait_for("document.querySelector('#status').textContent.startsWith('there is no rec')")
+    assert browser.run("document.querySelector('#status').getBoundingClientRect().width") > 300
+    assert len(browser.run("document.querySelector('#status').textContent")) < 150
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
     assert "PWNED" not in browser.run("document.title").replace(HOSTILE, "")
     assert browser.console == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,6 +158,32 @@ def test_both_pictures_show_the_same_frame_of_the_source(shown: Shown) -> None:
 
 @needs_chromium
 @pytest.mark.slow
+def test_an_overlay_that_comes_late_leaves_the_other_picture(shown: Shown) -> None:
+    browser = shown.browser
+    shown.open("s=a&b=b&f=0")
+    shown.look_at(0)
+    browser.run(
+        """(() => {
+          const { fetch } = window;
+          window.late = new Promise((resolve) => { window.give = resolve; });
+          window.fetch = async (url, ...rest) => {
+            if (String(url).includes("/overlay?s=a")) await window.late;
+            return fetch(url, ...rest);
+          };
+        })()"""
+    )
+    browser.run(
+        "(() => { const seek = document.querySelector('.seek'); seek.value = 100;"
+        "seek.dispatchEvent(new Event('input', {bubbles: true})); })()"
+    )
+    side = "document.querySelector('.stage.side-b')"
+    browser.wait_for(f"{side}.dataset.of === '100'")
+    browser.run("window.give()")
+    assert shown.look_at(100) == [[100, 100], [100, 50]]
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_differences_are_counted_marked_and_found(shown: Shown) -> None:
     browser = shown.browser
     comparison = dgrec.compare(shown.a, shown.b)
@@ -242,3 +270,46 @@ def test_a_link_restores_what_one_sees_and_runs_nothing(shown: Shown) -> None:
     browser.wait_for("location.hash.includes('q=SELECT')")
     browser.call("Page.reload")
     browser.wait_for("document.querySelector('.sql-status')?.textContent.startsWith('5 rows')")
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: Path) -> None:
+    browser = shown.browser
+    paired = "document.getElementById('player').dataset.paired"
+    with contextlib.ExitStack() as stack:
+        streams = [
+            dgrec.predict_stream(NumberReader(), shown.a.with_name("source.mp4"), output=path)
+            for path in (tmp_path / "a.parquet", tmp_path / "b.parquet")
+        ]
+        for stream, count in zip(streams, (60, 30), strict=True):
+            stack.callback(stream.close)
+            assert sum(1 for _ in itertools.islice(stream, count)) == count
+        server = ViewServer([tmp_path], "127.0.0.1", 0)
+        stack.callback(server.close)
+        growing = Shown(browser, server.url, tmp_path / "a.parquet", tmp_path / "b.parquet")
+        growing.open("s=a&b=b&f=0")
+        browser.wait_for(f"Number({paired}) > 0", 60)
+        browser.run("window.isTheSame = true")
+        begun = int(browser.run(paired))
+        assert begun <= 30
+        # B does not have the last frame of A yet.
+        browser.wait_for("Number(document.querySelector('.seek').max) > 50", 60)
+        growing.press("End")
+        browser.wait_for("Number(document.querySelector('.stage')?.dataset.position) > 50", 60)
+        at = int(browser.run("document.querySelector('.stage').dataset.position"))
+        assert growing.look_at(at) == [[at, at], [None, -1]]
+        assert sum(1 for _ in streams[1]) == _FRAMES - 30
+        browser.wait_for(f"Number({paired}) > {begun}", 60)
+        browser.wait_for(f"{_LOOK.strip()}[1][0] === {at}", 60)
+        assert growing.look_at(at) == [[at, at], [at, at]]
+        assert sum(1 for _ in streams[0]) == _FRAMES - 60
+        browser.wait_for(f"{paired} === '{_FRAMES}'", 60)
+        browser.wait_for(f"document.querySelector('.seek').max === '{_FRAMES - 1}'", 60)
+        growing.press("End")
+        assert growing.look_at(_FRAMES - 1) == [[_FRAMES - 1] * 2] * 2
+        top = "document.getElementById('pair-top')"
+        browser.wait_for(
+            f"{top}.dataset.state === 'done' && !{top}.textContent.includes('goes on')"
+        )
+        assert browser.run("window.isTheSame")

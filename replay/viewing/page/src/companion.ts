@@ -17,6 +17,7 @@ interface Loaded {
   picture: Picture | null;
   drawn: Drawing | null;
   why: string;
+  isShown: boolean;
 }
 
 const NO_PARTNER = "B does not have this frame";
@@ -67,6 +68,7 @@ export class Beside implements Companion {
   private made: BestPictures | null = null;
   private readonly loaded = new Map<number, Loaded>();
   private different: FramePair["found"] = null;
+  private isBare = false;
 
   constructor(
     private readonly session: PairedSession,
@@ -83,6 +85,16 @@ export class Beside implements Companion {
   close(): void {
     this.closePictures();
     this.stage.close();
+  }
+
+  /** There is more of B. */
+  refresh(): void {
+    this.made?.refresh();
+  }
+
+  /** Whether there may be a picture of B later where there is none. */
+  get isWaiting(): boolean {
+    return this.isBare && this.session.other.isLive;
   }
 
   /** Draw what the page filters and has selected. */
@@ -125,7 +137,7 @@ export class Beside implements Companion {
 
   /** Have what belongs to a row of A; never fails. */
   async load(row: Row): Promise<void> {
-    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "" };
+    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "", isShown: false };
     try {
       await this.fill(found, row.i);
     } catch (error) {
@@ -161,7 +173,9 @@ export class Beside implements Companion {
   /** A's row is on its stage: show its partner. */
   shown(row: Row): void {
     const found = this.loaded.get(row.i);
-    if (!found) return;
+    // A's overlay came after its picture: B's is here, and its picture is closed.
+    if (!found || (found.isShown && this.stage.element.dataset.of === String(row.i))) return;
+    found.isShown = true;
     this.different = found.pair?.found ?? null;
     this.own.set({ selected: null });
     const { element } = this.stage;
@@ -172,6 +186,7 @@ export class Beside implements Companion {
       this.stage.show({ ...row, i: -1, frame: -1 }, null, null, found.why || this.session.summary.reason);
     }
     element.classList.toggle("none", !found.row);
+    this.isBare = !found.picture;
     element.dataset.of = String(row.i);
     found.picture?.close();
     found.picture = null;

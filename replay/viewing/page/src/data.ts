@@ -105,6 +105,8 @@ export interface Source {
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
+  /** The address of a video, by parts of which a browser can seek. */
+  video(query: Query): Promise<string>;
   /** Say something that has no answer, also where the page is closed. */
   tell(path: string, query: Query): void;
   /** Listen to what happens until the returned function is called. */
@@ -402,8 +404,8 @@ export class Session {
     return this.get("api/make", what, signal);
   }
 
-  videoAddress(k: number): string {
-    return this.source.address("video", { s: this.card.s, k, known: this.known });
+  videoAddress(k: number): Promise<string> {
+    return this.source.video({ s: this.card.s, k, known: this.known });
   }
 
   /** The picture of the newest row up to a position that has one. */

@@ -24,6 +24,9 @@ export interface PairPlaces {
 
 /** The comparison goes on: it is looked at again after so long, at first and at last. */
 const [AGAIN_MS, AGAIN_AT_LAST_MS] = [300, 3000];
+/** What is being recorded is looked at again after so long, or later where that takes long. */
+const GROWS_MS = 3000;
+const SHARE = 0.1;
 
 export class PairView {
   private readonly beside: Beside;
@@ -34,6 +37,8 @@ export class PairView {
   private readonly ends: (() => void)[];
   private waiting = 0;
   private wait = AGAIN_MS;
+  private growing = 0;
+  private isJudged = false;
 
   constructor(
     private readonly places: PairPlaces,
@@ -59,11 +64,13 @@ export class PairView {
     places.player.dataset.paired = String(summary.paired);
     places.player.dataset.other = other.card.s;
     void this.judge();
+    if (session.grows) this.renewLater(GROWS_MS);
   }
 
   close(): void {
     this.abort.abort();
     window.clearTimeout(this.waiting);
+    window.clearTimeout(this.growing);
     for (const end of this.ends) end();
     this.player.close();
     this.beside.close();
@@ -117,6 +124,34 @@ export class PairView {
     this.state.show(session.other.card.s, { other: session.card.s, ...(row ? { frame: row.frame } : {}) });
   }
 
+  // One of them is being recorded
+
+  private renewLater(wait: number): void {
+    this.growing = window.setTimeout(() => void this.renew(), wait);
+  }
+
+  private async renew(): Promise<void> {
+    const { session, state, abort } = this;
+    const began = performance.now();
+    try {
+      const { state: before } = session.other.card;
+      const partner = session.pairNow(state.values.position)?.partner;
+      if (!document.hidden && (await session.renew(abort.signal))) {
+        if (session.other.card.state !== before) this.beside.refresh();
+        const pair = await session.pair(state.values.position).catch(() => null);
+        if (abort.signal.aborted) return;
+        this.places.player.dataset.paired = String(session.summary.paired);
+        if (this.beside.isWaiting || (pair && pair.partner !== partner)) this.player.again();
+        window.clearTimeout(this.waiting);
+        this.wait = AGAIN_MS;
+        void this.judge();
+      }
+    } catch (error) {
+      if (isAbort(error)) return; // else the server may answer again
+    }
+    if (session.grows) this.renewLater(Math.max(GROWS_MS, (performance.now() - began) / SHARE));
+  }
+
   // The verdict of `dgrec compare`, once it is there
 
   private async judge(): Promise<void> {
@@ -143,12 +178,15 @@ export class PairView {
     if (state === "failed") {
       this.say(problem, "");
     } else if (state === "comparing") {
+      if (this.isJudged) return; // it has grown: what is there stays until it is compared anew
       this.say("comparing", share > 0 ? `${Math.floor(share * 100)}% of the frames` : "speed");
     } else {
+      this.isJudged = true;
       const { reason, n, n_b, paired } = this.session.summary;
       const [first = "", ...rest] = conclusion.map((text) => text.replace(/\bBASE\b/g, "A").replace(/\bNEW\b/g, "B"));
       const alone = reason || (paired < Math.max(n, n_b) ? `${paired.toLocaleString("en")} frames are in both.` : "");
-      this.say(first, [...rest, alone].filter(Boolean).join(" "));
+      const grows = this.session.grows ? "Recording goes on: what comes is paired, too." : "";
+      this.say(first, [...rest, alone, grows].filter(Boolean).join(" "));
       const text = el("details", { class: "verdict-notes" }, el("summary", {}, "How to read this"), ...notes.map((note) => el("p", {}, note)));
       this.places.tables.replaceChildren(
         el("h2", { class: "verdict-title" }, "Comparison: BASE is A, NEW is B"),

@@ -72,7 +72,7 @@ export class PairedSession extends Session {
     source: Source,
     card: Card,
     readonly other: Session,
-    readonly summary: Summary,
+    public summary: Summary,
   ) {
     super(source, card);
   }
@@ -89,6 +89,30 @@ export class PairedSession extends Session {
   override close(): void {
     super.close();
     this.other.close();
+  }
+
+  /** Whether one of them is being recorded. */
+  get grows(): boolean {
+    return this.isLive || this.other.isLive;
+  }
+
+  /** Look for what was recorded meanwhile, and how it is paired; return whether there is anything. */
+  async renew(signal: AbortSignal): Promise<boolean> {
+    const sides = [this, this.other];
+    const brief = await Promise.all(sides.map(({ card: { s } }) => this.get<Card>("api/card", { s, brief: 1 }, signal)));
+    const summary = await this.ofPair<Summary>("api/pair", {}, signal);
+    const isNew = brief.some((card, k) => card.version !== sides[k]?.card.version);
+    if (!isNew && JSON.stringify(summary) === JSON.stringify(this.summary)) return false;
+    this.summary = summary;
+    this.pairs.clear();
+    for (const [k, side] of sides.entries()) {
+      const card = brief[k];
+      if (!card || card.version === side.card.version) continue;
+      const hasEnded = side.card.state !== card.state;
+      side.grow(card);
+      await side.refresh(hasEnded);
+    }
+    return true;
   }
 
   /** What B has for a row, if it is here already. */

@@ -237,6 +237,13 @@ export class Player implements PlaybackView, FollowerView {
     this.follow();
   }
 
+  /** Show the same row again: there may be more of it. */
+  again(): void {
+    if (this.state.values.playing) return;
+    this.shown = -1;
+    this.follow();
+  }
+
   showMoment(moment: Moment): void {
     if (!this.state.values.follow) return;
     this.shown = -1;

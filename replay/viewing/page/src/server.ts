@@ -23,6 +23,10 @@ export class Server implements Source {
     return url.href;
   }
 
+  video(query: Query): Promise<string> {
+    return Promise.resolve(this.address("video", query));
+  }
+
   private asked(path: string, query: Query): string {
     const address = this.address(path, query);
     if (address.length <= LONGEST) return address;
@@ -72,4 +76,18 @@ export class Server implements Source {
 function refusal({ status }: Response, text: string): Problem {
   if (status === 401) return new Problem("the token is not valid (any more): open the address that dgrec view prints");
   return status === 409 ? new Moved(text) : new Problem(text);
+}
+
+/** Whether a server of files gives parts of them; Python's own gives none. */
+export async function givesParts(address: string): Promise<boolean> {
+  const abort = new AbortController();
+  const asked = { headers: { Range: "bytes=0-0" }, signal: abort.signal };
+  const answer = await fetch(address, asked).catch(() => null);
+  abort.abort();
+  return answer?.status !== 200;
+}
+
+/** The address of a copy of a file, inside the browser. */
+export async function copyOf(address: string): Promise<string> {
+  return URL.createObjectURL(await (await fetch(address)).blob());
 }

@@ -11,6 +11,8 @@ import type { Picture } from "./pictures";
 import type { State } from "./state";
 
 const MOST = 40;
+/** Pictures are shown no wider and no higher, for their other side. */
+const MOST_ASPECT = 10;
 /** A pointer that moved less than this was a click. */
 const CLICK_PX = 4;
 /** Lines and points are hit so near. */
@@ -106,8 +108,10 @@ export class Stage {
     const { below } = this;
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
+    // Of a few lines or columns, one would see nothing: they are stretched.
     const aspect = (below.width * (this.session.card.pixel_aspect ?? 1)) / below.height;
-    slot("session").style.setProperty("--aspect", String(aspect));
+    const shown = Math.min(Math.max(aspect, 1 / MOST_ASPECT), MOST_ASPECT);
+    slot("session").style.setProperty("--aspect", String(shown));
   }
 
   /** A word over the picture, such as how long a gap is. */

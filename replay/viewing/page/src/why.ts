@@ -58,7 +58,7 @@ export function table({ title, columns, numeric, rows }: Why["tables"][number]):
       { class: "why-scroll" },
       el(
         "table",
-        {},
+        { "aria-label": title },
         el("thead", {}, el("tr", {}, ...columns.map((name, c) => el("th", { scope: "col", class: kind(c) }, name)))),
         el(
           "tbody",
