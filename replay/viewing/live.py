@@ -116,17 +116,16 @@ async def _add_targets(
         path = await workers.run(lambda task: recordings.path_of(name))
         for each in await recorder.targets(path, _ANSWER_S):
             waiting[each["target"]] = each
-    found = [
-        {
-            **each,
-            "waiting": waiting.get(each["target"], {}).get("waiting"),
-            "problem": waiting.get(each["target"], {}).get("problem", ""),
-        }
-        for each in state.recorded
-    ]
-    said = json_bytes(found)
-    if said != state.targets:
-        state.targets = said
+    # What is not delivered may still be: only the recorder knows what is lost, until it has ended.
+    unknown = {"waiting": None, "problem": ""} | ({} if state.is_over else {"left_out": None})
+    names = ("waiting", "problem", "left_out")
+    found = []
+    for each in state.recorded:
+        said = waiting.get(each["target"])
+        found.append(each | (unknown if said is None else {name: said[name] for name in names}))
+    targets = json_bytes(found)
+    if targets != state.targets:
+        state.targets = targets
         state.events.append(("targets", found))
 
 

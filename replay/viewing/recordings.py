@@ -138,24 +138,27 @@ class Recordings:
             RequestError: There is no such session.
             SessionError: It cannot be read.
         """
+        used = None
         try:
-            with self.opened(name) as opened:
-                return work(opened)
+            with self.opened(name) as used:
+                return work(used)
         except (DgrecError, OSError) as error:
-            # A journal becomes a sealed file at the end of a recording.
-            if isinstance(error, RequestError) or not self._has_changed(name):
+            # A journal becomes a sealed file at the end of a recording; old parts are removed.
+            if isinstance(error, RequestError) or not self._has_changed(name, used):
                 raise
         with self.opened(name) as opened:
             return work(opened)
 
-    def _has_changed(self, name: str) -> bool:
-        """Look at the files of a session again; return whether they are others."""
+    def _has_changed(self, name: str, used: OpenedSession | None) -> bool:
+        """Look at the files of a session again; return whether they are others than those used."""
         with self._lock:
             self._found_s = 0.0
         name, path = self._resolved(name)
         with self._lock:
             entry = self._open.get(name)
             before = self._failed.get(name) if entry is None else entry.signature
+        if entry is not None and used is not None and entry.opened is not used:
+            return True  # somebody else has seen that already
         if signature_of(path) == before:
             return False
         if entry is not None:

@@ -15,10 +15,12 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, SessionError
 from dgrec.format import Journal, JournalWriter, seal
 from dgrec.paths import part_path
 from dgrec.replay.listing import list_session
+from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.recordings import Recordings
 from tests.factory import (
     CLOSING,
     edited,
@@ -31,6 +33,7 @@ from tests.factory import (
 )
 from tests.replay.made_sessions import make_sessions
 from tests.replay.viewing.client import Client, served
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -222,3 +225,47 @@ def test_a_damaged_session_is_listed(tmp_path: Path) -> None:
         with pytest.raises(DgrecError):
             dgrec.open(tmp_path / "bad.parquet")
         assert client.json("/api/card", s="good")["labels"][0]["label"] == "face"
+
+
+def test_a_file_that_goes_while_it_is_read(tmp_path: Path) -> None:
+    """What fails on a file that was replaced is done again, whoever has noticed that first."""
+    (tmp_path / "other").mkdir()
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    recordings = Recordings([path])
+    seen = []
+
+    def read(opened: OpenedSession) -> int:
+        seen.append(opened.count)
+        if len(seen) == 1:
+            write_session(tmp_path / "other" / "s.parquet", make_rows(5)).replace(path)
+            wait_until(lambda: recordings.read("s", lambda other: other.count) == 5)
+            raise SessionError("the file is gone")
+        return opened.count
+
+    assert recordings.read("s", read) == 5
+    assert seen == [3, 5]
+    recordings.close()
+
+
+def test_positions_that_mean_something_else(tmp_path: Path) -> None:
+    """A page is refused once its positions are others: parts were removed, or it is another one."""
+    rows = make_rows(30)
+    for number in (1, 2, 3):
+        part = new_metadata(part={"set_id": "a-set", "number": number})
+        write_session(
+            part_path(tmp_path / "s.parquet", number), rows[number * 10 - 10 :][:10], metadata=part
+        )
+    with served(tmp_path) as client:
+        card = client.json("/api/card", s="s")
+        known = f"{card['id']},{card['n'] - 1},{card['last_frame']}"
+        asked = {"s": "s", "from": 0, "to": 30}
+        assert len(client.json("/api/rows", known=known, **asked)["frame"]) == card["n"]
+        for other in ("", f"{card['id']},-1,"):
+            client.json("/api/rows", known=other, **asked)
+        part_path(tmp_path / "s.parquet", 1).unlink()
+        wait_until(lambda: client.json("/api/card", s="s")["n"] < card["n"], pause_s=0.1)
+        wrong = (known, "another,-1,", f"{card['id']},x,1", f"{card['id']},99999,1", "x", ",,")
+        for other in wrong:
+            assert client.refused("/api/rows", known=other, **asked)[0] == 409, other
+        assert client.ask("/api/picture", s="s", i=0, known=known)[0] == 409
+        assert client.ask("/video", s="s", k=0, known=known)[0] == 409

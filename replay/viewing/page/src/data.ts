@@ -305,8 +305,8 @@ export class Session {
   /** The first of the last rows whose picture, or how long it is shown, is not known yet. */
   private firstUnsure(): number {
     const last = Math.max(0, this.card.n - 1);
-    let i = last;
-    while (this.card.videos.length && i > Math.max(0, last - UNSURE) && (this.rowNow(i - 1)?.video ?? 0) < 0) i--;
+    let i = this.card.videos.length ? Math.max(0, last - UNSURE) : last;
+    while (i < last && (this.rowNow(i)?.video ?? 0) >= 0) i++;
     return i;
   }
 

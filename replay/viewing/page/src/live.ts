@@ -20,6 +20,8 @@ export class Live {
   private unlisten: (() => void) | null = null;
   private cardDue = 0;
   private hasEnded = false;
+  /** Whether the connection was lost. */
+  private isWrong = false;
   private isClosed = false;
 
   /**
@@ -93,8 +95,9 @@ export class Live {
       ended: () => void this.ended(),
       problem: ({ error }) => { this.say(error); },
       connected: (isConnected) => {
-        if (isConnected) this.say("");
-        else void this.session.look().catch(this.complain);
+        if (isConnected && this.isWrong) this.say("");
+        this.isWrong = !isConnected;
+        if (!isConnected) void this.session.look().catch(this.complain);
       },
     });
   }

@@ -155,6 +155,7 @@ class Page {
   private moved(session: Session, move: Move | "another"): void {
     if (this.session !== session) return;
     if (move === "another" || session instanceof PairedSession) {
+      this.session = null; // nothing of it is asked any more
       this.state.set({ position: 0, frame: null, window: null, range: null, hits: [], playing: false });
       void this.open().then(() => { this.say("this is another recording of that name", true); });
       return;

@@ -74,6 +74,7 @@ export class Server implements Source {
 }
 
 function refusal({ status }: Response, text: string): Problem {
+  if (status === 401) return new Problem("the token is not valid (any more): open the address that dgrec view prints");
   return status === 409 ? new Moved(text) : new Problem(text);
 }
 
