@@ -108,7 +108,8 @@ export class Stage {
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
     const aspect = (below.width * this.pixelAspect) / below.height;
-    slot("session").style.setProperty("--aspect", String(aspect));
+    // Of two side by side, each has its own.
+    for (const element of [slot("session"), this.element]) element.style.setProperty("--aspect", String(aspect));
   }
 
   /** A word over the picture, such as how long a gap is. */
