@@ -82,8 +82,8 @@ class RootGroup(click.Group):
 
 
 #: The commands below titles in ``dgrec --help``; whichever is in none comes last.
-#: Commands that run Python of their users: programs, analyzers, postprocessors of models.
-_USERS_CODE = frozenset(("run", "record", "analyze", "whatif", "alerts"))
+#: Commands that run Python of their users: analyzers, postprocessors of models.
+_USERS_CODE = frozenset(("record", "analyze", "whatif", "alerts"))
 _COMMAND_GROUPS = {
     "Record": ("record", "run", "recover"),
     "Look": ("list", "info", "view", "replay", "report", "verify"),

@@ -24,7 +24,7 @@ from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.recorder.signals import StopSignals
 from dgrec.recorder.sources import SourceReader, named_sources, open_patiently, open_source
 from dgrec.recorder.status import Announcer, StatusView, facts, summary
-from dgrec.recorder.viewer import viewing
+from dgrec.recorder.viewer import Viewer, viewing
 from dgrec.session import session_file
 from dgrec.stand_in import Replay
 from dgrec.terminal import detail, echo, is_verbose, say_written
@@ -113,7 +113,7 @@ def run_record(request: RecordRequest) -> int:
 
 def _viewing(
     plans: Sequence[Plan], jobs: Sequence[Job], request: RecordRequest, announcer: Announcer
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Viewer | None]:
     folders = list(dict.fromkeys(plan.output.parent for plan in plans))
     first = session_stem(plans[0].output) if len(plans) == 1 else ""
     frames = [job.frames for job in jobs if job.frames is not None]
@@ -237,8 +237,9 @@ def run_run(
     from dgrec.recorder.program import run_program
 
     console = Console(stderr=True, quiet=quiet)
-    with viewing([folder or Path()], "", console.say, is_on=view):
-        code, found = run_program(command, folder, options, replay)
+    with viewing([folder or Path()], "", console.say, is_on=view) as viewer:
+        address = "" if viewer is None else viewer.listen()
+        code, found = run_program(command, folder, options, replay, view=address)
     for each in found:
         if each.error is not None:
             _say_error(each.error)

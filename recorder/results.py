@@ -49,6 +49,8 @@ class DetectionList:
     # With an underscore, or it would count as added by an analyzer (see `added_attributes`).
     _results: list[dict[str, Any]]
     timing: Mapping[str, Any] = field(default_factory=dict)
+    #: What they were found in, as far as somebody looks at it.
+    _image: Any = None
 
     @property
     def results(self) -> list[dict[str, Any]]:
@@ -59,8 +61,14 @@ class DetectionList:
         return ""
 
     @property
-    def image(self) -> None:
-        return None
+    def image(self) -> Any:
+        return self._image
+
+    def with_image(self, image: Any) -> DetectionList:
+        """Return the same with a copy of the pixels: the caller may change its own."""
+        found = copy.copy(self)
+        found._image = own_pixels(image)
+        return found
 
 
 def recordable(result: Any) -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
 
 __all__ = ["Viewer", "viewing"]
@@ -48,6 +49,7 @@ class Viewer:
         #: Set where it ends, or says that it stays.
         self._is_settled = threading.Event()
         self._stays = False
+        self._socket: FrameSocket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         arguments = ["view", *map(str, folders), "--of-recorder", session]
         try:
@@ -76,8 +78,21 @@ class Viewer:
         frames.shown = self._show
         self._frames[frames.place] = frames
 
+    def listen(self) -> str:
+        """Show the pictures of other processes as well, by `offer_frames`; return where.
+
+        Where there are no such sockets that is "": the page shows what is recorded.
+        """
+        try:
+            self._socket = FrameSocket(self._put)
+        except (OSError, AttributeError):
+            return ""
+        return self._socket.address
+
     def close(self) -> None:
         """End the process, unless a page is open; then say so."""
+        if self._socket is not None:
+            self._socket.close()
         process = self._process
         if process is None or self._is_closing:
             return
@@ -104,9 +119,11 @@ class Viewer:
         self._answer("frame", frames.place, facts, picture)
 
     def _answer(self, kind: str, place: str, facts: dict[str, Any], picture: bytes = b"") -> None:
-        line = {"kind": kind, "place": place, **facts, "size": len(picture)}
+        self._put({"kind": kind, "place": place, **facts, "size": len(picture)}, picture)
+
+    def _put(self, line: dict[str, Any], picture: bytes) -> None:
         with self._changed:
-            self._answers[kind, place] = line, picture
+            self._answers[line["kind"], line["place"]] = line, picture
             self._changed.notify_all()
 
     def _write(self, process: subprocess.Popen[bytes]) -> None:
@@ -148,6 +165,8 @@ class Viewer:
             self._is_settled.set()
         for kind, place in asked.items():
             frames = self._frames.get(str(place))
+            if frames is None and self._socket is not None and self._socket.ask(kind, str(place)):
+                continue
             if kind == "frame" and frames is not None:
                 frames.ask()
             elif kind == "frame":
@@ -165,15 +184,15 @@ def viewing(
     frames: Sequence[NewestFrame] = (),
     *,
     is_on: bool = True,
-) -> Iterator[None]:
+) -> Iterator[Viewer | None]:
     """Show the sessions in folders while the block runs; see `Viewer`."""
     if not is_on:
-        yield
+        yield None
         return
     viewer = Viewer(folders, session, say)
     try:
         for each in frames:
             viewer.add(each)
-        yield
+        yield viewer
     finally:
         viewer.close()

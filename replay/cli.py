@@ -31,6 +31,7 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.replay.output import Destination
     from dgrec.replay.verify import Findings
+    from dgrec.session import Session
 
 __all__ = ["COMMANDS"]
 
@@ -97,12 +98,13 @@ def info_command(
 
     found, is_alone = _found(sessions)
     named = _named(sessions)
-    infos, files, problems = [], [], []
+    infos, problems = [], []
+    kept: list[Path | Session] = [*sessions]
     for path in found:
         try:
             with dgrec.open(path) as opened:
                 infos.append(describe(opened))
-                files += [opened.path, *opened.files]
+                kept.append(opened)
         except DgrecError as error:
             if is_alone:
                 raise
@@ -110,7 +112,7 @@ def info_command(
                 note(f"{error}; left out")
             else:
                 problems.append(error)
-    with open_output(output, overwrite=overwrite, keep=(*sessions, *files)) as destination:
+    with open_output(output, overwrite=overwrite, keep=kept) as destination:
         write_info(infos[0] if is_alone else infos, form, destination)
     for problem in problems:
         echo(f"Error: {problem}", err=True, colour="red")

@@ -99,8 +99,10 @@ def _signals(session: Session) -> dict[str, int]:
 def _columns(session: Session) -> list[dict[str, Any]]:
     """Return name, type, bytes and share of every leaf, as nested columns are stored."""
     if not session.sealed:
-        leaves = [leaf for field in session.schema for leaf in leaves_of(field.name, field.type)]
-        return [{"name": n, "type": str(t), "bytes": None, "share": None} for n, t in leaves]
+        return [
+            {"name": leaf.name, "type": str(leaf.type), "bytes": None, "share": None}
+            for leaf in leaves_of(session.schema)
+        ]
     size = sum(map(os.path.getsize, session.files))
     return [
         {"name": name, "type": str(type_), "bytes": taken, "share": taken / size}

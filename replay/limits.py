@@ -23,7 +23,7 @@ _TURN = threading.Lock()
 
 
 @contextlib.contextmanager
-def bounded_memory(size: int) -> Iterator[None]:
+def bounded_memory(size: int, beside: int = _BESIDE) -> Iterator[None]:
     """Limit the process to ``size`` bytes, and what it needs itself, beyond its present memory.
 
     DuckDB's own limit leaves out memory of functions that build a text or a list: one ``repeat``
@@ -37,8 +37,8 @@ def bounded_memory(size: int) -> Iterator[None]:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    beside = _BESIDE + (os.cpu_count() or 1) * _PER_PROCESSOR
-    wanted = pages * os.sysconf("SC_PAGE_SIZE") + size + beside
+    stacks = (os.cpu_count() or 1) * _PER_PROCESSOR
+    wanted = pages * os.sysconf("SC_PAGE_SIZE") + size + beside + stacks
     soft = wanted if before[0] == resource.RLIM_INFINITY else min(wanted, before[0])
     resource.setrlimit(resource.RLIMIT_DATA, (soft, before[1]))
     try:

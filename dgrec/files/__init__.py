@@ -4,7 +4,6 @@ from dgrec.files.checks import (
     check_new_file,
     check_parent,
     exists_already,
-    is_storage_failure,
     output_error,
     read_small_text,
     resolved,
@@ -12,6 +11,7 @@ from dgrec.files.checks import (
     write_error,
 )
 from dgrec.files.locks import is_locked, lock
+from dgrec.files.renaming import exchange
 from dgrec.files.unfinished import NewFile, NewFolder, Unfinished
 
 __all__ = [
@@ -20,9 +20,9 @@ __all__ = [
     "Unfinished",
     "check_new_file",
     "check_parent",
+    "exchange",
     "exists_already",
     "is_locked",
-    "is_storage_failure",
     "lock",
     "output_error",
     "read_small_text",

@@ -12,11 +12,11 @@ from typing import Any
 from dgrec.files.checks import exists_already
 from dgrec.files.leftovers import CREATE
 
-__all__ = ["link", "link_over", "rename", "rename_exclusively"]
+__all__ = ["exchange", "link", "link_over", "rename", "rename_exclusively"]
 
 #: What file systems without hard links answer (FAT, some network shares).
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+_AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
@@ -71,10 +71,36 @@ def rename_exclusively(old: Path, new: Path) -> None:
     """
     # Not by a hard link: the name that the file was opened by would be removed in a second step,
     # and /proc, with everything that reads it, would call the open file deleted.
+    _rename_in_one_step(old, new, _RENAME_NOREPLACE)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Give two files or folders each other's names, in one step where that is possible.
+
+    Raises:
+        OSError: They cannot be renamed.
+    """
+    try:
+        _rename_in_one_step(one, other, _RENAME_EXCHANGE)
+        return
+    except OSError as error:
+        if error.errno not in _NO_EXCLUSIVE_RENAME:
+            raise
+    aside = one.with_suffix(".old")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def _rename_in_one_step(old: Path, new: Path, flags: int) -> None:
     call = _renameat2()
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), _RENAME_NOREPLACE):
+    if call(_AT_FDCWD, os.fsencode(old), _AT_FDCWD, os.fsencode(new), flags):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(new))
 

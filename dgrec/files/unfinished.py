@@ -191,6 +191,8 @@ class NewFolder:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.name in ("", ".."):
+            path = path.resolve()  # it has to have a name of its own
         self.path = path
         remove_leftovers(path.parent)
         check_alone(path)

@@ -29,10 +29,14 @@ from dgrec.format.journal_writer import Durability, JournalWriter
 from dgrec.format.labels import (
     FRAME_LABELS,
     FRAME_LABELS_COLUMNS,
+    LABEL_COUNTS,
+    LABEL_COUNTS_COLUMNS,
     frame_labels,
+    label_counts,
     labels_of,
     rows_with_labels,
 )
+from dgrec.format.leaves import leaves_of
 from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
     RESTARTED,
@@ -51,7 +55,7 @@ from dgrec.format.metadata import (
     uuid7,
     video_entries,
 )
-from dgrec.format.parquet import SealedFile, leaves_of, seal, write_sealed
+from dgrec.format.parquet import SealedFile, seal, write_sealed
 from dgrec.format.recorded_objects import InnerResult, is_result, is_stream_meta
 from dgrec.format.result_values import OVERLAY_SETTINGS
 from dgrec.format.schema import (
@@ -104,6 +108,8 @@ __all__ = [
     "Journal",
     "JournalTail",
     "JournalWriter",
+    "LABEL_COUNTS",
+    "LABEL_COUNTS_COLUMNS",
     "LABEL_LEAF",
     "LATER_COLUMNS",
     "LONGEST_NAME",
@@ -148,6 +154,7 @@ __all__ = [
     "is_utf8",
     "is_within",
     "json_values",
+    "label_counts",
     "labels_of",
     "leaves_of",
     "loses_at_start",

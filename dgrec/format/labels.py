@@ -10,7 +10,16 @@ import pyarrow.compute as pc
 
 from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
 
-__all__ = ["FRAME_LABELS", "FRAME_LABELS_COLUMNS", "frame_labels", "labels_of", "rows_with_labels"]
+__all__ = [
+    "FRAME_LABELS",
+    "FRAME_LABELS_COLUMNS",
+    "LABEL_COUNTS",
+    "LABEL_COUNTS_COLUMNS",
+    "frame_labels",
+    "label_counts",
+    "labels_of",
+    "rows_with_labels",
+]
 
 #: For each label in a frame: its detections, how many of them have a score, the sum of scores.
 FRAME_LABELS = pa.schema(
@@ -25,6 +34,17 @@ FRAME_LABELS = pa.schema(
 )
 #: The columns needed for it.
 FRAME_LABELS_COLUMNS = ["frame", "captured_at", LABEL_LEAF, SCORE_LEAF]
+#: For each label: its detections, the frames that have it, and the scored detections as above.
+LABEL_COUNTS = pa.schema(
+    [
+        ("label", pa.string()),
+        ("detections", pa.int64()),
+        ("frames", pa.int64()),
+        ("scored", pa.int64()),
+        ("score", pa.float64()),
+    ]
+)
+LABEL_COUNTS_COLUMNS = [LABEL_LEAF, SCORE_LEAF]
 _Array = np.ndarray[Any, Any]
 #: Up to so many possible pairs of label and row are marked in a byte each; more are sorted.
 _MOST_PAIRS = 4_000_000
@@ -44,7 +64,7 @@ def labels_of(detections: pa.ListArray) -> tuple[list[str | None], _Array, _Arra
 
 def rows_with_labels(codes: _Array, rows: _Array, labels: int, count: int) -> list[_Array]:
     """Return for each label the rows (of ``count``) that have it, ascending."""
-    pairs, _ = _pairs(codes * count + rows, labels * count)
+    pairs = _different(codes * count + rows, labels * count)
     bounds = np.searchsorted(pairs, np.arange(1, labels) * count)
     return [part - code * count for code, part in enumerate(np.split(pairs, bounds))]
 
@@ -58,11 +78,7 @@ def frame_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
     column = batch.column("detections")
     names, codes, rows = labels_of(column)
     pairs, at = _pairs(codes * batch.num_rows + rows, len(names) * batch.num_rows)
-    score = pc.struct_field(column.flatten(), "score").to_numpy(zero_copy_only=False)
-    is_scored = np.isfinite(score)
     code, row = np.divmod(pairs, batch.num_rows) if len(pairs) else (pairs, pairs)
-    scored = np.bincount(at[is_scored], minlength=len(pairs))
-    total = np.bincount(at, np.where(is_scored, score, 0), len(pairs))
     arrays = [
         batch.column("frame").take(pa.array(row)),
         batch.column("captured_at").take(pa.array(row)),
@@ -71,17 +87,53 @@ def frame_labels(batch: pa.RecordBatch) -> pa.RecordBatch:
             pa.array(names[:-1], pa.string()),
         ),
         pa.array(np.bincount(at, minlength=len(pairs))),
-        pa.array(scored),
-        pa.array(total, mask=scored == 0),
+        *_scores(column, at, len(pairs)),
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=FRAME_LABELS)
 
 
-def _pairs(pairs: _Array, most: int) -> tuple[_Array, _Array]:
-    """Return the different numbers (below ``most``), and the index of each number among them."""
+def label_counts(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a row for each label (`LABEL_COUNTS`): `frame_labels`, summed over the frames.
+
+    Args:
+        batch: Rows with labels and scores of their ``detections``.
+    """
+    column = batch.column("detections")
+    names, codes, rows = labels_of(column)
+    frames = map(len, rows_with_labels(codes, rows, len(names), batch.num_rows))
+    arrays = [
+        pa.array(names, pa.string()),
+        pa.array(np.bincount(codes, minlength=len(names))),
+        pa.array(frames, pa.int64()),
+        *_scores(column, codes, len(names)),
+    ]
+    counts = pa.RecordBatch.from_arrays(arrays, schema=LABEL_COUNTS)
+    return counts.filter(pc.greater(counts.column("detections"), 0))
+
+
+def _scores(detections: pa.ListArray, group: _Array, groups: int) -> tuple[pa.Array, pa.Array]:
+    """Return how many detections of each group have a score, and the sum of these scores."""
+    score = pc.struct_field(detections.flatten(), "score").to_numpy(zero_copy_only=False)
+    is_scored = np.isfinite(score)
+    scored = np.bincount(group if is_scored.all() else group[is_scored], minlength=groups)
+    total = np.bincount(group, np.where(is_scored, score, 0), groups)
+    return pa.array(scored), pa.array(total, mask=scored == 0)
+
+
+def _pairs(numbers: _Array, most: int) -> tuple[_Array, _Array]:
+    """Return `_different` numbers, and the index of each number among them."""
     if most > _MOST_PAIRS:
-        return np.unique(pairs, return_inverse=True)
+        return np.unique(numbers, return_inverse=True)
+    different = _different(numbers, most)
+    places = np.empty(most, np.int64)
+    places[different] = np.arange(len(different))
+    return different, places[numbers]
+
+
+def _different(numbers: _Array, most: int) -> _Array:
+    """Return the different ones of numbers below ``most``, ascending."""
+    if most > _MOST_PAIRS:
+        return np.unique(numbers)
     is_there = np.zeros(most, bool)
-    is_there[pairs] = True
-    places = np.cumsum(is_there) - 1
-    return np.flatnonzero(is_there), places[pairs]
+    is_there[numbers] = True
+    return np.flatnonzero(is_there)

@@ -20,7 +20,6 @@ import uuid
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from fractions import Fraction
-from importlib import metadata as distributions
 from typing import Any, TypedDict
 
 from dgrec.credentials import redact_remembered
@@ -304,6 +303,8 @@ def uuid7() -> uuid.UUID:
 
 @functools.cache  # each takes a millisecond or two
 def _version(distribution: str) -> str | None:
+    from importlib import metadata as distributions
+
     try:
         return distributions.version(distribution)
     except distributions.PackageNotFoundError:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dgrec.format.casting import taken_apart
+from dgrec.format.leaves import leaves_of
 from dgrec.format.pages import check_page_counts
 
 __all__ = ["MOST_IN_GROUP", "NestedValues"]
@@ -56,21 +57,18 @@ class NestedValues:
         self._path = path
         self._file = file
         self._lists: dict[str, list[_List]] = {}
-        leaves = [list_ for field in schema for list_ in _lists_of(field.type, (field.name,))]
+        #: Leaves that are in lists, and their paths.
+        self._nested: dict[int, str] = {}
         inside: dict[tuple[str, ...], list[Any]] = {}
-        for index, list_ in zip(range(len(file.schema)), leaves, strict=False):
-            if list_ is not None:
-                inside.setdefault(list_, []).append(file.schema.column(index))
+        for index, leaf in zip(range(len(file.schema)), leaves_of(schema), strict=False):
+            if leaf.list_path is not None:
+                column = file.schema.column(index)
+                self._nested[index] = column.path
+                inside.setdefault(leaf.list_path, []).append(column)
         for list_, found in inside.items():
             # Texts take the most memory, even if they are null.
             shortest = min(found, key=lambda leaf: _WIDTHS.get(leaf.physical_type, 16))
             self._lists.setdefault(list_[0], []).append(_List(shortest.path, len(found)))
-        #: Leaves that are in lists, and their paths.
-        self._nested = {
-            index: file.schema.column(index).path
-            for index, list_ in zip(range(len(file.schema)), leaves, strict=False)
-            if list_ is not None
-        }
 
     def longest(self, group: int) -> int:
         """Return how many values the longest leaf of a row group has."""
@@ -134,25 +132,6 @@ class NestedValues:
             batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[path]
         )
         return np.concatenate([_lengths(batch.column(0)) for batch in batches])
-
-
-def _lists_of(type_: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...] | None]:
-    """Yield the innermost list that each leaf of a column is in, in Parquet's order; or None."""
-    if pa.types.is_struct(type_):
-        for field in type_:
-            yield from _lists_of(field.type, (*path, field.name))
-    elif pa.types.is_map(type_):
-        for item in (type_.key_type, type_.item_type):
-            yield from _in_list(item, path)
-    elif type_.num_fields and not pa.types.is_dictionary(type_):
-        yield from _in_list(type_.field(0).type, path)
-    else:
-        yield None
-
-
-def _in_list(item: pa.DataType, path: tuple[str, ...]) -> Iterator[tuple[str, ...] | None]:
-    for list_ in _lists_of(item, (*path, "[]")):
-        yield path if list_ is None else list_
 
 
 def _lengths(array: Any) -> np.ndarray[Any, Any]:

@@ -24,13 +24,14 @@ from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
 from dgrec.format.checksums import Checksums, append_checksums
 from dgrec.format.journal import Journal
+from dgrec.format.leaves import leaves_of
 from dgrec.format.metadata import Metadata
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
 from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
 
-__all__ = ["SealedFile", "leaves_of", "seal", "write_sealed"]
+__all__ = ["SealedFile", "seal", "write_sealed"]
 
 # A jump to a frame reads a row group: nine minutes at 30 frames a second.
 _ROW_GROUP_FRAMES = 16_384
@@ -415,15 +416,13 @@ class SealedFile:
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the stored columns."""
-        leaves = [
-            leaf for field in self.stored_schema for leaf in leaves_of(field.name, field.type)
-        ]
+        leaves = [*leaves_of(self.stored_schema)]
         taken = [0] * len(leaves)
         for group in self._groups:
             # Parquet stores leaves in the order of the schema.
             for index in range(min(len(leaves), group.num_columns)):
                 taken[index] += group.column(index).total_compressed_size
-        return [(*leaf, size) for leaf, size in zip(leaves, taken, strict=True)]
+        return [(leaf.name, leaf.type, size) for leaf, size in zip(leaves, taken, strict=True)]
 
     def _failure(self, error: BaseException) -> SessionError:
         if self._file.closed:
@@ -438,20 +437,6 @@ class SealedFile:
     def _close_opened(self) -> None:
         if self._opened is not None:
             self._opened.close()
-
-
-def leaves_of(name: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """Return name and type of every leaf of a column, in Parquet's order."""
-    if pa.types.is_map(type_):
-        return [
-            *leaves_of(f"{name}.key", type_.key_type),
-            *leaves_of(f"{name}.value", type_.item_type),
-        ]
-    if pa.types.is_struct(type_):
-        return [leaf for f in type_ for leaf in leaves_of(f"{name}.{f.name}", f.type)]
-    if type_.num_fields:  # a list of some kind
-        return leaves_of(name, type_.field(0).type)
-    return [(name, type_)]
 
 
 #: What Arrow raises on a damaged or hostile file.

@@ -6,6 +6,8 @@ from typing import Final
 
 import pyarrow as pa
 
+from dgrec.format.leaves import leaves_of
+
 __all__ = [
     "FORMAT_VERSION",
     "LABEL_LEAF",
@@ -127,30 +129,13 @@ NULLABLE_SCHEMA: Final = pa.schema(
 LATER_COLUMNS: Final = frozenset({"signals", "pixel_digest", "pixel_signature", "published_ms"})
 
 
-def _leaves(prefix: str, type_: pa.DataType) -> list[tuple[str, pa.DataType]]:
-    """Return (Parquet column path, type) of every leaf below a column."""
-    if pa.types.is_struct(type_):
-        return [leaf for f in type_ for leaf in _leaves(f"{prefix}.{f.name}", f.type)]
-    if pa.types.is_map(type_):
-        return [
-            *_leaves(f"{prefix}.key_value.key", type_.key_type),
-            *_leaves(f"{prefix}.key_value.value", type_.item_type),
-        ]
-    if pa.types.is_list(type_):
-        return _leaves(f"{prefix}.list.element", type_.value_type)
-    return [(prefix, type_)]
-
-
 def parquet_bounds(schema: pa.Schema) -> list[str]:
     """Return the columns of a sealed file that get bounds (the smallest and the largest value).
 
     Floats get none: bounds leave NaN out, and readers that skip by bounds (DuckDB) would miss it.
     """
     return [
-        path
-        for field in schema
-        for path, type_ in _leaves(field.name, field.type)
-        if not pa.types.is_floating(type_)
+        ".".join(leaf.path) for leaf in leaves_of(schema) if not pa.types.is_floating(leaf.type)
     ]
 
 
@@ -173,14 +158,14 @@ def parquet_encodings(schema: pa.Schema) -> tuple[list[str], dict[str, str]]:
     """
     dictionary: list[str] = []
     encodings: dict[str, str] = {}
-    for field in schema:
-        for path, type_ in _leaves(field.name, field.type):
-            if pa.types.is_floating(type_):
-                encodings[path] = "BYTE_STREAM_SPLIT"
-            elif path in _COUNTERS:
-                encodings[path] = "DELTA_BINARY_PACKED"
-            elif pa.types.is_binary(type_) or path == "pixel_digest":
-                encodings[path] = "PLAIN"
-            else:
-                dictionary.append(path)
+    for leaf in leaves_of(schema):
+        path = ".".join(leaf.path)
+        if pa.types.is_floating(leaf.type):
+            encodings[path] = "BYTE_STREAM_SPLIT"
+        elif path in _COUNTERS:
+            encodings[path] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_binary(leaf.type) or path == "pixel_digest":
+            encodings[path] = "PLAIN"
+        else:
+            dictionary.append(path)
     return dictionary, encodings

@@ -14,7 +14,7 @@ text       large text files, piece by piece
 """
 
 from dgrec.imports import values
-from dgrec.imports.format import FORMATS, Format, Head, load_formats, registered
+from dgrec.imports.format import FORMATS, Format, Head
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
@@ -37,10 +37,8 @@ __all__ = [
     "head_of",
     "import_",
     "lines_of",
-    "load_formats",
     "open_binary",
     "read_frames",
-    "registered",
     "too_many",
     "values",
 ]

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import IO, ClassVar, Final, TypeVar
+from typing import IO, ClassVar, Final
 
 from dgrec.errors import ConfigError
 from dgrec.imports.frames import Facts, Frames, Input
 from dgrec.imports.text import InvalidError, head_of
+from dgrec.registry import Registry
 
-__all__ = ["FORMATS", "Format", "Head", "find_format", "format_of", "load_formats", "registered"]
+__all__ = ["FORMATS", "Format", "Head", "find_format", "format_of"]
 
 
 #: What files begin with that have to be converted first.
@@ -56,10 +55,14 @@ class Head:
         return packed.startswith(start) and found.issuperset(keys) and not found & others
 
 
+#: The formats by name, once ``FORMATS.load()`` was called.
+FORMATS: Registry[Format] = Registry("dgrec.imports.formats")
+
+
 class Format(ABC):
     """A format that can be imported. Each is a subclass in a file of its own.
 
-    `FORMATS` has them by name; `registered` adds one.
+    `FORMATS` has them by name.
     """
 
     #: As ``--format`` has it.
@@ -70,6 +73,9 @@ class Format(ABC):
     repeats_frames: ClassVar[bool] = False
     #: Whether coordinates are brought to pixels by the format itself.
     is_in_pixels: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        FORMATS[cls.name] = cls
 
     @abstractmethod
     def is_it(self, head: Head) -> bool:
@@ -84,33 +90,13 @@ class Format(ABC):
         """
 
 
-#: The formats by name; `load_formats` fills it.
-FORMATS: dict[str, type[Format]] = {}
-_Class = TypeVar("_Class", bound=type[Format])
-
-
-def registered(format_class: _Class) -> _Class:
-    """Add a format to `FORMATS`."""
-    FORMATS[format_class.name] = format_class
-    return format_class
-
-
-def load_formats() -> dict[str, type[Format]]:
-    """Import all of dgrec's formats and return `FORMATS`."""
-    from dgrec.imports import formats
-
-    for module in pkgutil.iter_modules(formats.__path__):
-        importlib.import_module(f"{formats.__name__}.{module.name}")
-    return FORMATS
-
-
 def find_format(name: str) -> Format:
     """Return the format of a name.
 
     Raises:
         ConfigError: There is none.
     """
-    formats = load_formats()
+    formats = FORMATS.load()
     if name not in formats:
         known = ", ".join(sorted(formats))
         raise ConfigError(f"{name!r} is not a format that can be imported; there are: {known}")
@@ -127,7 +113,7 @@ def format_of(file: IO[bytes]) -> Format:
     for start, problem in _FOREIGN.items():
         if head.data.startswith(start):
             raise InvalidError("its beginning", problem)
-    for format_class in load_formats().values():
+    for format_class in FORMATS.load().values():
         if (found := format_class()).is_it(head):
             return found
     what = "is empty" if not head.data.strip() else "is of no format that dgrec imports"

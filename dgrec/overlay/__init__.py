@@ -13,7 +13,7 @@ arrays            arrays that are used again
 
 from dgrec.overlay.noting import note_analyzers, note_overlay
 from dgrec.overlay.operations import Colors, Operations
-from dgrec.overlay.overlay import as_pil, image_overlay, is_fast
+from dgrec.overlay.overlay import as_pil, image_overlay
 from dgrec.overlay.pysdk import (
     as_pysdk,
     fill_result,
@@ -30,7 +30,6 @@ __all__ = [
     "as_pysdk",
     "fill_result",
     "image_overlay",
-    "is_fast",
     "note_analyzers",
     "note_overlay",
     "plain_class",

@@ -53,7 +53,9 @@ class OpenCV:
     def __getattr__(self, name: str) -> Any:
         import cv2
 
-        return getattr(cv2, name)
+        found = getattr(cv2, name)
+        setattr(self, name, found)  # it is asked for once
+        return found
 
     @staticmethod
     def rectangle(
@@ -130,9 +132,7 @@ class OpenCV:
         thickness: int = 1,
         *_: Any,
     ) -> Picture:
-        import cv2
-
-        (width, height), _base = cv2.getTextSize(text, font, scale, thickness)
+        (width, height), _base = OPENCV.getTextSize(text, font, scale, thickness)
         number = picture.operations.color(color[::-1])
         left, base = map(whole, origin)
         picture.operations.add_text(text, left, base, width, height, number)

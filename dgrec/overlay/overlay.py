@@ -18,7 +18,7 @@ import numpy as np
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-__all__ = ["as_pil", "drawing_on", "image_overlay", "is_fast", "masks_of", "without_masks"]
+__all__ = ["as_pil", "drawing_on", "image_overlay", "masks_of", "without_masks"]
 
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
@@ -76,11 +76,6 @@ def _has_one_layer(result: Any) -> bool:
     """Return whether PySDK blends nothing, and so is as fast."""
     has_masks = getattr(result, "masks_present", False)
     return type(result).__name__ in _BOXES and not has_masks and result._alpha >= 1.0
-
-
-def is_fast(result_class: type) -> bool:
-    """Return whether `image_overlay` draws results of this class on a canvas of its own."""
-    return _drawing(result_class) is not None
 
 
 @functools.cache

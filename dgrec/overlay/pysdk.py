@@ -149,7 +149,10 @@ def with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
     if type(value) is dict:
         if _HOLD_NOTHING.issuperset(map(type, value.values())):
             return value
-        parts = {key: with_inner_results(item, settings) for key, item in value.items()}
+        parts = {
+            key: item if type(item) in _HOLD_NOTHING else with_inner_results(item, settings)
+            for key, item in value.items()
+        }
         return parts if any(map(_is_other, parts.values(), value.values())) else value
     return value
 

@@ -18,7 +18,6 @@ served         clients of what dgrec serves: WebSockets, Server-Sent Events
 """
 
 from dgrec.publishing.address import (
-    STDOUT,
     TargetAddress,
     check_discovery,
     distinct_names,
@@ -30,7 +29,7 @@ from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.lines import Lines, check_target
 from dgrec.publishing.messages import ALERT_KINDS, Messages, PayloadOptions
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, message_of, payload
-from dgrec.publishing.rest import Outgoing, Rest, rest_of
+from dgrec.publishing.rest import Outgoing, rest_of
 from dgrec.publishing.target import Target
 
 __all__ = [
@@ -42,8 +41,6 @@ __all__ = [
     "PayloadForm",
     "PayloadOptions",
     "PublishedFrame",
-    "Rest",
-    "STDOUT",
     "Target",
     "TargetAddress",
     "check_discovery",

@@ -9,7 +9,7 @@ streams  the clients of a channel: WebSockets and Server-Sent Events
 =======  =======================================================================
 """
 
-from dgrec.serving.channel import Channel, Loss, Receipt
+from dgrec.serving.channel import Channel, Receipt
 from dgrec.serving.guard import is_loopback
 from dgrec.serving.server import HEADERS, PAGE_HEADERS, Route, Server, open_server
 from dgrec.serving.streams import serve_events, serve_websocket
@@ -19,7 +19,6 @@ __all__ = [
     "Certificate",
     "Channel",
     "HEADERS",
-    "Loss",
     "PAGE_HEADERS",
     "Receipt",
     "Route",

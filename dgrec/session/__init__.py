@@ -18,7 +18,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
-from dgrec.session.restarts import Restart, restarts
+from dgrec.session.restarts import restarts
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -27,7 +27,6 @@ __all__ = [
     "Part",
     "RecordedFile",
     "RecordedResult",
-    "Restart",
     "Session",
     "connect",
     "find_sessions",

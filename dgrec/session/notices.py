@@ -5,12 +5,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.analyzers import Notice
 from dgrec.format import DecodeError, json_values
+
+if TYPE_CHECKING:
+    from dgrec.analyzers import Notice
 
 __all__ = ["Notices"]
 
@@ -39,6 +42,8 @@ class Notices:
 
     def until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time (nanoseconds since 1970)."""
+        from dgrec.analyzers import Notice
+
         now_us = completed_ns // 1000
         last: dict[str, Notice] = {}
         for stamp, messages in self._found[: bisect_right(self._found, now_us, key=itemgetter(0))]:

@@ -6,14 +6,15 @@ import copy
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgrec.analyzers import Notice, drawing_of, recorded_time
 from dgrec.errors import OverlayError, VideoError, first_line
 from dgrec.format import OVERLAY_SETTINGS, Metadata, RestoredFrame, restore, utc_ns
-from dgrec.overlay import as_pil, image_overlay, pysdk_result
+
+if TYPE_CHECKING:
+    from dgrec.analyzers import Notice
 
 __all__ = ["OVERLAY_SETTINGS", "RecordedResult"]
 
@@ -201,6 +202,9 @@ class RecordedResult:
                 f"frame {self.frame}: cannot be drawn on {kind}; expected pixels, an array of "
                 "height x width x 3 (None stands for a frame whose pixels are missing)"
             )
+        from dgrec.analyzers import drawing_of, recorded_time
+        from dgrec.overlay import as_pil, image_overlay
+
         picture: Any = image
         if self._described["model"].get("image_backend") == "pil":
             picture = as_pil(image)  # PIL draws lines and letters differently
@@ -225,6 +229,8 @@ class RecordedResult:
 
     def analyzers_not_drawn(self, analyzers: Sequence[Any] = ()) -> tuple[str, ...]:
         """Return the classes of analyzers that ran, but that `overlay` cannot draw by itself."""
+        from dgrec.analyzers import drawing_of
+
         return drawing_of(self._metadata, analyzers).missing
 
     def to_pysdk(
@@ -234,6 +240,8 @@ class RecordedResult:
         labels: dict[Any, Any] | None = None,
     ) -> Any:
         """Return a real PySDK result object for ``image``, equal to `predict_stream`'s."""
+        from dgrec.overlay import pysdk_result
+
         restored = self._restored
         is_own = "model" in restored.described
         return pysdk_result(

@@ -1,8 +1,8 @@
 """The SQL library: views and table macros for what is asked of every recording.
 
-They stand in ``library.sql`` and ``analyzers.sql`` beside this module, where each has a comment
-above it that says what it means. `statements` is what a connection runs to have them, once
-``frames``, ``detections`` and ``sessions`` are there.
+They stand in the ``.sql`` files beside this module, where each has a comment above it that says
+what it means. `statements` is what a connection runs to have them, once ``frames``, ``detections``
+and ``sessions`` are there.
 
 They are written for any number of sessions.
 """
@@ -20,7 +20,7 @@ _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
 
 #: In this order.
-_FILES = ("library.sql", "analyzers.sql")
+_FILES = ("library.sql", "detections.sql", "pipeline.sql", "analyzers.sql")
 
 # DuckDB binds a view as it is created, down to the files below it. It would open each of them some
 # thirty times, so an empty table with their columns takes their place meanwhile.

@@ -26,12 +26,15 @@ from dgrec.format import (
     FLOATS,
     FRAME_LABELS,
     FRAME_LABELS_COLUMNS,
+    LABEL_COUNTS,
+    LABEL_COUNTS_COLUMNS,
     LARGEST_MEASUREMENT,
     SCHEMA,
     dumps,
     frame_labels,
     is_live,
     is_utf8,
+    label_counts,
     original_of,
 )
 from dgrec.sql import library, logged
@@ -170,9 +173,14 @@ def connect(
         "SELECT * EXCLUDE (detections, restore, signals, pixel_digest), "
         "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )
-    connection.register(
-        "_frame_labels", _RowStream(_FRAME_LABELS, lambda _: _labelled(sessions), _Room(0))
-    )
+    # DuckDB would read every field of all detections to count their labels.
+    for name, schema, columns, count, kept in (
+        ("_frame_labels", FRAME_LABELS, FRAME_LABELS_COLUMNS, frame_labels, _Room(0)),
+        ("_label_batches", LABEL_COUNTS, LABEL_COUNTS_COLUMNS, label_counts, room),
+    ):
+        schema = pa.schema([_SESSION_ID, *schema])
+        read = functools.partial(_counted, sessions, schema, columns, count)
+        connection.register(name, _RowStream(schema, read, kept))
     connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
     for name, (schema, rows_of) in logged.STREAMS.items():
         read = functools.partial(_rows_of_all, rows_of, sessions)
@@ -277,19 +285,21 @@ class _RowStream:
 
 
 #: The first column says which session a row is of.
-_FRAME_LABELS = pa.schema([("session_id", pa.dictionary(pa.int32(), pa.string())), *FRAME_LABELS])
+_SESSION_ID = pa.field("session_id", pa.dictionary(pa.int32(), pa.string()))
 
 
-def _labelled(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the view ``frame_labels``.
-
-    DuckDB would read every field of all detections to count their labels.
-    """
+def _counted(
+    sessions: Sequence[Queryable],
+    schema: pa.Schema,
+    columns: list[str],
+    count: Callable[[pa.RecordBatch], pa.RecordBatch],
+    _: list[str],
+) -> Iterator[pa.RecordBatch]:
     for session in sessions:
-        for batch in session.batches(FRAME_LABELS_COLUMNS):
-            rows = frame_labels(batch)
+        for batch in session.batches(columns):
+            rows = count(batch)
             id_ = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), [session.id])
-            yield pa.RecordBatch.from_arrays([id_, *rows.columns], schema=_FRAME_LABELS)
+            yield pa.RecordBatch.from_arrays([id_, *rows.columns], schema=schema)
 
 
 def _rows_of_all(

@@ -18,7 +18,7 @@ pyav         PyAV, imported in the right order
 
 from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.container import open_container, use_one_thread
-from dgrec.video.http_body import digest_of_answer, quoted
+from dgrec.video.http_body import digest_of_answer
 from dgrec.video.named_files import named_files
 from dgrec.video.packets import MOST_REORDERED, KeptPacket, PacketFormat, copy_of
 from dgrec.video.picture import Image, Picture, PixelConverter
@@ -53,7 +53,6 @@ __all__ = [
     "nal_length_size",
     "named_files",
     "open_container",
-    "quoted",
     "repeats",
     "use_one_thread",
 ]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dgrec.errors import first_line
-from dgrec.format import Metadata, Row
-from dgrec.overlay import image_overlay
+from dgrec.format import Metadata, RestoredFrame, Row
+from dgrec.overlay import image_overlay, pysdk_result
 from dgrec.paths import session_stem
 from dgrec.recorder.outputs.output import Output
 from dgrec.recorder.outputs.publisher import Publisher
+from dgrec.recorder.results import DetectionList
 
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
@@ -58,13 +59,17 @@ class NewestFrame(Output):
         #: By which whoever asks names the recording.
         self.place = str(output.absolute().with_name(session_stem(output)))
         self.shown: Callable[[NewestFrame, Shown], None] = lambda *_: None
-        self._is_asked = False
+        #: Called once there will be no further picture.
+        self.ended: Callable[[], None] = lambda: None
+        #: Whether somebody waits for the next frame.
+        self.is_asked = False
         self._next_s = 0.0
+        self._metadata: Metadata = {}
         self._writer: SessionWriter | None = None
 
     def ask(self) -> None:
         """Have a picture made of the next frame. Any thread may call this."""
-        self._is_asked = True
+        self.is_asked = True
 
     def targets(self) -> list[Metadata]:
         """Return what waits for each target of the recording, and what it has. Any thread."""
@@ -87,22 +92,35 @@ class NewestFrame(Output):
     def watch(self, writer: SessionWriter) -> None:
         self._writer = writer
 
+    def start(self, metadata: Metadata) -> None:
+        self._metadata = metadata
+
     def wants(self, row: Row) -> bool:
-        if not self._is_asked or time.monotonic() < self._next_s:
+        if not self.is_asked or time.monotonic() < self._next_s:
             return False
-        self._is_asked = False
+        self.is_asked = False
         self._next_s = time.monotonic() + _STEP_S
         return True
+
+    def close(self) -> None:
+        self.ended()
 
     def frame(self, row: Row, result: Any) -> None:
         count = len(row.results) if isinstance(row.results, list) else 0
         try:
-            jpeg, problem = _jpeg(result), ""
+            jpeg, problem = _jpeg(self._drawable(result)), ""
         except Exception as error:  # PySDK raises anything for odd results
             jpeg, problem = b"", f"the frame cannot be drawn: {first_line(error)}"
         if not jpeg and not problem:
             problem = "the results have no pictures"
         self.shown(self, Shown(row.captured_ns // 1000, count, jpeg, problem))
+
+    def _drawable(self, result: Any) -> Any:
+        """Return a result that PySDK draws: a list of detections as the session says."""
+        if not isinstance(result, DetectionList) or result.image is None:
+            return result
+        restored = RestoredFrame(result.results, {}, result.info, {})
+        return pysdk_result(self._metadata, restored, result.image, {}, {})
 
 
 def _jpeg(result: Any) -> bytes:

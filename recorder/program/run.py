@@ -19,7 +19,7 @@ from dgrec.files import output_error
 from dgrec.format import uuid7
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program import site
-from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS
+from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS, VIEW
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.session import open_session
 from dgrec.stand_in import REPLAY, Replay, Replayed
@@ -45,6 +45,8 @@ def run_program(
     folder: Path | None,
     options: RecordingOptions,
     replay: Replay | None = None,
+    *,
+    view: str = "",
 ) -> tuple[int, list[Recorded]]:
     """Run a program to its end; return its exit code, and the sessions of its models.
 
@@ -53,6 +55,7 @@ def run_program(
         folder: Where sessions go; it is made if it is not there. None: nothing is recorded.
         options: How they are recorded.
         replay: What takes the place of the program's models and cameras.
+        view: Where sessions offer their newest frames; "": nowhere.
 
     Raises:
         ConfigError: There is no such program, or it cannot be started.
@@ -73,7 +76,7 @@ def run_program(
         except OSError as error:
             raise output_error(folder, error) from None
         before = set(folder.iterdir())
-        environment |= _recording(folder, options, group)
+        environment |= _recording(folder, options, group) | {VIEW: view}
     if replay is not None:
         environment |= replay.environment()
     try:
@@ -90,10 +93,13 @@ def run_program(
 
 def _why_not(name: str) -> str:
     path = Path(name)
-    if not name or not path.is_file() or "/" not in name:
-        return f"{name!r}: no such program" if not name else f"{name}: no such program"
-    if path.suffix == ".py":
-        return f"{name}: is not executable; for a Python program: dgrec run -- python {name}"
+    if not name:
+        return "'': no such program"
+    is_here = path.is_file()
+    if is_here and path.suffix == ".py":  # named as to Python, or as to a shell
+        return f"{name}: is not a program; for a Python program: dgrec run -- python {name}"
+    if not is_here or "/" not in name:
+        return f"{name}: no such program"
     return f"{name}: is not executable"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from dgrec.format import NO_FINGERPRINT, Fingerprint, Metadata, fingerprint, sou
 from dgrec.recorder.destination import free_path
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import OutputQueue
+from dgrec.recorder.outputs import NewestFrame, OutputQueue
 from dgrec.recorder.results import DetectionList, own_pixels, size_of
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
@@ -77,6 +78,9 @@ class ProgramSession:
         with self._adding:  # numbers and times in the order of the rows
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, image, capture, completed_ns)
+            if isinstance(result, DetectionList) and self._is_looked_at:
+                with contextlib.suppress(DgrecError):  # it is no picture
+                    result = result.with_image(image)
             self.writer.add(frame, result, completed_ns)
 
     def hold(self, result: Any, capture: Capture) -> None:
@@ -93,6 +97,12 @@ class ProgramSession:
     def release_late(self) -> None:
         """Record what is held; what cannot be recorded is raised by `close`."""
         self.writer.release_late()
+
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether a page asks for the next frame."""
+        outputs = [queue.output for queue in self.writer.outputs]
+        return any(isinstance(each, NewestFrame) and each.is_asked for each in outputs)
 
     @property
     def is_closed(self) -> bool:

@@ -19,17 +19,21 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format import Metadata
 from dgrec.import_hook import when_imported
+from dgrec.recorder.frame_socket import offer_frames
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import NewestFrame, OutputQueue
 from dgrec.recorder.program.at_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS, Watched
 from dgrec.terminal import echo
 
-__all__ = ["FOLDER", "GROUP", "OPTIONS", "record_models"]
+__all__ = ["FOLDER", "GROUP", "OPTIONS", "VIEW", "record_models"]
 
-#: Environment of the program: where sessions go, how, and what they have in common.
+#: Environment of the program: where sessions go, how, what they have in common, and where they
+#: offer their newest frames.
 FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"
+VIEW = "DGREC_RECORD_VIEW"
 
 
 #: Of models that run others, the results of the outermost are recorded.
@@ -176,7 +180,10 @@ class _Sessions:
 
     def _begin_at(self, path: Path, program: str, described: Metadata) -> _Session:
         options = RecordingOptions(**json.loads(os.environ.get(OPTIONS, "{}")))
-        return _Session(
+        view = os.environ.get(VIEW, "")
+        frames = NewestFrame(path) if view else None
+        outputs = [] if frames is None else [OutputQueue(frames, options.policy or "block")]
+        session = _Session(
             path,
             options,
             metadata={
@@ -186,7 +193,11 @@ class _Sessions:
             },
             overwrite=False,
             clock=self._clock,
+            outputs=outputs,
         )
+        if frames is not None:
+            offer_frames(frames, view)
+        return session
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
 """Recorded video, encoded beside the inference loop: one file for each kind and part."""
 
 from dgrec.recorder.video.codecs import check_codec, find_codec
-from dgrec.recorder.video.encoder import NO_VIDEO, VideoPlace, VideoRecorder, VideoState
+from dgrec.recorder.video.encoder import NO_VIDEO, VideoRecorder, VideoState
 from dgrec.recorder.video.kept import Group
 from dgrec.recorder.video.packet_encoder import EncodedFormat, EncodedPackets
 from dgrec.recorder.video.recovery import recover_videos
@@ -14,7 +14,6 @@ __all__ = [
     "Group",
     "SegmentVideos",
     "VideoOptions",
-    "VideoPlace",
     "VideoRecorder",
     "VideoState",
     "check_codec",

@@ -171,7 +171,8 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
                 copied = output.add_stream_from_template(stream)
                 copied.time_base = _MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
-            for number, packet in enumerate(packets):
+            last = max(wanted)
+            for number, packet in enumerate(itertools.islice(packets, last + 1)):
                 if number in wanted:
                     packet.stream, packet.time_base = copied, _MICROSECOND
                     packet.pts = wanted[number].pts_us
@@ -198,8 +199,11 @@ class Packets:
             self.times_us: list[int] = []
             #: Whether frames are stored in the order of presentation.
             self.in_order = True
+            tick_us = stream.time_base * 1_000_000
+            # Fractions are slow, and the videos of recordings have whole microseconds.
+            tick_us = int(tick_us) if tick_us.denominator == 1 else tick_us
             for packet in container.demux(stream):
                 if packet.size:
                     self.keys.append(bool(packet.is_keyframe))
-                    self.times_us.append(round((packet.pts or 0) * stream.time_base * 1_000_000))
+                    self.times_us.append(round((packet.pts or 0) * tick_us))
                     self.in_order = self.in_order and packet.pts == packet.dts

@@ -56,6 +56,5 @@ def alerts_command(
     for session in opened:
         say_damage(session)
     tried = [try_rules(session, parsed, lambda line: echo(line, err=True)) for session in opened]
-    keep = tuple(file for session in opened for file in (session.path, *session.files))
-    with open_output(output, overwrite=overwrite, keep=keep) as destination:
+    with open_output(output, overwrite=overwrite, keep=opened) as destination:
         write_alerts(tried, parsed, form, destination)

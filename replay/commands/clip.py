@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath, json_option
-from dgrec.replay.options import check_group, complete_columns, say_clip_written, say_damage
+from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
+from dgrec.replay.options import check_group, say_clip_written, say_damage, selection_options
 from dgrec.terminal import echo, is_quiet, note
 from dgrec.units import counted, parse_time
 
@@ -27,6 +27,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.command(
     "clip",
     cls=Command,
+    groups={"Frames and detections": "start end pad".split()},
     short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
@@ -62,13 +63,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option(
     "--end", metavar="WHERE", help="Where to stop, written as --start.  [default: the end]"
 )
-@click.option(
-    "--where",
-    type=Completed(complete_columns("frames")),
-    metavar="CONDITION",
-    help="Only frames that match: SQL over the columns of the view frames, such as "
-    '"latency_ms > 100" or "count(\'car\') >= 2".',
-)
+@selection_options("where")
 @click.option(
     "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
 )

@@ -141,7 +141,6 @@ def compare_command(
         raise click.UsageError(f"--fail-on: {error}") from None
 
     import dgrec
-    from dgrec.footage import recorded_files
     from dgrec.replay.compare import write_comparison
     from dgrec.replay.output import open_output
 
@@ -152,7 +151,7 @@ def compare_command(
             say_damage(session)
         comparison = dgrec.compare(*sides)
         checked = list(zip(limits, check_limits(limits, comparison), strict=True))
-        with open_output(output, overwrite=overwrite, keep=recorded_files(opened)) as destination:
+        with open_output(output, overwrite=overwrite, keep=opened) as destination:
             see = None if links is None else _seeing(links, sides[0][0], sides[1][0])
             write_comparison(comparison, form, destination, checked, see)
     failed = [limit.text for limit, outcome in checked if outcome.holds]
@@ -170,7 +169,6 @@ def _judge(
 ) -> None:
     """Compare sessions with ground truth."""
     import dgrec
-    from dgrec.footage import recorded_files
     from dgrec.replay.compare import write_accuracy
     from dgrec.replay.output import open_output
     from dgrec.session import open_sessions
@@ -181,8 +179,7 @@ def _judge(
             stack.enter_context(session)
             say_damage(session)
         found = [dgrec.accuracy(session, truth) for session in opened]
-        kept = (*recorded_files(opened), truth)
-        with open_output(output, overwrite=overwrite, keep=kept) as destination:
+        with open_output(output, overwrite=overwrite, keep=(*opened, truth)) as destination:
             write_accuracy(found, form, destination)
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import ConfigError, DgrecError, NotASessionError
-from dgrec.options import Command, Completed, NamedPath, Parsed, SessionPath, json_option
-from dgrec.replay.options import POSITION, complete_columns, say_damage, video_option
+from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
+from dgrec.replay.options import say_damage, selection_options, video_option
 from dgrec.terminal import echo, say_written
 from dgrec.units import counted
 
@@ -46,7 +46,7 @@ def _split(text: str) -> Any:
     "export",
     cls=Command,
     groups={
-        "Frames and detections": "where detections_where start end every min_score split".split(),
+        "Frames and detections": "every min_score split".split(),
         "Pictures": "images redact video".split(),
     },
     short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
@@ -76,24 +76,7 @@ def _split(text: str) -> Any:
     is_flag=True,
     help="Export every session in the folders that are named, each under its name.",
 )
-@click.option(
-    "--where",
-    type=Completed(complete_columns("frames")),
-    metavar="CONDITION",
-    help='Only frames that match: SQL over the columns of the view frames, such as "latency_ms > '
-    '80" or "count(\'car\') >= 2".',
-)
-@click.option(
-    "--detections-where",
-    type=Completed(complete_columns("detections")),
-    metavar="CONDITION",
-    help="Only detections that match: SQL over the columns of the view detections, such as "
-    "\"label = 'face' and score > 0.5\". The frames all stay.",
-)
-@click.option(
-    "--start", type=POSITION, metavar="POSITION", help="First frame: 300, 12.5s, 00:01:30 or UTC."
-)
-@click.option("--end", type=POSITION, metavar="POSITION", help="Frame to stop before.")
+@selection_options("where", "detections_where", "start", "end")
 @click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="One of N frames.")
 @click.option(
     "--min-score",

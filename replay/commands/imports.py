@@ -14,7 +14,7 @@ from dgrec.units import counted, parse_dimensions
 
 __all__ = ["FORMATS", "import_command", "merge_command"]
 
-#: `dgrec.imports.load_formats`, which takes pyarrow to import; a test compares them.
+#: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
 
 

@@ -161,7 +161,6 @@ def query_command(
 
     import contextlib
 
-    from dgrec.footage import recorded_files
     from dgrec.replay.limits import bounded_memory
     from dgrec.replay.query import SqlReader
     from dgrec.session import open_sessions
@@ -186,9 +185,10 @@ def query_command(
             if text is None:
                 _converse(reader, parameters, form, limit)
             else:
-                keep = recorded_files(sessions)
                 add_links = _adding(links, sessions)
-                _answer(reader, text, parameters, form, output, overwrite, keep, limit, add_links)
+                _answer(
+                    reader, text, parameters, form, output, overwrite, sessions, limit, add_links
+                )
         except MemoryError:
             raise QueryError("out of memory: one value of the result is too large") from None
 
@@ -200,7 +200,7 @@ def _answer(
     form: str,
     output: Path | None,
     overwrite: bool,
-    keep: list[Path],
+    sessions: Sequence[Session],
     limit: int | None,
     add_links: Callable[[QueryResult], QueryResult],
 ) -> None:
@@ -208,7 +208,7 @@ def _answer(
 
     if limit is None and form == "table":
         limit = TABLE_ROWS
-    with open_output(output, overwrite=overwrite, keep=keep) as destination:
+    with open_output(output, overwrite=overwrite, keep=sessions) as destination:
         result = add_links(reader.answer(text, parameters, all_used=True))
         left_out = write_rows(result, form, destination, limit or None)
     if left_out and form != "table":

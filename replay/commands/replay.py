@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,21 @@ import click
 from dgrec.options import Command, SessionPath, json_option
 from dgrec.replay.options import (
     FiniteRange,
-    check_annotated,
     check_companions,
     check_group,
+    say_damage,
+    selection_options,
+    video_option,
+)
+from dgrec.replay.picture_options import (
+    check_annotated,
     check_no_overlay,
     overlay_options,
     overlay_settings,
     parse_grid,
     picture_options,
-    say_damage,
-    selection_options,
-    video_option,
 )
+from dgrec.replay.progress import frames_bar
 from dgrec.terminal import echo, is_quiet, line, say_written
 from dgrec.units import counted
 
@@ -90,7 +93,7 @@ Keys in the window:
     help="Write one picture of so many frames, evenly spaced, with number and time.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
-@selection_options
+@selection_options("start", "end", "max_frames", "where", "detections_where")
 @click.option(
     "--speed",
     type=FiniteRange(0.01, 1000),
@@ -337,7 +340,8 @@ def _write(
 ) -> None:
     from dgrec.replay.rendering import write_replay
 
-    with _progress(len(selection)) as advance:
+    with frames_bar() as show:
+        done = itertools.count(1)
         written, seconds, notes = write_replay(
             session,
             pixels,
@@ -348,7 +352,7 @@ def _write(
             start=selection.start,
             end=selection.end,
             overwrite=overwrite,
-            progress=advance,
+            progress=lambda _: show("frames", next(done), len(selection)),
         )
     length = f", {seconds:.1f} s" if output.plays else ""
     report(
@@ -358,26 +362,3 @@ def _write(
         seconds=seconds if output.plays else None,
         notes=notes,
     )
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar with the time left on stderr, where that is a terminal."""
-    if is_quiet() or not sys.stderr.isatty():
-        yield lambda frame: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    from dgrec.console import Console
-
-    with Progress(
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        "frames",
-        TimeRemainingColumn(),
-        "left",
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("replay", total=total)
-        yield lambda frame: bar.advance(task)

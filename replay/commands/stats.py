@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +108,6 @@ def stats_command(
     if follow:
         sessions = (_follow(sessions),)
 
-    from dgrec.footage import recorded_files
     from dgrec.replay.output import open_output, write_rows
     from dgrec.replay.query import SqlReader
     from dgrec.replay.stats import caveats
@@ -123,7 +123,7 @@ def stats_command(
         for session in opened:
             stack.enter_context(session)
             _say_what_is_missing(session)
-        keep = (*sessions, *recorded_files(opened))
+        keep: list[Path | Session] = [*sessions, *opened]
         if query is None and not why and (len(sessions) > 1 or len(opened) > 1):
             if charts:
                 raise click.UsageError(_CHARTS)
@@ -184,7 +184,7 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
 
 
 def _print_sql(
-    query: str | None, why: bool, output: Path | None, overwrite: bool, keep: tuple[Path, ...]
+    query: str | None, why: bool, output: Path | None, overwrite: bool, keep: Sequence[Path]
 ) -> None:
     from dgrec.replay.output import open_output
     from dgrec.replay.stats import LOADS_QUERY, PIPELINES_QUERY, PUBLISHED_QUERY, queries, script
@@ -201,7 +201,7 @@ def _report(
     form: str,
     output: Path | None,
     overwrite: bool,
-    keep: tuple[Path, ...],
+    keep: Sequence[Path | Session],
     charts: bool | None,
 ) -> None:
     """Write everything about one session."""

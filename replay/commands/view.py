@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import Command, NamedPath, SessionPath
+from dgrec.options import Command, NamedPath, SessionPath, json_option
 from dgrec.replay.options import POSITION, check_companions
-from dgrec.terminal import echo, is_quiet, note
+from dgrec.terminal import echo, note, say_written
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
@@ -41,6 +42,12 @@ __all__ = ["view_command"]
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
+    "--downloads/--no-downloads",
+    default=None,
+    help="Let pages have clips, exports and pictures of a marked part made and downloaded.  "
+    "[default: on this machine only]",
+)
+@click.option(
     "--cert",
     type=NamedPath(path_type=Path),
     metavar="FILE",
@@ -68,6 +75,7 @@ __all__ = ["view_command"]
     help="With --export: cover detections of this label in the videos; all: of every label.",
 )
 @click.option("--overwrite", is_flag=True, help="With --export: replace an earlier export.")
+@json_option
 @click.option(
     "--of-recorder",
     "shown",
@@ -83,6 +91,7 @@ def view_command(
     frame: int | None,
     at: Position | None,
     no_browser: bool,
+    downloads: bool | None,
     cert: Path | None,
     key: Path | None,
     export: Path | None,
@@ -90,6 +99,7 @@ def view_command(
     end: str | None,
     redact: tuple[str, ...],
     overwrite: bool,
+    as_json: bool,
     shown: str | None,
 ) -> None:
     """Serve a page that shows each SESSION, and those in each FOLDER; without one, here and in
@@ -108,6 +118,8 @@ def view_command(
     from dgrec.session import names_something
 
     check_companions(context, "export", "start", "end", "redact", "overwrite")
+    if as_json and export is None:
+        raise click.UsageError("--json goes with --export")
     if frame is not None and at is not None:
         raise click.UsageError("give --frame or --at")
     if at is not None and at.kind == "frame":
@@ -125,7 +137,7 @@ def view_command(
     if export is not None:
         if listen or cert:
             raise click.UsageError("--export serves nothing: it goes without --listen and --cert")
-        _export(found, export, start, end, redact, overwrite)
+        _export(found, export, start, end, redact, overwrite, as_json)
         return
     first = _first(places) if shown is None else []
     if frame is not None or at is not None:
@@ -147,6 +159,7 @@ def view_command(
         recorded=shown,
         first=first,
         frame=frame,
+        has_downloads=downloads,
     )
 
 
@@ -157,18 +170,43 @@ def _export(
     end: str | None,
     redact: tuple[str, ...],
     overwrite: bool,
+    as_json: bool,
 ) -> None:
+    from dgrec.replay.progress import frames_bar
     from dgrec.replay.viewing import export_folder
 
-    export_folder(
-        places,
-        output,
-        start=start,
-        end=end,
-        redact=redact,
-        overwrite=overwrite,
-        say=lambda line: None if is_quiet() else echo(line),
-        advise=lambda line: echo(line, err=True),
+    notes: list[str] = []
+
+    def advise(text: str) -> None:
+        notes.append(text)
+        echo(text, err=True)
+
+    with frames_bar() as progress:
+        written = export_folder(
+            places,
+            output,
+            start=start,
+            end=end,
+            redact=redact,
+            overwrite=overwrite,
+            advise=advise,
+            progress=progress,
+        )
+    page = output / "index.html"
+    lines = [
+        f"{name}: {counted(frames, 'frame')}, {size / 1e6:,.1f} MB"
+        for name, (frames, size) in written.recordings.items()
+    ]
+    say_written(
+        [*lines, f"{output}: {written.bytes / 1e6:,.1f} MB; open {page}"],
+        as_json=as_json,
+        path=output,
+        page=str(page),
+        sessions=[*written.recordings],
+        frames=written.frames,
+        detections=written.detections,
+        bytes=written.bytes,
+        said=notes,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from dgrec.options import Command, NamedPath, Parsed
 from dgrec.replay.options import output_options, say_damage, session_argument
 from dgrec.terminal import echo
 from dgrec.units import parse_steps
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["whatif_command"]
 
@@ -94,13 +98,13 @@ def whatif_command(
         raise click.UsageError(f"--plot {plot}: a plot is a PNG; choose a name that ends in .png")
     with dgrec.open(session) as opened:
         say_damage(opened)
-        keep = (session, *opened.files, *filter(None, (truth, plot)))
         if plot is not None:
             kept = (*recorded_files([opened]), *filter(None, (truth, output)))
             check_file(plot, overwrite=overwrite, keep=kept)
         answer = dgrec.whatif(
             opened, thresholds or (), nms=nms or (), trackers=trackers, truth=truth
         )
+    keep: list[Path | Session] = [session, opened, *filter(None, (truth, plot))]
     with open_output(output, overwrite=overwrite, keep=keep) as destination:
         write_whatif(answer, form, destination)
     if plot is not None:

@@ -18,7 +18,7 @@ formats/        the formats, a file for each, with what several of them need
 ==============  ================================================================
 """
 
-from dgrec.replay.exports.block import Block, Detection, Frame
+from dgrec.replay.exports.block import Block, Frame
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.exported import (
     EVERYTHING,
@@ -34,7 +34,7 @@ from dgrec.replay.exports.exporter import (
     export_to_stdout,
     member_outputs,
 )
-from dgrec.replay.exports.format import FORMATS, Format, format_of, load_formats, registered
+from dgrec.replay.exports.format import FORMATS, Format, format_of
 from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks, masks_of
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.packets import (
@@ -51,7 +51,6 @@ __all__ = [
     "Block",
     "Classes",
     "EVERYTHING",
-    "Detection",
     "ExportOptions",
     "ExportReport",
     "Exported",
@@ -77,11 +76,9 @@ __all__ = [
     "frame_masks",
     "frames_with_times",
     "has_other_numbers",
-    "load_formats",
     "masks_of",
     "member_outputs",
     "parse_split",
-    "registered",
     "session_name",
     "unchanged_video",
     "utf8",

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dgrec.errors import ConfigError
+from dgrec.registry import Registry
 
 if TYPE_CHECKING:
     from dgrec.replay.exports.exported import Exported
     from dgrec.replay.exports.selection import PictureKind
 
-__all__ = ["FORMATS", "Format", "format_of", "load_formats", "registered"]
+__all__ = ["FORMATS", "Format", "format_of"]
+
+
+#: The formats by name, once ``FORMATS.load()`` was called.
+FORMATS: Registry[Format] = Registry("dgrec.replay.exports.formats")
 
 
 class Format(ABC):
     """A format that sessions are exported to. Each is a subclass in a file of its own.
 
-    `FORMATS` has them by name; `registered` adds one.
+    `FORMATS` has them by name.
     """
 
     #: As ``--format`` has it.
@@ -52,6 +55,9 @@ class Format(ABC):
     #: Whether it knows splits itself. Otherwise each is an output of its own.
     has_splits: ClassVar[bool] = False
 
+    def __init_subclass__(cls) -> None:
+        FORMATS[cls.name] = cls
+
     @abstractmethod
     def write(self, exported: Exported, path: Path) -> None:
         """Write what is exported to a file that exists, or into an empty folder.
@@ -72,33 +78,13 @@ class Format(ABC):
         return f"frame-{number:06}{suffix}"
 
 
-#: The formats by name; `load_formats` fills it.
-FORMATS: dict[str, type[Format]] = {}
-_Class = TypeVar("_Class", bound=type[Format])
-
-
-def registered(format_class: _Class) -> _Class:
-    """Add a format to `FORMATS`."""
-    FORMATS[format_class.name] = format_class
-    return format_class
-
-
-def load_formats() -> dict[str, type[Format]]:
-    """Import all of dgrec's formats and return `FORMATS`."""
-    from dgrec.replay.exports import formats
-
-    for module in pkgutil.iter_modules(formats.__path__):
-        importlib.import_module(f"{formats.__name__}.{module.name}")
-    return FORMATS
-
-
 def format_of(name: str | None, output: Path) -> Format:
     """Return the format of a name, or the one that the output's suffix names.
 
     Raises:
         ConfigError: There is no such format, or the suffix names none.
     """
-    formats = load_formats()
+    formats = FORMATS.load()
     if name is not None:
         if name not in formats:
             raise ConfigError(f"{name!r} is not a format; there are: {', '.join(sorted(formats))}")

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from dgrec.errors import OutputError
 from dgrec.files import NewFile, output_error, resolved
-from dgrec.footage import refuse_recorded
 from dgrec.terminal import Colour, line, painted, shown
+
+if TYPE_CHECKING:
+    from dgrec.session import Session
 
 __all__ = ["Destination", "open_output"]
 
@@ -42,12 +44,12 @@ class Destination:
 
 @contextlib.contextmanager
 def open_output(
-    path: Path | None, *, overwrite: bool = False, keep: Sequence[Path] = ()
+    path: Path | None, *, overwrite: bool = False, keep: Sequence[Path | Session] = ()
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name once it is complete. ``keep`` are never overwritten: the files of
-    the session.
+    A file appears under its name once it is complete. ``keep`` are never overwritten: files, and
+    those of sessions (`dgrec.footage.recorded_files`).
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.
@@ -62,7 +64,11 @@ def open_output(
             with path.open("wb") as file:
                 yield Destination(file, is_terminal=file.isatty())
         else:
-            refuse_recorded(path, keep)
+            from dgrec.footage import recorded_files, refuse_recorded
+
+            files = [file for file in keep if isinstance(file, Path)]
+            sessions = [session for session in keep if not isinstance(session, Path)]
+            refuse_recorded(path, [*files, *recorded_files(sessions)])
             path = resolved(path)  # keeps a link
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder; give a file name")

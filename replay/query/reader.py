@@ -181,11 +181,14 @@ class SqlReader:
         self._start()
         return self._result(text, {})
 
-    def keep(self, *names: str) -> None:
+    def keep(self, *names: str, **instead: str) -> None:
         """Compute views of few rows now, and answer from these rows what asks for them later.
 
         A table macro is given with its arguments. Later calls give the same rows, whatever their
         arguments are.
+
+        Args:
+            instead: Of other views by name: what has their columns and is kept already.
         """
         for name in names:
             plain, bracket, _ = name.partition("(")
@@ -196,6 +199,9 @@ class SqlReader:
             ):
                 self._start()
                 self._run(statement, {})
+        for name, kept in instead.items():
+            self._start()
+            self._run(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}", {})
 
     def rows(self, text: str) -> list[dict[str, Any]]:
         """Run one statement and return all its rows; for results that are known to be small.

@@ -159,7 +159,8 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
     with SqlReader([session]) as reader:
         extent = extent_of(session, reader)
         pipelines = explain([session], reader)
-        reader.keep("session_throughput", f"label_windows({number_text(extent.span_s)})")
+        windows = f"label_windows({number_text(extent.span_s)})"
+        reader.keep("session_throughput", windows, _label_counts="label_windows()")
         return {
             "name": str(session.metadata.get("name") or session.path.stem),
             "path": session.path.name.encode(errors="backslashreplace").decode(),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dgrec.publishing import missing_command
 from dgrec.units import counted
 
 if TYPE_CHECKING:
@@ -36,6 +35,8 @@ def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
         frames, delivered = target.get("frames"), target.get("delivered")
         if frames is None or delivered is None or delivered >= frames:
             continue
+        from dgrec.publishing import missing_command
+
         command = missing_command(str(session.path), str(target.get("target")))
         yield (
             f"{target.get('target')} did not get {frames - delivered:,} of "

@@ -1,45 +1,51 @@
 """Recordings in a browser: the page of `dgrec view`, and its server.
 
-=============  =========================================================================
-server         the paths, and how each is answered
-foreground     serves until Ctrl-C, and opens a browser
-recordings     which recordings there are, by their names; those that are open
-opened         one that is open
-workers        threads for what would hold up the server
-parameters     the parameters of a request
-values         values as JSON that browsers can read
-card           what there is to know of one before its rows are read; the list of all
-rows           rows by their positions
-videos         video files, and which picture of them belongs to a row
-files          files by ranges of their bytes
-live           what a recording in progress adds
-recorder_link  asks the process that records for its newest frame
-pages          the pages that are open
-pictures       pictures as JPEG, decoded here
-questions      which questions are answered by SQL
-time_line      seconds, pixels and positions of rows
-overlay        what is drawn over the pictures; thumbnails
-label_colors   the colors of labels
-bounded_rows   rows whose detections are few enough to be drawn
-series         lines over time
-labels         the labels of all detections, as numbers
-marks          what stands out on the time line
-matches        which detections a condition keeps
-statements     SQL that somebody typed
-why            what limited the rate
-export         recordings as a folder that needs no server
-contents       what an export has of one
-previews       videos for browsers that are made of others
-targets        where the parts of an export are written
-single         the page in one file
-notebook       the player in a notebook
-pairs          two sessions side by side, and their frames paired
-differences    what differs between them
-=============  =========================================================================
+=================  =======================================================================
+server             the paths, and how each is answered
+foreground         serves until Ctrl-C, and opens a browser
+recordings         which recordings there are, by their names; those that are open
+opened             one that is open
+workers            threads for what would hold up the server
+parameters         the parameters of a request
+values             values as JSON that browsers can read
+card               what there is to know of one before its rows are read; the list of all
+rows               rows by their positions
+videos             video files, and which picture of them belongs to a row
+files              files by ranges of their bytes
+live               what a recording in progress adds
+recorder_link      asks the process that records for its newest frame
+pages              the pages that are open
+pictures           pictures as JPEG, decoded here
+questions          which questions are answered by SQL
+time_line          seconds, pixels and positions of rows
+overlay            what is drawn over the pictures; thumbnails
+label_colors       the colors of labels
+bounded_rows       rows whose detections are few enough to be drawn
+series             lines over time
+labels             the labels of all detections, as numbers
+marks              what stands out on the time line
+matches            which detections a condition keeps
+statements         SQL that somebody typed
+statement_process  runs it in a process of its own
+statement_program  that process
+why                what limited the rate
+downloads          what pages have made of a marked part
+export             recordings as a folder that needs no server
+contents           what an export has of one
+previews           videos for browsers that are made of others
+targets            where the parts of an export are written
+single             the page in one file
+notebook           the player in a notebook
+pairs              two sessions side by side, and their frames paired
+differences        what differs between them
+=================  =======================================================================
 
 What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
 of a row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole
 numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 400, 404, 422 or 500.
+With ``known`` (ID,POSITION,FRAME: of the card, and of a row), whatever names a session is refused
+by 409 where that row has another position by now: older parts were removed, or another recording
+has the name.
 
 ==================  =====================================================================
 ``/``               the page (``page.js``, ``page.css``, ``NOTICE``); with ``token``, a
@@ -48,9 +54,10 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
                     view ``sessions``
 ``/api/card``       ``s``: what there is to know before rows are read: ``n`` rows, state,
                     model, size, facts, caveats, videos, stages, signals, labels with
-                    their colors, ``has``, ``clock`` (what ``t`` is counted by), and
-                    ``version``, another one once its files have changed; ``brief``: the
-                    labels, stages and signals, which have to be counted, are left empty
+                    their colors, ``id``, ``has``, ``clock`` (what ``t`` is counted by),
+                    ``began`` (its value at the first row, in seconds), and ``version``,
+                    another one once its files have changed; ``brief``: the labels, stages
+                    and signals, which have to be counted, are left empty
 ``/api/rows``       ``s``, ``from``, ``to`` (at most 1,000): columns of rows; ``video``
                     (of the card's, or -1), ``pts_s``: when its picture is shown in that
                     file, as browsers count it, ``duration_s``: for how long, ``state``:
@@ -72,17 +79,40 @@ numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 40
 ``/api/live``       ``s``: Server-Sent Events ``grew`` (``n``, ``first_frame``, ``version``),
                     ``alert``, ``targets``, ``ended`` and ``problem``
 ``/api/newest``     ``s``, ``after``: the frame that is recorded now as JPEG, with its overlay;
-                    ``X-Captured-Us``: to be ``after`` in the next request; 204: none yet;
-                    404: no recorder has started this server
+                    ``X-Captured-Us``: to be ``after`` in the next request; 204: none yet,
+                    or with ``Retry-After``: the recorder gives none
 ``/api/page``       ``id``, ``closed``: a page says that it is open, or is closed
 ``/video``          ``s``, ``k``: a video file, by ranges
+``/api/downloads``  ``are_allowed``: whether pages may have something made
+``/api/make``       ``s``, ``kind`` (``clip``, ``export``, ``png``), ``first``, ``last``,
+                    ``format``: makes it of some rows: ``id``, ``name``, ``bytes``
+``/made``           ``id``: what was made
 ==================  =====================================================================
 """
 
-from dgrec.replay.viewing.export import export_folder
-from dgrec.replay.viewing.foreground import parse_listen, show
-from dgrec.replay.viewing.server import ViewServer
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from dgrec.replay.viewing.single import single_page
 from dgrec.replay.viewing.targets import packed
 
+if TYPE_CHECKING:
+    from dgrec.replay.viewing.export import export_folder
+    from dgrec.replay.viewing.foreground import parse_listen, show
+    from dgrec.replay.viewing.server import ViewServer
+
 __all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]
+
+#: Where the rest is: `dgrec report` does without a server, and what that takes to import.
+_HOMES = {
+    "ViewServer": "server",
+    "export_folder": "export",
+    "parse_listen": "foreground",
+    "show": "foreground",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

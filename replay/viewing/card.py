@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +22,7 @@ from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, open_sessions
 
-__all__ = ["card", "sessions"]
+__all__ = ["card", "matching", "sessions"]
 
 _MOST_LABELS: Final = 200
 _MOST_SIGNALS: Final = 500
@@ -56,6 +56,7 @@ def card(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str,
         ]
     return {
         "s": opened.name,
+        "id": opened.session.id,
         **known,
         "videos": [
             {
@@ -96,6 +97,7 @@ def _facts(opened: OpenedSession) -> dict[str, Any]:
         "duration_s": of_list.duration_s,
         "fps": of_list.fps,
         "clock": opened.clock,
+        "began": opened.began / 1e6 if opened.clock == "captured_at" else opened.began,
         "state": of_list.state,
         "model": of_list.model,
         "device": None if model.get("device") is None else str(model["device"]),
@@ -195,8 +197,16 @@ def _quoted(name: str) -> str:
 # --- the list ------------------------------------------------------------------------------------
 
 
-def sessions(recordings: Recordings, parameters: Parameters, task: Task) -> dict[str, Any]:
-    """Answer ``/api/sessions``."""
+def sessions(
+    recordings: Recordings,
+    parameters: Parameters,
+    matches: Callable[[list[Path], str], Collection[str]],
+) -> dict[str, Any]:
+    """Answer ``/api/sessions``.
+
+    Args:
+        matches: Returns what `matching` does.
+    """
     found = recordings.listed()
     words = parameters.text("q", "").lower().split()
     if words:
@@ -213,12 +223,12 @@ def sessions(recordings: Recordings, parameters: Parameters, task: Task) -> dict
         ]
     condition = parameters.text("where", "").strip()
     if condition and found:
-        there = _matching([Path(each.path) for _, each in found], condition, task)
+        there = matches([Path(each.path) for _, each in found], condition)
         found = [(name, each) for name, each in found if each.path in there]
     return {"sessions": [{"s": name, **asdict(each)} for name, each in found]}
 
 
-def _matching(paths: list[Path], condition: str, task: Task) -> set[str]:
+def matching(paths: list[Path], condition: str, task: Task) -> set[str]:
     """Return the paths of the sessions of which a condition over ``sessions`` holds."""
     try:
         opened = open_sessions(paths, lambda _: None, with_clips=True)

@@ -20,8 +20,7 @@ key              value
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -31,12 +30,14 @@ from dgrec.replay.viewing import card, pictures, rows, statements
 from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.marks import KINDS, lane
 from dgrec.replay.viewing.opened import OpenedSession
-from dgrec.replay.viewing.overlay import drawings
+from dgrec.replay.viewing.overlay import Drawings
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.targets import Target
+from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import Task
+from dgrec.session import RecordedResult
 
 __all__ = ["Contents"]
 
@@ -44,7 +45,7 @@ __all__ = ["Contents"]
 _ROWS: Final = 1000
 #: Rows in a part of what is drawn, unless that is large.
 _DRAWN: Final = 300
-#: A part of details ends after so many rows, or characters.
+#: A part of details ends after so many rows, or bytes.
 _DETAILED, _DETAILED_LENGTH = 500, 2_000_000
 #: Pixels of a part of the time line, and into how many each is cut at the next level.
 _WIDTH, _FACTOR, _MOST_LEVELS = 2048, 4, 8
@@ -63,6 +64,7 @@ class Contents:
         preview: The video that was made of its pictures, if one was, with the number 0.
         note: What there is to know of its pictures, in a line.
         name: Instead of its own.
+        progress: Gets how many rows of how many have been drawn.
     """
 
     def __init__(
@@ -74,10 +76,11 @@ class Contents:
         preview: Preview | None = None,
         note: str = "",
         name: str = "",
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._opened, self._folder, self._target = opened, folder, target
         self._videos, self._preview, self._note = videos, preview, note
-        self._name = name
+        self._name, self._progress = name, progress
         self._task = Task()
         self._count = opened.count
 
@@ -92,8 +95,7 @@ class Contents:
         contents = {
             "card": found,
             "rows": self._rows(),
-            "overlay": self._overlay(),
-            "details": self._details(),
+            **self._drawn_and_detailed(),
             "levels": self._lines(found),
             "videos": {str(number): name for number, name in self._videos.items()},
         }
@@ -139,7 +141,9 @@ class Contents:
         name = self._name or found["name"]
         # Not where it was: an export is made to be given away.
         facts = [(key, value) for key, value in found["facts"] if key != "path"]
-        return {**found, "name": name, "facts": facts, "videos": videos, "picture_note": note}
+        lines = list(_line_names(found))
+        shown = {"name": name, "facts": facts, "videos": videos, "picture_note": note}
+        return {**found, **shown, "lines": lines}
 
     # --- rows ---
 
@@ -168,45 +172,56 @@ class Contents:
         known = [number if number in self._videos else -1 for number in answer["video"]]
         return {**answer, "video": known, "state": states}
 
-    def _overlay(self) -> list[int]:
-        starts: list[int] = []
-        at = 0
-        while at < self._count:
-            stop = min((at // _DRAWN + 1) * _DRAWN, self._count)
-            with self._opened.rows:
-                answer = drawings(self._opened.session, at, stop)
-            self._put(f"overlay-{len(starts)}", answer)
-            starts.append(at)
-            at += max(1, len(answer["frames"]))
+    def _drawn_and_detailed(self) -> dict[str, list[int]]:
+        """Write what is drawn over rows, and all that was recorded of them."""
+        session = self._opened.session
+        starts: dict[str, list[int]] = {"overlay": [], "details": []}
+        drawn, details, length = Drawings(session, 0), list[bytes](), 0
+        drawn_from = detailed_from = 0
+        found = bounded_rows(session, 0, self._count)
+        for position, (row, note) in enumerate(found):
+            result, reason = self._restored(row)
+            # Before it is drawn: PySDK might change it.
+            details.append(self._detail(position, row, result, note or reason))
+            length += len(details[-1])
+            drawn.add(row, note, result)
+            end = position + 1
+            if drawn.is_full or end % _DRAWN == 0 or end == self._count:
+                self._put(f"overlay-{len(starts['overlay'])}", drawn.answer())
+                starts["overlay"].append(drawn_from)
+                drawn, drawn_from = Drawings(session, end), end
+            if len(details) == _DETAILED or length > _DETAILED_LENGTH or end == self._count:
+                self._put_details(len(starts["details"]), details)
+                starts["details"].append(detailed_from)
+                details, length, detailed_from = [], 0, end
+            self._progress(end, self._count)
         return starts
 
-    def _details(self) -> list[int]:
-        starts: list[int] = []
-        part: list[Any] = []
-        length = first = 0
-        found = bounded_rows(self._opened.session, 0, self._count)
-        for position, (values, note) in enumerate(found):
-            part.append(self._detail(position, values, note))
-            length += len(json.dumps(part[-1], default=str))
-            if len(part) >= _DETAILED or length > _DETAILED_LENGTH or position + 1 == self._count:
-                self._put(f"details-{len(starts)}", part)
-                starts.append(first)
-                part, length, first = [], 0, position + 1
-        return starts
-
-    def _detail(self, position: int, values: dict[str, Any], note: str) -> dict[str, Any]:
+    def _restored(self, row: Mapping[str, Any]) -> tuple[RecordedResult | None, str]:
+        """Return the result of a row; None, and why, if it has none that can be read."""
+        if row["detections"] is None:
+            return None, ""
         try:
-            if values["detections"] is not None:
-                return rows.details(self._opened, position, values)
+            return self._opened.session.restored(row, self._opened.session.metadata), ""
         except DgrecError as error:
-            note = first_line(error)
-        return {"i": position, "frame": values["frame"], "note": note}
+            return None, first_line(error)
+
+    def _detail(
+        self, position: int, row: Mapping[str, Any], result: RecordedResult | None, note: str
+    ) -> bytes:
+        if result is None:
+            return json_bytes({"i": position, "frame": row["frame"], "note": note})
+        return json_bytes(rows.details(position, result))
+
+    def _put_details(self, number: int, details: Sequence[bytes]) -> None:
+        data = b"[" + b",".join(details) + b"]"
+        self._target.put_json(f"{self._folder}/details-{number}", data)
 
     # --- the time line ---
 
     def _lines(self, found: Mapping[str, Any]) -> list[int]:
         """Write the time line at several widths; return the number of parts of each."""
-        names = ",".join(map(_quoted, _line_names(found)))
+        names = ",".join(map(_quoted, found["lines"]))
         whole = self._part(names)
         self._put("lines-0-0", whole)
         levels = [1]
@@ -251,6 +266,8 @@ class Contents:
 
 def _line_names(found: Mapping[str, Any]) -> Iterator[str]:
     yield from found["stages"]
+    if {"latency_ms", "inference_ms"} <= set(found["stages"]):
+        yield "waiting_ms"
     yield from ("fps", "detections")
     for each in found["labels"][:_MOST_LABELS]:
         yield f"label:{each['label']}"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.files import NewFolder, check_parent, exists_already, output_error
+from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_error
 from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
@@ -22,11 +23,9 @@ from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
-from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session
-from dgrec.units import counted
 
-__all__ = ["export_folder"]
+__all__ = ["Exported", "export_folder"]
 
 #: The page in an export, by its name in the package.
 _PAGE: Final = {
@@ -37,6 +36,8 @@ _PAGE: Final = {
     "NOTICE": "NOTICE",
 }
 _DATA: Final = "data"
+#: The parts that are exported, while this is done.
+_CLIPS: Final = "clips"
 #: Where a file can say that a folder is an export: only such a folder is replaced.
 _MARK: Final = 'name="dgrec-data"'
 
@@ -49,12 +50,12 @@ def export_folder(
     end: str | None = None,
     redact: tuple[str, ...] = (),
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
     advise: Callable[[str], None] = lambda _: None,
-) -> None:
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+) -> Exported:
     """Write the page, the data and the videos of recordings into a folder.
 
-    It is there once it is complete.
+    It is there once it is complete; until then, an earlier export stays as it is.
 
     Args:
         places: Sessions, folders and globs.
@@ -63,8 +64,8 @@ def export_folder(
         end: Only frames before this.
         redact: Labels whose detections are covered in the videos; ``("all",)``: of all labels.
         overwrite: Whether an earlier export is replaced.
-        say: Gets a line for each recording, and the size of all.
         advise: Gets what is missing, and why.
+        progress: Gets what is being made, and of how many frames of how many.
 
     Raises:
         OutputError: It exists already, is no export, or cannot be written.
@@ -75,28 +76,45 @@ def export_folder(
         recordings = stack.enter_context(_opened(places))
         if not recordings.names():
             raise ConfigError(f"{', '.join(map(str, places))}: no recordings found")
-        if start is not None or end is not None:
-            folder = stack.enter_context(_scratch(output))
-            parts = _cut(recordings, folder, start, end, advise)
-            recordings = stack.enter_context(_opened(parts))
         try:
             new = NewFolder(output)
         except OSError as error:
             raise output_error(output, error) from None
         stack.callback(new.discard)
-        _write(recordings, new.temporary, redact, say, advise)
-        size = _size(new.temporary)
+        if start is not None or end is not None:
+            parts = _cut(recordings, new.temporary / _CLIPS, start, end, advise)
+            recordings = stack.enter_context(_opened(parts))
+        exported = _Writer(recordings, new.temporary, redact, advise, progress).write()
+        shutil.rmtree(new.temporary / _CLIPS, ignore_errors=True)
+        exported.bytes = _size(new.temporary)
         try:
             new.temporary.chmod(0o777 & ~_umask())
             new.finish(lambda folder: _replace(folder, new.temporary, overwrite=overwrite))
         except OSError as error:
             raise output_error(output, error) from None
-    say(f"{output}: {size:,.1f} MB; open {output / 'index.html'}")
+    return exported
+
+
+@dataclass
+class Exported:
+    """What was written."""
+
+    #: Names of the recordings, with their frames and bytes.
+    recordings: dict[str, tuple[int, int]] = field(default_factory=dict)
+    detections: int = 0
+    #: Of the whole folder.
+    bytes: int = 0
+
+    @property
+    def frames(self) -> int:
+        return sum(frames for frames, _ in self.recordings.values())
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if an export cannot be written, before any work is done."""
     check_parent(output)
+    if output.exists() and output.samefile(os.curdir):
+        raise OutputError(f"{output}: is the current folder; choose another name")
     if not os.path.lexists(output):
         return
     if not output.is_dir() or output.is_symlink():
@@ -123,11 +141,14 @@ def _check_is_export(folder: Path) -> None:
 
 
 def _replace(folder: Path, new: Path, *, overwrite: bool) -> None:
-    """Put a new export in the place of an earlier one."""
+    """Put a new export in the place of an earlier one, in a folder that a server may be serving."""
     check_output(folder, overwrite=overwrite)
-    shutil.rmtree(folder / _DATA, ignore_errors=True)
-    for path in sorted(new.iterdir()):
-        path.replace(folder / path.name)
+    if (folder / _DATA).exists():
+        exchange(new / _DATA, folder / _DATA)
+    else:
+        (new / _DATA).rename(folder / _DATA)
+    for name in _PAGE.values():
+        (new / name).replace(folder / name)
 
 
 def _umask() -> int:
@@ -146,16 +167,6 @@ def _opened(places: Sequence[Path]) -> Iterator[Recordings]:
 
 
 # --- parts of recordings -------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def _scratch(output: Path) -> Iterator[Path]:
-    """Give a folder on the disk of the export, for clips; it is removed."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".dgrec-", dir=output.absolute().parent) as folder:
-            yield Path(folder)
-    except OSError as error:
-        raise output_error(output, error) from None
 
 
 def _cut(
@@ -177,7 +188,10 @@ def _cut(
             selection = select_frames(session, first, last)
             stem = Path(name).name[:100] or "session"
             clip = folder / str(number) / f"{stem}.parquet"
-            clip.parent.mkdir()
+            try:
+                clip.parent.mkdir(parents=True)
+            except OSError as error:
+                raise output_error(clip.parent, error) from None
             has_pictures = find_footage(session).path is not None
             report = write_clip(
                 session,
@@ -195,68 +209,75 @@ def _cut(
 # --- what is written -----------------------------------------------------------------------------
 
 
-def _write(
-    recordings: Recordings,
-    output: Path,
-    redact: tuple[str, ...],
-    say: Callable[[str], None],
-    advise: Callable[[str], None],
-) -> None:
-    folders: dict[str, str] = {}
-    thumbs: dict[str, str] = {}
-    task = Task()
-    target = FolderTarget(output / _DATA)
-    listed = card.sessions(recordings, Parameters({}), task)["sessions"]
-    for facts in listed:
-        name = facts["s"]
-        folder = str(len(folders))
-        # Not where it was, as in the card.
-        facts["path"] = Path(facts["path"]).name
-        try:
-            with recordings.opened(name) as opened:
-                thumb = _write_session(opened, folder, target, redact, advise)
-        except OutputError:
-            raise
-        except DgrecError as error:
-            if redact:
+class _Writer:
+    """Writes recordings, and the page that shows them."""
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        output: Path,
+        redact: tuple[str, ...],
+        advise: Callable[[str], None],
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self._recordings, self._redact = recordings, redact
+        self._advise, self._progress = advise, progress
+        self._page, self._target = FolderTarget(output), FolderTarget(output / _DATA)
+
+    def write(self) -> Exported:
+        exported = Exported()
+        folders: dict[str, str] = {}
+        thumbs: dict[str, str] = {}
+        listed = card.sessions(self._recordings, Parameters({}), lambda *_: ())["sessions"]
+        for facts in listed:
+            name, folder = facts["s"], str(len(folders))
+            # Not where it was, as in the card.
+            facts["path"] = Path(facts["path"]).name
+            try:
+                with self._recordings.opened(name) as opened:
+                    thumb = self._write_session(opened, folder)
+            except OutputError:
                 raise
-            advise(f"{error}; left out")
-            shutil.rmtree(target.folder / folder, ignore_errors=True)
-            continue
-        folders[name] = folder
-        if thumb:
-            thumbs[name] = "thumb.jpg"
-        size = _size(target.folder / folder)
-        say(f"{name}: {counted(facts['frames'] or 0, 'frame')}, {size:,.1f} MB")
-    if not folders:
-        raise ConfigError("none of the recordings can be read")
-    index = {
-        "sessions": [facts for facts in listed if facts["s"] in folders],
-        "folders": folders,
-        "thumbs": thumbs,
-    }
-    target.put("index", index)
-    target.put("questions", statements.questions())
-    for name, shown in _PAGE.items():
-        page = resources.files("dgrec.replay.viewing").joinpath("static", name)
-        FolderTarget(output).put_file(shown, page.read_bytes())
+            except DgrecError as error:
+                if self._redact:
+                    raise
+                self._advise(f"{error}; left out")
+                shutil.rmtree(self._target.folder / folder, ignore_errors=True)
+                continue
+            folders[name] = folder
+            if thumb:
+                thumbs[name] = "thumb.jpg"
+            size = _size(self._target.folder / folder)
+            exported.recordings[name] = facts["frames"] or 0, size
+            exported.detections += facts["detections"] or 0
+        if not folders:
+            raise ConfigError("none of the recordings can be read")
+        shown = [facts for facts in listed if facts["s"] in folders]
+        self._target.put("index", {"sessions": shown, "folders": folders, "thumbs": thumbs})
+        self._target.put("questions", statements.questions())
+        for name, written in _PAGE.items():
+            page = resources.files("dgrec.replay.viewing").joinpath("static", name)
+            self._page.put_file(written, page.read_bytes())
+        return exported
+
+    def _write_session(self, opened: OpenedSession, folder: str) -> bool:
+        target, redact = self._target, self._redact
+
+        def progress(what: str) -> Callable[[int, int], None]:
+            return functools.partial(self._progress, what)
+
+        videos, preview, note = _videos(
+            opened, folder, target, redact, self._advise, progress("pictures")
+        )
+        contents = Contents(
+            opened, folder, target, videos, preview, note, progress=progress("frames")
+        )
+        return contents.write(has_thumb=not redact)
 
 
-def _size(folder: Path) -> float:
-    """Return the size of a folder, in millions of bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def _write_session(
-    opened: OpenedSession,
-    folder: str,
-    target: FolderTarget,
-    redact: tuple[str, ...],
-    advise: Callable[[str], None],
-) -> bool:
-    videos, preview, note = _videos(opened, folder, target, redact, advise)
-    contents = Contents(opened, folder, target, videos, preview, note)
-    return contents.write(has_thumb=not redact)
+def _size(folder: Path) -> int:
+    """Return the size of a folder in bytes."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _videos(
@@ -265,6 +286,7 @@ def _videos(
     target: FolderTarget,
     redact: tuple[str, ...],
     advise: Callable[[str], None],
+    progress: Callable[[int, int], None],
 ) -> tuple[dict[int, str], Preview | None, str]:
     """Copy the videos of a session, or make one."""
     shown = [(number, opened.videos.all[number]) for number in opened.videos.used]
@@ -279,7 +301,7 @@ def _videos(
                 target.copy(f"{folder}/{names[number]}", file)
         return names, None, ""
     path = target.path(f"{folder}/video-0.mp4")
-    preview = make_preview(opened, path, redact)
+    preview = make_preview(opened, path, redact, progress=progress)
     if preview is None:
         return {}, None, "none of its pictures can be read"
     for each in preview.notes:

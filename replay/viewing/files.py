@@ -9,6 +9,7 @@ import stat
 from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -35,10 +36,15 @@ def open_regular(path: Path, inode: int | None = None) -> BinaryIO:
     return file
 
 
-async def serve_file(request: web.BaseRequest, file: BinaryIO, mime: str) -> web.StreamResponse:
+async def serve_file(
+    request: web.BaseRequest, file: BinaryIO, mime: str, *, name: str = ""
+) -> web.StreamResponse:
     """Send a file, or the range that is asked for, as it is read; the file is closed.
 
     A file may grow meanwhile: a later request gets what has been added.
+
+    Args:
+        name: Browsers save it under this name, and do not show it.
     """
     try:
         facts = os.fstat(file.fileno())
@@ -52,6 +58,8 @@ async def serve_file(request: web.BaseRequest, file: BinaryIO, mime: str) -> web
             "Last-Modified": modified,
             "Cache-Control": "private, no-cache",
         }
+        if name:
+            headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
         start, stop, status = 0, facts.st_size, 200
         wanted = request.headers.get("Range")
         if wanted is not None and request.headers.get("If-Range", etag) in (etag, modified):

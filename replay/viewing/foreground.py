@@ -59,6 +59,7 @@ def show(
     recorded: str | None = None,
     first: Sequence[Path] = (),
     frame: int | None = None,
+    has_downloads: bool | None = None,
 ) -> None:
     """Serve recordings until Ctrl-C.
 
@@ -70,6 +71,8 @@ def show(
             started this process: it ends once standard input does and no page is open.
         first: The session that is shown first, and the one beside it; none: the list.
         frame: The frame that is shown first.
+        has_downloads: Pages may have clips and exports made; None: those of this machine may, but
+            not beside a recorder.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -77,7 +80,9 @@ def show(
         OutputError: The address cannot be served.
     """
     _return_memory()
-    server = ViewServer(places, host, port, certificate)
+    if has_downloads is None:
+        has_downloads = is_loopback(host) and recorded is None
+    server = ViewServer(places, host, port, certificate, has_downloads=has_downloads)
     try:
         server.prepare()
         place = fragment(recorded) if recorded else _shown(server, first, frame)

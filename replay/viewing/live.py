@@ -13,7 +13,6 @@ from aiohttp import web
 from dgrec.errors import DgrecError
 from dgrec.format import stamp_us
 from dgrec.replay.viewing.opened import OpenedSession
-from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at
@@ -35,6 +34,8 @@ _TARGETS_S: Final = 2.0
 #: The recorder answers at once, but for its next frame.
 _ANSWER_S: Final = 1.0
 _NEXT_FRAME_S: Final = 5.0
+#: Where there are no pictures of the moment, they are asked for again after this.
+_NO_PICTURE_S: Final = 3
 
 
 @dataclass
@@ -177,19 +178,14 @@ def _alert(opened: OpenedSession, event: Any) -> dict[str, Any]:
 async def answer_newest(
     path: Path, after_us: int, recorder: RecorderLink | None
 ) -> web.StreamResponse:
-    """Answer ``/api/newest``: the camera's picture with its overlay, as it was just recorded.
-
-    Raises:
-        RequestError: There is none.
-    """
+    """Answer ``/api/newest``: the camera's picture with its overlay, as it was just recorded."""
     if recorder is None or not recorder.is_open:
-        why = "pictures of the moment come with `dgrec record --view`; here, from what is recorded"
-        raise RequestError(why, 404)
+        return _no_picture()
     answer = await recorder.frame(path, after_us, _NEXT_FRAME_S)
     if answer is None:
         return web.Response(status=204, headers=PAGE_HEADERS)
     if not answer.picture:
-        raise RequestError(str(answer.facts.get("problem")), 404)
+        return _no_picture()
     headers = {
         **PAGE_HEADERS,
         "X-Captured-Us": str(answer.facts["captured_us"]),
@@ -197,3 +193,9 @@ async def answer_newest(
         "X-Age-Ms": str(round(time.time() * 1e3 - answer.facts["captured_us"] / 1e3)),
     }
     return web.Response(body=answer.picture, content_type="image/jpeg", headers=headers)
+
+
+def _no_picture() -> web.Response:
+    """Return the answer where there is none: the recorder is another one, or has no pictures."""
+    headers = {**PAGE_HEADERS, "Retry-After": str(_NO_PICTURE_S)}
+    return web.Response(status=204, headers=headers)

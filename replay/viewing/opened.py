@@ -67,6 +67,7 @@ class OpenedSession:
         self._kept: OrderedDict[object, Any] = OrderedDict()
         self._keeping = threading.Lock()
         self._pixels: Pixels | None = None
+        self._checked = ""
         self.pictures = threading.Lock()
         self._runs: tuple[_Array, _Array, _Array] | None = None
         self.videos = Videos(self.session, self.rows)
@@ -98,16 +99,6 @@ class OpenedSession:
         values, is_there = column_values(rows.column(self.clock))
         scale = 1e6 if self.clock == "captured_at" else 1.0
         return np.where(is_there, (values.astype(np.float64) - self.began) / scale, np.nan)
-
-    @property
-    def seconds_sql(self) -> str:
-        """An SQL expression over ``frames`` for the same seconds."""
-        if self.clock == "captured_at":
-            return f"((epoch_us(captured_at) - {int(self.began)}) / 1e6)"
-        if self.clock == "media_time_s":
-            return f"(media_time_s - {self.began!r})"
-        first = self.session.first_frame
-        return f"((frame - {first}) * {FIRST_STEP_US / 1e6!r})"
 
     # --- positions ---
 
@@ -150,6 +141,28 @@ class OpenedSession:
                 order = np.argsort(first, kind="stable")
                 self._runs = first[order], start[order], length[order]
         return self._runs
+
+    def is_known_by(self, known: str) -> bool:
+        """Return whether positions mean here what they mean to a page.
+
+        They do not once older parts were removed, or where another recording has the name by now.
+
+        Args:
+            known: "ID,POSITION,FRAME": of this session, and of a row of it (position -1: of none).
+        """
+        before, _, frame = known.rpartition(",")
+        of, _, position = before.rpartition(",")
+        if of != self.session.id:
+            return False
+        if position == "-1":
+            return True
+        if self._checked != known:
+            if not (position.isdecimal() and int(position) < self.count):
+                return False
+            if str(self.row(int(position), ["frame"])["frame"]) != frame:
+                return False
+            self._checked = known  # pages ask for much of the same session
+        return True
 
     # --- SQL ---
 

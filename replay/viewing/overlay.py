@@ -30,15 +30,15 @@ import pyarrow.compute as pc
 from dgrec.analyzers import Notice, drawing_of
 from dgrec.errors import DgrecError, first_line
 from dgrec.footage import Pixels, find_footage
-from dgrec.format import LABEL_LEAF, Metadata
+from dgrec.format import LABEL_LEAF
 from dgrec.overlay import Colors, Operations, note_analyzers, note_overlay
 from dgrec.replay.drawing import track_color
 from dgrec.replay.viewing.bounded_rows import bounded_rows
-from dgrec.replay.viewing.label_colors import DrawnLabels, label_color, labels_of
+from dgrec.replay.viewing.label_colors import label_color, labels_of
 from dgrec.replay.viewing.videos import LARGEST_DIGESTED
 from dgrec.session import RecordedResult, Session
 
-__all__ = ["drawings", "label_color", "thumbnail"]
+__all__ = ["Drawings", "drawings", "label_color", "thumbnail"]
 
 #: What is needed of a row.
 _COLUMNS = ["frame", "captured_at", "completed_at", "width", "height", "timing"]
@@ -83,26 +83,85 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
         >>> drawn["frames"][0]["layers"][0]["groups"][0]["ops"][0][0]
         'box'
     """
-    colors = Colors()
-    names: dict[str, int] = {}
-    labels = labels_of(session)
-    metadata = session.metadata
-    frames: list[dict[str, Any]] = []
-    weight, began = 0, time.monotonic()
+    found = Drawings(session, max(start, 0))
+    began = time.monotonic()
     for row, note in bounded_rows(session, max(start, 0), stop, _COLUMNS):
-        operations = Operations(colors, *_size_of(row, metadata))
+        found.add(row, note)
+        if found.is_full or time.monotonic() - began > _LONGEST_S:
+            break
+    return found.answer()
+
+
+class Drawings:
+    """What to draw over some frames, one after the other.
+
+    Args:
+        session: No other thread reads from it meanwhile.
+        start: Position of the first frame.
+    """
+
+    def __init__(self, session: Session, start: int) -> None:
+        self._session, self._start = session, start
+        self._metadata = session.metadata
+        self._colors = Colors()
+        self._labels = labels_of(session)
+        self._names: dict[str, int] = {}
+        self._frames: list[dict[str, Any]] = []
+        self._weight = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the answer is large enough to end here."""
+        return self._weight > _MOST_WEIGHT
+
+    def add(self, row: Mapping[str, Any], note: str, result: RecordedResult | None = None) -> None:
+        """Add the next frame.
+
+        Args:
+            row: As of `bounded_rows`, with the note on it.
+            result: The row's, if it was restored already.
+        """
+        operations = Operations(self._colors, *_size_of(row, self._metadata))
         tracks: list[Any] = []
         if note:
             operations.note(note)
         if row["detections"] is not None:
-            tracks = _note_row(session, row, metadata, labels, operations)
+            tracks = self._note(row, result, operations)
         frame = _frame(operations, tracks)
-        _add_labels(frame, row["detections"] or (), names)
-        frames.append(frame)
-        weight += operations.weight + 100
-        if weight > _MOST_WEIGHT or time.monotonic() - began > _LONGEST_S:
-            break
-    return {"from": start, "colors": colors.table, "labels": list(names), "frames": frames}
+        _add_labels(frame, row["detections"] or (), self._names)
+        self._frames.append(frame)
+        self._weight += operations.weight + 100
+
+    def answer(self) -> dict[str, Any]:
+        """Return it as `drawings` does."""
+        labels = list(self._names)
+        colors = self._colors.table
+        return {"from": self._start, "colors": colors, "labels": labels, "frames": self._frames}
+
+    def _note(
+        self, row: Mapping[str, Any], result: RecordedResult | None, operations: Operations
+    ) -> list[Any]:
+        """Note what is drawn of a row; return its tracks."""
+        session, metadata = self._session, self._metadata
+        try:
+            result = result or session.restored(row, metadata)
+            self._labels.add_all(session, result.results)
+            is_pil = _model_of(result, metadata).get("image_backend") == "pil"
+            drawn = result.to_pysdk(None, labels=self._labels.by_id)
+        except DgrecError as error:
+            operations.note(first_line(error))
+            return []
+        except Exception as error:  # PySDK raises anything for odd results
+            operations.note(f"not drawn: {first_line(error)}")
+            return []
+        note_overlay(drawn, operations, is_pil=is_pil)
+        drawing = drawing_of(metadata)
+        if drawing.analyzers:
+            notices: dict[str, Notice] = {}
+            if drawing.has_notifiers and result.completed_ns is not None:
+                notices = session.notices_until(result.completed_ns)
+            note_analyzers(drawing, drawn, operations, notices)
+        return _tracks(row["detections"], operations.colors)
 
 
 def thumbnail(session: Session, width: int = 320) -> bytes:
@@ -156,35 +215,6 @@ def _picture(session: Session, row: Mapping[str, Any] | None) -> Any:
         if image is not None:
             size = image.shape[1], image.shape[0]
     return np.full((size[1], size[0], 3), _DARK, np.uint8)
-
-
-def _note_row(
-    session: Session,
-    row: Mapping[str, Any],
-    metadata: Metadata,
-    labels: DrawnLabels,
-    operations: Operations,
-) -> list[Any]:
-    """Note what is drawn of a row; return its tracks."""
-    try:
-        result = session.restored(row, metadata)
-        labels.add_all(session, result.results)
-        is_pil = _model_of(result, metadata).get("image_backend") == "pil"
-        drawn = result.to_pysdk(None, labels=labels.by_id)
-    except DgrecError as error:
-        operations.note(first_line(error))
-        return []
-    except Exception as error:  # PySDK raises anything for odd results
-        operations.note(f"not drawn: {first_line(error)}")
-        return []
-    note_overlay(drawn, operations, is_pil=is_pil)
-    drawing = drawing_of(metadata)
-    if drawing.analyzers:
-        notices: dict[str, Notice] = {}
-        if drawing.has_notifiers and result.completed_ns is not None:
-            notices = session.notices_until(result.completed_ns)
-        note_analyzers(drawing, drawn, operations, notices)
-    return _tracks(row["detections"], operations.colors)
 
 
 def _model_of(result: RecordedResult, metadata: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 
 from dgrec.errors import DgrecError
+from dgrec.replay.viewing.workers import CancelledError
 
-__all__ = ["Parameters", "RequestError"]
+__all__ = ["Parameters", "RequestError", "status_and_text"]
 
 #: Longer texts, such as SQL, are refused.
 _LONGEST_TEXT = 100_000
@@ -37,6 +39,10 @@ class Parameters:
 
     def __contains__(self, name: str) -> bool:
         return name in self._query
+
+    def texts(self) -> dict[str, str]:
+        """Return all of them, each the first of its name."""
+        return {name: self._query[name] for name in self._query}
 
     def text(self, name: str, default: str | None = None) -> str:
         value = self._query.get(name, default)
@@ -85,3 +91,20 @@ class Parameters:
         if not 0 <= position < count:
             raise RequestError(f"i: there is no frame at position {self.text('i')}", 404)
         return position
+
+
+def status_and_text(error: Exception) -> tuple[int, str] | None:
+    """Return how a request is answered that failed; None: by no error that was expected."""
+    if isinstance(error, RequestError):
+        return error.status, str(error)
+    if isinstance(error, FileNotFoundError):
+        return 404, "the file is not there any more"
+    if isinstance(error, OSError):
+        return 404, f"cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
+    if isinstance(error, MemoryError):
+        return 422, "out of memory"
+    if isinstance(error, DgrecError):
+        return 422, str(error)
+    if isinstance(error, CancelledError):
+        return 503, "the server ends"
+    return None

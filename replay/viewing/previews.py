@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -75,6 +75,7 @@ def make_preview(
     redact: tuple[str, ...] = (),
     positions: range | None = None,
     widest: int = _WIDEST,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Preview | None:
     """Encode the pictures of rows as H.264, each shown at the exact time of its row.
 
@@ -83,6 +84,7 @@ def make_preview(
         redact: Labels whose detections are covered; ``("all",)``: of all labels.
         positions: Of the rows; None: all.
         widest: Larger pictures are made smaller.
+        progress: Gets how many rows of how many are done.
 
     Returns None if no row has a picture.
 
@@ -105,6 +107,7 @@ def make_preview(
             writer: VideoWriter | None = None
             first_us = last = 0
             for position, time_us, step_us in _times(session, chosen):
+                progress(position - chosen.start, len(chosen))
                 row = session.row(position)
                 image = pixels.frame(row)
                 if image is None:

@@ -15,6 +15,7 @@ from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task
+from dgrec.session import RecordedResult
 
 __all__ = ["details", "nearest", "position_at", "row", "rows"]
 
@@ -121,17 +122,17 @@ def _why(reason: str, state: str | None) -> str:
 def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/row``: every column, and the detections as PySDK had them."""
     position = parameters.position(opened.count)
-    return details(opened, position, opened.row(position))
-
-
-def details(opened: OpenedSession, position: int, values: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``/api/row`` says of a row, whose columns are changed."""
+    values = opened.row(position)
     with opened.rows:
-        detections = opened.session.restored(values).results
-    for name in ("detections", "restore", "pixel_signature"):
-        values.pop(name, None)
+        return details(position, opened.session.restored(values))
+
+
+def details(position: int, result: RecordedResult) -> dict[str, Any]:
+    """Return what ``/api/row`` says of a row."""
+    left_out = ("detections", "restore", "pixel_signature")
+    values = {name: value for name, value in result.row.items() if name not in left_out}
     values["timing"] = dict(values.get("timing") or ())
-    return {"i": position, **values, "detections": detections}
+    return {"i": position, **values, "detections": result.results}
 
 
 def nearest(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, Any]:

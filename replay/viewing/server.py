@@ -11,28 +11,32 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module, resources
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
 
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing import card, differences, pictures, rows, statements
+from dgrec.replay.viewing.downloads import Downloads, command
 from dgrec.replay.viewing.files import open_regular, serve_file
 from dgrec.replay.viewing.live import answer_newest, serve_live
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.pages import Pages
 from dgrec.replay.viewing.pairs import Pair, Pairs
-from dgrec.replay.viewing.parameters import Parameters, RequestError
+from dgrec.replay.viewing.parameters import Parameters, RequestError, status_and_text
 from dgrec.replay.viewing.questions import ANSWERS, STATEMENTS
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
+from dgrec.replay.viewing.statement_process import StatementProcess
 from dgrec.replay.viewing.values import json_bytes
-from dgrec.replay.viewing.workers import CancelledError, Task, Workers
+from dgrec.replay.viewing.workers import Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
 __all__ = ["ViewServer"]
+
+_T = TypeVar("_T")
 
 _STATIC: Final = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -51,6 +55,7 @@ class ViewServer:
     Args:
         places: Sessions, folders and globs.
         port: 0: any that is free.
+        has_downloads: Pages may have clips, exports and pictures made.
 
     Raises:
         ConfigError: The certificate cannot be used.
@@ -58,14 +63,22 @@ class ViewServer:
     """
 
     def __init__(
-        self, places: Sequence[Path], host: str, port: int, certificate: Certificate | None = None
+        self,
+        places: Sequence[Path],
+        host: str,
+        port: int,
+        certificate: Certificate | None = None,
+        *,
+        has_downloads: bool = True,
     ) -> None:
         self.recordings = Recordings(places)
         self.pages = Pages()
         #: To the process that records, where it has started this one.
         self.recorder: RecorderLink | None = None
         self._pairs = Pairs(self.recordings)
+        self._downloads = Downloads() if has_downloads else None
         self._workers = Workers()
+        self._statements = StatementProcess()
         self._server = open_server(host, port, certificate, has_pages=True)
         #: What is served.
         self.paths: list[str] = []
@@ -109,9 +122,12 @@ class ViewServer:
         for path in self.paths:
             self._server.remove(path)
         self._workers.close()
+        self._statements.close()
         self._server.close()
         self._pairs.close()
         self.recordings.close()
+        if self._downloads is not None:
+            self._downloads.close()
 
     # --- paths ---
 
@@ -125,6 +141,9 @@ class ViewServer:
         self._add("/api/live", self._live)
         self._add("/api/newest", self._newest)
         self._add("/api/page", self._page)
+        self._add("/api/downloads", self._allowed)
+        self._add("/api/make", self._make)
+        self._add("/made", self._file)
         self._add_answer("/api/card", card.card)
         self._add_answer("/api/rows", rows.rows)
         self._add_answer("/api/row", rows.row)
@@ -134,8 +153,8 @@ class ViewServer:
         self._add_answer("/api/thumb", pictures.thumbnail, mime="image/jpeg")
         for path, answer in ANSWERS.items():
             self._add_answer(path, answer)
-        for path, answer in STATEMENTS.items():
-            self._add_answer(path, answer, is_statement=True)
+        for path in STATEMENTS:
+            self._add_statement(path)
         self._add_pair("/api/pair", differences.differences)
         self._add_pair("/api/pair/next", differences.next_difference)
         self._add_pair("/api/verdict", differences.verdict)
@@ -152,18 +171,41 @@ class ViewServer:
         answer: Answer,
         *,
         mime: str = "application/json",
-        is_statement: bool = False,
     ) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
-            found = self.recordings.read(
-                parameters.text("s"), lambda opened: answer(opened, parameters, task)
-            )
+            found = self._read(parameters, lambda opened: answer(opened, parameters, task))
             return found if isinstance(found, bytes) else json_bytes(found)
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, mime=mime, is_statement=is_statement)
+            return await self._answered(request, work, mime=mime)
 
         self._add(path, handle)
+
+    def _add_statement(self, path: str) -> None:
+        def work(task: Task, parameters: Parameters) -> bytes:
+            def run(opened: OpenedSession) -> bytes:
+                request = {
+                    "path": path,
+                    "s": opened.name,
+                    "file": os.path.abspath(opened.session.path),
+                    "version": opened.version,
+                    "query": parameters.texts(),
+                }
+                return self._statements.run(request, task)
+
+            return self.recordings.read(parameters.text("s"), run)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work, is_statement=True)
+
+        self._add(path, handle)
+
+    def _read(self, parameters: Parameters, answer: Callable[[OpenedSession], _T]) -> _T:
+        def work(opened: OpenedSession) -> _T:
+            _check_known(opened, parameters)
+            return answer(opened)
+
+        return self.recordings.read(parameters.text("s"), work)
 
     def _add_pair(self, path: str, answer: Callable[[Pair, Parameters, Task], Any]) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
@@ -213,7 +255,12 @@ class ViewServer:
 
     async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task, parameters: Parameters) -> bytes:
-            return json_bytes(card.sessions(self.recordings, parameters, task))
+            def matches(paths: list[Path], condition: str) -> set[str]:
+                request = {"paths": [os.path.abspath(path) for path in paths], "where": condition}
+                there = json.loads(self._statements.run(request, task))
+                return {str(path) for path in paths if os.path.abspath(path) in there}
+
+            return json_bytes(card.sessions(self.recordings, parameters, matches))
 
         return await self._answered(request, work, is_statement="where" in request.query)
 
@@ -227,8 +274,8 @@ class ViewServer:
         headers: dict[str, str] = {}
 
         def work(task: Task, parameters: Parameters) -> bytes:
-            data, position = self.recordings.read(
-                parameters.text("s"), lambda opened: pictures.picture(opened, parameters, task)
+            data, position = self._read(
+                parameters, lambda opened: pictures.picture(opened, parameters, task)
             )
             headers["X-Position"] = str(position)
             return data
@@ -263,10 +310,45 @@ class ViewServer:
             return _refused(error)
         return web.Response(status=204, headers=PAGE_HEADERS)
 
+    async def _allowed(self, request: web.BaseRequest) -> web.StreamResponse:
+        body = json_bytes({"are_allowed": self._downloads is not None})
+        return web.Response(body=body, content_type="application/json", headers=PAGE_HEADERS)
+
+    async def _make(self, request: web.BaseRequest) -> web.StreamResponse:
+        def work(task: Task) -> tuple[list[str], str]:
+            parameters = Parameters(request.query)
+            name = parameters.text("s")
+            with self.recordings.opened(name) as opened:
+                first, last = (
+                    parameters.whole(of, least=0, most=opened.count - 1) for of in ("first", "last")
+                )
+                kind, form = parameters.text("kind"), parameters.text("format", "")
+                return command(opened.session.path, kind, first, max(first, last), form, name)
+
+        try:
+            if self._downloads is None:
+                raise RequestError("--downloads allows it", 403)
+            found = await self._downloads.make(*await self._workers.run(work))
+        except Exception as error:
+            return _refused(error)
+        body = json_bytes(found)
+        return web.Response(body=body, content_type="application/json", headers=PAGE_HEADERS)
+
+    async def _file(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            if self._downloads is None:
+                raise RequestError("--downloads allows it", 403)
+            file = self._downloads.file(Parameters(request.query).text("id"))
+            opened = await self._workers.run(lambda task: open_regular(file))
+        except Exception as error:
+            return _refused(error)
+        return await serve_file(request, opened, "application/octet-stream", name=file.name)
+
     async def _video(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task) -> Any:
             parameters = Parameters(request.query)
             with self.recordings.opened(parameters.text("s")) as opened:
+                _check_known(opened, parameters)
                 videos = opened.videos.all
                 k = parameters.whole("k", least=-1, most=len(videos))
                 if not 0 <= k < len(videos):
@@ -278,6 +360,12 @@ class ViewServer:
         except Exception as error:
             return _refused(error)
         return await serve_file(request, file, mime)
+
+
+def _check_known(opened: OpenedSession, parameters: Parameters) -> None:
+    known = parameters.text("known", "")
+    if known and not opened.is_known_by(known):
+        raise RequestError("the frames of this recording have other positions by now", 409)
 
 
 def _load() -> None:
@@ -297,18 +385,9 @@ def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes
 
 
 def _refused(error: Exception) -> web.Response:
-    if isinstance(error, RequestError):
-        status, text = error.status, str(error)
-    elif isinstance(error, FileNotFoundError):
-        status, text = 404, "the file is not there any more"
-    elif isinstance(error, OSError):
-        status, text = 404, f"cannot be read: {error.strerror or os.strerror(error.errno or 0)}"
-    elif isinstance(error, MemoryError):
-        status, text = 422, "out of memory"
-    elif isinstance(error, DgrecError):
-        status, text = 422, str(error)
-    elif isinstance(error, CancelledError):
-        status, text = 503, "the server ends"
+    known = status_and_text(error)
+    if known is not None:
+        status, text = known
     else:
         status, text = 500, f"it cannot be shown ({type(error).__name__})"
         detail("".join(traceback.format_exception(error)))

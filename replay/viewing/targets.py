@@ -19,15 +19,23 @@ _LEVEL: Final = 6
 
 def packed(value: Any) -> str:
     """Return a value as the page reads it: JSON, deflated, in base64."""
-    return base64.b64encode(zlib.compress(json_bytes(value), _LEVEL)).decode()
+    return _packed(json_bytes(value))
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(zlib.compress(data, _LEVEL)).decode()
 
 
 class Target(ABC):
     """Takes the parts of an export, each under a key such as ``0/rows-3``."""
 
-    @abstractmethod
     def put(self, key: str, value: Any) -> None:
         """Add a value that JSON can hold (`json_bytes`)."""
+        self.put_json(key, json_bytes(value))
+
+    @abstractmethod
+    def put_json(self, key: str, data: bytes) -> None:
+        """Add a value that is JSON already."""
 
     @abstractmethod
     def put_file(self, key: str, data: bytes) -> None:
@@ -44,9 +52,9 @@ class FolderTarget(Target):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def put(self, key: str, value: Any) -> None:
+    def put_json(self, key: str, data: bytes) -> None:
         # Neither a key nor base64 has anything to escape.
-        self.put_file(f"{key}.js", f'dgrecData("{key}","{packed(value)}");\n'.encode())
+        self.put_file(f"{key}.js", f'dgrecData("{key}","{_packed(data)}");\n'.encode())
 
     def put_file(self, key: str, data: bytes) -> None:
         path = self.path(key)
@@ -80,8 +88,8 @@ class PageTarget(Target):
     def __init__(self) -> None:
         self.blocks: dict[str, str] = {}
 
-    def put(self, key: str, value: Any) -> None:
-        self._keep(key, packed(value))
+    def put_json(self, key: str, data: bytes) -> None:
+        self._keep(key, _packed(data))
 
     def put_file(self, key: str, data: bytes) -> None:
         self._keep(key, base64.b64encode(data).decode())

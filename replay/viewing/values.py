@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,13 +21,22 @@ _LARGEST_WHOLE: Final = 2**53
 _LONGEST_ARRAY: Final = 4096
 #: Longer whole numbers are described, too.
 _MOST_BITS: Final = 4096
-#: Deeper values of a session's metadata are sent as text.
+#: Deeper values are sent as text where a value is changed at all.
 _DEEPEST: Final = 64
+#: What `plain` changes and JSON does not refuse: whole numbers that may be too long, and keys that
+#: were no texts.
+_CHANGED: Final = re.compile(r'[\[:,]-?\d{16,}(?![\d.e])|"(?:null|true|false|-?\d[\d.e+-]*)":')
 
 
 def json_bytes(value: Any) -> bytes:
     """Return a value as JSON in UTF-8; see `plain`."""
-    text = json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text = _encode(value)
+        is_plain = _CHANGED.search(text) is None
+    except (TypeError, ValueError, RecursionError):  # NaN, or keys that JSON does not have
+        is_plain = False
+    if not is_plain:
+        text = _encode(plain(value))
     return text.encode(errors="backslashreplace")  # half of a surrogate pair, as JSON escapes it
 
 
@@ -68,3 +78,9 @@ def numbers(values: np.ndarray[Any, Any]) -> list[float | None]:
     """Return floats with None for those that are not finite."""
     found: list[float | None] = pa.array(values, mask=~np.isfinite(values)).to_pylist()
     return found
+
+
+#: Fast: Python is asked only about what JSON does not know.
+_encode: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
+).encode

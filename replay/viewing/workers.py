@@ -29,6 +29,10 @@ class Task:
         self._is_cancelled = False
         self._interrupts: list[Callable[[], None]] = []
 
+    @property
+    def is_cancelled(self) -> bool:
+        return self._is_cancelled
+
     def check(self) -> None:
         """Raise `CancelledError` if nobody waits for the answer."""
         if self._is_cancelled:

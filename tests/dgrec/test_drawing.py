@@ -13,7 +13,7 @@ from degirum.postprocessor import class_from_type_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgrec.overlay import canvas, image_overlay, is_fast, overlay
+from dgrec.overlay import canvas, image_overlay, overlay
 from dgrec.overlay.canvas import fingerprint
 
 WIDTH, HEIGHT = 97, 61
@@ -165,7 +165,7 @@ def test_every_type_is_drawn_as_pysdk_draws_it(
 ) -> None:
     monkeypatch.setattr(canvas, "_AREA_WORK", area_work)
     if class_from_type_string(type_name) is not postprocessor.InferenceResults:
-        assert is_fast(class_from_type_string(type_name))
+        assert overlay._drawing(class_from_type_string(type_name)) is not None
 
     @settings(max_examples=25 if type_name in DETECTIONS[1:] else 100, deadline=None, database=None)
     @given(found(type_name), overlay_settings)
@@ -207,7 +207,9 @@ def masked(count: int = 3, **more: Any) -> list[dict[str, Any]]:
 @pytest.fixture
 def blends(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Collect the times that PySDK's own blending ran."""
-    assert is_fast(postprocessor.DetectionResults)  # known from before it was replaced
+    assert (
+        overlay._drawing(postprocessor.DetectionResults) is not None
+    )  # known from before it was replaced
     calls: list[str] = []
     theirs = _draw_primitives._PrimitivesDrawOpenCV
     blend = theirs._alpha_blend
@@ -342,7 +344,7 @@ class Own(postprocessor.DetectionResults):
 
 def test_other_classes_draw_themselves() -> None:
     own = Own(inference_results=[], conversion=None, input_image=picture())
-    assert not is_fast(Own)
+    assert overlay._drawing(Own) is None
     assert image_overlay(own).shape == (2, 2, 3)
 
 
@@ -352,7 +354,7 @@ def test_another_pysdk_draws_itself(monkeypatch: pytest.MonkeyPatch, blends: lis
     canvas.canvas_class.cache_clear()
     overlay._drawing.cache_clear()
     try:
-        assert not is_fast(postprocessor.DetectionResults)
+        assert overlay._drawing(postprocessor.DetectionResults) is None
         image_overlay(new_result("SegmentationYoloV8", masked(), alpha=0.4))
         assert len(blends) == 2
     finally:

@@ -377,3 +377,30 @@ def test_many_at_once(tmp_path: Path, replace: bool) -> None:
             4 - len(winners)
         )
     assert len(names(tmp_path)) == 10
+
+
+@pytest.mark.parametrize("in_one_step", [True, False])
+def test_folders_take_each_others_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_one_step: bool
+) -> None:
+    if not in_one_step:
+        monkeypatch.setattr(renaming, "_renameat2", lambda: None)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "of").write_text(name)
+    renaming.exchange(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "of").read_text() for name in "ab"] == ["b", "a"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+    with pytest.raises(FileNotFoundError):
+        renaming.exchange(tmp_path / "none", tmp_path / "b")
+    assert (tmp_path / "b" / "of").read_text() == "a"
+
+
+def test_a_new_folder_may_be_named_by_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in" / "side").mkdir(parents=True)
+    (tmp_path / "in" / "old").touch()
+    monkeypatch.chdir(tmp_path / "in" / "side")
+    new = NewFolder(Path(".."))
+    assert new.temporary.parent == tmp_path
+    new.finish(lambda folder: (folder / "merged").touch())
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {"side", "old", "merged"}

@@ -870,4 +870,4 @@ def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path
         }
     views = {entry.name for entry in library.entries() if entry.kind == "view"}
     own = {"frames", "detections", "frame_labels", "sessions", "library"}
-    assert names - {"_sessions", "_frame_labels", *STREAMS} == views | own
+    assert names - {"_sessions", "_frame_labels", "_label_batches", *STREAMS} == views | own

@@ -102,7 +102,9 @@ def take_until(source: LiveSource, done: Callable[[list[Frame]], bool]) -> list[
     return frames
 
 
-def explain(frames: list[Frame], events: list[dict[str, Any]]) -> list[str]:
+def explain(
+    frames: list[Frame], events: list[dict[str, Any]], *, is_exact: bool = True
+) -> list[str]:
     rows = [
         {
             "source_frame": frame.source_frame,
@@ -116,14 +118,15 @@ def explain(frames: list[Frame], events: list[dict[str, Any]]) -> list[str]:
         for frame in frames
     ]
     gaps = [event for event in events if event["kind"] == "gap"]
-    return camera_loss.problems(rows, [frame_number(f.image) for f in frames], gaps)
+    numbers = [frame_number(frame.image) for frame in frames]
+    return camera_loss.problems(rows, numbers, gaps, is_exact=is_exact)
 
 
 # --- lost and found again ---
 
 
-def check_story(story: camera_loss.Story, losses: int) -> None:
-    assert story.problems() == []
+def check_story(story: camera_loss.Story, losses: int, *, is_exact: bool = True) -> None:
+    assert story.problems(is_exact=is_exact) == []
     assert {number // camera_loss.EPOCH for number in story.numbers} == set(range(losses + 1))
     assert len(story.gaps) == losses
     assert len(story.rows) >= 20 * (losses + 1)
@@ -166,14 +169,17 @@ def test_mjpeg_camera_killed_and_restarted(mjpeg: MjpegCamera, tmp_path: Path) -
 @pytest.mark.slow
 def test_rtsp_camera_killed_and_restarted(rtsp: RtspCamera, tmp_path: Path) -> None:
     model = PysdkDouble("Detection", no_boxes)
+    began = dt.datetime.now(dt.UTC)
     story = camera_loss.run(rtsp, 2, tmp_path / "s.parquet", model, model.describe())
-    check_story(story, 2)
+    check_story(story, 2, is_exact=False)
     # The stream's own time goes on over the gaps, as the clock does.
     first, last = story.rows[0], story.rows[-1]
     media_s = last["media_time_s"] - first["media_time_s"]
     clock_s = (last["captured_at"] - first["captured_at"]).total_seconds()
-    assert first["media_time_s"] < 5
-    assert media_s == pytest.approx(clock_s, abs=2.5)  # what opening had buffered comes at once
+    # It begins with the first reading. What opening had buffered comes at once, and late.
+    late_s = (first["captured_at"] - began).total_seconds() - first["media_time_s"]
+    assert late_s > -0.5
+    assert media_s == pytest.approx(clock_s, abs=1.5 + max(late_s, 1))
 
 
 def test_what_explains_nothing_is_found() -> None:
@@ -191,6 +197,8 @@ def test_what_explains_nothing_is_found() -> None:
     assert check([row(0), row(2, dropped_queue=1)], [5, 7], []) == []
     assert check([row(0), row(1, dropped_camera=3)], [5, 9], []) == []
     assert len(check([row(0), row(1)], [5, 7], [])) == 1
+    assert check([row(0), row(1)], [5, 7], [], is_exact=False) == []
+    assert len(check([row(0), row(1, dropped_camera=2)], [5, 7], [], is_exact=False)) == 1
     assert len(check([row(0), row(1)], [5, 5], [])) == 2
     assert len(check([row(0), row(1)], [5, 4], [gap])) == 1
     assert check([row(0), row(1, captured_at=-1)], [5, 6], []) == ["captured_at steps back 1 times"]
@@ -219,12 +227,8 @@ def test_a_pause_longer_than_the_stall_timeout(
 
     frames += take_until(source, is_back)
     events = source.take_events()
-    problems = explain(frames, events)
-    if kind == "rtsp":
-        # What its encoder drops while it catches up leaves no trace in its stamps: how many the
-        # camera lost is an estimate then.
-        problems = [line for line in problems if "pictures missing" not in line]
-    assert problems == []
+    # What an RTSP camera's encoder drops while it catches up leaves no trace in its stamps.
+    assert explain(frames, events, is_exact=kind != "rtsp") == []
     # On a busy machine a second of silence may come by itself, too.
     assert all(event["kind"] == "gap" and event["back"] for event in events)
     gap = max(events, key=lambda event: event["seconds"])
@@ -238,12 +242,20 @@ def test_a_pause_that_the_stall_timeout_allows(
 ) -> None:
     source = live(mjpeg.url, stall_timeout_s=10.0)
     frames = take(source, 10)
-    mjpeg.send_signal(signal.SIGSTOP)
-    threading.Timer(1.0, mjpeg.send_signal, [signal.SIGCONT]).start()
-    frames += take(source, 30)
+
+    def is_felt() -> bool:
+        mjpeg.send_signal(signal.SIGSTOP)
+        while source.wait(1.0):  # what is still on its way when the camera pauses
+            frames.extend(take(source, 1))
+        mjpeg.send_signal(signal.SIGCONT)
+        after = take(source, 20)
+        frames.extend(after)
+        return max(frame.read_ns for frame in after) > 0.8e9
+
+    # A thread that gets no turn for a second on a busy machine feels no pause.
+    wait_until(is_felt)
     assert source.take_events() == []
     assert explain(frames, []) == []
-    assert max(frame.read_ns for frame in frames) > 0.8e9
 
 
 @pytest.mark.slow

@@ -352,6 +352,19 @@ def test_what_is_no_program(tmp_path: Path, text: str, mode: int, what: str) -> 
         run_program([str(script)], tmp_path / "recorded", RecordingOptions())
 
 
+def test_a_python_file_is_named_as_to_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text("print(1)")
+    (tmp_path / "app").write_text("print(1)")
+    with pytest.raises(dgrec.ConfigError, match=r"app.py: is not a program; .* python app.py"):
+        run_program(["app.py"], tmp_path / "recorded", RecordingOptions())
+    for name in ("app", "no.py"):
+        with pytest.raises(dgrec.ConfigError, match=f"^{name}: no such program"):
+            run_program([name], tmp_path / "recorded", RecordingOptions())
+
+
 @pytest.mark.slow
 def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None:
     command = write_program(

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import dgrec
 from dgrec.cli import gather
+from tests.clips import short_clip
+from tests.recorder.command import Command
 from tests.recorder.network_camera import picture
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -139,6 +146,18 @@ def test_a_program_shows_its_recording(
         page = address().partition("#")[0]
         sessions = page.replace("/?", "/api/sessions?")
         wait_until(lambda: b'"s":"s"' in urllib.request.urlopen(sessions).read(), pause_s=0.1)
+        # The picture of the next frame, with its overlay.
+        newest = page.replace("/?", "/api/newest?s=s&")
+        with ThreadPoolExecutor() as pool:
+            asked = pool.submit(lambda: urllib.request.urlopen(newest, timeout=PATIENCE_S))
+            found = [{"label": "cat", "score": 0.9, "bbox": [40.0, 100.0, 200.0, 200.0]}]
+            while not asked.done():
+                recorder.add(found, picture(1))
+                time.sleep(0.01)
+        with asked.result() as answer:
+            shown = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
+        assert shown.shape == (240, 320, 3)
+        assert np.abs(shown.astype(int) - picture(1)).max(axis=2)[100, 60:180].min() > 50
         # A page that is open stays when the recording has ended.
         urllib.request.urlopen(page.replace("/?", "/api/page?id=1&")).close()
     wait_until(lambda: b'"state":"sealed"' in urllib.request.urlopen(sessions).read(), pause_s=0.1)
@@ -153,6 +172,65 @@ def test_a_program_shows_its_recording(
         return False
 
     wait_until(is_gone, pause_s=0.1)
+
+
+_APP = """
+import sys
+from tests.recorder.test_program import load
+from degirum_tools import predict_stream
+
+model = load()
+while True:
+    for _ in predict_stream(model, sys.argv[1]):
+        pass
+"""
+
+
+def test_an_unchanged_program_shows_its_frames(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(_APP)
+    clip = short_clip(tmp_path / "clip.mp4")
+    command = [sys.executable, "-m", "dgrec", "run", "--view", "--", sys.executable, "app.py"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        [*command, str(clip)],
+        cwd=tmp_path,
+        env=Command(tmp_path).environment({"PATH": path, "TMPDIR": str(tmp_path)}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stderr is not None
+        found = None
+        while found is None:
+            line = process.stderr.readline()
+            assert line, "it ended"
+            found = _ADDRESS.search(line)
+        address = found[1].partition("#")[0]
+
+        def sessions() -> list[str]:
+            with urllib.request.urlopen(address.replace("/?", "/api/sessions?")) as answer:
+                return [each["s"] for each in json.load(answer)["sessions"]]
+
+        wait_until(lambda: bool(sessions()), pause_s=0.2)
+        after, seen = 0, 0
+        while seen < 3:
+            asked = f"/api/newest?s={sessions()[0]}&after={after}&"
+            with urllib.request.urlopen(address.replace("/?", asked), timeout=PATIENCE_S) as answer:
+                if answer.status == 204:  # it has hardly begun
+                    assert process.poll() is None
+                    continue
+                assert int(answer.headers["X-Captured-Us"]) > after
+                after = int(answer.headers["X-Captured-Us"])
+                newest = cv2.imdecode(np.frombuffer(answer.read(), np.uint8), cv2.IMREAD_COLOR)
+            assert newest is not None
+            assert newest.shape == (360, 640, 3)
+            seen += 1
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=PATIENCE_S)
+    assert list(tmp_path.glob("dgrec-frames-*")) == []
 
 
 def test_what_is_not_recorded_is_not_shown() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -238,7 +239,14 @@ def test_videos_of_the_session_are_not_written_over(dgrec: Run, tmp_path: Path) 
     metadata = new_metadata()
     metadata["video"] = [{"file": video.name, "kind": "raw"}]
     path = write_session(tmp_path / "s.parquet", make_rows(3), metadata=metadata)
-    for command in (("query", path, "SELECT 1"), ("stats", path), ("compare", path, path)):
+    for command in (
+        ("query", path, "SELECT 1"),
+        ("stats", path),
+        ("compare", path, path),
+        ("info", path),
+        ("whatif", path, "--threshold", "0.9"),
+        ("alerts", path, "--alert", "slow=latency_p95_ms > 200 for 10s"),
+    ):
         result = dgrec(*command, "--output", video, "--overwrite", "--format", "json")
         assert result.exit_code == 1
         assert f"{video}: is the session itself, or its video; choose another name" in result.stderr
@@ -652,9 +660,31 @@ def test_kept_views_answer_as_before(session: Path) -> None:
         before = [reader.rows(text) for text in asked]
         reader.keep("warm_up", "running", "label_windows(0.2)")
         reader.keep("warm_up", "stage_load")  # kept already: not computed again
+        reader.keep(_label_counts="label_windows()")
         assert [reader.rows(text) for text in asked] == before
         tables = {
             row["table_name"] for row in reader.rows("SELECT table_name FROM duckdb_tables()")
         }
     assert {"_warm_up", "_running", "_label_windows", "_stage_load"} <= tables
     assert len(before[3]) > len(before[4]) > 0
+
+
+@pytest.mark.slow
+def test_pandas_is_loaded_by_no_command_but_for_programs_of_users(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "pandas.py").write_text("print('loaded'); __version__ = '9'\n")
+    (tmp_path / "program.py").write_text("import pandas\n")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    found = {}
+    for name, arguments in {
+        "query": ("query", ROOT / "sample_data" / "session.parquet", "SELECT count(*) FROM frames"),
+        "stats": ("stats", ROOT / "sample_data" / "session.parquet"),
+        "run": ("run", "--", sys.executable, "program.py"),
+    }.items():
+        command = [sys.executable, "-m", "dgrec", *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        found[name] = "loaded" in done.stdout
+    assert found == {"query": False, "stats": False, "run": True}

@@ -26,7 +26,7 @@ from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import _REFUSED_FUNCTIONS, _TABLE_FUNCTIONS
 from tests.replay.conftest import ROOT
 from tests.replay.hostile import STATEMENTS, files_in
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 Run = Callable[..., Result]
 BY_CHECK, BY_SETTINGS, BY_LIMITS = STATEMENTS.values()
@@ -58,6 +58,15 @@ def ready_reader(folder: Path) -> Iterator[Callable[[], SqlReader]]:
             return made[-1]
 
         yield ready
+
+
+@pytest.fixture(scope="module")
+def patient_reader(folder: Path) -> Iterator[SqlReader]:
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        SqlReader([session], f"{MEMORY}B", timeout=PATIENCE_S) as found,
+    ):
+        yield found
 
 
 @pytest.fixture
@@ -249,8 +258,8 @@ def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
         "SELECT key FROM sessions, json_each(metadata)",
     ],
 )
-def test_what_only_reads_is_not_refused(reader: SqlReader, statement: str) -> None:
-    assert sum(batch.num_rows for batch in reader.answer(statement).batches)
+def test_what_only_reads_is_not_refused(patient_reader: SqlReader, statement: str) -> None:
+    assert sum(batch.num_rows for batch in patient_reader.answer(statement).batches)
 
 
 def test_macros_of_the_connection_can_be_called() -> None:

@@ -1,1 +1,1 @@
-"""The formats, a file for each. Importing one registers it (`dgrec.imports.registered`)."""
+"""The formats, a file for each. Importing one registers it."""

@@ -16,7 +16,6 @@ from dgrec.imports import (
     Input,
     InvalidError,
     JsonReader,
-    registered,
     values,
 )
 
@@ -31,7 +30,6 @@ _ANNOTATION: Final = (
 _MOST_CATEGORIES: Final = 100_000
 
 
-@registered
 class Coco(Format):
     name = "coco"
     title = "COCO annotations or results"

@@ -23,7 +23,6 @@ from dgrec.imports import (
     Input,
     InvalidError,
     head_of,
-    registered,
     values,
 )
 
@@ -51,7 +50,6 @@ _DAMAGED: Final = (
 _NUMBERS: Final = frozenset(("score", "confidence"))
 
 
-@registered
 class Cvat(Format):
     name = "cvat"
     title = "CVAT for video 1.1 or for images 1.1, XML or its archive"

@@ -18,7 +18,6 @@ from dgrec.imports import (
     Input,
     InvalidError,
     JsonReader,
-    registered,
     values,
 )
 
@@ -29,7 +28,6 @@ _DETECTION: Final = (
 )
 
 
-@registered
 class FiftyOne(Format):
     name = "fiftyone"
     title = "samples.json, frames.json or labels.json of FiftyOne"

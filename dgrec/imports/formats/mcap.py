@@ -18,7 +18,6 @@ from dgrec.imports import (
     ImportedFrame,
     Input,
     InvalidError,
-    registered,
     too_many,
     values,
 )
@@ -35,7 +34,6 @@ _LARGEST_MESSAGE: Final = 64 << 20
 _METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 
 
-@registered
 class Mcap(Format):
     name = "mcap"
     title = "MCAP with ImageAnnotations of Foxglove"

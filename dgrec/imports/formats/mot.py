@@ -22,7 +22,6 @@ from dgrec.imports import (
     InvalidError,
     lines_of,
     open_binary,
-    registered,
     values,
 )
 
@@ -53,7 +52,6 @@ _MOST: Final = 10
 _TRUTH: Final = 9
 
 
-@registered
 class Mot(Format):
     name = "mot"
     title = "MOTChallenge ground truth or results"

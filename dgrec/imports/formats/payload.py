@@ -16,7 +16,6 @@ from dgrec.imports import (
     Input,
     InvalidError,
     JsonReader,
-    registered,
     too_many,
     values,
 )
@@ -27,7 +26,6 @@ __all__ = ["Payload"]
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
 
 
-@registered
 class Payload(Format):
     name = "payload"
     title = "JSON lines of DeGirum's payload, guide or full"

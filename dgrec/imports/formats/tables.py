@@ -19,7 +19,6 @@ from dgrec.imports import (
     InvalidError,
     JsonReader,
     lines_of,
-    registered,
     values,
 )
 
@@ -47,7 +46,6 @@ _COLUMNS: Final = frozenset(
 )
 
 
-@registered
 class Csv(Format):
     name = "csv"
     title = "CSVSink of supervision, or a table with a detection in each row"
@@ -83,7 +81,6 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
 
 
-@registered
 class SupervisionJson(Format):
     name = "supervision-json"
     title = "JSONSink of supervision, or such an object on each line"

@@ -16,7 +16,6 @@ from dgrec.imports import (
     Input,
     InvalidError,
     JsonReader,
-    registered,
     too_many,
     values,
 )
@@ -26,7 +25,6 @@ __all__ = ["Ultralytics"]
 _KNOWN = frozenset("name class confidence box track_id segments keypoints".split())
 
 
-@registered
 class Ultralytics(Format):
     name = "ultralytics"
     title = "Results.to_json() of Ultralytics, or an answer of its web API"

@@ -1,4 +1,4 @@
-"""The formats, a file for each. Importing one registers it (`dgrec.replay.exports.registered`).
+"""The formats, a file for each. Importing one registers it.
 
 =========  =====================================================================
 json_text  JSON of many rows at once

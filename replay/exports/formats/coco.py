@@ -20,7 +20,6 @@ from dgrec.replay.exports import (
     Format,
     has_other_numbers,
     masks_of,
-    registered,
     session_name,
     utf8,
 )
@@ -146,7 +145,6 @@ def _described(points: list[dict[str, Any]]) -> tuple[list[str], list[list[int]]
     return names, [list(pair) for pair in sorted(pairs)]
 
 
-@registered
 class CocoInstances(Format):
     """A data set in COCO's instances format: images, annotations, categories.
 
@@ -224,7 +222,6 @@ def _write_listed(
         write_joined(file, column.slice(len(column) - 1))
 
 
-@registered
 class CocoResults(Format):
     """COCO's results format: what a detector found on the images of a data set.
 

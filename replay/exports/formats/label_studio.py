@@ -8,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, registered, utf8
+from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, utf8
 from dgrec.replay.exports.formats.xml_text import quoted
 
 __all__ = ["LabelStudio"]
 
 
-@registered
 class LabelStudio(Format):
     """A folder with ``tasks.json`` (a video and its predicted tracks) and ``label_config.xml``.
 

@@ -18,7 +18,6 @@ from dgrec.replay.exports import (
     UnsuitableVideoError,
     VideoPackets,
     corners_of,
-    registered,
     session_name,
     utf8,
 )
@@ -44,7 +43,6 @@ _SCHEMA = {
 _CAMERA = "camera"
 
 
-@registered
 class Mcap(Format):
     """Topics ``/video`` (or ``/image``), ``/annotations`` and ``/metrics``, by times of capture.
 

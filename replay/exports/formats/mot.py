@@ -10,14 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import (
-    Block,
-    Exported,
-    Format,
-    has_other_numbers,
-    registered,
-    session_name,
-)
+from dgrec.replay.exports import Block, Exported, Format, has_other_numbers, session_name
 from dgrec.replay.exports.formats.json_text import write_joined
 
 __all__ = ["MotResults", "MotSequence"]
@@ -48,7 +41,6 @@ def _score(block: Block) -> pa.Array:
     return pc.if_else(pc.fill_null(pc.is_finite(score), False), score, 1.0)
 
 
-@registered
 class MotResults(Format):
     """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
 
@@ -75,7 +67,6 @@ class MotResults(Format):
                 write_joined(file, lines)
 
 
-@registered
 class MotSequence(Format):
     """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
 

@@ -17,7 +17,6 @@ from dgrec.replay.exports import (
     FrameTimes,
     Slice,
     frames_with_times,
-    registered,
     session_name,
     utf8,
 )
@@ -30,7 +29,6 @@ _SPANS_AT_ONCE = 500
 _INTERNAL = 1
 
 
-@registered
 class OpenTelemetry(Format):
     """OTLP as JSON lines, as the collector's ``otlpjsonfile`` receiver and file exporter have it.
 

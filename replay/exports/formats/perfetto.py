@@ -14,7 +14,6 @@ from dgrec.replay.exports import (
     FrameTimes,
     Slice,
     frames_with_times,
-    registered,
     session_name,
 )
 from dgrec.replay.exports.formats.library import import_library
@@ -26,7 +25,6 @@ _MOST_LANES = 64
 _SEQUENCE = 1
 
 
-@registered
 class Perfetto(Format):
     """A trace: a slice for each frame and stage, counters for latency, detections and signals.
 

@@ -20,7 +20,6 @@ from dgrec.replay.exports import (
     Format,
     UnsuitableVideoError,
     check_rows,
-    registered,
     session_name,
     unchanged_video,
 )
@@ -38,7 +37,6 @@ _PATIENCE_S = 60.0
 _VIDEO, _BOXES, _POINTS = "video", "video/boxes", "video/points"
 
 
-@registered
 class Rerun(Format):
     """A recording for the Rerun viewer: ``video``, ``video/boxes``, ``metrics/...``.
 

@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dgrec.format import DETECTION, SCHEMA
-from dgrec.replay.exports import EVERYTHING, Block, Exported, Format, masks_of, registered
+from dgrec.replay.exports import EVERYTHING, Block, Exported, Format, masks_of
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 __all__ = ["Csv", "FlatParquet", "JsonLines"]
@@ -81,7 +81,6 @@ def _points_json(landmarks: pa.Array) -> pa.Array:
     )
 
 
-@registered
 class Csv(Format):
     """CSV: key points are JSON, masks COCO's run lengths."""
 
@@ -99,7 +98,6 @@ class Csv(Format):
                 writer.write_table(table)
 
 
-@registered
 class JsonLines(Format):
     """JSON lines: an object for each detection."""
 
@@ -124,7 +122,6 @@ class JsonLines(Format):
                     write_joined(file, objects(found, "\n"))
 
 
-@registered
 class FlatParquet(Format):
     """Parquet without nested detections."""
 

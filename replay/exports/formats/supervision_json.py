@@ -7,13 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import Block, Exported, Format, registered
+from dgrec.replay.exports import Block, Exported, Format
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 __all__ = ["SupervisionJson"]
 
 
-@registered
 class SupervisionJson(Format):
     """A list of objects, one for each detection, with supervision's names.
 

@@ -21,7 +21,6 @@ from dgrec.replay.exports import (
     Mask,
     corners_of,
     frame_masks,
-    registered,
 )
 
 __all__ = ["Yolo", "YoloObb", "YoloPose", "YoloSegments"]
@@ -30,7 +29,6 @@ _Array = np.ndarray[Any, Any]
 _HOLDS = frozenset({"label", "empty frames", "float64"})
 
 
-@registered
 class Yolo(Format):
     """Boxes: a line ``class x y width height`` for each, as parts of the picture's size.
 
@@ -141,7 +139,6 @@ def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
     return np.stack([*centre, (right - left) / width, (bottom - top) / height], axis=1), is_there
 
 
-@registered
 class YoloSegments(Yolo):
     """Segments: the outline of each mask's largest piece."""
 
@@ -173,7 +170,6 @@ def _outline(exported: Exported, mask: Mask | None, frame: Frame) -> list[float]
     return values
 
 
-@registered
 class YoloPose(Yolo):
     """Poses: a box, and x, y and visibility of each key point."""
 
@@ -218,7 +214,6 @@ def _places(points: list[dict[str, Any]], frame: Frame) -> list[float]:
     return values
 
 
-@registered
 class YoloObb(Yolo):
     """Turned boxes: the four corners of each."""
 

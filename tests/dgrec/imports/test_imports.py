@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.cli import gather
-from dgrec.imports import load_formats
+from dgrec.imports import FORMATS
 from dgrec.publishing import PublishedFrame, message_of
 from dgrec.replay.commands.imports import FORMATS as CHOICES
 from dgrec.replay.verify import verify
@@ -350,7 +350,7 @@ def test_options_that_cannot_be_used_are_refused(files: dict[str, Path], tmp_pat
 
 
 def test_the_command_knows_every_format() -> None:
-    assert sorted(CHOICES) == sorted(load_formats())
+    assert sorted(CHOICES) == sorted(FORMATS.load())
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from click.testing import Result
 from dgrec import open as open_session
 from dgrec import sample
 from dgrec.errors import DgrecError
-from dgrec.replay.exports import load_formats
+from dgrec.replay.exports import FORMATS
 from tests.factory import edited, make_rows, new_metadata, write_session
 from tests.replay.exports.made import numbered, tracked, with_points
 
@@ -125,7 +125,7 @@ def test_values_that_no_recorder_writes_end_no_format(tmp_path: Path) -> None:
     edited(path, {"detections": found, "width": [None] * 6, "height": [-5] * 6})
     with open_session(path) as session:
         refused = {}
-        for name in load_formats():
+        for name in FORMATS.load():
             try:
                 session.export(tmp_path / name, name, images="none")
             except DgrecError as error:
@@ -158,7 +158,7 @@ def test_names_that_are_not_utf_8_end_no_format(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
     path = edited(path, {}, **metadata).rename(tmp_path / f"{name}.parquet")
     with open_session(path) as session:
-        for form in load_formats():
+        for form in FORMATS.load():
             if form != "yolo-pose":  # there are no key points
                 session.export(tmp_path / form, form, images="none")
 
@@ -187,6 +187,6 @@ def test_the_recipes_run(
 
 def test_the_page_names_every_format_and_suffix() -> None:
     text = PAGE.read_text("utf-8")
-    for name, form in load_formats().items():
+    for name, form in FORMATS.load().items():
         for word in (name, *form.suffixes):
             assert f"`{word}`" in text, word

@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.errors import StorageError
-from dgrec.replay.exports import load_formats
+from dgrec.replay.exports import FORMATS
 from tests.factory import make_row, smooth_boxes, write_session
 
 LARGEST = 30_000
@@ -48,7 +48,7 @@ def test_a_full_disk_is_reported_and_nothing_is_left(limit: None, tmp_path: Path
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     tried = 0
     with dgrec.open(path) as session:
-        for name in load_formats():
+        for name in FORMATS.load():
             if name.startswith("yolo"):
                 continue  # each of its files is small
             session.export(tmp_path / "warm", name, end="2")  # what is imported may be compiled

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import dgrec
 from dgrec.cli import gather
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.replay.exports import load_formats, parse_split
+from dgrec.replay.exports import FORMATS, parse_split
 from tests.factory import edited, make_row, write_session
 from tests.replay.clips import number_in, numbered_results
 from tests.replay.exports.made import NUMBERED, numbered, tracked
@@ -134,7 +134,7 @@ def test_what_is_redacted_is_covered_in_every_picture(tmp_path: Path) -> None:
         assert covered > NUMBERED
         with pytest.raises(DgrecError, match="no such label"):
             session.export(tmp_path / "no.json", images="jpg", redact="bits")
-        for form in load_formats().values():
+        for form in FORMATS.load().values():
             if form.pictures[0] == "none":
                 with pytest.raises(ConfigError, match="--redact"):
                     session.export(tmp_path / "no", form.name, redact="bit")
@@ -197,7 +197,7 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path) -> None:
 def test_formats_are_registered_and_described() -> None:
     from dgrec.replay.commands.export import export_command
 
-    formats = load_formats()
+    formats = FORMATS.load()
     (choices,) = [each.type.choices for each in export_command.params if each.name == "form"]
     assert list(choices) == sorted(formats)
     suffixes = [suffix for form in formats.values() for suffix in form.suffixes]

@@ -22,10 +22,11 @@ __all__ = ["RangeHandler", "go_to", "open_url", "shown_picture"]
 
 
 class RangeHandler(SimpleHTTPRequestHandler):
-    """Serves the files of a folder, and parts of them, as static hosts do."""
+    """Serves the files of a folder, and parts of them, as most static hosts do."""
 
     protocol_version = "HTTP/1.1"
     folder = Path()
+    has_ranges = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args, directory=str(self.folder))
@@ -33,7 +34,7 @@ class RangeHandler(SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         path = Path(self.translate_path(self.path))
-        if wanted is None or not path.is_file():
+        if wanted is None or not path.is_file() or not self.has_ranges:
             super().do_GET()
             return
         data = path.read_bytes()

@@ -4,22 +4,41 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+# isort: off
+import cv2  # noqa: F401 - before PyAV, or windows hang (dgrec.video)
+import av
+
+# isort: on
+import numpy as np
 
 import dgrec
 from dgrec.recorder.recovery import recover
 from dgrec.replay.clip import Span
 from dgrec.replay.clip import write_clip as cut
 from tests.recorder.doubles import PysdkDouble
-from tests.replay.clips import BLOCK, number_in, numbered_image, numbered_results, write_clip
+from tests.replay.clips import (
+    BLOCK,
+    HEIGHT,
+    WIDTH,
+    number_in,
+    numbered_image,
+    numbered_results,
+    write_clip,
+)
 
-__all__ = ["CASES", "NumberReader", "added", "numbers_of", "recorded"]
+__all__ = ["CASES", "FOOTAGE_CASES", "NumberReader", "added", "numbers_of", "recorded"]
+
+_Case = Callable[[Path, int], Path]
 
 #: A program that records the pictures of a camera and is killed in the middle.
 _KILLED = """
@@ -192,7 +211,7 @@ def _recovered(folder: Path, count: int) -> Path:
 
 
 #: Makes a recording of about so many frames, in a folder.
-CASES: dict[str, Callable[[Path, int], Path]] = {
+CASES: dict[str, _Case] = {
     "constant": _constant,
     "variable": _variable,
     "b-frames": _b_frames,
@@ -203,4 +222,148 @@ CASES: dict[str, Callable[[Path, int], Path]] = {
     "parts": _parts,
     "killed": _killed,
     "recovered": _recovered,
+}
+
+
+# --- footage of other kinds -----------------------------------------------------------------------
+
+
+def _coded(
+    path: Path,
+    numbers: Sequence[int],
+    pts_ms: Sequence[int] | None = None,
+    *,
+    codec: str = "libx264",
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    pixel_aspect: Fraction = Fraction(1),
+    container: dict[str, str] | None = None,
+    turns: int = 0,
+    options: Mapping[str, str] | None = None,
+) -> Path:
+    """Write numbered pictures with an encoder and its options.
+
+    Args:
+        turns: Quarter turns, counterclockwise, of the pictures in the file.
+    """
+    pts_ms = [40 * index for index in range(len(numbers))] if pts_ms is None else pts_ms
+    with av.open(str(path), "w", options=container or {}) as output:
+        stream = output.add_stream(codec, rate=25)
+        stream.width, stream.height = size[:: -1 if turns % 2 else 1]
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.codec_context.sample_aspect_ratio = pixel_aspect
+        stream.options = dict(options or {})
+        for number, pts in zip(numbers, pts_ms, strict=True):
+            image = np.ascontiguousarray(np.rot90(numbered_image(number, *size), turns))
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.time_base, frame.pts = Fraction(1, 1000), pts
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return path
+
+
+_ODD: Final = (WIDTH + 1, HEIGHT + 3)
+_X265: Final = {"preset": "ultrafast", "x265-params": "log-level=none"}
+_OPEN_GOP: Final = "open-gop=1:keyint=12:bframes=3"
+_X264: Final = {"preset": "ultrafast", "crf": "20"}
+_VPX: Final = {"deadline": "realtime", "cpu-used": "8", "b": "2M"}
+
+
+def _x264(bf: str = "3", params: str = "") -> dict[str, str]:
+    return {**_X264, "bf": bf, "x264-params": params}
+
+
+def _of_kind(name: str, suffix: str, *, video: str | None = None, **how: Any) -> _Case:
+    """Return what records footage of a kind, at its place unless ``video`` says otherwise."""
+
+    def make(folder: Path, count: int) -> Path:
+        source = _coded(folder / f"{name}-source{suffix}", range(count), **how)
+        choices = {} if video is None else {"video": video}
+        return recorded(source, folder / f"{name}.parquet", **choices)
+
+    return make
+
+
+def _steps(folder: Path, count: int, name: str = "steps", **how: Any) -> Path:
+    """Steps of two milliseconds and of two seconds."""
+    stamps = [index // 4 * 2006 + index % 4 * 2 for index in range(count)]
+    source = _coded(folder / f"{name}-source.mp4", range(count), stamps, options=_x264(bf="0"))
+    return recorded(source, folder / f"{name}.parquet", **how)
+
+
+def _before_zero(folder: Path, count: int) -> Path:
+    """The first stamps are below zero; an edit list says where the pictures begin."""
+    stamps = [40 * index - 400 for index in range(count)]
+    how = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    source = _coded(
+        folder / "before-zero-source.mp4",
+        range(count),
+        stamps,
+        container=how,
+        options=_x264(bf="2"),
+    )
+    return recorded(source, folder / "before-zero.parquet")
+
+
+def _turned(folder: Path, count: int, turns: int) -> Path:
+    """The container says by how many quarters the pictures are to be turned, clockwise."""
+    name = f"turned-{turns}"
+    source = _coded(folder / f"{name}-source.mp4", range(count), turns=turns, options=_x264(bf="0"))
+    data = bytearray(source.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # of its version 0
+    one, last = 1 << 16, 1 << 30
+    assert struct.unpack_from(">9i", data, at) == (one, 0, 0, 0, one, 0, 0, 0, last)
+    matrix = {
+        1: (0, one, 0, -one, 0, 0, WIDTH << 16, 0, last),
+        2: (-one, 0, 0, 0, -one, 0, WIDTH << 16, HEIGHT << 16, last),
+    }
+    struct.pack_into(">9i", data, at, *matrix[turns])
+    source.write_bytes(data)
+    return recorded(source, folder / f"{name}.parquet")
+
+
+#: As `CASES`, of footage as others make it: the page shows all of it, in one way or the other.
+FOOTAGE_CASES: dict[str, _Case] = {
+    "open-gop": _of_kind("open-gop", ".mp4", options=_x264(params=_OPEN_GOP)),
+    "open-gop-raw": _of_kind(
+        "open-gop-raw",
+        ".mp4",
+        video="raw",
+        options=_x264(params=_OPEN_GOP),
+    ),
+    "interlaced": _of_kind("interlaced", ".mp4", options=_x264(params="tff=1:bframes=2")),
+    "wide-pixels": _of_kind("wide-pixels", ".mp4", pixel_aspect=Fraction(16, 11), options=_X264),
+    "narrow-pixels": _of_kind(
+        "narrow-pixels", ".mkv", pixel_aspect=Fraction(1, 2), video="raw", options=_X264
+    ),
+    "steps": _steps,
+    "steps-raw": lambda folder, count: _steps(
+        folder, count, "steps-raw", video="raw", video_quality=70
+    ),
+    "before-zero": _before_zero,
+    "late-start": lambda folder, count: recorded(
+        _coded(
+            folder / "late-start-source.mkv",
+            range(count),
+            [5000 + 33 * index for index in range(count)],
+            options=_x264(bf="2"),
+        ),
+        folder / "late-start.parquet",
+    ),
+    "turned-1": lambda folder, count: _turned(folder, count, 1),
+    "turned-2": lambda folder, count: _turned(folder, count, 2),
+    "odd-vp9": _of_kind(
+        "odd-vp9", ".webm", codec="libvpx-vp9", size=(WIDTH + 1, HEIGHT + 3), options=_VPX
+    ),
+    "vp8": _of_kind("vp8", ".webm", codec="libvpx", options=_VPX),
+    "vp9-mkv": _of_kind("vp9-mkv", ".mkv", codec="libvpx-vp9", options=_VPX),
+    "hevc": _of_kind(
+        "hevc",
+        ".mp4",
+        codec="libx265",
+        options=_X265,
+    ),
+    "ts": _of_kind("ts", ".ts", options=_x264(bf="2")),
+    "mjpeg": _of_kind("mjpeg", ".avi", codec="mjpeg"),
+    "mpeg4": _of_kind("mpeg4", ".mp4", codec="mpeg4", options={"b": "2M"}),
 }

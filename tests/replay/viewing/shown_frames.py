@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from collections import Counter
@@ -12,11 +13,28 @@ from typing import Any
 from urllib.parse import quote
 
 import dgrec
+
+# isort: off
+import cv2
+
+# isort: on
+import numpy as np
+
 from tests.browser import Browser
+from tests.replay.clips import HEIGHT, WIDTH, number_drawn, number_in
 from tests.replay.viewing.numbered_sessions import numbers_of
 
 __all__ = ["Recording", "ShownFrames", "recording_of"]
 
+#: Of a browser that has no WebCodecs, as on http from another machine.
+_WITHOUT_WEBCODECS = "delete window.VideoDecoder"
+#: Writes a frame's number where the page does; what was there before it is returned.
+_WRITE_FRAME = """(number => {
+  const field = document.querySelector("input.frame");
+  const before = field.value;
+  field.value = number;
+  return before;
+})"""
 _CHECK = Path(__file__).with_name("frame_check.js")
 
 
@@ -54,18 +72,27 @@ class ShownFrames:
     without_picture: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     ways: set[str] = field(default_factory=set)
+    #: How many of what was checked were screenshots.
+    screenshots: int = 0
     #: Rows shown while playing, and how many there were.
     played: int = 0
     played_of: int = 0
 
     def open(self, recording: Recording, position: int, decode: str) -> None:
-        """Open the page by a link to a row."""
+        """Open the page by a link to a row.
+
+        Args:
+            decode: The way to have pictures; ``auto``: the best; ``plain``: without WebCodecs.
+        """
         # Another hash alone would not load the page again.
         self.browser.call("Page.navigate", url="about:blank")
         self.browser.wait_for("location.href === 'about:blank'")
         link = self._link(recording, position, decode)
+        script = _WITHOUT_WEBCODECS if decode == "plain" else ""
+        added = self.browser.call("Page.addScriptToEvaluateOnNewDocument", source=script)
         self.browser.call("Page.navigate", url=f"{self.url}#{link}")
         self.browser.wait_for("!!document.querySelector('.stage')")
+        self.browser.call("Page.removeScriptToEvaluateOnNewDocument", **added)
         self.browser.run(_CHECK.read_text() + "; 0")
         self.browser.wait_for("frameCheck.isReady()")
         self._compare(recording, self._run("[frameCheck.look()]"), decode)
@@ -82,6 +109,47 @@ class ShownFrames:
         """Step on and back, jump, and follow links, to ``steps`` rows."""
         places = list(self._places(recording, decode, steps, random.Random(seed)))
         self._compare(recording, self._run(f"frameCheck.visit({json.dumps(places)})"), decode)
+
+    def take_screenshots(self, recording: Recording, decode: str, steps: int, seed: int) -> None:
+        """Go to ``steps`` rows, and read what the screen shows: not what the page says."""
+        places = [
+            place
+            for place in self._places(recording, decode, steps, random.Random(seed))
+            if place[0] != "key" or place[1] in ("Home", "End", ".", ",", ">")
+        ]
+        for place in places:
+            self._run(f"frameCheck.visit({json.dumps([place])})")
+            self._look_at_screen(recording, place[2], decode)
+
+    def _look_at_screen(self, recording: Recording, at: int, decode: str) -> None:
+        image = cv2.resize(self._pixels_of(".stage"), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+        field = self._pixels_of("input.frame")
+        number = recording.frames[at]
+        # The field as it was, and as it looks with the number that it should have.
+        before = self.browser.run(f"{_WRITE_FRAME}('{number}')")
+        is_same = np.array_equal(field, self._pixels_of("input.frame"))
+        self.browser.run(f"{_WRITE_FRAME}({json.dumps(before)})")
+        found = _picture_number(image), number_drawn(image.max(axis=2)), is_same
+        expected: tuple[Any, ...] = recording.numbers[at], recording.numbers[at], True
+        if self.browser.run("frameCheck.look().why"):  # there is no picture
+            found, expected = found[1:], expected[1:]
+        self.checked += 1
+        self.screenshots += 1
+        if found != expected:
+            self.wrong.append(
+                f"{recording.name} by {decode}: the screen shows {found} (the picture, the boxes, "
+                f"whether the frame is {number}), but expected is {expected}"
+            )
+
+    def _pixels_of(self, selector: str) -> Any:
+        box = self.browser.run(
+            f"(({{x, y, width, height}}) => ({{x, y, width, height, scale: 1}}))"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        data = self.browser.call("Page.captureScreenshot", format="png", clip=box)["data"]
+        image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        return image
 
     def play(self, recording: Recording, decode: str, speed: float) -> None:
         """Play it from beginning to end."""
@@ -113,7 +181,7 @@ class ShownFrames:
         yield "key", "End", last
 
     def _link(self, recording: Recording, position: int, decode: str) -> str:
-        forced = "" if decode == "auto" else f"&decode={decode}"
+        forced = "" if decode in ("auto", "plain") else f"&decode={decode}"
         return f"s={quote(recording.name)}&f={recording.frames[position]}{forced}"
 
     def _run(self, script: str) -> list[dict[str, Any]]:
@@ -134,3 +202,10 @@ class ShownFrames:
             found = shown["picture"], shown["boxes"], shown["frame"]
             if found != expected:
                 self.wrong.append(f"{recording.name} by {decode}: {expected}, but {shown}")
+
+
+def _picture_number(image: Any) -> int | None:
+    try:
+        return number_in(image)
+    except AssertionError:
+        return None

@@ -9,6 +9,9 @@ import random
 import re
 import resource
 import signal
+import subprocess
+import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,10 +28,11 @@ from click.testing import Result
 
 from dgrec import Recorder, Session
 from dgrec import open as dgrec_open
-from dgrec.errors import StorageError
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
+from dgrec.replay.viewing.overlay import drawings
 from dgrec.replay.viewing.series import series
+from dgrec.replay.viewing.values import plain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
@@ -47,7 +51,10 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recordings")
     for kind in _KINDS:
         CASES[kind](folder, _FRAMES)
-    rows = [make_row(i, [make_detection(0, label=HOSTILE)]) for i in range(12)]
+    labels = [HOSTILE, *(f"label {number}" for number in range(14))]
+    found = [make_detection(0, label=label) for label in labels]
+    signals = [(f"signal {number}", float(number)) for number in range(14)]
+    rows = [make_row(i, found, signals=signals) for i in range(12)]
     metadata = {**new_metadata(), "name": HOSTILE}
     write_session(folder / "a'<b>&#.parquet", rows, metadata)
     write_session(folder / "no-rows.parquet", [])
@@ -112,6 +119,15 @@ def test_every_frame_from_a_file_and_from_a_static_host(
         others = [each for each in browser.requests if not each.startswith(("file:", url, "blob:"))]
         assert others == []
 
+    # Browsers seek by parts of a file, which Python's own server does not give.
+    with serving(type("Plain", (RangeHandler,), {"folder": exported, "has_ranges": False})) as url:
+        open_url(browser, f"{url}/index.html")
+        browser.console.clear()
+        some = {name: numbers[name] for name in ("variable", "in-place", "dropped", "clipped")}
+        assert wrong_frames(browser, some) == []
+        assert browser.run("document.querySelector('#player').dataset.way") == "video"
+        assert browser.console == []
+
 
 @needs_chromium
 @pytest.mark.slow
@@ -126,6 +142,11 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     assert "no video" in browser.run("document.querySelector('.stage-note').textContent")
     # The time line is there, and a click on it leads to a frame.
     browser.wait_for("document.querySelectorAll('#timeline canvas').length > 0")
+    # Only lines that are there are offered.
+    menu = browser.run("document.querySelector('.line-menu').textContent")
+    assert "label 11" in menu
+    assert "label 12" not in menu
+    assert "of 3 labels and 2 signals more: dgrec view" in menu
     # SQL needs a server, but for the questions of the library.
     browser.run("location.hash += '&q=SELECT%201'")
     browser.wait_for("document.querySelector('#sql').textContent.includes('needs dgrec')")
@@ -135,13 +156,18 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
         "(button) => button.textContent === 'end to end latency').click()"
     )
     browser.wait_for("document.querySelector('#sql table')?.textContent.includes('p95')")
+    # A name of any length has one line.
+    browser.run("location.hash = '#s=' + 'x'.repeat(100000)")
+    browser.wait_for("document.querySelector('#status').textContent.startsWith('there is no rec')")
+    assert browser.run("document.querySelector('#status').getBoundingClientRect().width") > 300
+    assert len(browser.run("document.querySelector('#status').textContent")) < 150
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
     assert "PWNED" not in browser.run("document.title").replace(HOSTILE, "")
     assert browser.console == []
 
 
 def test_folder_is_replaced_only_where_it_is_an_export(
-    tmp_path: Path, dgrec: Callable[..., Result]
+    tmp_path: Path, dgrec: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = write_session(tmp_path / "s.parquet", make_rows(5))
     kept = session.read_bytes()
@@ -159,6 +185,31 @@ def test_folder_is_replaced_only_where_it_is_an_export(
     (output / "data" / "index.js").write_text("old")
     assert dgrec("view", session, "--export", output, "--overwrite").exit_code == 0
     assert (output / "data" / "index.js").read_text().startswith("dgrecData(")
+    assert not list(output.parent.glob(".*"))
+    # For programs, as of every command that writes.
+    said = dgrec("view", session, "--export", output, "--overwrite", "--json")
+    written = json.loads(said.stdout)
+    assert written == {
+        "path": str(output),
+        "files": [str(output)],
+        "page": str(output / "index.html"),
+        "sessions": ["s"],
+        "frames": 5,
+        "detections": 5,
+        "bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file()),
+        "notes": [],
+    }
+    assert dgrec("view", session, "--json").exit_code == 2
+    # A server may be serving the folder.
+    monkeypatch.chdir(output)
+    inside = dgrec("view", session, "--export", ".", "--overwrite")
+    assert inside.exit_code == 1
+    assert "is the current folder; choose another name" in inside.output
+    assert dgrec("view", session, "--export", output.parent / "out", "--overwrite").exit_code == 1
+    monkeypatch.chdir("/")
+    before = output.stat().st_ino
+    assert dgrec("view", session, "--export", output, "--overwrite").exit_code == 0
+    assert output.stat().st_ino == before
     # Whatever else is in a folder stays.
     (output / "notes.txt").write_text("mine")
     for folder in (output, tmp_path):
@@ -256,6 +307,30 @@ def test_parts_of_the_time_line_are_what_the_server_says(
     assert marked["drop"] == list(range(0, 400, 7))
 
 
+def test_an_export_is_cut_into_parts_by_rows_not_by_the_load_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is drawn and the details are what the server says of each row."""
+    monkeypatch.setattr("dgrec.replay.viewing.overlay._LONGEST_S", 0)
+    monkeypatch.setattr("dgrec.replay.viewing.contents._DRAWN", 8)
+    monkeypatch.setattr("dgrec.replay.viewing.contents._DETAILED", 5)
+    path = write_session(tmp_path / "s.parquet", make_rows(20))
+    export_folder([path], tmp_path / "out")
+    data = tmp_path / "out" / "data" / "0"
+    contents = unpacked(data / "session.js")
+    assert contents["overlay"] == [0, 8, 16]
+    assert contents["details"] == [0, 5, 10, 15]
+    with dgrec_open(path) as session:
+        for number, start in enumerate(contents["overlay"]):
+            answer = unpacked(data / f"overlay-{number}.js")
+            assert answer["from"] == start
+            alone = drawings(session, start + 1, 20)["frames"]
+            assert answer["frames"][1]["layers"] == plain(alone[0]["layers"])
+        found = [row for k in range(4) for row in unpacked(data / f"details-{k}.js")]
+        assert [row["i"] for row in found] == list(range(20))
+        assert [row["detections"] for row in found] == [plain(each.results) for each in session]
+
+
 @needs_chromium
 @pytest.mark.slow
 def test_notebooks_show_the_player(
@@ -299,8 +374,57 @@ def test_a_notebook_gets_the_table_where_there_is_no_player(
         assert "<iframe" not in session._repr_html_()
 
 
+#: Exports, and waits for its end in the middle of it.
+_STOPPED = """
+import sys, time
+from dgrec.cli import main
+from dgrec.replay.viewing.contents import Contents
+Contents._lines = lambda *_: time.sleep(300)
+sys.argv = ["dgrec", *sys.argv[1:]]
+main()
+"""
+
+
 @pytest.mark.slow
-def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_export_that_is_stopped_leaves_no_part_of_it(tmp_path: Path, number: int) -> None:
+    session = write_session(tmp_path / "s.parquet", make_rows(5))
+    output = tmp_path / "out"
+    export_folder([session], output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    command = ["view", str(session), "--export", str(output), "--start", "1", "--overwrite"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _STOPPED, *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(lambda: list(tmp_path.glob(".out.*/data/0/details-0.js")), process)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)
+    assert said.count("\n") <= 1
+    assert "Traceback" not in said
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    if number != signal.SIGKILL:
+        assert not list(tmp_path.glob(".*"))
+    # What was left behind is removed by the next one.
+    export_folder([session], output, overwrite=True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def wait_for(is_there: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not is_there():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_reported_and_nothing_is_left(
+    recordings: Path, tmp_path: Path, dgrec: Callable[..., Result]
+) -> None:
     """For a full disk stands a limit of the size of files: for data, a copied video, the page."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -308,9 +432,11 @@ def test_a_full_disk_is_reported_and_nothing_is_left(recordings: Path, tmp_path:
         for largest, name in ((200, "variable"), (6_000, "in-place"), (100_000, "variable")):
             session = recordings / f"{name}.parquet"
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
-            with pytest.raises(StorageError, match="cannot be written"):
-                export_folder([session], tmp_path / "out")
+            result = dgrec("view", session, "--export", tmp_path / "out")
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            assert result.exit_code == 4
+            assert "cannot be written" in result.stderr
+            assert result.stderr.count("\n") == 1
             assert list(tmp_path.iterdir()) == []
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

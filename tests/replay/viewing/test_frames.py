@@ -56,11 +56,13 @@ def test_number_in_the_picture_row_and_boxes_agree(
     for name, recording in chosen.items():
         shown.open(recording, len(recording) // 2, decode)
         shown.step_and_jump(recording, decode, 12 if decode == "server" else 24)
+        shown.take_screenshots(recording, decode, 1, seed=len(name))
         if decode != "server" or name in ("constant", "dropped"):
             shown.play(recording, decode, 2)
     assert shown.wrong == []
     assert {reason.split(":")[0] for reason in shown.without_picture} <= {*_WITHOUT_PICTURES}
     assert shown.ways == {decode}
     assert shown.checked > len(chosen) * 13
+    assert shown.screenshots >= len(chosen)
     assert shown.played > shown.played_of * 0.2
     assert browser.run("frameCheck.look().note") == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,9 +24,9 @@ from tests.waiting import PATIENCE_S, wait_until
 pytestmark = [needs_chromium, pytest.mark.slow]
 
 _ADDRESS = re.compile(r"Look at it while it is recorded: (http://\S+)")
-_STAGE = "document.querySelector('.stage')"
+STAGE = "document.querySelector('.stage')"
 #: The number in the picture on the stage, as `tests.recorder.network_camera` writes it.
-_NUMBER = """(() => {
+NUMBER = """(() => {
   const canvas = document.querySelector('.stage canvas');
   if (!canvas) return -1;
   const context = canvas.getContext('2d');
@@ -35,14 +36,14 @@ _NUMBER = """(() => {
   }
   return number;
 })()"""
-_SHOWN = (
-    f"({{position: Number({_STAGE}?.dataset.position), frame: Number({_STAGE}?.dataset.frame), \
-number: {_NUMBER}, way: document.getElementById('player').dataset.way}})"
-)
-_NO_NOTE = "!document.querySelector('.stage-note').textContent"
+_SHOWN = f"({{position: Number({STAGE}?.dataset.position), frame: Number({STAGE}?.dataset.frame), \
+number: {NUMBER}, way: document.getElementById('player').dataset.way}})"
+_IS_STILL = "!document.querySelector('#player[aria-busy]')"
+NO_NOTE = "!document.querySelector('.stage-note').textContent"
 _OPTIONS = (
     "--video raw --codec h264 --alert empty=count()==0 --alert full=count()>0 --publish out.jsonl"
-)
+).split()
+_ALERT = ("--alert", "still=missing 1s")
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def state_is(browser: Browser, state: str) -> None:
 def step_back(browser: Browser) -> dict[str, Any]:
     """Leave the newest frame, and return what is shown once its picture is there."""
     press(browser, "<")
-    browser.wait_for(f"!!{_STAGE}?.dataset.position && {_NO_NOTE}", 120)
+    browser.wait_for(f"!!{STAGE}?.dataset.position && {NO_NOTE}", 120)
     found: dict[str, Any] = browser.run(_SHOWN)
     return found
 
@@ -113,14 +114,14 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
     with (
         Browser(tmp_path / "browser") as browser,
         MjpegCamera(12) as camera,
-        recording(tmp_path, camera.url, *_OPTIONS.split()) as (process, address),
+        recording(tmp_path, camera.url, *_OPTIONS, *_ALERT) as (process, address),
     ):
         # What the camera sees now, with the figures of the newest rows.
         browser.call("Page.navigate", url=address)
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > 0", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > 0", 120)
         state_is(browser, "being recorded")
-        first = browser.run(f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]")
-        newest = f"[Number({_STAGE}?.dataset.captured), {_NUMBER}]"
+        first = browser.run(f"[Number({STAGE}?.dataset.captured), {NUMBER}]")
+        newest = f"[Number({STAGE}?.dataset.captured), {NUMBER}]"
         browser.wait_for(f"{newest}[0] > {first[0]} && {newest}[1] > {first[1]}", 120)
         browser.wait_for("document.querySelector('.follow')?.ariaPressed === 'true'", 120)
         assert "ago" in browser.run("document.querySelector('.stage-chip').textContent")
@@ -131,6 +132,34 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         assert "out.jsonl" in browser.run("document.querySelector('.live-targets').textContent")
         assert "f=" not in browser.run("location.hash")
 
+        # An alert is shown as it comes, when the camera is silent; its mark comes with its row.
+        browser.wait_for("document.querySelector('.uplot') !== null", 40)
+        alert = "document.querySelector('.live-alerts li')"
+        alerts = "document.querySelectorAll('.live-alerts li').length"
+        before = browser.run(alerts)  # a busy machine may have had some already
+        camera.send_signal(signal.SIGSTOP)
+        try:
+            browser.wait_for(f"{alerts} > {before}", 120)
+        finally:
+            camera.send_signal(signal.SIGCONT)
+        browser.wait_for(f"{alert}.title === 'missing 1s'", 120)
+        assert browser.run(alert + ".textContent").startswith("still at ")
+        lane = "document.querySelector('.lane[data-lane=alerts]')"
+        browser.wait_for(f"{lane} !== null && !{lane}.hidden", 120)
+        browser.run(f"{alert}.querySelector('a').click()")
+        browser.wait_for(f"!!{STAGE}?.dataset.position && {NO_NOTE} && {_IS_STILL}", 120)
+        shown.append(browser.run(_SHOWN))
+        at = shown[-1]["position"]
+        press(browser, "Home")
+        browser.wait_for(f"{STAGE}?.dataset.position === '0' && {_IS_STILL}", 120)
+        visited = [0]
+        while visited[-1] < at:  # late frames and drops may be before it
+            press(browser, "n")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {visited[-1]}", 120)
+            visited.append(browser.run(f"Number({STAGE}?.dataset.position)"))
+        assert visited[-1] == at
+        press(browser, "End")
+
         # A step back ends it; the exact picture of a row is there. The page was made anew with the
         # first rows.
         browser.wait_for("document.querySelector('.uplot') !== null", 40)
@@ -139,20 +168,20 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         browser.wait_for("location.hash.includes('f=')")
         press(browser, "Home")
         browser.wait_for(
-            f"{_STAGE}?.dataset.position === '0' && {_NO_NOTE}",
+            f"{STAGE}?.dataset.position === '0' && {NO_NOTE}",
             120,
         )
         shown.append(browser.run(_SHOWN))
         press(browser, "End")
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > {first[0]}", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > {first[0]}", 120)
 
         # Elsewhere, without the recorder: the newest row that has its picture; over a restart.
         server = ViewServer([tmp_path], "127.0.0.1", 0)
         try:
             browser.call("Page.navigate", url=f"{server.url}#s=s")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > 0", 120)
-            before = browser.run(f"Number({_STAGE}?.dataset.position)")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > {before}", 120)
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > 0", 120)
+            before = browser.run(f"Number({STAGE}?.dataset.position)")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {before}", 120)
             shown.append(browser.run(_SHOWN))
         finally:
             server.close()
@@ -162,15 +191,15 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         server = ViewServer([tmp_path], "127.0.0.1", server.port)
         try:
             browser.wait_for("document.getElementById('status').textContent === ''", 120)
-            before = browser.run(f"Number({_STAGE}?.dataset.position)")
-            browser.wait_for(f"Number({_STAGE}?.dataset.position) > {before}", 120)
+            before = browser.run(f"Number({STAGE}?.dataset.position)")
+            browser.wait_for(f"Number({STAGE}?.dataset.position) > {before}", 120)
             shown.append(browser.run(_SHOWN))
         finally:
             server.close()
 
         # It is killed, and recovered; its own page stays as long as it is open.
         browser.call("Page.navigate", url=address)
-        browser.wait_for(f"Number({_STAGE}?.dataset.captured) > 0", 120)
+        browser.wait_for(f"Number({STAGE}?.dataset.captured) > 0", 120)
         browser.wait_for("document.querySelector('.uplot') !== null", 40)
         shown.append(step_back(browser))
         process.kill()
@@ -187,7 +216,7 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         numbers = picture_numbers(tmp_path / "s.parquet")
         last = max(numbers)
         browser.wait_for(
-            f"Number({_STAGE}?.dataset.frame) >= {last}"
+            f"Number({STAGE}?.dataset.frame) >= {last}"
             " && !document.querySelector('#player[aria-busy]')",
             120,
         )

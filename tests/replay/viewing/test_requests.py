@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import shutil
 import socket
 import threading
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from dgrec import sample
@@ -308,6 +310,32 @@ def test_sql_reads_the_session_only(client: Client) -> None:
         )
     found = client.json("/api/sessions", where="frames = 420")["sessions"]
     assert [each["s"] for each in found] == ["sample"]
+
+
+def test_statements_take_no_memory_of_the_server(client: Client) -> None:
+    """DuckDB's own limit leaves out what functions build, and they are not interrupted."""
+    large = "range(0, 2000000000) IS NOT NULL"
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused = (
+        client.json("/api/sql", s="sample", q=f"SELECT {large}")["error"],
+        client.refused("/api/matches", s="sample", q=large, **{"from": 0, "to": 420})[1],
+        client.refused("/api/sessions", where=large)[1],
+    )
+    assert ["allocate" in text or "out of memory" in text for text in refused] == 3 * [True]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
+
+
+def test_a_process_of_statements_that_was_killed_is_replaced(client: Client) -> None:
+    """The kernel ends it first where memory runs out."""
+    for _ in range(2):
+        assert client.json("/api/sql", s="sample", q="SELECT 42 AS a")["rows"] == [[42]]
+        (process,) = (
+            child
+            for child in psutil.Process().children()
+            if "statement_program" in " ".join(child.cmdline())
+        )
+        process.kill()
+        process.wait()
 
 
 def test_the_end_waits_for_nobody(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dgrec.session import Session
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
 from tests.replay.viewing.client import Client, served
+from tests.waiting import wait_until
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -300,6 +301,13 @@ def test_the_marked_part_as_commands(
     assert len(json.loads(outputs[1].read_text())["images"]) == count
     with Image.open(outputs[2]) as sheet:
         assert sheet.width > 100
+    # Or made by the server.
+    saved = tmp_path / "saved"
+    page.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(saved))
+    page.run("document.querySelector('[data-command=clip] .download').click()")
+    wait_until(lambda: any(saved.glob("*.parquet")))
+    (clip,) = saved.glob("*.parquet")
+    assert pq.read_table(clip).equals(pq.read_table(outputs[0]))
     # Another format of the export.
     page.run(
         "(() => { const s = document.querySelector('.range-command select'); s.value = 'csv';"

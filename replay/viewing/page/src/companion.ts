@@ -1,6 +1,6 @@
 // The picture beside: B's frame for the row that A's player shows, never that of another one.
 
-import { isAbort, type Row, type Session } from "./data";
+import { isAbort, message, type Row, type Session } from "./data";
 import { drawDifferences } from "./differences";
 import type { Drawing } from "./drawing";
 import { Hud } from "./hud";
@@ -141,7 +141,7 @@ export class Beside implements Companion {
     try {
       await this.fill(found, row.i);
     } catch (error) {
-      if (!isAbort(error)) found.why = error instanceof Error ? error.message : String(error);
+      if (!isAbort(error)) found.why = message(error);
     }
     this.loaded.get(row.i)?.picture?.close();
     this.loaded.delete(row.i);

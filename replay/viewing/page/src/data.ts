@@ -1,24 +1,10 @@
 // What the server says, typed; only this file knows how it is loaded.
+import type { Cell, MarksAnswer, Matches, Move, Question, SeriesAnswer, SessionFacts, SqlAnswer, Why } from "./answers";
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
 import type { Growth, Happenings, Moment } from "./happenings";
 
-export interface SessionFacts {
-  s: string;
-  path: string;
-  state: string;
-  started_at: string | null;
-  duration_s: number | null;
-  frames: number | null;
-  detections: number | null;
-  fps: number | null;
-  dropped: number | null;
-  model: string | null;
-  source: string | null;
-  bytes: number | null;
-  video_bytes: number | null;
-  problem: string | null;
-}
+export type * from "./answers";
 
 export interface VideoFacts {
   k: number;
@@ -33,6 +19,7 @@ export interface VideoFacts {
 
 export interface Card {
   s: string;
+  id: string;
   /** As a command takes it. */
   path: string;
   name: string;
@@ -40,6 +27,8 @@ export interface Card {
   first_frame: number | null;
   last_frame: number | null;
   duration_s: number | null;
+  /** What the first row has on the clock of all times, in seconds. */
+  began: number;
   state: string;
   model: string | null;
   device: string | null;
@@ -55,6 +44,8 @@ export interface Card {
   signals: { name: string }[];
   labels: { label: string; count: number; color: [number, number, number] }[];
   labels_total: number;
+  /** The lines that an export has; without it, there is any. */
+  lines?: string[];
   has: Record<"tracks" | "masks" | "landmarks" | "angles" | "zones" | "alerts" | "targets", boolean>;
   overlay: Record<string, unknown>;
   version: string | number;
@@ -95,72 +86,13 @@ export interface Row {
   n: number;
 }
 
-export interface SeriesAnswer {
-  from: number;
-  to: number;
-  step: number;
-  /** The windows that the rate is of. */
-  fps_window_s?: number;
-  /** From when to when nothing was captured; null: rows are dense, and pixels without one are a gap. */
-  gaps?: [number, number][] | null;
-  series: Record<
-    string,
-    { min: (number | null)[]; max: (number | null)[]; mean: (number | null)[] }
-  >;
-}
-
-export interface Mark {
-  t: number;
-  i: number;
-  count: number;
-  /** What the first one is. */
-  text?: string;
-  /** When it ended, where it took time. */
-  to?: number;
-  /** Of drops: where frames were lost. */
-  place?: string;
-}
-
-export type MarkKind = "differences" | "drops" | "gaps" | "late" | "events" | "alerts";
-export type MarksAnswer = Partial<Record<MarkKind, Mark[]>>;
-
-export type Cell = string | number | boolean | null | Cell[] | { [name: string]: Cell };
-
-export interface SqlAnswer {
-  columns: { name: string; type: string; numeric: boolean }[];
-  rows: Cell[][];
-  /** Of answers with frames: where and when those of each row are; null: not in this recording. */
-  places?: ([number, number | null] | null)[];
-  truncated: boolean;
-  elapsed_ms: number;
-  frame_column: number | null;
-  error?: string;
-}
-
-export interface Matches {
-  from: number;
-  to: number;
-  keep: Record<string, number[]>;
-}
-
-export interface Question {
-  name: string;
-  text: string;
-  sql: string;
-  /** The view or macro that it asks. */
-  definition: string;
-}
-
-export interface Why {
-  findings: string[];
-  caveats: string[];
-  tables: { title: string; columns: string[]; numeric: boolean[]; rows: string[][] }[];
-}
-
 export type Query = Record<string, string | number | null | undefined>;
 
 /** Something that cannot be shown, said in one line. */
 export class Problem extends Error {}
+
+/** Positions mean something else by now: older parts were removed, or the name is of another recording. */
+export class Moved extends Problem {}
 
 /** Where the data comes from: a server, or the files of an export. */
 export interface Source {
@@ -173,6 +105,8 @@ export interface Source {
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
+  /** The address of a video, by parts of which a browser can seek. */
+  video(query: Query): Promise<string>;
   /** Say something that has no answer, also where the page is closed. */
   tell(path: string, query: Query): void;
   /** Listen to what happens until the returned function is called. */
@@ -181,6 +115,11 @@ export interface Source {
   picture(path: string, query: Query, signal: AbortSignal): Promise<Response>;
   /** The only recording, which needs no list; null: there may be others. */
   single(): Promise<string | null>;
+}
+
+/** What is wrong, in a line. */
+export function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 export function isAbort(error: unknown): boolean {
@@ -209,14 +148,74 @@ export class Session {
   );
 
   private readonly listeners = new Set<() => void>();
+  /** A row that is known, by which requests say what positions mean. */
+  private anchor: readonly [position: number, frame: number | null] = [-1, null];
+  private moving: Promise<void> | null = null;
+  /** How often positions have changed. */
+  epoch = 0;
+  /** Which frame is shown. */
+  shownFrame: () => number | null = () => null;
+  /** Called when positions have changed; "another": the name is of another recording. */
+  moved: (move: Move | "another") => void = () => undefined;
 
   protected constructor(
     readonly source: Source,
     public card: Card,
-  ) {}
+  ) {
+    this.hold(card);
+  }
 
   static async open(source: Source, s: string, signal?: AbortSignal): Promise<Session> {
     return new Session(source, await source.get<Card>("api/card", { s, brief: 1 }, signal));
+  }
+
+  private hold({ n, last_frame }: Card): void {
+    this.anchor = n > 0 && last_frame !== null ? [n - 1, last_frame] : [-1, null];
+  }
+
+  private get known(): string {
+    return [this.card.id, ...this.anchor].join();
+  }
+
+  /** Read the card of a recording whose rows have other positions by now, and move all to them. */
+  private async move(): Promise<void> {
+    const before = this.card;
+    const signal = this.abort.signal;
+    const card = await this.source.get<Card>("api/card", { s: before.s, brief: 1 }, signal);
+    if (card.id !== before.id) {
+      this.epoch++;
+      this.moved("another");
+      return;
+    }
+    const frame = this.shownFrame();
+    const query = { s: before.s, frame, known: [card.id, card.n - 1, card.last_frame].join() };
+    const position = frame === null || !card.n ? 0 : (await this.source.get<{ i: number }>("api/at", query, signal)).i;
+    this.epoch++;
+    const { stages, labels, labels_total, signals } = before;
+    this.card = { ...card, stages, labels, labels_total, signals };
+    this.hold(card);
+    this.rowParts.clear();
+    this.drawnParts.clear();
+    this.moved({ before, position });
+    this.tell();
+  }
+
+  private moveOnce(): Promise<void> {
+    this.moving ??= this.move().finally(() => { this.moving = null; });
+    return this.moving;
+  }
+
+  /** Ask for something about positions; where they have changed, all moves, and this ends as cancelled. */
+  private async asked<T>(ask: (known: string) => Promise<T>): Promise<T> {
+    const { epoch } = this;
+    try {
+      const found = await ask(this.known);
+      if (epoch === this.epoch) return found;
+    } catch (error) {
+      if (!(error instanceof Moved)) throw error;
+      if (epoch === this.epoch) await this.moveOnce();
+    }
+    throw new DOMException("", "AbortError");
   }
 
   /** Everything that is still being loaded is cancelled. */
@@ -257,13 +256,12 @@ export class Session {
   /** There are more rows: what is here stays, but for the last ones, of which more is known now. */
   grow({ n, first_frame, version }: Growth): void {
     const { card } = this;
-    if (card.first_frame !== first_frame || n < card.n) {
-      this.rowParts.clear(); // old parts were removed: all positions are others
-      this.drawnParts.clear();
-    } else {
-      this.rowParts.grew(this.firstUnsure());
-      this.drawnParts.grew(card.n);
+    if (n < card.n || (card.n && card.first_frame !== first_frame)) {
+      void this.moveOnce().catch(() => undefined);
+      return;
     }
+    this.rowParts.grew(this.firstUnsure());
+    this.drawnParts.grew(card.n);
     const last_frame = first_frame === null ? null : first_frame + n - 1;
     this.card = { ...card, n, first_frame, last_frame, version };
     this.tell();
@@ -271,7 +269,7 @@ export class Session {
 
   /** What the card would say now. */
   look(): Promise<Card> {
-    return this.get<Card>("api/card", {});
+    return this.source.get<Card>("api/card", { s: this.card.s }, this.abort.signal);
   }
 
   /** Let the server find out what the time line will ask for, while it counts labels for the card. */
@@ -282,8 +280,17 @@ export class Session {
 
   /** Read the card again; with `all`, of a recording that has ended: its videos are complete. */
   async refresh(all: boolean): Promise<void> {
-    const before = this.card.videos.length;
+    const { epoch } = this;
     const card = await this.look();
+    const { n, id, first_frame } = this.card;
+    if (card.id !== id || epoch !== this.epoch || (n && card.first_frame !== first_frame)) {
+      const { stages, labels, labels_total, signals } = card;
+      if (card.id === id) this.card = { ...this.card, stages, labels, labels_total, signals };
+      if (epoch === this.epoch) await this.moveOnce();
+      else this.tell();
+      return;
+    }
+    const before = this.card.videos.length;
     const isNewer = card.n >= this.card.n || all;
     this.card = isNewer ? card : { ...card, n: this.card.n, last_frame: this.card.last_frame };
     if (all || before !== card.videos.length) this.rowParts.clear();
@@ -387,8 +394,18 @@ export class Session {
     return this.get("api/why", {}, signal);
   }
 
-  videoAddress(k: number): string {
-    return this.source.address("video", { s: this.card.s, k });
+  /** Whether the server makes clips and exports for downloads. */
+  async makes(): Promise<boolean> {
+    if (!this.source.hasServer) return false;
+    return (await this.source.get<{ are_allowed: boolean }>("api/downloads", {})).are_allowed;
+  }
+
+  make(what: Query, signal: AbortSignal): Promise<{ id: string; name: string; bytes: number }> {
+    return this.get("api/make", what, signal);
+  }
+
+  videoAddress(k: number): Promise<string> {
+    return this.source.video({ s: this.card.s, k, known: this.known });
   }
 
   /** The picture of the newest row up to a position that has one. */
@@ -400,9 +417,10 @@ export class Session {
     };
   }
 
-  /** A frame captured after another, as it was just recorded; null: none has come. */
+  /** A frame captured after another, as it was just recorded; null: none has come in time. */
   async moment(after: number, signal: AbortSignal): Promise<Moment | null> {
     const response = await this.sent("api/newest", { after }, signal);
+    if (response.headers.has("Retry-After")) throw new Problem("the recorder gives no pictures");
     if (response.status === 204) return null;
     return {
       picture: await createImageBitmap(await response.blob()),
@@ -418,17 +436,19 @@ export class Session {
 
   private sent(path: string, query: Query, signal: AbortSignal): Promise<Response> {
     const both = AbortSignal.any([signal, this.abort.signal]);
-    return this.source.picture(path, { s: this.card.s, ...query }, both);
+    return this.asked((known) => this.source.picture(path, { s: this.card.s, known, ...query }, both));
   }
 
   protected get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
     const both = signal ? AbortSignal.any([signal, this.abort.signal]) : this.abort.signal;
-    return this.source.get<T>(path, { s: this.card.s, ...query }, both);
+    return this.asked((known) => this.source.get<T>(path, { s: this.card.s, known, ...query }, both));
   }
 
   private async fetchRows(from: number, to: number): Promise<Row[]> {
     const a = await this.get<RowsAnswer>("api/rows", { from, to: Math.min(to, this.n) });
     const stages = Object.entries(a.ms);
+    const last = a.from + a.frame.length - 1;
+    if (last > this.anchor[0]) this.anchor = [last, a.frame.at(-1) ?? null];
     return a.frame.map((frame, j) => ({
       i: a.from + j,
       frame,

@@ -1,5 +1,5 @@
 // What was detected in the frame shown, and all that was recorded of the detection that is selected.
-import { isAbort, type Cell, type Session } from "./data";
+import { type Cell, isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import type { Drawing } from "./drawing";
 import type { State } from "./state";
@@ -136,7 +136,7 @@ export class Detail {
       );
     } catch (error) {
       if (isAbort(error)) return;
-      this.one.replaceChildren(el("p", { class: "soft" }, error instanceof Error ? error.message : String(error)));
+      this.one.replaceChildren(el("p", { class: "soft" }, message(error)));
     }
   }
 }

@@ -14,6 +14,7 @@ import {
   type Source,
 } from "./data";
 import type { Report } from "./report";
+import { copyOf, givesParts } from "./server";
 
 declare global {
   interface Window {
@@ -56,7 +57,7 @@ const NO_SQL =
   "their answers here.";
 
 export class Files implements Source {
-  readonly hasRanges = location.protocol.startsWith("http");
+  hasRanges = location.protocol.startsWith("http");
   readonly hasServer = false;
   readonly note = NO_SQL;
   private readonly waiting = new Map<string, (packed: string) => void>();
@@ -111,6 +112,24 @@ export class Files implements Source {
     return name ? this.file(`${folder}/${name}`, "video/mp4") : "";
   }
 
+  /** Where a video is: a copy of all of it, where a server gives no parts, for browsers seek by these. */
+  async video(query: Query): Promise<string> {
+    const address = this.address("video", query);
+    if (!this.folder || this.hasRanges || !location.protocol.startsWith("http")) return address;
+    let copy = this.addresses.get(address);
+    if (!copy) {
+      copy = await copyOf(address);
+      this.addresses.set(address, copy);
+    }
+    return copy;
+  }
+
+  private async tryRanges(s: string, { videos }: Contents): Promise<void> {
+    const [k] = Object.keys(videos);
+    if (!this.hasRanges || k === undefined) return;
+    this.hasRanges = await givesParts(this.address("video", { s, k }));
+  }
+
   private async answer(path: string, query: Query): Promise<unknown> {
     switch (path) {
       case "api/sessions":
@@ -123,6 +142,7 @@ export class Files implements Source {
     const contents = await this.contentsOf(s, folder);
     switch (path) {
       case "api/card":
+        await this.tryRanges(s, contents);
         return contents.card;
       case "api/rows":
         return this.rows(folder, contents, number(query.from) ?? 0, number(query.to) ?? 0);
@@ -159,7 +179,7 @@ export class Files implements Source {
   private async folderOf(s: string): Promise<string> {
     const { folders } = await this.getIndex();
     const folder = Object.hasOwn(folders, s) ? folders[s] : undefined;
-    if (folder === undefined) throw new Problem(`there is no recording '${s}' here`);
+    if (folder === undefined) throw new Problem(`there is no recording '${s.length > 80 ? s.slice(0, 80) + "…" : s}' here`);
     return folder;
   }
 

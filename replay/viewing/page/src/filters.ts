@@ -29,28 +29,30 @@ export function keepOf(
 }
 
 interface LabelRow {
-  label: string;
   row: HTMLElement;
   box: HTMLInputElement;
+  many: HTMLElement;
 }
 
 /** The labels of a recording, most frequent first, each with a checkbox; and the least score. */
 export class Filters {
-  private readonly rows: LabelRow[];
+  private readonly rows = new Map<string, LabelRow>();
   private readonly slider: HTMLInputElement;
   private readonly shown = el("output", { class: "score-value" });
   private readonly trails: HTMLInputElement;
+  private readonly paths: HTMLElement;
   private readonly all: HTMLButtonElement;
   private readonly none: HTMLButtonElement;
+  private readonly field: HTMLInputElement;
+  private readonly list = el("div", { class: "labels", role: "group", "aria-label": "Labels that are drawn" });
+  private readonly note = el("p", { class: "soft" });
   private readonly off: () => void;
 
   constructor(
     private readonly element: HTMLElement,
-    session: Session,
+    private readonly session: Session,
     private readonly state: State,
   ) {
-    const { labels, labels_total } = session.card;
-    this.rows = labels.map(({ label, count, color }) => this.row(label, count, color));
     this.slider = el("input", {
       type: "range",
       min: 0,
@@ -63,11 +65,15 @@ export class Filters {
       type: "checkbox",
       change: () => { this.state.set({ trails: this.trails.checked }); },
     });
+    this.paths = el("label", { class: "trails" }, this.trails, "Paths of tracks");
     this.all = this.button("All", () => { this.change({ hidden: new Set() }); });
-    this.none = this.button("None", () => {
-      this.change({ hidden: new Set(labels.map(({ label }) => label)) });
+    this.none = this.button("None", () => { this.change({ hidden: new Set(this.rows.keys()) }); });
+    this.field = el("input", {
+      type: "search",
+      placeholder: "Find a label",
+      "aria-label": "Find a label",
+      input: () => { this.find(); },
     });
-    const more = labels_total - labels.length;
     element.append(
       el(
         "header",
@@ -76,14 +82,13 @@ export class Filters {
         el("span", { class: "filter-buttons" }, this.all, this.none),
       ),
       el("label", { class: "score" }, el("span", {}, "Score from"), this.slider, this.shown),
-      ...(session.card.has.tracks ? [el("label", { class: "trails" }, this.trails, "Paths of tracks")] : []),
-      ...(labels.length > MANY ? [this.search()] : []),
-      el("div", { class: "labels", role: "group", "aria-label": "Labels that are drawn" }, ...this.rows.map(({ row }) => row)),
-      ...(more > 0 ? [el("p", { class: "soft" }, `and ${more.toLocaleString("en")} less frequent ones`)] : []),
-      ...(labels.length ? [] : [el("p", { class: "soft" }, "Nothing has a label.")]),
+      this.paths,
+      this.field,
+      this.list,
+      this.note,
     );
     this.off = state.on(["filter", "trails"], () => { this.follow(); });
-    this.follow();
+    this.update();
   }
 
   close(): void {
@@ -91,33 +96,46 @@ export class Filters {
     this.element.replaceChildren();
   }
 
-  private row(label: string, count: number, color: readonly number[] | null): LabelRow {
+  /** Show what the card has by now. New labels come last: nothing moves under a pointer. */
+  update(): void {
+    const { labels, labels_total, has } = this.session.card;
+    for (const { label, count, color } of labels) {
+      const known = this.rows.get(label) ?? this.row(label, color);
+      known.many.textContent = count.toLocaleString("en");
+    }
+    const more = labels_total - labels.length;
+    this.note.textContent = labels.length
+      ? `and ${more.toLocaleString("en")} less frequent ones`
+      : "Nothing has a label.";
+    this.note.hidden = labels.length > 0 && more <= 0;
+    this.paths.hidden = !has.tracks;
+    this.field.hidden = labels.length <= MANY;
+    this.find();
+    this.follow();
+  }
+
+  private row(label: string, color: readonly number[] | null): LabelRow {
     const box = el("input", { type: "checkbox", change: () => { this.toggle(label, box.checked); } });
     const swatch = el("span", { class: "swatch", "aria-hidden": "true" });
     if (color) swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
     const only = this.button("only", () => { this.only(label); });
     only.setAttribute("aria-label", `only ${label}`);
     const text = el("bdi", { class: "label-name", title: label }, label || "(empty)");
-    const many = el("span", { class: "label-count" }, count.toLocaleString("en"));
+    const many = el("span", { class: "label-count" });
     const row = el("div", { class: "label-row" }, el("label", {}, box, swatch, text), only, many);
-    return { label, row, box };
+    const made = { row, box, many };
+    this.rows.set(label, made);
+    this.list.append(row);
+    return made;
   }
 
   private button(text: string, run: () => void): HTMLButtonElement {
     return el("button", { type: "button", class: "quiet small", click: run }, text);
   }
 
-  private search(): HTMLElement {
-    const field = el("input", {
-      type: "search",
-      placeholder: "Find a label",
-      "aria-label": "Find a label",
-      input: () => {
-        const text = field.value.trim().toLowerCase();
-        for (const { label, row } of this.rows) row.hidden = !label.toLowerCase().includes(text);
-      },
-    });
-    return field;
+  private find(): void {
+    const text = this.field.hidden ? "" : this.field.value.trim().toLowerCase();
+    for (const [label, { row }] of this.rows) row.hidden = !label.toLowerCase().includes(text);
   }
 
   private toggle(label: string, isShown: boolean): void {
@@ -128,7 +146,7 @@ export class Filters {
   }
 
   private only(label: string): void {
-    this.change({ hidden: new Set(this.rows.map((row) => row.label).filter((other) => other !== label)) });
+    this.change({ hidden: new Set([...this.rows.keys()].filter((other) => other !== label)) });
   }
 
   private change(changes: Partial<Filter>): void {
@@ -137,7 +155,7 @@ export class Filters {
 
   private follow(): void {
     const { hidden, score } = this.state.values.filter;
-    for (const { label, row, box } of this.rows) {
+    for (const [label, { row, box }] of this.rows) {
       box.checked = !hidden.has(label);
       row.classList.toggle("off", hidden.has(label));
     }
@@ -145,6 +163,6 @@ export class Filters {
     this.slider.value = String(score);
     this.shown.textContent = score.toFixed(2);
     this.all.disabled = hidden.size === 0;
-    this.none.disabled = this.rows.every(({ label }) => hidden.has(label));
+    this.none.disabled = [...this.rows.keys()].every((label) => hidden.has(label));
   }
 }

@@ -2,7 +2,7 @@
 
 import type { Session } from "./data";
 import { el } from "./dom";
-import { stageName } from "./words";
+import { plural, stageName } from "./words";
 
 export interface Line {
   /** As the server calls it. */
@@ -52,7 +52,16 @@ export function linesOf(session: Session): Line[] {
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
   });
-  return lines;
+  const known = session.card.lines;
+  return known ? lines.filter(({ name }) => known.includes(name)) : lines;
+}
+
+/** What an export has no lines of, in words; "": nothing. */
+function leftOut({ card: { lines, labels_total, signals } }: Session): string {
+  const missing = (kind: string, all: number) => all - (lines?.filter((name) => name.startsWith(kind)).length ?? all);
+  const parts = [plural(missing("label:", labels_total), "label"), plural(missing("signal:", signals.length), "signal")];
+  const more = parts.filter((part) => !part.startsWith("0 "));
+  return more.length ? `of ${more.join(" and ")} more: dgrec view` : "";
 }
 
 function isWaiting(name: string, stages: string[]): boolean {
@@ -75,23 +84,32 @@ export function usualLines(lines: Line[], session: Session): Set<string> {
   return new Set(lines.filter(({ name }) => usual.has(name)).map(({ name }) => name));
 }
 
+const TITLES = ["stages", "fps", "detections", "signals"];
+
+function titleOf(group: string): string {
+  return group.startsWith("signal:") ? "signals" : group === "ms" ? "stages" : group;
+}
+
 /** The button and the list of lines to choose from. */
 export class LineMenu {
   readonly element: HTMLDetailsElement;
+  /** Whether somebody has chosen lines. */
+  isUsed = false;
+  private readonly sets = new Map(
+    TITLES.map((title) => [title, el("fieldset", { hidden: true }, el("legend", {}, title))]),
+  );
+  private readonly boxes = new Map<string, HTMLInputElement>();
+  private readonly more = el("p", { class: "line-more" });
   private readonly closeOutside = (event: PointerEvent) => {
     if (!(event.target instanceof Node) || !this.element.contains(event.target)) this.element.open = false;
   };
 
-  constructor(lines: Line[], chosen: Set<string>, changed: () => void) {
-    const groups = new Map<string, Line[]>();
-    for (const line of lines) {
-      const title = line.group.startsWith("signal:") ? "signals" : line.group === "ms" ? "stages" : line.group;
-      groups.set(title, [...(groups.get(title) ?? []), line]);
-    }
-    const list = el("div", { class: "line-menu" });
-    for (const [title, of] of groups) {
-      list.append(el("fieldset", {}, el("legend", {}, title), ...of.map((line) => this.box(line, chosen, changed))));
-    }
+  constructor(
+    private readonly chosen: Set<string>,
+    private readonly changed: () => void,
+    private readonly session: Session,
+  ) {
+    const list = el("div", { class: "line-menu" }, ...this.sets.values(), this.more);
     this.element = el("details", { class: "menu" }, el("summary", {}, "Lines"), list);
     this.element.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.element.open = false;
@@ -99,17 +117,31 @@ export class LineMenu {
     document.addEventListener("pointerdown", this.closeOutside);
   }
 
+  /** Offer lines, besides those that are there; check those that are chosen. */
+  show(lines: readonly Line[]): void {
+    for (const line of lines) {
+      const set = this.sets.get(titleOf(line.group));
+      if (!this.boxes.has(line.name)) set?.append(this.box(line));
+      if (set) set.hidden = false;
+    }
+    for (const [name, box] of this.boxes) box.checked = this.chosen.has(name);
+    this.more.textContent = leftOut(this.session);
+    this.more.hidden = !this.more.textContent;
+  }
+
   close(): void {
     document.removeEventListener("pointerdown", this.closeOutside);
   }
 
-  private box(line: Line, chosen: Set<string>, changed: () => void): HTMLElement {
-    const box = el("input", { type: "checkbox", checked: chosen.has(line.name) });
+  private box(line: Line): HTMLElement {
+    const box = el("input", { type: "checkbox" });
     box.addEventListener("change", () => {
-      if (box.checked) chosen.add(line.name);
-      else chosen.delete(line.name);
-      changed();
+      this.isUsed = true;
+      if (box.checked) this.chosen.add(line.name);
+      else this.chosen.delete(line.name);
+      this.changed();
     });
+    this.boxes.set(line.name, box);
     const sample = el("span", { class: "line-sample" });
     sample.style.background = `var(${line.color})`;
     return el("label", { title: line.label }, box, sample, el("span", { class: "line-name" }, line.label));

@@ -1,7 +1,7 @@
 // The recordings that the server has.
 
 import { Choice } from "./choice";
-import { isAbort, sessions, type SessionFacts, type Source } from "./data";
+import { isAbort, message, type SessionFacts, sessions, type Source } from "./data";
 import { el } from "./dom";
 import type { Keys } from "./keys";
 import type { State } from "./state";
@@ -119,7 +119,7 @@ export class ListPage {
       }
     } catch (error) {
       if (isAbort(error)) return;
-      this.say(error instanceof Error ? error.message : String(error), true);
+      this.say(message(error), true);
     }
     const isLive = this.facts.some(({ state }) => state.includes("being recorded"));
     this.again = window.setTimeout(() => void this.load(), isLive ? AGAIN_LIVE_MS : AGAIN_MS);

@@ -1,6 +1,6 @@
 // A recording in progress: its rows as they come, what happens, and whether the page follows.
 
-import type { Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el, slot } from "./dom";
 import type { Alert, Growth, Target } from "./happenings";
 import type { State } from "./state";
@@ -68,6 +68,10 @@ export class Live {
     this.element.replaceChildren();
   }
 
+  private readonly complain = (error: unknown): void => {
+    if (!this.isClosed && !isAbort(error)) this.say(message(error));
+  };
+
   private update(): void {
     this.button.setAttribute("aria-pressed", String(this.state.values.follow));
     this.element.hidden = this.targets.hidden && !this.alerts.childElementCount;
@@ -89,7 +93,8 @@ export class Live {
       ended: () => void this.ended(),
       problem: ({ error }) => { this.say(error); },
       connected: (isConnected) => {
-        this.say(isConnected ? "" : "dgrec view does not answer; is it still running?");
+        if (isConnected) this.say("");
+        else void this.session.look().catch(this.complain);
       },
     });
   }
@@ -123,23 +128,22 @@ export class Live {
   private async ended(): Promise<void> {
     this.hasEnded = true;
     this.turn();
-    await this.session.refresh(true).catch((error: unknown) => {
-      this.say(error instanceof Error ? error.message : String(error));
-    });
+    await this.session.refresh(true).catch(this.complain);
     if (this.isClosed) return;
     this.state.set({ follow: false });
     this.button.remove();
     this.changed();
-    if (/cut off|not sealed/.test(this.session.card.state)) this.watchForRecovery();
+    this.watchOn();
   }
 
-  /** A journal that was cut off may be recovered while one looks at it. */
-  private watchForRecovery(): void {
+  /** It may be recovered, or continued, while one looks at it. */
+  private watchOn(): void {
     const timer = window.setInterval(() => void this.readAgain(), CARD_MS);
     this.ends.push(() => { window.clearInterval(timer); });
   }
 
   private async readAgain(): Promise<void> {
+    if (document.hidden) return;
     const { state, version } = this.session.card;
     const found = await this.session.look().catch(() => null);
     if (this.isClosed || !found || (found.state === state && found.version === version)) return;

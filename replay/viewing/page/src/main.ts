@@ -1,6 +1,6 @@
 // Put the parts of the page into their places, for the recording that the address names.
 
-import { isAbort, Session, type Source } from "./data";
+import { isAbort, message, type Move, Session, type Source } from "./data";
 import { slot } from "./dom";
 import { Files } from "./files";
 import { Help } from "./help";
@@ -16,7 +16,7 @@ import { showReport } from "./report";
 import { Server } from "./server";
 import { SidePanel } from "./side";
 import { SqlPanel } from "./sql";
-import { State } from "./state";
+import { State, type Range } from "./state";
 import { Timeline } from "./timeline";
 import { WhyPanel } from "./why";
 
@@ -32,9 +32,10 @@ class Page {
   private readonly keys = new Keys();
   private readonly help = new Help(slot("help") as HTMLDialogElement, this.keys);
   private parts: Part[] = [];
-  private side: SidePanel | null = null;
   private session: Session | null = null;
   private opening = new AbortController();
+  /** Whether the status says that another frame is shown than was asked for. */
+  private isElsewhere = false;
 
   constructor(private readonly source: Source) {}
 
@@ -80,6 +81,8 @@ class Page {
         ? PairedSession.openPair(this.source, name, other, signal)
         : Session.open(this.source, name, signal));
       this.session = session;
+      session.shownFrame = () => this.state.values.frame;
+      session.moved = (move) => { this.moved(session, move); };
       if (session instanceof PairedSession) this.title(`${session.card.s} and ${session.other.card.s}`);
       else this.showTitle(session);
       if (session.isLive && !other && !again && this.state.values.frame === null) {
@@ -102,47 +105,65 @@ class Page {
         this.parts = [session, new PairView(places, session, state, keys)];
         return;
       }
+      this.watchFirst(session);
       const player = new Player(slot("player"), session, state, keys);
       this.parts = [session, player];
       await Promise.race([player.first, later(FIRST_MS)]);
       session.prepare();
       await session.refresh(false);
       if (this.session !== session) return;
+      const side = new SidePanel(slot("side"), session, state, keys);
       this.parts.push(
-        this.newSide(session),
+        side,
         new Timeline(slot("timeline"), session, state, keys),
         new SqlPanel(slot("sql"), session, state, keys),
         new WhyPanel(slot("why"), session),
-        new Live(slot("live"), session, state, this.changes(session), (problem) => { this.say(problem, true); }),
+        new Live(slot("live"), session, state, this.changes(session, side), (problem) => { this.say(problem, true); }),
       );
     } catch (error) {
       if (isAbort(error)) return;
-      const text = error instanceof Error ? error.message : String(error);
+      const text = message(error);
       this.say(text, true);
       if (other) slot("pair-top").textContent = text;
     }
   }
 
-  private newSide(session: Session): SidePanel {
-    this.side = new SidePanel(slot("side"), session, this.state, this.keys);
-    return this.side;
-  }
-
   /** What is done when the card of a recording in progress has changed. */
-  private changes(session: Session): () => void {
-    let before = signs(session);
+  private changes(session: Session, side: SidePanel): () => void {
+    let wasLive = true;
     return () => {
       if (this.session !== session) return;
       this.showTitle(session);
-      const now = signs(session);
-      if (now.lines !== before.lines) void this.open(true); // its first rows
-      else if (now.side !== before.side && !slot("side").contains(document.activeElement)) {
-        this.side?.close();
-        const place = this.parts.findIndex((part) => part === this.side);
-        this.parts[place] = this.newSide(session);
-      }
-      before = now;
+      side.update();
+      if (session.isLive && !wasLive) void this.open(true); // it was continued
+      wasLive = session.isLive;
     };
+  }
+
+  /** The first rows have come: what the address says can be found. */
+  private watchFirst(session: Session): void {
+    if (session.n) return;
+    const off = session.on(() => {
+      if (!session.n) return;
+      off();
+      const { frame, position } = this.state.values;
+      void this.follow(frame, position);
+    });
+  }
+
+  /** Old parts were removed: what is shown stays, at its new position. */
+  private moved(session: Session, move: Move | "another"): void {
+    if (this.session !== session) return;
+    if (move === "another" || session instanceof PairedSession) {
+      this.state.set({ position: 0, frame: null, window: null, range: null, hits: [], playing: false });
+      void this.open().then(() => { this.say("this is another recording of that name", true); });
+      return;
+    }
+    const { frame, follow, window, range } = this.state.values;
+    const by = session.card.began - move.before.began;
+    const { position } = move;
+    this.state.set({ position, follow, window: earlier(window, by), range: earlier(range, by), hits: [] });
+    if (!follow) void this.follow(frame, position);
   }
 
   private showTitle(session: Session): void {
@@ -161,6 +182,8 @@ class Page {
   private async follow(frame: number | null, position: number): Promise<void> {
     const session = this.session;
     if (!session) return;
+    if (this.isElsewhere) this.say("");
+    this.isElsewhere = false;
     if (frame === null) {
       const row = await session.row(position).catch(() => null);
       const { position: now, frame: known } = this.state.values;
@@ -168,8 +191,12 @@ class Page {
     } else if (session.rowNow(position)?.frame !== frame) {
       const i = await session.positionOf(frame).catch(() => 0);
       const row = await session.row(i).catch(() => null);
-      if (row && this.state.values.frame === frame) {
-        this.state.set({ position: i, frame: row.frame, selected: this.state.values.selected });
+      const { frame: wanted, selected, follow } = this.state.values;
+      if (row && wanted === frame) {
+        this.state.set({ position: i, frame: row.frame, selected, follow });
+        if (row.frame === frame) return;
+        this.isElsewhere = true;
+        this.say(`There is no frame ${frame} (any more): this is the nearest one`);
       }
     }
   }
@@ -193,12 +220,9 @@ function later(ms: number): Promise<void> {
   return new Promise((resolve) => { window.setTimeout(resolve, ms); });
 }
 
-/** What the parts of the page were made by. */
-function signs({ card }: Session): { lines: string; side: string } {
-  return {
-    lines: String(card.n > 0 && card.stages.length > 0),
-    side: JSON.stringify([card.labels.map(({ label }) => label), card.state]),
-  };
+/** A stretch, counted from a first row that is later by so many seconds; null: it is gone. */
+function earlier(range: Range | null, by: number): Range | null {
+  return range && range.to > by ? { from: Math.max(range.from - by, 0), to: range.to - by } : null;
 }
 
 async function start(): Promise<void> {

@@ -1,6 +1,6 @@
 // Which detections a condition in SQL keeps: asked of the server some rows at a time.
 
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import type { State } from "./state";
 
@@ -15,6 +15,7 @@ export class Matching {
   private abort = new AbortController();
   private readonly off: () => void;
   private n: number;
+  private epoch: number;
   /** Why the condition cannot be answered; "": it can. */
   problem = "";
 
@@ -24,6 +25,7 @@ export class Matching {
     private readonly changed: () => void,
   ) {
     this.n = session.n;
+    this.epoch = session.epoch;
     this.off = session.on(() => { this.grew(); });
   }
 
@@ -34,6 +36,10 @@ export class Matching {
 
   /** Of the last rows that were known, more is asked. */
   private grew(): void {
+    if (this.epoch !== this.session.epoch) {
+      this.epoch = this.session.epoch;
+      this.begin(this.text);
+    }
     const first = Math.floor(Math.max(0, Math.min(this.n, this.session.n) - 1) / ROWS);
     for (const part of [...this.parts.keys()]) if (part >= first) this.parts.delete(part);
     this.n = this.session.n;
@@ -72,7 +78,7 @@ export class Matching {
       }
     } catch (error) {
       if (isAbort(error)) return;
-      this.problem = error instanceof Error ? error.message : String(error);
+      this.problem = message(error);
     }
     this.pending.delete(part);
     this.changed();

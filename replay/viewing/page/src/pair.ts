@@ -1,7 +1,7 @@
 // Two recordings side by side, frame paired with frame.
 
 import { Beside } from "./companion";
-import { isAbort } from "./data";
+import { isAbort, message } from "./data";
 import { DifferencePanel } from "./differences";
 import { el } from "./dom";
 import type { Keys } from "./keys";
@@ -166,7 +166,7 @@ export class PairView {
       if (verdict.share > 0) this.timeline.refreshMarks();
     } catch (error) {
       if (isAbort(error)) return;
-      this.say(error instanceof Error ? error.message : String(error), "");
+      this.say(message(error), "");
       return;
     }
     this.waiting = window.setTimeout(() => void this.judge(), this.wait);

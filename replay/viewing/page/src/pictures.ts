@@ -1,6 +1,6 @@
 // The pictures of a recording, whichever way this browser can have them.
 
-import { isAbort, Problem, type Row, type Session } from "./data";
+import { isAbort, message, Problem, type Row, type Session } from "./data";
 import { ServerPictures } from "./serverpictures";
 import type { Decode } from "./state";
 import { VideoElementPictures } from "./videoelement";
@@ -137,7 +137,7 @@ export class BestPictures implements Pictures {
     if (row.video < 0 || at < 0 || !next) return false;
     if (this.wayOf(row) === way) {
       this.chosen.set(row.video, at + 1);
-      const reason = error instanceof Error ? error.message : String(error);
+      const reason = message(error);
       this.say(`Pictures come from ${NAMES[next]}: ${reason}`);
     }
     return true;

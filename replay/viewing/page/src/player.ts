@@ -1,7 +1,7 @@
 // The picture with its overlay, and the controls below it.
 
 import { Controls, SPEEDS } from "./controls";
-import { isAbort, Problem, type Row, type Session } from "./data";
+import { isAbort, message, type Row, type Session } from "./data";
 import type { Drawing } from "./drawing";
 import { slot } from "./dom";
 import { Follower, type FollowerView } from "./follower";
@@ -48,7 +48,11 @@ export class Player implements PlaybackView, FollowerView {
   private shown = -1;
   /** Whether its picture may come when more of the recording is written. */
   private isWaiting = false;
+  /** Whether the row is not there (yet). */
+  private isMissing = false;
   private wasLive = false;
+  /** Of the session, when its positions were last looked at. */
+  private epoch: number;
   private seeking = false;
   private isClosed = false;
   private announcing = 0;
@@ -65,6 +69,7 @@ export class Player implements PlaybackView, FollowerView {
     private readonly companion?: Companion,
   ) {
     this.wasLive = session.isLive;
+    this.epoch = session.epoch;
     this.marks = companion ? DIFFERENCES : MARKS;
     this.stage = new Stage(session, state, companion && ((...of) => { companion.drawMore(...of); }));
     this.hud = new Hud(session);
@@ -149,12 +154,15 @@ export class Player implements PlaybackView, FollowerView {
   }
 
   private async showAt(position: number): Promise<void> {
+    const { epoch } = this;
     let row: Row;
     try {
       row = await this.session.row(position);
     } catch (error) {
-      if (!isAbort(error)) this.hud.say(message(error));
+      if (isAbort(error)) return; // it is somewhere else
+      this.hud.say(message(error));
       this.shown = position; // as near as can be
+      this.isMissing = true;
       return;
     }
     const before = this.shown;
@@ -166,7 +174,7 @@ export class Player implements PlaybackView, FollowerView {
     });
     const isWanted = () => {
       const { playing, follow } = this.state.values;
-      return !this.isClosed && !playing && !(follow && this.session.isLive);
+      return !this.isClosed && epoch === this.epoch && !playing && !(follow && this.session.isLive);
     };
     // The first overlay takes the server a second or more: the picture does not wait for it.
     const overlay = await Promise.race([drawn, later(OVERLAY_MS)]);
@@ -212,13 +220,20 @@ export class Player implements PlaybackView, FollowerView {
     const { isLive, card } = this.session;
     const hasEnded = this.wasLive && !isLive;
     this.wasLive = isLive;
-    if (hasEnded || (isLive && card.picture_note)) this.hud.say(card.picture_note);
+    if (this.epoch !== this.session.epoch) {
+      this.epoch = this.session.epoch;
+      this.pictures.refresh();
+      this.shown = -1;
+      if (this.state.values.playing) this.playOrPause(); // from where it is by now
+    }
+    if (hasEnded || this.isMissing || (isLive && card.picture_note)) this.hud.say(card.picture_note);
     if (hasEnded) {
       this.pictures.refresh();
       this.stage.say("");
     }
     if (this.state.values.playing) return;
-    if (this.isWaiting || (hasEnded && this.state.values.follow)) this.shown = -1;
+    if (this.isWaiting || this.isMissing || (hasEnded && this.state.values.follow)) this.shown = -1;
+    this.isMissing = false;
     this.follow();
   }
 
@@ -425,9 +440,4 @@ export class Player implements PlaybackView, FollowerView {
 
 function later(ms: number): Promise<undefined> {
   return new Promise((resolve) => { window.setTimeout(() => { resolve(undefined); }, ms); });
-}
-
-function message(error: unknown): string {
-  if (error instanceof Problem) return error.message;
-  return error instanceof Error ? error.message : String(error);
 }

@@ -5,7 +5,7 @@ import { isAbort, type Session } from "./data";
 import { el } from "./dom";
 import { pathArgument, quoted, stem } from "./shell";
 import type { State } from "./state";
-import { clock, length, plural } from "./words";
+import { bytes, clock, length, plural } from "./words";
 
 /** Formats of an export: name, and how its output is called. */
 const FORMATS: [string, string][] = [
@@ -29,6 +29,8 @@ export class RangePanel {
   private readonly off: () => void;
   private abort = new AbortController();
   private rows: { first: number; last: number } | null = null;
+  private readonly note = el("p", { class: "range-note", role: "status" });
+  private isAllowed = false;
 
   constructor(
     private readonly session: Session,
@@ -50,8 +52,10 @@ export class RangePanel {
     const { signal } = this.abort;
     const { range } = this.state.values;
     this.element.hidden = !range;
+    this.note.textContent = "";
     if (!range) return;
     try {
+      this.isAllowed = await this.session.makes();
       const [first, last] = await Promise.all([
         this.session.at({ t: range.from }),
         this.session.at({ t: range.to }),
@@ -90,9 +94,34 @@ export class RangePanel {
           el("span", { class: "range-name" }, name),
           name === "Export" ? this.format : null,
           copyable(command),
+          ...(this.isAllowed ? [this.download(name)] : []),
         ),
       ),
+      this.note,
     );
+  }
+
+  /** A button that has the server run the command, and saves what it makes. */
+  private download(name: string): HTMLButtonElement {
+    const button = this.button("Download", () => {
+      button.disabled = true;
+      this.note.textContent = `the ${name === "PNG" ? name : name.toLowerCase()} is being made`;
+      void this.make(name.toLowerCase()).finally(() => { button.disabled = false; });
+    });
+    button.classList.add("download");
+    return button;
+  }
+
+  private async make(kind: string): Promise<void> {
+    if (!this.rows) return;
+    const { signal } = this.abort;
+    try {
+      const made = await this.session.make({ kind, ...this.rows, format: this.format.value }, signal);
+      this.note.textContent = `${made.name}, ${bytes(made.bytes)}`;
+      el("a", { href: this.session.source.address("made", { id: made.id }), download: made.name }).click();
+    } catch (error) {
+      if (!isAbort(error)) this.note.textContent = error instanceof Error ? error.message : String(error);
+    }
   }
 
   private button(text: string, run: () => void): HTMLButtonElement {

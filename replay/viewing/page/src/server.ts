@@ -1,7 +1,10 @@
 // The server of `dgrec view`; only this file knows how things are loaded from it.
 
-import { isAbort, Problem, type Query, type Source } from "./data";
+import { isAbort, Moved, Problem, type Query, type Source } from "./data";
 import { listenTo, type Happenings } from "./happenings";
+
+/** Of an address: aiohttp refuses longer lines. */
+const LONGEST = 8000;
 
 export class Server implements Source {
   readonly hasRanges = true;
@@ -20,6 +23,18 @@ export class Server implements Source {
     return url.href;
   }
 
+  video(query: Query): Promise<string> {
+    return Promise.resolve(this.address("video", query));
+  }
+
+  private asked(path: string, query: Query): string {
+    const address = this.address(path, query);
+    if (address.length <= LONGEST) return address;
+    const [name, value] = Object.entries(query).sort(([, a], [, b]) => String(b).length - String(a).length)[0] ?? [];
+    const what = name === "s" ? "the name of the recording" : "the text";
+    throw new Problem(`${what} is too long: ${String(value).length.toLocaleString("en")} letters; at most ${LONGEST.toLocaleString("en")}`);
+  }
+
   tell(path: string, query: Query): void {
     void fetch(this.address(path, query), { credentials: "same-origin", keepalive: true }).catch(() => undefined);
   }
@@ -30,8 +45,9 @@ export class Server implements Source {
 
   async get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T> {
     let response: Response;
+    const address = this.asked(path, query);
     try {
-      response = await fetch(this.address(path, query), {
+      response = await fetch(address, {
         credentials: "same-origin",
         ...(signal ? { signal } : {}),
       });
@@ -42,17 +58,35 @@ export class Server implements Source {
     const body: unknown = await response.json().catch(() => null);
     if (!response.ok) {
       const said = (body as { error?: unknown } | null)?.error;
-      throw new Problem(typeof said === "string" ? said : `the server answered ${response.status}`);
+      throw refusal(response, typeof said === "string" ? said : `the server answered ${response.status}`);
     }
     return body as T;
   }
 
   async picture(path: string, query: Query, signal: AbortSignal): Promise<Response> {
-    const response = await fetch(this.address(path, query), { credentials: "same-origin", signal });
+    const response = await fetch(this.asked(path, query), { credentials: "same-origin", signal });
     if (!response.ok) {
       const body = (await response.json().catch(() => null)) as { error?: string } | null;
-      throw new Problem(body?.error ?? `no picture: the server answered ${response.status}`);
+      throw refusal(response, body?.error ?? `no picture: the server answered ${response.status}`);
     }
     return response;
   }
+}
+
+function refusal({ status }: Response, text: string): Problem {
+  return status === 409 ? new Moved(text) : new Problem(text);
+}
+
+/** Whether a server of files gives parts of them; Python's own gives none. */
+export async function givesParts(address: string): Promise<boolean> {
+  const abort = new AbortController();
+  const asked = { headers: { Range: "bytes=0-0" }, signal: abort.signal };
+  const answer = await fetch(address, asked).catch(() => null);
+  abort.abort();
+  return answer?.status !== 200;
+}
+
+/** The address of a copy of a file, inside the browser. */
+export async function copyOf(address: string): Promise<string> {
+  return URL.createObjectURL(await (await fetch(address)).blob());
 }

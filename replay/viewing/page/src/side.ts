@@ -10,16 +10,19 @@ import type { State } from "./state";
 export class SidePanel {
   private readonly filters: Filters;
   private readonly detail: Detail;
+  private readonly facts = el("details", { class: "facts" });
   private readonly off: () => void;
 
   constructor(
     private readonly element: HTMLElement,
-    session: Session,
+    private readonly session: Session,
     state: State,
     keys: Keys,
   ) {
     const [filters, detail] = [el("section", { class: "filters" }), el("section", { class: "detail" })];
-    element.append(filters, detail, facts(session));
+    element.append(filters, detail, this.facts);
+    this.facts.open = session.card.caveats.length > 0;
+    this.showFacts();
     this.filters = new Filters(filters, session, state);
     this.detail = new Detail(detail, session, state);
     this.off = keys.add({
@@ -37,16 +40,19 @@ export class SidePanel {
     this.detail.close();
     this.element.replaceChildren();
   }
-}
 
-function facts(session: Session): HTMLElement {
-  const { facts: known, caveats } = session.card;
-  const pairs = known.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, el("bdi", {}, value))]);
-  return el(
-    "details",
-    { class: "facts", open: caveats.length > 0 },
-    el("summary", {}, "About this recording"),
-    ...caveats.map((text) => el("p", { class: "caveat" }, text)),
-    el("dl", {}, ...pairs),
-  );
+  /** The card says more by now. */
+  update(): void {
+    this.filters.update();
+    this.showFacts();
+  }
+
+  private showFacts(): void {
+    const { facts, caveats } = this.session.card;
+    const pairs = facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, el("bdi", {}, value))]);
+    const summary = this.facts.firstElementChild ?? el("summary", {}, "About this recording");
+    if (!summary.isConnected) this.facts.append(summary);
+    while (summary.nextSibling) summary.nextSibling.remove();
+    this.facts.append(...caveats.map((text) => el("p", { class: "caveat" }, text)), el("dl", {}, ...pairs));
+  }
 }

@@ -1,7 +1,7 @@
 // Questions in SQL, their answers as a table.
 
 import { copyButton, copyable } from "./copy";
-import { isAbort, questions, type Question, type Session, type SqlAnswer } from "./data";
+import { isAbort, message, type Question, questions, type Session, type SqlAnswer } from "./data";
 import { el } from "./dom";
 import type { Keys } from "./keys";
 import { WhereField } from "./matching";
@@ -155,7 +155,7 @@ export class SqlPanel {
       if (answer.error !== undefined) this.fail(answer.error);
       else this.show(answer, sql);
     } catch (error) {
-      if (!isAbort(error)) this.fail(error instanceof Error ? error.message : String(error));
+      if (!isAbort(error)) this.fail(message(error));
     }
   }
 
@@ -182,8 +182,10 @@ export class SqlPanel {
     const go = (row: number) => {
       const place = places?.[row];
       if (!place) return;
+      // Its position may be another one by now.
+      const frame = Number(rows[row]?.[answer.frame_column ?? -1] ?? NaN);
       this.state.set({ playing: false });
-      this.state.go(place[0]);
+      this.state.go(place[0], Number.isSafeInteger(frame) ? frame : null);
     };
     this.table = new SqlTable(answer, places ? go : null);
     this.result.replaceChildren(this.table.element);

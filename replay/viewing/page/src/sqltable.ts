@@ -29,7 +29,7 @@ export class SqlTable {
     });
     const table = el(
       "table",
-      { class: "answer", "aria-rowcount": answer.rows.length + 1 },
+      { class: "answer", "aria-label": "Answer", "aria-rowcount": answer.rows.length + 1 },
       el("colgroup", {}, ...columns, el("col", {})),
       el("thead", {}, el("tr", {}, ...head, el("th", { "aria-hidden": "true" }))),
       this.body,

@@ -11,6 +11,8 @@ import type { Picture } from "./pictures";
 import type { State } from "./state";
 
 const MOST = 40;
+/** Pictures are shown no wider and no higher, for their other side. */
+const MOST_ASPECT = 10;
 /** A pointer that moved less than this was a click. */
 const CLICK_PX = 4;
 /** Lines and points are hit so near. */
@@ -32,7 +34,6 @@ export class Stage {
   private readonly note = el("p", { class: "stage-note", hidden: true });
   private readonly chip = el("p", { class: "stage-chip", hidden: true });
   private readonly observer: ResizeObserver;
-  private readonly pixelAspect: number;
   private readonly matching: Matching;
   private drawn: Drawing | null = null;
   /** Position of the row that is drawn. */
@@ -48,9 +49,8 @@ export class Stage {
     /** Draws above all else, in pixels of the frame; one pixel of the screen is `px` of them. */
     private readonly drawMore?: (context: CanvasRenderingContext2D, position: number, px: number, size: readonly [number, number]) => void,
   ) {
-    const { width, height, pixel_aspect } = session.card;
+    const { width, height } = session.card;
     this.matching = new Matching(session, () => { this.drawOverlay(); });
-    this.pixelAspect = pixel_aspect ?? 1;
     this.element = el(
       "div",
       { class: "stage", role: "img", "aria-label": "The recorded picture with its detections" },
@@ -76,6 +76,7 @@ export class Stage {
   show(row: Row, picture: Picture | null, drawn: Drawing | null, why: string): void {
     // There may be labels beside and below the picture.
     if (drawn) this.resize(...drawn.frame.size);
+    else if (this.below.width < 2) this.resize(this.session.card.width, this.session.card.height);
     const [width, height] = drawn?.frame.picture ?? [this.below.width, this.below.height];
     const context = this.below.getContext("2d");
     if (picture && context) picture.draw(context, width, height);
@@ -107,9 +108,11 @@ export class Stage {
     const { below } = this;
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
-    const aspect = (below.width * this.pixelAspect) / below.height;
+    // Of a few lines or columns, one would see nothing: they are stretched.
+    const aspect = (below.width * (this.session.card.pixel_aspect ?? 1)) / below.height;
+    const shown = Math.min(Math.max(aspect, 1 / MOST_ASPECT), MOST_ASPECT);
     // Of two side by side, each has its own.
-    for (const element of [slot("session"), this.element]) element.style.setProperty("--aspect", String(aspect));
+    for (const element of [slot("session"), this.element]) element.style.setProperty("--aspect", String(shown));
   }
 
   /** A word over the picture, such as how long a gap is. */
@@ -164,20 +167,6 @@ export class Stage {
       if (earlier) before.push(earlier);
     }
     return before;
-  }
-
-  /** The picture with its overlay as PNG, in pixels of the recording. */
-  png(): Promise<Blob | null> {
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [this.below.width, this.below.height];
-    const context = canvas.getContext("2d");
-    const overlay = document.createElement("canvas");
-    [overlay.width, overlay.height] = [this.below.width, this.below.height];
-    const on = overlay.getContext("2d");
-    if (on && this.drawn) drawOverlay(on, this.drawn, this.options(this.drawn));
-    context?.drawImage(this.below, 0, 0);
-    context?.drawImage(overlay, 0, 0);
-    return new Promise((resolve) => { canvas.toBlob(resolve, "image/png"); });
   }
 
   get scale(): number {

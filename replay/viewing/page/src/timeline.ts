@@ -1,7 +1,7 @@
 // The lines and marks below the picture, all in step with the frame shown.
 
 import { Chart } from "./chart";
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import { Gestures, type Meanings } from "./gestures";
 import type { Keys } from "./keys";
@@ -25,7 +25,7 @@ const BESIDE = 0.25;
 
 export class Timeline {
   private readonly view = new View();
-  private readonly lines: Line[];
+  private lines: Line[];
   private readonly chosen: Set<string>;
   private charts: Chart[] = [];
   private readonly lanes: Lanes;
@@ -55,6 +55,8 @@ export class Timeline {
   private hovered: number | null = null;
   private scrubbing: number | null = null;
   private isScrubbing = false;
+  /** Of the session, when its times were loaded. */
+  private epoch: number;
 
   constructor(
     private readonly element: HTMLElement,
@@ -67,7 +69,9 @@ export class Timeline {
     this.lanes = new Lanes(this.view, state, (kind, dir) => void this.jump(kind, dir));
     this.minimap = new Minimap(this.view, (window) => { state.set({ window }); });
     this.range = new RangePanel(session, state);
-    this.menu = new LineMenu(this.lines, this.chosen, () => { this.rebuild(); });
+    this.menu = new LineMenu(this.chosen, () => { this.rebuild(); }, session);
+    this.menu.show(this.lines);
+    this.epoch = session.epoch;
     this.area = el("div", { class: "line-area" }, this.ruler, this.rows, this.lanes.element, this.overlay);
     this.gestures = new Gestures(this.area, this.ruler, this.view, () => this.left, this.means());
     element.replaceChildren(this.toolbar(), this.note, this.area, this.minimap.element, this.range.element);
@@ -86,7 +90,7 @@ export class Timeline {
       () => { scheme.removeEventListener("change", restyle); },
       state.on(["window"], () => { this.follow(); }),
       state.on(["position"], () => { this.place(); }),
-      session.on(() => { this.growSoon(); }),
+      session.on(() => { this.changed(); }),
       state.on(["range"], () => { this.placeRange(); }),
       state.on(["hits"], ({ hits }) => { this.lanes.setFound([...hits]); this.place(); }),
       keys.add(...this.shortcuts()),
@@ -179,6 +183,26 @@ export class Timeline {
     this.waiting = window.setTimeout(() => void this.load(), WAIT_MS);
   }
 
+  /** There are more rows, more is known of them, or their times are others. */
+  private changed(): void {
+    const { session } = this;
+    if (this.epoch !== session.epoch) {
+      this.epoch = session.epoch;
+      void this.load();
+    }
+    const known = new Map(this.lines.map((line) => [line.name, line]));
+    const lines = linesOf(session).map((line) => known.get(line.name) ?? line);
+    if (lines.some(({ name }) => !known.has(name))) {
+      this.lines = lines;
+      const { size } = this.chosen;
+      const usual = this.menu.isUsed ? [] : [...usualLines(lines, session)];
+      for (const name of usual) if (this.chosen.size <= usual.length) this.chosen.add(name);
+      this.menu.show(lines);
+      if (this.chosen.size > size) this.rebuild();
+    }
+    this.growSoon();
+  }
+
   /** There are more rows: their part is loaded, unless it is not in sight. */
   private growSoon(): void {
     const { isLive } = this.session;
@@ -236,7 +260,7 @@ export class Timeline {
       this.say("");
     } catch (error) {
       if (isAbort(error)) return;
-      this.say(error instanceof Error ? error.message : String(error));
+      this.say(message(error));
     }
     this.area.removeAttribute("aria-busy");
   }
@@ -363,7 +387,7 @@ export class Timeline {
     try {
       this.state.go(await this.session.at({ t }));
     } catch (error) {
-      if (!isAbort(error)) this.say(error instanceof Error ? error.message : String(error));
+      if (!isAbort(error)) this.say(message(error));
     }
   }
 

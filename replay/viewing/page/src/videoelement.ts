@@ -88,7 +88,7 @@ class Element {
   private onPicture: ((metadata: VideoFrameCallbackMetadata) => void) | null = null;
   private turn: Promise<unknown> = Promise.resolve();
 
-  constructor(address: string, codec: string) {
+  constructor(address: Promise<string>, codec: string) {
     const { video } = this;
     if (!("requestVideoFrameCallback" in video)) {
       this.failed = Promise.reject(new Problem("this browser does not say which frame it shows"));
@@ -102,9 +102,9 @@ class Element {
       video.addEventListener("error", () => {
         reject(new Problem(`this browser does not play the video, which is ${codec}`));
       });
+      address.then((found) => { video.src = found; }, reject);
     });
     this.failed.catch(() => undefined);
-    video.src = address;
     this.watch();
   }
 

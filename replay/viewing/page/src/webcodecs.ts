@@ -61,7 +61,7 @@ export class WebCodecsPictures implements Pictures {
     }
     const facts = this.session.card.videos.find((video) => video.k === k);
     if (!facts) return Promise.reject(new Problem("the recording has no such video"));
-    const made = Reader.open(this.session.videoAddress(k), facts);
+    const made = this.session.videoAddress(k).then((address) => Reader.open(address, facts));
     this.readers.set(k, made);
     for (const [oldest, reader] of this.readers) {
       if (this.readers.size <= OPEN) break;

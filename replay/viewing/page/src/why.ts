@@ -1,6 +1,6 @@
 // What limited the recording: sentences, and how busy each stage was.
 
-import { isAbort, type Session, type Why } from "./data";
+import { isAbort, message, type Session, type Why } from "./data";
 import { el } from "./dom";
 
 export class WhyPanel {
@@ -34,7 +34,7 @@ export class WhyPanel {
     } catch (error) {
       if (isAbort(error)) return;
       this.isAsked = false;
-      this.element.replaceChildren(el("p", { class: "wrong" }, error instanceof Error ? error.message : String(error)));
+      this.element.replaceChildren(el("p", { class: "wrong" }, message(error)));
     }
   }
 
@@ -58,7 +58,7 @@ export function table({ title, columns, numeric, rows }: Why["tables"][number]):
       { class: "why-scroll" },
       el(
         "table",
-        {},
+        { "aria-label": title },
         el("thead", {}, el("tr", {}, ...columns.map((name, c) => el("th", { scope: "col", class: kind(c) }, name)))),
         el(
           "tbody",

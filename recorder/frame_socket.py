@@ -1,0 +1,142 @@
+"""The newest frames of a program that `dgrec run --view` has started, by a socket.
+
+Each session of the program, in whichever of its processes, connects and says its place, as a line
+of JSON: ``{"place": PLACE}``. From then on it is asked and answers as `dgrec.recorder.viewer` and
+the page's process do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from dgrec.recorder.outputs import NewestFrame, Shown
+
+__all__ = ["FrameSocket", "offer_frames"]
+
+#: A process that takes or gives nothing for so long gets no further questions.
+_PATIENCE_S: Final = 2.0
+#: Bytes of one answer: a picture, or what waits for targets.
+_MOST: Final = 64 << 20
+
+
+class FrameSocket:
+    """Where the sessions of a program connect.
+
+    Args:
+        answer: Gets each answer, in another thread: its facts, and its picture or b"".
+
+    Raises:
+        OSError: There are no such sockets here.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any], bytes], None]) -> None:
+        self._answer = answer
+        self._lock = threading.Lock()
+        self._sessions: dict[str, socket.socket] = {}
+        # Nobody else may connect: the folder is this user's.
+        self._folder = Path(tempfile.mkdtemp(prefix="dgrec-frames-"))
+        self.address = str(self._folder / "view")
+        try:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(self.address)
+            self._listener.listen()
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        threading.Thread(target=self._accept, name="dgrec-view", daemon=True).start()
+
+    def ask(self, kind: str, place: str) -> bool:
+        """Ask the session at a place; return whether there is one."""
+        with self._lock:
+            session = self._sessions.get(place)
+        if session is None:
+            return False
+        with contextlib.suppress(OSError):
+            session.sendall(json.dumps({kind: place}).encode() + b"\n")
+        return True
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                session, _ = self._listener.accept()
+                threading.Thread(
+                    target=self._read, args=(session,), name="dgrec-view", daemon=True
+                ).start()
+
+    def _read(self, session: socket.socket) -> None:
+        place = ""
+        with session, session.makefile("rb") as stream, contextlib.suppress(OSError, ValueError):
+            place = str(json.loads(stream.readline())["place"])
+            with self._lock:
+                self._sessions[place] = session
+            while line := stream.readline():
+                facts = json.loads(line)
+                if facts["place"] == place and 0 <= facts["size"] <= _MOST:
+                    self._answer(facts, stream.read(facts["size"]))
+        with self._lock:
+            if self._sessions.get(place) is session:
+                del self._sessions[place]
+
+
+def offer_frames(frames: NewestFrame, address: str) -> None:
+    """Have the frames of a session shown by whoever listens at an address, if somebody does."""
+    link = socket.socket(socket.AF_UNIX)
+    link.settimeout(_PATIENCE_S)
+    try:
+        link.connect(address)
+        link.sendall(json.dumps({"place": frames.place}).encode() + b"\n")
+    except OSError:  # no page, then
+        link.close()
+        return
+    lock = threading.Lock()
+
+    def answer(kind: str, facts: dict[str, Any], picture: bytes = b"") -> None:
+        line = {"kind": kind, "place": frames.place, **facts, "size": len(picture)}
+        try:
+            with lock:
+                link.sendall(json.dumps(line).encode() + b"\n" + picture)
+        except OSError:
+            close()  # half of an answer may be on its way
+
+    def show(_: NewestFrame, shown: Shown) -> None:
+        facts = shown._asdict()
+        answer("frame", facts, facts.pop("jpeg"))
+
+    def read() -> None:
+        reading = link.dup()  # which waits for as long as it takes
+        reading.settimeout(None)
+        with reading, reading.makefile("rb") as stream:
+            _take_questions(stream, frames, answer)
+
+    def close() -> None:
+        with contextlib.suppress(OSError):
+            link.shutdown(socket.SHUT_RDWR)
+
+    frames.shown, frames.ended = show, close
+    threading.Thread(target=read, name="dgrec-view", daemon=True).start()
+
+
+def _take_questions(
+    stream: BinaryIO, frames: NewestFrame, answer: Callable[[str, dict[str, Any]], None]
+) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        for line in stream:
+            asked = json.loads(line)
+            if "frame" in asked:
+                frames.ask()
+            else:
+                answer("targets", {"targets": frames.targets()})

@@ -1,0 +1,132 @@
+"""Clips, exports and pictures that pages have made."""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import io
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dgrec import sample
+from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing import downloads as downloads_module
+from dgrec.replay.viewing.downloads import command
+from tests.replay.viewing.client import Client, served
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    shutil.copy(sample.SESSION, folder / "the door.parquet")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with served(folder) as found:
+        yield found
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def made(client: Client, **query: object) -> tuple[str, bytes]:
+    """Return the name of what is made, and its bytes."""
+    found = client.json("/api/make", s="the door", **query)
+    status, headers, body = client.ask("/made", id=found["id"])
+    assert (status, len(body)) == (200, found["bytes"])
+    assert headers["Content-Disposition"].startswith("attachment; ")
+    return found["name"], body
+
+
+def test_what_is_made_is_what_the_commands_make(client: Client, tmp_path: Path) -> None:
+    assert client.json("/api/downloads") == {"are_allowed": True}
+    name, body = made(client, kind="clip", first=80, last=89)
+    assert name == "the_door-80-89.parquet"
+    clip = pq.read_table(io.BytesIO(body))
+    whole = pq.read_table(sample.SESSION)
+    assert clip.column("detections").equals(whole.column("detections").slice(80, 10))
+    name, body = made(client, kind="export", format="csv", first=80, last=89)
+    assert name == "the_door-80-89.csv"
+    lines = list(csv.DictReader(io.StringIO(body.decode())))
+    expected = sum(map(len, whole.column("detections").slice(80, 10).to_pylist()))
+    assert len(lines) == expected > 0
+    name, body = made(client, kind="export", format="yolo", first=0, last=4)
+    assert name == "the_door-0-4-yolo.zip"
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        assert any(each.endswith(("classes.txt", ".yaml")) for each in archive.namelist())
+    name, body = made(client, kind="png", first=0, last=19)
+    assert name == "the_door-0-19.png"
+    image = cv2.imdecode(np.frombuffer(body, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert image.shape[1] > 100
+    # Of four, the first is not kept.
+    assert len(list((tmp_path / "temporary").rglob("the_door*"))) >= 3
+    assert not list((tmp_path / "temporary").rglob("the_door-80-89.parquet"))
+
+
+def test_what_cannot_be_made(client: Client) -> None:
+    def refused(**query: object) -> tuple[int, str]:
+        return client.refused("/api/make", s="the door", **query)
+
+    assert refused(kind="all", first=0, last=1)[0] == 400
+    status, error = refused(kind="export", format="../x", first=0, last=1)
+    assert status == 422
+    assert "is not a format" in error
+    assert refused(kind="clip", first="a", last=1) == (400, "first: 'a' is not a whole number")
+    assert client.refused("/api/make", s="no", kind="clip", first=0, last=1)[0] == 404
+    assert client.refused("/made", id="../../etc/passwd")[0] == 404
+    session = next(iter(client.server.recordings.names().values()))
+    session.write_bytes(session.read_bytes()[:-5000])
+    status, error = refused(kind="clip", first=0, last=1)
+    assert status == 422
+    assert "\n" not in error
+    assert "Traceback" not in error
+
+
+def test_names_and_paths_are_never_options(tmp_path: Path) -> None:
+    for stem in ("--overwrite", "../../etc/x", "a b\n", "-", "", "ü/..\\"):
+        arguments, name = command(tmp_path / "-s.parquet", "clip", 0, 1, "", stem)
+        output = arguments[arguments.index("-o") + 1]
+        assert Path(output).name == output
+        assert not output.startswith(("-", "."))
+        assert name
+        assert Path(arguments[1]).is_absolute()
+
+
+def test_they_are_not_made_where_that_is_not_allowed(tmp_path: Path) -> None:
+    shutil.copy(sample.SESSION, tmp_path / "s.parquet")
+    server = ViewServer([tmp_path], "127.0.0.1", 0, has_downloads=False)
+    try:
+        client = Client(server)
+        assert client.json("/api/downloads") == {"are_allowed": False}
+        assert client.refused("/api/make", s="s", kind="clip", first=0, last=1)[0] == 403
+        assert client.refused("/made", id="x")[0] == 403
+    finally:
+        server.close()
+
+
+def test_one_at_a_time_and_none_that_nobody_waits_for(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = tmp_path / "started"
+    program = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(600)"
+    headers = {"Authorization": f"Bearer {client.token}"}
+    query = "s=the%20door&kind=clip&first=0&last=1"
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=PATIENCE_S)
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads_module, "_arguments_of", lambda arguments: ["-c", program])
+        connection.request("GET", f"/api/make?{query}", headers=headers)
+        wait_until(started.exists)
+        status, error = client.refused("/api/make", s="the door", kind="clip", first=0, last=1)
+        assert (status, error) == (409, "something else is being made; try again in a moment")
+    connection.close()  # nobody waits for it any more
+    wait_until(lambda: client.ask("/api/make?" + query)[0] == 200)
