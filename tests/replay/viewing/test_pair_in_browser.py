@@ -329,7 +329,11 @@ def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: 
         assert growing.look_at(at) == [[at, at], [None, -1]]
         assert sum(1 for _ in streams[1]) == _FRAMES - 30
         browser.wait_for(f"Number({paired}) > {begun}", 60)
-        browser.wait_for(f"{_LOOK.strip()}[1][0] === {at}", 60)
+        browser.wait_for(
+            "document.querySelector('.stage.side-b')?.dataset.position === "
+            "document.querySelector('.stage').dataset.position",
+            60,
+        )
         assert growing.look_at(at) == [[at, at], [at, at]]
         assert sum(1 for _ in streams[0]) == _FRAMES - 60
         browser.wait_for(f"{paired} === '{_FRAMES}'", 60)
