@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from dgrec.errors import ConfigError, DgrecError, OutputError
+from dgrec.errors import ConfigError, DgrecError, OutputError, first_line
 from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_error
 from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
@@ -238,10 +238,13 @@ class _Writer:
                     thumb = self._write_session(opened, folder)
             except OutputError:
                 raise
-            except DgrecError as error:
-                if self._redact:
+            except Exception as error:  # files of others may be anything
+                if self._redact or isinstance(error, OSError):
                     raise
-                self._advise(f"{error}; left out")
+                reason = first_line(error)
+                if not isinstance(error, DgrecError):
+                    reason = f"cannot be shown ({type(error).__name__}): {reason}"
+                self._advise(f"{reason if name in reason else f'{name}: {reason}'}; left out")
                 shutil.rmtree(self._target.folder / folder, ignore_errors=True)
                 continue
             folders[name] = folder

@@ -169,7 +169,8 @@ def lane(session: Session, reader: SqlReader, name: str) -> Lane:
     known = "WHERE us IS NOT NULL" if times.is_of_captures else ""
     result = reader.stream(f"SELECT * FROM ({_QUERIES[name]}) {known}")
     table = pa.Table.from_batches(_encoded(result.batches), _encoded_schema(result.schema))
-    table = table.combine_chunks().unify_dictionaries()
+    # Without rows, nothing that happened has a place.
+    table = table.slice(0, len(table) if times.count else 0).combine_chunks().unify_dictionaries()
     frames, stamps, counts = (table.column(column).to_numpy() for column in ("frame", "us", "n"))
     positions = times.positions(frames)
     if not times.is_of_captures:

@@ -244,10 +244,17 @@ def browser_on_a_phone_at_night(browser: Browser, page: Path) -> None:
     browser.open(page)
     browser.wait_for(DRAWN)
     assert browser.run("document.documentElement.scrollWidth") <= 380
-    widths = (
-        "[...document.querySelectorAll('.diagram')].map((s) => s.getBoundingClientRect().width)"
-    )
-    assert max(browser.run(widths)) <= 380
+
+    def sides(of: str, side: str) -> list[float]:
+        found = f"[...document.querySelectorAll({of!r})]"
+        values: list[float] = browser.run(f"{found}.map((s) => s.getBoundingClientRect().{side})")
+        assert len(values) > 4
+        return values
+
+    # Diagrams are scrolled, so that their letters are large enough; words are not broken.
+    assert max(sides(".plot", "width")) <= 380
+    assert min(sides(".diagram .below", "height")) > 8
+    assert min(sides(".report-table td:not(.number)", "width")) > 60
 
     def brightness(script: str) -> float:
         parts = browser.run(f"{script}.match(/[0-9.]+/g).slice(0, 3).map(Number)")

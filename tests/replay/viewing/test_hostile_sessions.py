@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from dgrec import sample
+from dgrec.replay.viewing import export_folder
 from tests.hostile_files import write_cases
 from tests.replay.viewing.client import Client, served, strict
 
@@ -79,3 +80,13 @@ def test_every_answer_is_json(client: Client) -> None:
             else:
                 assert headers["Content-Type"] in ("image/jpeg", "video/mp4"), (name, path)
     assert len(client.json("/api/rows", s="sample", **{"from": 0, "to": 420})["frame"]) == 420
+
+
+def test_all_that_can_be_asked_are_exported(client: Client, tmp_path: Path) -> None:
+    folder = Path(client.server.recordings.names().popitem()[1]).parent
+    said: list[str] = []
+    written = export_folder([folder], tmp_path / "out", advise=said.append)
+    left_out = {"m_all_deepest", "v_all", "c_null_frame"}
+    assert {*written.recordings} == {*_NAMES, "sample"} - left_out
+    assert all(any(name in line for line in said) for name in left_out)
+    assert not [line for line in said if "cannot be shown" in line]

@@ -29,7 +29,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     metadata["model"]["result_type"] = "Detection"
     rows = [make_row(i, FOUND if i else [], width=640, height=480) for i in range(3)]
     write_session(folder / "s.parquet", rows, metadata)
-    server = ViewServer([folder / "s.parquet"], "127.0.0.1", 0)
+    for name, width, height in (("thin", 2000, 4), ("tall", 4, 2000)):
+        lines = [make_row(0, width=width, height=height)]
+        write_session(folder / f"{name}.parquet", lines, new_metadata(name))
+    server = ViewServer([folder], "127.0.0.1", 0)
     try:
         with Browser(folder / "chromium", width=1400, height=1000) as opened:
             opened.call("Page.navigate", url=f"{server.url}#s=s&f=1")
@@ -148,3 +151,17 @@ def _press(browser: Browser, key: str) -> None:
     for kind in ("keyDown", "keyUp"):
         given = text if kind == "keyDown" else {}
         browser.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **given)
+
+
+def test_pictures_of_a_few_lines_are_seen(browser: Browser) -> None:
+    """They leave room for the panel beside them."""
+    sizes = "['.stage', '#side'].map((name) => document.querySelector(name).clientWidth)"
+    for name in ("thin", "tall"):
+        browser.run(f"location.hash = '#s={name}'")
+        browser.wait_for(f"document.getElementById('session-name').textContent === '{name}'")
+        browser.wait_for("document.querySelector('.stage')?.dataset.frame === '0'")
+        browser.wait_for("document.querySelectorAll('.label-row').length > 0")
+        width, side = browser.run(sizes)
+        height = browser.run("document.querySelector('.stage').clientHeight")
+        assert min(width, height) >= 50, (name, width, height)
+        assert side >= 300, name

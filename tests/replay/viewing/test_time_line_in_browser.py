@@ -402,6 +402,11 @@ def test_questions_findings_and_conditions(page: Page, client: Client) -> None:
     assert any(text.startswith("CREATE MACRO late_frames") for text in definitions)
     page.run("document.querySelector('#why').open = true")
     page.wait_for("document.querySelectorAll('.why-table').length === 2")
+    assert sorted(_names_of_tables(page.browser)) == [
+        "Answer",
+        "How busy each stage was",
+        "Stages, ms",
+    ]
     found = client.json("/api/why", s=NAME)
     assert page.texts(".why-findings li") == found["findings"]
     assert (
@@ -424,6 +429,13 @@ def test_questions_findings_and_conditions(page: Page, client: Client) -> None:
     page.wait_for(f"!{drawn}")  # the first frame has no car
     page.type(".where-text", "label = 'person'")
     page.wait_for(drawn)
+
+
+def _names_of_tables(browser: Browser) -> list[str]:
+    """Return what screen readers call the tables of the page."""
+    nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+    tables = [node for node in nodes if node.get("role", {}).get("value") == "table"]
+    return [node["name"]["value"] for node in tables]
 
 
 def test_a_link_brings_all_of_it_back(page: Page) -> None:

@@ -8,7 +8,7 @@ import type { View } from "./view";
 const HEIGHT = 30;
 
 export class Minimap {
-  private readonly canvas = el("canvas", { class: "minimap-line" });
+  private readonly canvas = el("canvas", { class: "minimap-line", "aria-hidden": "true" });
   private readonly frame = el("div", { class: "minimap-window" });
   private readonly area = el("div", { class: "minimap-area" }, this.canvas, this.frame);
   readonly element = el("div", { class: "minimap", hidden: true, "aria-hidden": "true" }, this.area);
