@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
+from bench.day import make_day
 from dgrec.comparison.changes import Series
+from dgrec.comparison.metrics import compare_samples
 from dgrec.comparison.samples import count_stalls, read_sample, stall_limit
 from tests.factory import (
     START_NS,
@@ -110,3 +113,21 @@ def test_no_time_passes_where_frames_are_not_there(tmp_path: Path) -> None:
     pq.write_table(left.replace_schema_metadata({b"dgrec": stored[b"dgrec"]}), path)
     with dgrec.open(path) as damaged:
         assert np.flatnonzero(np.isnan(read_sample(damaged).gap_ms)).tolist() == [0, 30]
+
+
+@pytest.mark.slow
+def test_memory_of_a_comparison(tmp_path: Path) -> None:
+    import scipy.special  # noqa: F401  (what it takes itself does not count)
+
+    frames = 60_000
+    path = make_day(tmp_path / "day.parquet", frames, 1)
+    with dgrec.open(path) as base, dgrec.open(path) as new:
+        tracemalloc.start()
+        try:
+            samples = [read_sample(base), read_sample(new)]
+            samples[1] = samples[1].only(np.arange(len(samples[1])) % 7 > 0)
+            compare_samples(samples.pop(0), samples.pop(), same_frames=True)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert most / frames < 120  # bytes

@@ -16,6 +16,7 @@ import dgrec
 from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing.pairs import GROUPS
 from tests.browser import Browser, needs_chromium
+from tests.factory import make_row, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble
 from tests.replay.clips import numbered_results, write_clip
 from tests.replay.viewing.numbered_sessions import NumberReader, recorded
@@ -184,6 +185,33 @@ def test_an_overlay_that_comes_late_leaves_the_other_picture(shown: Shown) -> No
 
 @needs_chromium
 @pytest.mark.slow
+def test_each_picture_has_its_own_shape(shown: Shown, tmp_path: Path) -> None:
+    browser = shown.browser
+    with dgrec.open(shown.a) as session:
+        source = session.metadata["source"]
+    for name, height in (("a", 144), ("c", 288)):
+        rows = [make_row(i, [], source_frame=i, width=288, height=height) for i in range(3)]
+        metadata = new_metadata(source={**source, "width": 288, "height": height})
+        write_session(tmp_path / f"{name}.parquet", rows, metadata)
+    server = ViewServer([tmp_path], "127.0.0.1", 0)
+    try:
+        for pair in ("s=a&b=c", "s=c&b=a"):
+            Shown(browser, server.url, shown.a, shown.b).open(f"{pair}&f=1")
+            browser.wait_for(_IS_AT % (1, 1))
+            shapes = browser.run(
+                "[...document.querySelectorAll('.stage')].map((stage) => {"
+                "const { width, height } = stage.querySelector('canvas.picture');"
+                "return [stage.clientWidth / stage.clientHeight, width / height]; })"
+            )
+            assert shapes[0][1] != shapes[1][1]
+            for on_page, in_pixels in shapes:
+                assert on_page == pytest.approx(in_pixels, rel=0.01)
+    finally:
+        server.close()
+
+
+@needs_chromium
+@pytest.mark.slow
 def test_differences_are_counted_marked_and_found(shown: Shown) -> None:
     browser = shown.browser
     comparison = dgrec.compare(shown.a, shown.b)
@@ -301,7 +329,11 @@ def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: 
         assert growing.look_at(at) == [[at, at], [None, -1]]
         assert sum(1 for _ in streams[1]) == _FRAMES - 30
         browser.wait_for(f"Number({paired}) > {begun}", 60)
-        browser.wait_for(f"{_LOOK.strip()}[1][0] === {at}", 60)
+        browser.wait_for(
+            "document.querySelector('.stage.side-b')?.dataset.position === "
+            "document.querySelector('.stage').dataset.position",
+            60,
+        )
         assert growing.look_at(at) == [[at, at], [at, at]]
         assert sum(1 for _ in streams[0]) == _FRAMES - 60
         browser.wait_for(f"{paired} === '{_FRAMES}'", 60)

@@ -99,7 +99,7 @@ export class PairedSession extends Session {
   /** Look for what was recorded meanwhile, and how it is paired; return whether there is anything. */
   async renew(signal: AbortSignal): Promise<boolean> {
     const sides = [this, this.other];
-    const brief = await Promise.all(sides.map(({ card: { s } }) => this.get<Card>("api/card", { s, brief: 1 }, signal)));
+    const brief = await Promise.all(sides.map(({ card: { s } }) => this.source.get<Card>("api/card", { s, brief: 1 }, signal)));
     const summary = await this.ofPair<Summary>("api/pair", {}, signal);
     const isNew = brief.some((card, k) => card.version !== sides[k]?.card.version);
     if (!isNew && JSON.stringify(summary) === JSON.stringify(this.summary)) return false;

@@ -111,7 +111,8 @@ export class Stage {
     // Of a few lines or columns, one would see nothing: they are stretched.
     const aspect = (below.width * (this.session.card.pixel_aspect ?? 1)) / below.height;
     const shown = Math.min(Math.max(aspect, 1 / MOST_ASPECT), MOST_ASPECT);
-    slot("session").style.setProperty("--aspect", String(shown));
+    // Of two side by side, each has its own.
+    for (const element of [slot("session"), this.element]) element.style.setProperty("--aspect", String(shown));
   }
 
   /** A word over the picture, such as how long a gap is. */
