@@ -134,7 +134,8 @@ class Element {
       if (tries > 0 && this.mediaTime !== null) target += pts - this.mediaTime;
     }
     if (holds()) return this.copy();
-    const reached = await this.creep(pts, within);
+    const step = row.duration_s ?? 0;
+    const reached = await this.creep(pts, within, this.video.duration - pts < 1.5 * step);
     if (reached) return reached;
     const shown = this.mediaTime === null ? "none" : `that at ${this.mediaTime.toFixed(4)} s`;
     throw new Problem(`of the picture at ${pts.toFixed(4)} s the browser shows ${shown}`);
@@ -144,16 +145,25 @@ class Element {
    * Play slowly to a picture that no seek reaches. Of videos with B-frames, Chromium takes a later
    * key frame for the last pictures before it.
    */
-  private async creep(pts: number, within: number): Promise<Picture | null> {
+  private async creep(pts: number, within: number, isLast: boolean): Promise<Picture | null> {
     const { video } = this;
     await this.reach(pts - CREEP_S, () => false);
     if (this.mediaTime === null || this.mediaTime > pts) return null;
     const copies = new Copies(video);
+    let found: Picture | null = null;
     let timer = 0;
-    const arrived = new Promise<void>((resolve) => {
+    const over = new Promise<void>((resolve) => {
       this.onPicture = (metadata) => {
-        copies.next(metadata);
-        if (metadata.mediaTime >= pts - within) resolve();
+        const sure = copies.next(metadata);
+        if (sure && Math.abs(sure.mediaTime - pts) <= within) found = sure.picture;
+        if (!found && metadata.mediaTime <= pts + within) return;
+        this.onPicture = null; // the copy stays as it is
+        resolve();
+      };
+      // No picture follows on the last one, which is then held for good.
+      video.onended = () => {
+        if (isLast) found = this.copy();
+        resolve();
       };
       timer = window.setTimeout(resolve, PATIENCE_MS);
     });
@@ -161,29 +171,14 @@ class Element {
     try {
       this.isAhead = true;
       await video.play();
-      await Promise.race([arrived, this.failed]);
-      const last = await this.settle(copies);
-      return last && Math.abs(last.mediaTime - pts) <= within ? last.picture : null;
+      await Promise.race([over, this.failed]);
+      return found;
     } finally {
       window.clearTimeout(timer);
       this.onPicture = null;
+      video.onended = null;
       video.pause();
     }
-  }
-
-  /** Stop, and return the last copy, if no picture has come meanwhile that it may be of. */
-  private async settle(copies: Copies): Promise<Copied | null> {
-    this.video.pause();
-    this.onPicture = (metadata) => { copies.check(metadata); };
-    await this.quiet();
-    return copies.last();
-  }
-
-  /** Wait until the browser has said which picture an element that was stopped holds. */
-  private async quiet(): Promise<void> {
-    await new Promise<void>((resolve) => {
-      window.setTimeout(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
-    });
   }
 
   private ready(): Promise<void> {
@@ -276,10 +271,8 @@ class Element {
     try {
       this.isAhead = true;
       await video.play();
+      // Which one the last picture is was not said for sure: it is found by seeking.
       if (!signal.aborted) await Promise.race([ended, this.failed]);
-      if (signal.aborted) return;
-      const last = await this.settle(copies);
-      if (last) shown(last.mediaTime, last.picture);
     } finally {
       this.onPicture = null;
       video.onended = null;
@@ -337,8 +330,7 @@ class Copies {
 
   /** Copy a picture; return the one before it, if the copy of that is right. */
   next(metadata: VideoFrameCallbackMetadata): Copied | null {
-    this.check(metadata);
-    const sure = this.waiting;
+    const sure = this.checked(metadata);
     this.canvases.reverse();
     const [canvas] = this.canvases;
     const picture = copyOf(this.video, canvas);
@@ -347,16 +339,11 @@ class Copies {
     return sure;
   }
 
-  /** Drop the copy that waits, if this picture may have come before it was made. */
-  check(metadata: VideoFrameCallbackMetadata): void {
+  /** The copy that waits, unless this picture may have come before it was made. */
+  private checked(metadata: VideoFrameCallbackMetadata): Copied | null {
     const { waiting } = this;
-    if (!waiting) return;
+    if (!waiting) return null;
     const isNext = metadata.presentedFrames === waiting.count + 1;
-    if (!isNext || metadata.presentationTime <= waiting.at + MARGIN_MS) this.waiting = null;
-  }
-
-  /** The copy that waits, when no other picture comes any more. */
-  last(): Copied | null {
-    return this.waiting;
+    return isNext && metadata.presentationTime > waiting.at + MARGIN_MS ? waiting : null;
   }
 }
