@@ -61,13 +61,19 @@ _QUERIES = {
                concat_ws(': ', kind, text) AS text, epoch_us(to_at) AS until
         FROM events WHERE coalesce(kind, '') NOT IN ('gap', 'alert', 'alert_end')""",
     "alerts": """
-        SELECT coalesce(f.frame, -1) AS frame, epoch_us(a.fired) AS us, 1 AS n,
+        SELECT coalesce(f.frame, later.frame, (SELECT max(frame) FROM frames), -1) AS frame,
+               epoch_us(a.fired) AS us, 1 AS n,
                NULL::DOUBLE AS value, concat_ws(': ', name, rule) AS text,
                epoch_us(a.ended) AS until
         FROM alerts a LEFT JOIN (
             SELECT source_frame, min(frame) AS frame FROM frames
             WHERE source_frame IN (SELECT source_frame FROM alerts) GROUP BY source_frame
-        ) f USING (source_frame)""",
+        ) f USING (source_frame)
+        -- One that fired in silence is of a frame that was not recorded.
+        ASOF LEFT JOIN (
+            SELECT frame, captured_at FROM frames
+            WHERE captured_at >= (SELECT min(fired) FROM alerts)
+        ) later ON a.fired <= later.captured_at""",
 }
 
 

@@ -146,18 +146,23 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         assert browser.run(alert + ".textContent").startswith("still at ")
         lane = "document.querySelector('.lane[data-lane=alerts]')"
         browser.wait_for(f"{lane} !== null && !{lane}.hidden", 120)
+        last = browser.run(at)
+        browser.wait_for(f"{at} > {last} + 3", 120)  # its row has come
         browser.run(f"{alert}.querySelector('a').click()")
-        browser.wait_for(f"!!{STAGE}?.dataset.position && {NO_NOTE} && {_IS_STILL}", 120)
+        marks = "fetch('api/marks?s=s&width=100000').then((answer) => answer.json())"
+        marked = browser.run(f"{marks}.then(({{ alerts }}) => alerts.at(-1).i)")
+        is_there = f"{STAGE}?.dataset.position === '{marked}'"
+        browser.wait_for(f"{is_there} && {NO_NOTE} && {_IS_STILL}", 120)
         shown.append(browser.run(_SHOWN))
-        at = shown[-1]["position"]
+        place = shown[-1]["position"]
         press(browser, "Home")
         browser.wait_for(f"{STAGE}?.dataset.position === '0' && {_IS_STILL}", 120)
         visited = [0]
-        while visited[-1] < at:  # late frames and drops may be before it
+        while visited[-1] < place:  # late frames and drops may be before it
             press(browser, "n")
             browser.wait_for(f"Number({STAGE}?.dataset.position) > {visited[-1]}", 120)
             visited.append(browser.run(f"Number({STAGE}?.dataset.position)"))
-        assert visited[-1] == at
+        assert visited[-1] == place
         press(browser, "End")
 
         # A step back ends it; the exact picture of a row is there. The page was made anew with the

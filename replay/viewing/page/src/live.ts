@@ -158,13 +158,20 @@ export class Live {
     const text = `${name ?? "alert"}${t === null ? "" : ` at ${clock(t)}`}`;
     const go = (event: Event) => {
       event.preventDefault();
-      if (i !== null) this.state.go(i);
+      if (i !== null) void this.goTo(i);
     };
     this.alerts.prepend(
       el("li", { title: rule ?? "" }, i === null ? text : el("a", { href: `#s=${encodeURIComponent(this.session.card.s)}`, click: go }, text)),
     );
     while (this.alerts.childElementCount > MOST_ALERTS) this.alerts.lastElementChild?.remove();
     this.update();
+  }
+
+  /** Go to the row of an alert, which may have come after it: the camera was silent. */
+  private async goTo(i: number): Promise<void> {
+    this.state.go(i);
+    const found = await this.session.next(i - 1, "alert", 1).catch(() => null);
+    if (found !== null && this.state.values.position === i) this.state.go(found);
   }
 
   private showTargets(targets: Target[]): void {

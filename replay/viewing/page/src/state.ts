@@ -150,7 +150,7 @@ export class State {
 
   /** Show the row at a position, everywhere on the page. */
   go(position: number, frame: number | null = null): void {
-    this.set({ position, frame });
+    this.set({ position, frame, follow: false }); // also where it is already
   }
 
   /** Show another recording, or the list (""), from its beginning. */
