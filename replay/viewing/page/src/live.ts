@@ -32,7 +32,7 @@ export class Live {
     private readonly element: HTMLElement,
     private readonly session: Session,
     private readonly state: State,
-    private readonly changed: () => void,
+    private readonly changed: (hasEnded: boolean) => void,
     private readonly say: (problem: string) => void,
   ) {
     this.button = el(
@@ -120,7 +120,7 @@ export class Live {
     const began = performance.now();
     try {
       await session.refresh(false);
-      this.changed();
+      this.changed(this.hasEnded);
     } finally {
       const took = performance.now() - began;
       this.cardDue = performance.now() + Math.max(CARD_MS, took / SHARE);
@@ -135,7 +135,7 @@ export class Live {
     if (this.isClosed) return;
     this.state.set({ follow: false });
     this.button.remove();
-    this.changed();
+    this.changed(this.hasEnded);
     this.watchOn();
   }
 
@@ -151,7 +151,7 @@ export class Live {
     const found = await this.session.look().catch(() => null);
     if (this.isClosed || !found || (found.state === state && found.version === version)) return;
     await this.session.refresh(true).catch(() => undefined);
-    this.changed();
+    this.changed(this.hasEnded);
   }
 
   private alert({ name, rule, t, i }: Alert): void {

@@ -129,14 +129,13 @@ class Page {
   }
 
   /** What is done when the card of a recording in progress has changed. */
-  private changes(session: Session, side: SidePanel): () => void {
-    let wasLive = true;
-    return () => {
+  private changes(session: Session, side: SidePanel): (hasEnded: boolean) => void {
+    return (hasEnded) => {
       if (this.session !== session) return;
       this.showTitle(session);
       side.update();
-      if (session.isLive && !wasLive) void this.open(true); // it was continued
-      wasLive = session.isLive;
+      // Between two of its parts, a recording may look as if it had ended.
+      if (hasEnded && session.isLive) void this.open(true); // it was continued
     };
   }
 
