@@ -54,10 +54,11 @@ _ZSH = """\
 #compdef %(prog_name)s
 %(complete_func)s() {
     local -a response words_found files folders
-    local kind value description
+    local kind value description output
     (( ! $+commands[%(prog_name)s] )) && return 1
-    response=("${(@f)$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
-        %(complete_var)s=zsh_complete %(prog_name)s)}")
+    output="$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
+        %(complete_var)s=zsh_complete %(prog_name)s)"
+    response=("${(@f)output}")
     for kind value description in "${response[@]}"; do
         case $kind in
             path) files+=("$value") ;;

@@ -177,8 +177,8 @@ def test_every_command_has_them() -> None:
         flags = {flag for each in command.params for flag in each.opts}
         assert {"-q", "--quiet", "-v", "--verbose"} <= flags, name
         assert not re.search(r"\b(INTEGER|FLOAT|TEXT)\b", done("help", name).stdout), name
-        # The output of `run` is that of a program, that of `view` an address.
-        assert ("--json" in flags) == (name not in ("run", "view", "completion", "help")), name
+        # The output of `run` is that of a program.
+        assert ("--json" in flags) == (name not in ("run", "completion", "help")), name
         assert done("help", name).stdout == done(name, "--help").stdout
     titles = re.findall(r"^(\S.*):$", done("help", "record").stdout, re.MULTILINE)
     assert {"Model", "Video", "While recording", "General options"} <= set(titles)
