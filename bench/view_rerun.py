@@ -63,13 +63,14 @@ def open_rerun(file: Path, folder: Path) -> _Measured:
     binary = Path(cli.__file__).with_name("rerun")
     command = [str(binary), str(file), "--headless", "--port", str(port), "--memory-limit", "none"]
     environment = {**os.environ, "RERUN_ANALYTICS": "0", "XDG_RUNTIME_DIR": str(folder)}
+    shot = folder / "shot.png"
+    shot.unlink(missing_ok=True)
     began = time.monotonic()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         client: Any = None
-        shot = folder / "shot.png"
         while time.monotonic() - began < _TIMEOUT_S:
             with contextlib.suppress(Exception):  # it does not listen yet
                 client = client or ViewerClient(f"rerun+http://127.0.0.1:{port}/proxy")
