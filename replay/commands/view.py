@@ -135,8 +135,10 @@ def view_command(
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
     if export is not None:
-        if listen or cert:
-            raise click.UsageError("--export serves nothing: it goes without --listen and --cert")
+        if listen or cert or downloads is not None:
+            raise click.UsageError(
+                "--export serves nothing: it goes without --listen, --cert and --downloads"
+            )
         _export(found, export, start, end, redact, overwrite, as_json)
         return
     first = _first(places) if shown is None else []

@@ -173,6 +173,7 @@ def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["nothing"], 1, "nothing: there is no such folder or session"),
         (["--key", "k"], 2, "--key goes with --cert"),
         (["--listen", "x"], 2, "'x' is not a valid address"),
+        (["--export", "x", "--no-downloads"], 2, "--export serves nothing"),
         (["--cert", "none.pem"], 1, "certificate none.pem: No such file"),
         (["--listen", "192.0.2.1:80"], 1, "192.0.2.1:80: cannot be served"),
     ):
