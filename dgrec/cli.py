@@ -81,9 +81,9 @@ class RootGroup(click.Group):
                     formatter.write_dl(rows)
 
 
-#: The commands below titles in ``dgrec --help``; whichever is in none comes last.
 #: Commands that run Python of their users: analyzers, postprocessors of models.
 _USERS_CODE = frozenset(("record", "analyze", "whatif", "alerts"))
+#: The commands below titles in ``dgrec --help``; whichever is in none comes last.
 _COMMAND_GROUPS = {
     "Record": ("record", "run", "recover"),
     "Look": ("list", "info", "view", "replay", "report", "verify"),
@@ -311,8 +311,13 @@ def _leave_hanging_thread(code: object) -> None:
     If such a thread returned from OpenCV while Python is shutting down, C++ would abort the
     process; for DuckDB, Python would wait. Everything is sealed and reported at this point.
     """
-    things = ("camera", "source", "duckdb", "server", "viewing")
-    hanging = tuple(f"dgrec-{thing}" for thing in things)
+    hanging = (
+        "dgrec-camera",
+        "dgrec-source",
+        "dgrec-duckdb",
+        "dgrec-server",
+        "dgrec-viewing",
+    )
     if any(thread.name.startswith(hanging) for thread in threading.enumerate()):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.replay.viewing.labels import SessionLabels, read_labels
+from dgrec.replay.viewing.labels import SessionLabels
 from dgrec.replay.viewing.time_line import Pixels, TimeLine, once, pixels, time_line
 from dgrec.sql import library
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["STAGE_COLUMNS", "Series", "begin_series", "series", "series_names"]
+__all__ = ["STAGE_COLUMNS", "Series", "begin_series", "series_names"]
 
 #: Durations, in the order of a frame's way, and their SQL.
 STAGE_COLUMNS = {
@@ -68,37 +68,9 @@ def series_names(text: str) -> list[str]:
     return [unquote(name) for name in text.split(",") if name]
 
 
-def series(
-    session: Session,
-    reader: SqlReader,
-    names: Sequence[str],
-    start: float | None = None,
-    end: float | None = None,
-    width: int = 1000,
-) -> dict[str, Any]:
-    """Return lines over a stretch of the time line (`dgrec.replay.viewing.time_line`).
-
-    Args:
-        reader: A connection over just this session.
-        names: Of the lines.
-        start: Seconds since the first frame; None: from the beginning.
-        end: Seconds since the first frame; None: to the end.
-        width: Pixels.
-
-    Returns ``from``, ``to``, ``step`` in seconds; ``series``, by name ``min``, ``max`` and
-    ``mean`` of each pixel, null where there is nothing; ``fps_window_s``, the windows of the rate;
-    ``gaps``, where there are fewer rows than pixels: from when to when nothing was captured.
-
-    Raises:
-        QueryError: There is no such line, or stretch.
-        SessionError: Part of the file cannot be read.
-    """
-    return begin_series(session, reader, names, start, end, width).complete(session, read_labels)
-
-
 @dataclass(frozen=True)
 class Series:
-    """Lines of which those of labels are missing: DuckDB would read detections whole."""
+    """Lines of which those of labels are still missing: DuckDB would read detections whole."""
 
     answer: dict[str, Any]
     names: Sequence[str]
@@ -109,7 +81,17 @@ class Series:
     def complete(
         self, session: Session, labels: Callable[[Session], SessionLabels]
     ) -> dict[str, Any]:
-        """Return what `series` does. This needs no connection."""
+        """Return the lines over a stretch of the time line; this needs no connection.
+
+        Returns ``from``, ``to``, ``step`` in seconds; ``series``, by name ``min``, ``max`` and
+        ``mean`` of each pixel, null where there is nothing; ``fps_window_s``, the windows of the
+        rate; ``gaps``, where there are fewer rows than pixels: from when to when nothing was
+        captured.
+
+        Raises:
+            QueryError: There is no such line.
+            SessionError: Part of the file cannot be read.
+        """
         found = dict(self.found)
         if self.rows is not None:
             found |= _counted(session, self.rows, labels(session))
@@ -126,7 +108,19 @@ def begin_series(
     end: float | None = None,
     width: int = 1000,
 ) -> Series:
-    """Ask DuckDB all that there is to ask for `series`."""
+    """Ask DuckDB what there is to ask for lines over a stretch (`dgrec.replay.viewing.time_line`).
+
+    Args:
+        reader: A connection over just this session.
+        names: Of the lines.
+        start: Seconds since the first frame; None: from the beginning.
+        end: Seconds since the first frame; None: to the end.
+        width: Pixels.
+
+    Raises:
+        QueryError: There is no such stretch.
+        SessionError: Part of the file cannot be read.
+    """
     if len(names) > _MOST_NAMES:
         raise QueryError(f"{len(names)} lines at once; expected at most {_MOST_NAMES}")
     times = time_line(session, reader)

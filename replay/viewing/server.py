@@ -319,6 +319,8 @@ class ViewServer:
             parameters = Parameters(request.query)
             name = parameters.text("s")
             with self.recordings.opened(name) as opened:
+                if not opened.count:
+                    raise RequestError("nothing was recorded: there are no frames", 422)
                 first, last = (
                     parameters.whole(of, least=0, most=opened.count - 1) for of in ("first", "last")
                 )

@@ -19,6 +19,7 @@ from dgrec import sample
 from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing import downloads as downloads_module
 from dgrec.replay.viewing.downloads import command
+from tests.factory import write_session
 from tests.replay.viewing.client import Client, served
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -84,7 +85,11 @@ def test_what_cannot_be_made(client: Client) -> None:
     assert refused(kind="clip", first="a", last=1) == (400, "first: 'a' is not a whole number")
     assert client.refused("/api/make", s="no", kind="clip", first=0, last=1)[0] == 404
     assert client.refused("/made", id="../../etc/passwd")[0] == 404
-    session = next(iter(client.server.recordings.names().values()))
+    folder = next(iter(client.server.recordings.names().values())).parent
+    write_session(folder / "empty.parquet", [])
+    found = client.refused("/api/make", s="empty", kind="clip", first=0, last=1)
+    assert found == (422, "nothing was recorded: there are no frames")
+    session = folder / "the door.parquet"
     session.write_bytes(session.read_bytes()[:-5000])
     status, error = refused(kind="clip", first=0, last=1)
     assert status == 422

@@ -32,13 +32,13 @@ from dgrec.format import Signal
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.export import export_folder
 from dgrec.replay.viewing.overlay import drawings
-from dgrec.replay.viewing.series import series
 from dgrec.replay.viewing.values import plain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
 from tests.replay.viewing.exported_pages import RangeHandler, go_to, open_url, shown_picture
 from tests.replay.viewing.numbered_sessions import CASES, NumberReader, numbers_of
+from tests.replay.viewing.test_series import series
 from tests.web_server import serving
 
 #: H.264 at uneven times; Matroska, of which a copy is made; a camera's with a gap; a clip.

@@ -17,7 +17,7 @@ from dgrec.format import Signal
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.labels import read_labels
 from dgrec.replay.viewing.marks import marks, next_mark
-from dgrec.replay.viewing.series import STAGE_COLUMNS, series, series_names
+from dgrec.replay.viewing.series import STAGE_COLUMNS, begin_series, series_names
 from dgrec.session import Session
 from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
 from tests.replay.made_sessions import make_sessions
@@ -25,6 +25,11 @@ from tests.replay.made_sessions import make_sessions
 NAMES = ("latency_ms", "read_ms", "preprocess_ms", "postprocess_ms", "recorder_ms", "waiting_ms")
 MS = 1_000_000
 ROOT = Path(__file__).resolve().parents[3]
+
+
+def series(session: Session, reader: SqlReader, *arguments: Any, **options: Any) -> Any:
+    """Return lines as ``/api/series`` answers."""
+    return begin_series(session, reader, *arguments, **options).complete(session, read_labels)
 
 
 @contextlib.contextmanager
