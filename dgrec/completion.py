@@ -56,8 +56,9 @@ _ZSH = """\
     local -a response words_found files folders
     local kind value description output
     (( ! $+commands[%(prog_name)s] )) && return 1
-    output="$(env COMP_WORDS="${words[*]}" COMP_CWORD=$((CURRENT-1)) \\
-        %(complete_var)s=zsh_complete %(prog_name)s)"
+    # Of "${words[*]}" inside of "$(...)" zsh 5.9 has said "bad substitution", now and then.
+    local -x COMP_WORDS="$words" COMP_CWORD=$((CURRENT - 1)) %(complete_var)s=zsh_complete
+    output="$(%(prog_name)s)"
     response=("${(@f)output}")
     for kind value description in "${response[@]}"; do
         case $kind in
