@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -456,6 +457,18 @@ class Session:
                 raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
     # --- end ---
+
+    @contextlib.contextmanager
+    def for_another_thread(self) -> Iterator[Session]:
+        """Give a session that another thread may read: a sealed file is for one at a time.
+
+        It may be this one: journals and parts are opened for each pass.
+        """
+        if self.parts or not self.sealed:
+            yield self
+        else:
+            with Session(self.path) as session:
+                yield session
 
     def close(self) -> None:
         self._closed = True

@@ -17,28 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
 from dgrec.format import (
     DETECTION,
     FLOATS,
-    FRAME_LABELS,
-    FRAME_LABELS_COLUMNS,
-    LABEL_COUNTS,
-    LABEL_COUNTS_COLUMNS,
     LARGEST_MEASUREMENT,
     SCHEMA,
     dumps,
-    frame_labels,
     is_live,
     is_utf8,
-    label_counts,
     original_of,
 )
 from dgrec.sql import library, logged
 from dgrec.sql.library import literal
+from dgrec.sql.streams import Room, RowStream, label_streams
 
 if TYPE_CHECKING:
     import duckdb
@@ -163,7 +157,7 @@ def connect(
     connection.execute("SET TimeZone = 'UTC'")
     # A footer is read once, not for each look at a file: a question may take several.
     connection.execute("SET parquet_metadata_cache = true")
-    room = _Room()
+    room = Room()
     frames = _frames_query(sessions, connection, room)
     # Signatures are bytes that SQL cannot compare.
     connection.execute(f"CREATE VIEW frames AS SELECT * EXCLUDE (pixel_signature) FROM ({frames})")
@@ -173,18 +167,12 @@ def connect(
         "SELECT * EXCLUDE (detections, restore, signals, pixel_digest), "
         "unnest(range(len(detections))) AS detection, unnest(detections) AS d FROM frames)"
     )
-    # DuckDB would read every field of all detections to count their labels.
-    for name, schema, columns, count, kept in (
-        ("_frame_labels", FRAME_LABELS, FRAME_LABELS_COLUMNS, frame_labels, _Room(0)),
-        ("_label_batches", LABEL_COUNTS, LABEL_COUNTS_COLUMNS, label_counts, room),
-    ):
-        schema = pa.schema([_SESSION_ID, *schema])
-        read = functools.partial(_counted, sessions, schema, columns, count)
-        connection.register(name, _RowStream(schema, read, kept))
+    for name, stream in label_streams(sessions, room):
+        connection.register(name, stream)
     connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
     for name, (schema, rows_of) in logged.STREAMS.items():
         read = functools.partial(_rows_of_all, rows_of, sessions)
-        connection.register(name, _RowStream(schema, read, _Room(0)))
+        connection.register(name, RowStream(schema, read, Room(0)))
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
     for statement in (*library.statements(), *setup):
@@ -233,75 +221,6 @@ class _Rows:
     is_finite: bool = False
 
 
-@dataclass
-class _Room:
-    """How many bytes of rows a connection may still keep in memory."""
-
-    left: int = 256 << 20
-
-    def take(self, size: int) -> bool:
-        if size > self.left:
-            return False
-        self.left -= size
-        return True
-
-
-class _RowStream:
-    """Gives DuckDB rows that it cannot read itself, for each scan.
-
-    They are in a journal (also once a set's is sealed), in a file whose columns have other types,
-    or whose name DuckDB cannot take. Once they have been read to the end they are kept, if there is
-    room: a report asks some thirty questions.
-    """
-
-    def __init__(
-        self,
-        schema: pa.Schema,
-        batches: Callable[[list[str]], Iterator[pa.RecordBatch]],
-        room: _Room,
-    ) -> None:
-        self.schema = schema
-        self._batches = batches
-        self._room = room
-        self._kept: list[pa.RecordBatch] | None = None
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        batches = self._read() if self._kept is None else self._kept
-        reader = pa.RecordBatchReader.from_batches(self.schema, batches)
-        return reader.__arrow_c_stream__(requested_schema)
-
-    def _read(self) -> Iterator[pa.RecordBatch]:
-        read: list[pa.RecordBatch] = []
-        size = 0
-        for batch in self._batches(self.schema.names):
-            size += batch.nbytes
-            if size <= self._room.left:
-                read.append(batch)
-            else:
-                read.clear()
-            yield batch
-        if self._kept is None and self._room.take(size):
-            self._kept = read
-
-
-#: The first column says which session a row is of.
-_SESSION_ID = pa.field("session_id", pa.dictionary(pa.int32(), pa.string()))
-
-
-def _counted(
-    sessions: Sequence[Queryable],
-    schema: pa.Schema,
-    columns: list[str],
-    count: Callable[[pa.RecordBatch], pa.RecordBatch],
-    _: list[str],
-) -> Iterator[pa.RecordBatch]:
-    for session in sessions:
-        for batch in session.batches(columns):
-            rows = count(batch)
-            id_ = pa.DictionaryArray.from_arrays(np.zeros(rows.num_rows, np.int32), [session.id])
-            yield pa.RecordBatch.from_arrays([id_, *rows.columns], schema=schema)
-
-
 def _rows_of_all(
     rows_of: Callable[[Sequence[Queryable]], Iterator[pa.RecordBatch]],
     sessions: Sequence[Queryable],
@@ -316,7 +235,7 @@ def _is_taken(name: str) -> bool:
 
 
 def _frames_query(
-    sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConnection, room: _Room
+    sessions: Sequence[Queryable], connection: duckdb.DuckDBPyConnection, room: Room
 ) -> str:
     """Return a query for the rows of all sessions, in their order."""
     rows = [
@@ -341,13 +260,13 @@ def _frames_query(
 
 
 def _rows_of(
-    session: Queryable, number: int, connection: duckdb.DuckDBPyConnection, room: _Room
+    session: Queryable, number: int, connection: duckdb.DuckDBPyConnection, room: Room
 ) -> Iterator[_Rows]:
     def streamed(
         name: str, schema: pa.Schema, batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
     ) -> _Rows:
         schema = pa.schema([field for field in schema if not _is_taken(field.name)])
-        connection.register(name, _RowStream(schema, batches, room))
+        connection.register(name, RowStream(schema, batches, room))
         return _Rows(session.id, schema, name=name)
 
     if not session.parts:

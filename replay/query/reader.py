@@ -181,27 +181,26 @@ class SqlReader:
         self._start()
         return self._result(text, {})
 
-    def keep(self, *names: str, **instead: str) -> None:
-        """Compute views of few rows now, and answer from these rows what asks for them later.
-
-        A table macro is given with its arguments. Later calls give the same rows, whatever their
-        arguments are.
-
-        Args:
-            instead: Of other views by name: what has their columns and is kept already.
-        """
+    def keep(self, *names: str) -> None:
+        """Compute views of few rows now, and answer from these rows what asks for them later."""
         for name in names:
-            plain, bracket, _ = name.partition("(")
-            kind = f"MACRO {plain}(_ := 0) AS TABLE" if bracket else f"VIEW {plain} AS"
             for statement in (
-                f"CREATE TABLE IF NOT EXISTS _{plain} AS FROM {name}",
-                f"CREATE OR REPLACE {kind} FROM _{plain}",
+                f"CREATE TABLE IF NOT EXISTS _{name} AS FROM {name}",
+                f"CREATE OR REPLACE VIEW {name} AS FROM _{name}",
             ):
                 self._start()
                 self._run(statement, {})
-        for name, kept in instead.items():
-            self._start()
-            self._run(f"CREATE OR REPLACE VIEW {name} AS FROM {kept}", {})
+
+    def put(self, macro: str, rows: pa.Table, *, instead_of: str) -> None:
+        """Answer from rows what asks for a table macro later, whatever its arguments are.
+
+        Args:
+            instead_of: A view that is answered from them, too.
+        """
+        self._start()
+        self._wait(lambda: self.connection.register(f"_{macro}", rows))
+        self._run(f"CREATE OR REPLACE MACRO {macro}(_ := 0) AS TABLE FROM _{macro}", {})
+        self._run(f"CREATE OR REPLACE VIEW {instead_of} AS FROM _{macro}", {})
 
     def rows(self, text: str) -> list[dict[str, Any]]:
         """Run one statement and return all its rows; for results that are known to be small.

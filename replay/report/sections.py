@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
 
 from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
@@ -82,6 +85,15 @@ _FIRST_TABLES = (
         "SELECT * EXCLUDE (session_id) FROM stage_load",
     ),
 )
+_LABELS = _TablePlan(
+    "labels",
+    "Labels",
+    "",
+    "SELECT label, detections, frames, per_second, mean_score FROM label_rate\n"
+    "ORDER BY detections DESC, label",
+    "Nothing was detected.",
+    limit=50,
+)
 _LAST_TABLES = (
     _TablePlan(
         "stage-table",
@@ -121,15 +133,7 @@ _LAST_TABLES = (
         "No gap between results was longer than three times the median and 100 ms.",
         limit=20,
     ),
-    _TablePlan(
-        "labels",
-        "Labels",
-        "",
-        "SELECT label, detections, frames, per_second, mean_score FROM label_rate\n"
-        "ORDER BY detections DESC, label",
-        "Nothing was detected.",
-        limit=50,
-    ),
+    _LABELS,
     _TablePlan(
         "warm-up",
         "Warm-up",
@@ -158,9 +162,21 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
     """
     with SqlReader([session]) as reader:
         extent = extent_of(session, reader)
-        pipelines = explain([session], reader)
-        windows = f"label_windows({number_text(extent.span_s)})"
-        reader.keep("session_throughput", windows, _label_counts="label_windows()")
+        # Labels keep one core busy, DuckDB the other one.
+        with ThreadPoolExecutor(1, thread_name_prefix="dgrec-report") as beside:
+            windows = beside.submit(_label_windows, session, extent)
+            pipelines = explain([session], reader)
+            reader.keep("session_throughput")
+            tables = {plan.name: _table(reader, plan) for plan in _LAST_TABLES if plan != _LABELS}
+            reader.put("label_windows", windows.result(), instead_of="_label_counts")
+            tables[_LABELS.name] = _table(reader, _LABELS)
+            # Drawing takes libraries and memory: not beside those tables, which take much, too.
+            slowest = [] if pixels is None else reader.rows(SLOWEST)
+            strip = None if pixels is None else beside.submit(_strip, slowest, session, pixels)
+            sections = [*_charts(reader, session, extent)]
+            if strip is not None:
+                sections.append(strip.result())
+        sections += [tables[plan.name] for plan in _LAST_TABLES]
         return {
             "name": str(session.metadata.get("name") or session.path.stem),
             "path": session.path.name.encode(errors="backslashreplace").decode(),
@@ -168,7 +184,7 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
             "facts": _facts(session),
             "caveats": caveats(session),
             "findings": [finding for item in pipelines for finding in item.findings],
-            "sections": list(_sections(reader, session, extent, pixels)),
+            "sections": sections,
             "version": __version__,
         }
 
@@ -176,12 +192,13 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
 # --- sections ------------------------------------------------------------------------------------
 
 
-def _sections(
-    reader: SqlReader,
-    session: Session,
-    extent: Extent,
-    pixels: Pixels | None,
-) -> Iterator[Section]:
+def _label_windows(session: Session, extent: Extent) -> pa.Table:
+    with session.for_another_thread() as own, SqlReader([own]) as reader:
+        windows = reader.stream(f"FROM label_windows({number_text(extent.span_s)})")
+        return pa.Table.from_batches(windows.batches, windows.schema)
+
+
+def _charts(reader: SqlReader, session: Session, extent: Extent) -> Iterator[Section]:
     for plan in CHARTS:
         chart = chart_of(reader, plan, extent)
         if chart.plot is not None or not plan.is_optional:
@@ -190,11 +207,6 @@ def _sections(
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 yield _table(reader, table)
-    # Drawing takes libraries and memory that the statements can do without.
-    tables = [_table(reader, table) for table in _LAST_TABLES]
-    if pixels is not None:
-        yield _strip(reader, session, pixels)
-    yield from tables
 
 
 def chart_of(reader: SqlReader, plan: ChartPlan, extent: Extent) -> Section:
@@ -288,7 +300,7 @@ def _cell(value: Any) -> str:
     return cell_text(value)
 
 
-def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> Section:
+def _strip(rows: Rows, session: Session, pixels: Pixels) -> Section:
     section = Section(
         "slowest",
         "The slowest frames",
@@ -296,10 +308,10 @@ def _strip(reader: SqlReader, session: Session, pixels: Pixels) -> Section:
         {"SQL": SLOWEST.strip()},
         nothing="No frames.",
     )
-    rows = sorted(reader.rows(SLOWEST), key=lambda row: int(row["frame"]))
     if not rows:
         return section
-    section.pictures = pictures(session, rows, pixels)
+    with session.for_another_thread() as own:
+        section.pictures = pictures(own, sorted(rows, key=lambda row: int(row["frame"])), pixels)
     # That pixels are missing shows; that they are black, or from another file, does not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]

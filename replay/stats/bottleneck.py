@@ -51,7 +51,7 @@ def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
         reader: A connection over these sessions.
     """
     # Most of these are asked for by others of them.
-    reader.keep("model_start", "warm_up", "running", "pipeline", "stage_load")
+    reader.keep("model_start", "warm_up", "running", "pipeline", "stage_load", "_session_losses")
     by_id = {session.id: session for session in sessions}
     loads: dict[str, list[Load]] = {}
     for row in reader.rows(LOADS_QUERY):

@@ -53,6 +53,8 @@ class OpenedSession:
     def __init__(self, name: str, path: Path, version: str) -> None:
         self.name, self.version = name, version
         self.session = Session(path)
+        #: Closes what was opened for other threads.
+        self._closing = contextlib.ExitStack()
         self.count = len(self.session)
         self._queried: Session | None = None
         self._asked: Session | None = None
@@ -206,12 +208,7 @@ class OpenedSession:
         return self._labels
 
     def _for_another_thread(self) -> Session:
-        """Return a session that another thread may read: a sealed file is for one at a time.
-
-        Journals and parts are opened for each pass.
-        """
-        is_shared = bool(self.session.parts) or not self.session.sealed
-        return self.session if is_shared else Session(self.session.path)
+        return self._closing.enter_context(self.session.for_another_thread())
 
     def kept(self, key: object, make: Callable[[], _T]) -> _T:
         """Return what was made for a key before, or make it now."""
@@ -255,9 +252,8 @@ class OpenedSession:
         if self._pixels is not None:
             self._pixels.close()
         self.videos.close()
-        for session in (self.session, self._queried, self._asked, self._scanned):
-            if session is not None:
-                session.close()
+        self._closing.close()
+        self.session.close()
 
 
 @contextlib.contextmanager
