@@ -21,6 +21,7 @@ from dgrec.comparison.provenance import Difference, differences, same_footage
 from dgrec.comparison.samples import Sample, read_sample
 from dgrec.errors import SessionError
 from dgrec.files import resolved
+from dgrec.format import MachineLoad
 from dgrec.session import table_card
 from dgrec.units import counted, digits
 
@@ -58,6 +59,8 @@ class ComparedSession:
     damage: tuple[str, ...] = ()
     #: Source frames lost while the model started.
     dropped_at_start: int | None = 0
+    #: How busy the machine was.
+    machine: MachineLoad | None = None
 
 
 @dataclass(frozen=True)
@@ -310,6 +313,7 @@ def _compared(sample: Sample, compared: int, effective: float | None) -> Compare
         effective=effective,
         end_reason=sample.end_reason,
         damage=sample.damage,
+        machine=sample.machine,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
-from dgrec.format import LARGEST_MEASUREMENT, cuts_of
+from dgrec.format import LARGEST_MEASUREMENT, MachineLoad, cuts_of
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -82,6 +82,8 @@ class Sample:
     end_reason: str | None = None
     #: A line for each thing that cannot be read.
     damage: tuple[str, ...] = ()
+    #: How busy the machine was.
+    machine: MachineLoad | None = None
 
     def __len__(self) -> int:
         return len(self.source_frame)
@@ -291,6 +293,7 @@ def read_sample(session: Session) -> Sample:
         skipped=losses["skipped"],
         dropped_at_start=losses["at_start"],
         end_reason=metadata.get("end_reason"),
+        machine=MachineLoad.of(metadata),
         damage=tuple(session.damage),
     )
     views.return_memory()

@@ -37,6 +37,7 @@ from dgrec.format.labels import (
     rows_with_labels,
 )
 from dgrec.format.leaves import leaves_of
+from dgrec.format.machine import MachineLoad
 from dgrec.format.masks import MaskMode, unpack_array
 from dgrec.format.metadata import (
     RESTARTED,
@@ -116,6 +117,7 @@ __all__ = [
     "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",
     "LOSSES",
+    "MachineLoad",
     "MaskMode",
     "Metadata",
     "NO_FINGERPRINT",

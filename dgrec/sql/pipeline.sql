@@ -54,6 +54,8 @@ FROM (
 -- time from the first capture to the last result, in which all of it was. The time of preprocess
 -- and postprocess may contain waiting for the worker: there it also goes by the shortest time that
 -- a frame took. read counts all frames that the source delivered, kept or not.
+-- capacity_fps is how many results a second the stage could give if it worked all the time, by the
+-- same times, and at least what it gave.
 CREATE VIEW stage_load AS
 WITH loads AS (
     SELECT session_id,
@@ -79,9 +81,10 @@ WITH loads AS (
           FROM frames JOIN running USING (session_id) WHERE frame >= first_running_frame)
     GROUP BY session_id
 ), entered AS (
-    SELECT session_id, load.stage, load.mean_ms AS mean_ms,
+    SELECT session_id, load.stage, load.mean_ms AS mean_ms, inferred_fps,
+           load.least_ms * load.times AS work_ms,
            load.mean_ms * load.times * inferred_fps / 1e3 AS frames_in_it,
-           load.least_ms * load.times * inferred_fps * time_share / 1e3 AS at_least,
+           work_ms * inferred_fps * time_share / 1e3 AS at_least,
            CASE load.stage WHEN 'waiting' THEN NULL
                 WHEN 'read' THEN CASE WHEN live THEN NULL ELSE 1 END
                 WHEN 'inference'
@@ -94,5 +97,7 @@ WITH loads AS (
 )
 SELECT session_id, stage, mean_ms, frames_in_it, workers,
        CASE WHEN frames_in_it > workers THEN 1 ELSE frames_in_it / workers END AS busy,
-       CASE WHEN at_least > workers THEN 1 ELSE at_least / workers END AS busy_at_least
+       CASE WHEN at_least > workers THEN 1 ELSE at_least / workers END AS busy_at_least,
+       CASE WHEN at_least > 0 AND workers > 0
+            THEN greatest(inferred_fps, workers * 1e3 / work_ms) END AS capacity_fps
 FROM entered;

@@ -367,6 +367,7 @@ _NAMED = 3
 def conclude(comparison: Comparison) -> Iterator[str]:
     """Yield what a comparison comes to: speed, detections, and how many rows have which verdict."""
     yield _speed(comparison)
+    yield from _other_work(comparison)
     agreement = comparison.agreement
     if agreement is not None:
         yield _detections(agreement)
@@ -395,6 +396,21 @@ def _speed(comparison: Comparison) -> str:
     if of[Verdict.SAME]:
         return "NEW is as fast as BASE, as far as that is clear."
     return "Whether NEW is slower or faster is not clear."
+
+
+def _other_work(comparison: Comparison) -> Iterator[str]:
+    """Yield which recordings were made beside other work, which is a reason for any difference."""
+    if comparison.is_same_recording:
+        return
+    for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new)):
+        disturbed = [r for r in recordings if r.machine is not None and r.machine.other_work]
+        if len(recordings) == len(disturbed) == 1 and (machine := disturbed[0].machine):
+            yield f"While {side} was recorded, the machine was {machine.other_work}."
+        elif disturbed:
+            yield (
+                f"While {len(disturbed)} of {counted(len(recordings), 'session')} of {side} were "
+                "recorded, the machine was busy with other work (dgrec stats --why)."
+            )
 
 
 def _named(rows: Sequence[MetricRow]) -> str:

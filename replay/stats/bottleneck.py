@@ -90,9 +90,8 @@ def _pipeline(
         # Nothing was recorded in most of that time.
         row |= dict.fromkeys(("fps", "inferred_fps", "in_flight", "delivered_fps", "sent_fps"))
         loads = tuple(
-            replace(load, frames_in_it=None, busy=None, busy_at_least=None) for load in loads
+            Load(load.stage, load.mean_ms, None, load.workers, None, None, None) for load in loads
         )
-    loads = tuple(load.at(row["inferred_fps"]) for load in loads)
     draft = Pipeline(**row, loads=loads, limit=None, next_fps=None, next_limit=None, findings=())
     limit = _limit(draft, setup)
     after = _next_limit(draft, limit, setup)

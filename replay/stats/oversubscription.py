@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dgrec.format import video_entries
+from dgrec.format import MachineLoad, video_entries
 from dgrec.replay.stats.pipeline import Load
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ _APART = 5.0
 _BETWEEN = 0.05
 #: and neither kind is an exception.
 _EACH = 0.05
-#: The processors are full at this share; the recorder hardly uses them below the other.
-_FULL, _HARDLY = 0.9, 0.5
 #: Processor time of a frame, of what a frame in peace can take at most.
 _FAR_ABOVE = 3.0
 
@@ -80,13 +78,13 @@ def oversubscription(session: Session, loads: Sequence[Load], humps: Humps | Non
     """Yield a sentence for each sign, the last one with what to try."""
     metadata = session.metadata
     model = _mapping(metadata.get("model"))
-    machine = _mapping(metadata.get("machine"))
+    machine = MachineLoad.of(metadata)
     is_local_cpu = model.get("inference_host") == "@local" and str(model.get("device")).endswith(
         "/CPU"
     )
     devices = model.get("devices")
     count = len(devices) if isinstance(devices, list) else 1
-    cores = _number(machine.get("cores"))
+    cores = machine.cores
     signs = 0
     if humps is not None and humps.are_two:
         signs += 1
@@ -95,17 +93,11 @@ def oversubscription(session: Session, loads: Sequence[Load], humps: Humps | Non
             f"{humps.fast_ms:.3g} ms, {humps.slow_share:.0%} about {humps.slow_ms:.3g} ms, and "
             f"{humps.between_share:.0%} something between."
         )
-    used = _used_cores(machine)
-    if used is not None and cores:
-        busy = _number(machine.get("system_busy")) or 0.0
-        if used >= _FULL * cores:
-            signs += 1
-            yield f"The processor was full: recording used {used:.1f} of {cores:g} cores."
-        elif busy >= _FULL and used <= _HARDLY * cores:
-            yield (
-                f"The machine was busy with other work: {busy:.0%} of all its processor time was "
-                f"used, {used:.1f} of {cores:g} cores by this recording."
-            )
+    if machine.is_full:
+        signs += 1
+        yield f"The processor was full: recording used {machine.used_cores:.1f} of {cores:g} cores."
+    elif machine.other_work:
+        yield f"The machine was {machine.other_work}."
     far = _far_above_work(session, machine, loads, humps) if is_local_cpu else None
     if far is not None and cores:
         spent_ms, peaceful_ms = far
@@ -123,7 +115,7 @@ def oversubscription(session: Session, loads: Sequence[Load], humps: Humps | Non
 
 def _far_above_work(
     session: Session,
-    machine: Mapping[str, Any],
+    machine: MachineLoad,
     loads: Sequence[Load],
     humps: Humps | None,
 ) -> tuple[float, float] | None:
@@ -131,28 +123,16 @@ def _far_above_work(
 
     None where that is not known, or not far above.
     """
-    used, cores, seconds = _used_cores(machine), machine.get("cores"), machine.get("seconds")
-    if used is None or humps is None or not len(session) or video_entries(session.metadata):
+    if machine.used_cores is None or humps is None or not len(session):
+        return None
+    if video_entries(session.metadata):
         return None  # encoding has threads of its own
     means = {load.stage: load.mean_ms for load in loads}
     others = ("read", "preprocess", "postprocess", "recorder")
     peaceful_ms = humps.shortest_ms + sum(means.get(stage) or 0.0 for stage in others)
-    peaceful_ms *= cores or 1
-    spent_ms = used * (seconds or 0.0) * 1e3 / len(session)
+    peaceful_ms *= machine.cores or 1
+    spent_ms = machine.used_cores * (machine.seconds or 0.0) * 1e3 / len(session)
     return (spent_ms, peaceful_ms) if spent_ms > _FAR_ABOVE * peaceful_ms else None
-
-
-def _used_cores(machine: Mapping[str, Any]) -> float | None:
-    """Return how many cores the recorder used on average; None if others' work is in that, too."""
-    seconds = _number(machine.get("seconds"))
-    own, children = (_number(machine.get(f"{who}_cpu_s")) for who in ("process", "children"))
-    if not seconds or own is None or machine.get("sources", 1) != 1:
-        return None
-    return (own + (children or 0.0)) / seconds
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if type(value) in (int, float) and 0 <= value < 1e15 else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 __all__ = ["BUSY", "IDLE", "REPLACED", "Load", "Pipeline", "Setup"]
 
@@ -29,15 +29,7 @@ class Load:
     #: Share of the time that it was busy even if some of its time was waiting.
     busy_at_least: float | None
     #: Results a second that it can give at most, by the times measured here.
-    capacity_fps: float | None = None
-
-    def at(self, fps: float | None) -> Load:
-        """Return the load with its capacity, known from the rate at which it was measured."""
-        if fps is None or not self.busy_at_least:
-            return self
-        # Not from mean_ms: frames that are not inferred are read, too. And no stage can do less
-        # than what it did.
-        return replace(self, capacity_fps=fps / min(1.0, self.busy_at_least))
+    capacity_fps: float | None
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,32 @@ def test_sessions_as_the_unit(dgrec: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_other_work_on_the_machine_is_said_beside_the_verdict(dgrec: Run, tmp_path: Path) -> None:
+    """NEW is slower: a model on a busy machine looks just like a slower model."""
+    load = {"cores": 2, "seconds": 10.0, "process_cpu_s": 3.0, "children_cpu_s": 1.0, "sources": 1}
+    paths = {}
+    for name, factor, busy in (("quiet", 1.0, 0.3), ("busy", 3.0, 0.97), ("also", 3.0, 0.96)):
+        rows = timed_rows(200, 1, factor=factor)
+        machine = {**load, "system_busy": busy}
+        paths[name] = write_session(
+            tmp_path / f"{name}.parquet", rows, metadata(name=name, machine=machine)
+        )
+    value = json_compare(dgrec, paths["quiet"], paths["busy"])
+    assert value["conclusion"][1] == (
+        "While NEW was recorded, the machine was busy with other work: 97% of all its processor "
+        "time was used, 0.4 of 2 cores by this recording."
+    )
+    assert value["new"][0]["machine"] == {
+        "cores": 2.0, "busy": 0.97, "seconds": 10.0, "used_cores": 0.4
+    }  # fmt: skip
+    several = json_compare(
+        dgrec, "--base", paths["quiet"], "--new", paths["busy"], "--new", paths["also"]
+    )
+    assert "While 2 of 2 sessions of NEW were recorded, the machine was" in several["conclusion"][1]
+    same = json_compare(dgrec, paths["busy"], paths["busy"])
+    assert not any("other work" in line for line in same["conclusion"])
+
+
 def test_a_folder_and_a_glob_stand_for_their_sessions(dgrec: Run, tmp_path: Path) -> None:
     for i in range(6):
         folder = tmp_path / ("base" if i < 3 else "new")

@@ -187,8 +187,19 @@ def test_a_source_of_which_every_tenth_frame_is_kept(dgrec: Run, tmp_path: Path)
     (read,) = (load for load in why(dgrec, path)["loads"] if load["stage"] == "read")
     assert read["capacity_fps"] == pytest.approx(5, rel=0.05)
     inference = next(x for x in why(dgrec, path)["loads"] if x["stage"] == "inference")
-    # By the share of all the time, of which the rate leaves some out.
-    assert inference["capacity_fps"] == pytest.approx(1000 / 12, rel=0.01)
+    assert inference["capacity_fps"] == pytest.approx(1000 / 12, rel=1e-9)
+
+
+@pytest.mark.slow
+def test_a_short_recording_of_slow_frames_makes_no_stage_faster(dgrec: Run, tmp_path: Path) -> None:
+    """What a stage can do is one over its time, however much of the time the rate leaves out."""
+    path = recorded(
+        tmp_path / "s.parquet", every_ms=100, read_ms=20, inference_ms=190, devices=2,
+        waiting_ms=5000, count=60,
+    )  # fmt: skip
+    loads = {load["stage"]: load for load in why(dgrec, path)["loads"]}
+    assert loads["read"]["capacity_fps"] == pytest.approx(1000 / 20)
+    assert loads["inference"]["capacity_fps"] == pytest.approx(2 * 1000 / 190)
 
 
 @pytest.mark.slow
