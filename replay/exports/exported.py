@@ -100,6 +100,9 @@ class Exported:
         self.losses = Losses()
         #: Frames and detections so far.
         self.frame_count = self.detection_count = 0
+        #: Frames without detections that the format cannot hold, and detections without a box or
+        #: track that it needs.
+        self._empty = self._lacking = 0
         self._target = target
         self._positions = positions
         self._stack = ExitStack()
@@ -215,6 +218,18 @@ class Exported:
             "frames do not have the numbers that they have in the source, by which ground truth is "
             "compared"
         )
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing of what was there is written.
+
+        A split without detections is written: others have some.
+        """
+        if self.detection_count:
+            return False
+        if self._lacking and not any(self.splits):
+            return True
+        return not self.frame_count and not self._empty
 
     def leave_out(self, what: str, count: int | np.integer[Any] = 1) -> None:
         """Report detections that are not written after all."""
@@ -370,7 +385,9 @@ class Exported:
             track = pc.struct_field(found, "track_id").is_valid()
             needs.append(("track", track.to_numpy(zero_copy_only=False)))
         for what, is_there in needs:
-            self.losses.add(f"left out what has no {what}", np.count_nonzero(kept & ~is_there))
+            lacking = int(np.count_nonzero(kept & ~is_there))
+            self._lacking += lacking
+            self.losses.add(f"left out what has no {what}", lacking)
             kept &= is_there
         return kept
 
@@ -387,6 +404,8 @@ class Exported:
         if "empty frames" not in holds:
             empty = rows.num_rows - len(np.unique(row_of))
             self.losses.add(f"{name} cannot hold frames without detections", empty, "frame")
+            self.frame_count -= empty
+            self._empty += empty
         if "float64" not in holds:
             corners = [column_values(pc.struct_field(found, name))[0] for name in CORNERS]
             with np.errstate(over="ignore"):

@@ -166,7 +166,7 @@ def export_session(
             exported = Exported(session, target, options, chosen, images, pictures, video)
             stack.enter_context(exported)
             _write(target, exported, place.content)
-            if not exported.frame_count:
+            if exported.is_nothing:
                 why = "; ".join(exported.losses.lines())
                 raise ConfigError(f"{session.path}: nothing is left to export: {why}")
             report.frames += exported.frame_count

@@ -64,7 +64,7 @@ def test_rows_come_back_exactly(form: str, tmp_path: Path) -> None:
     values = _read(output, form)
     assert _found(values) == _expected(rows)
     assert report.detections == len(values) == 131
-    assert report.frames == 30
+    assert report.frames == len({row["frame"] for row in values}) == 27
     assert report.notes == [f"{form} cannot hold frames without detections: 3 frames"]
     assert [row["captured_at"] for row in values] == [times[row["frame"]] for row in values]
 

@@ -207,3 +207,30 @@ def test_formats_are_registered_and_described() -> None:
         assert form.title
         assert bool(form.replaced) == form.is_folder
         assert form.is_folder or form.member_suffix or form.suffixes
+
+
+@pytest.mark.parametrize(
+    ("form", "lacking"),
+    [("mot-results", "track"), ("coco", "box in the picture"), ("yolo", "box in the picture")],
+)
+def test_an_export_of_nothing_is_an_error(form: str, lacking: str, tmp_path: Path) -> None:
+    """Without a track or a box nothing is left: no empty file, and no frames as background."""
+    result = {"category_id": 0, "label": "cat", "score": 0.9}
+    if lacking == "track":
+        result["bbox"] = [1.0, 2.0, 30.0, 40.0]
+    rows = [make_row(number, [result] if number else []) for number in range(4)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with (
+        dgrec.open(path) as session,
+        pytest.raises(ConfigError, match=f"nothing is left .* no {lacking}: 3 detections"),
+    ):
+        session.export(tmp_path / "out.data", form, images="none")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_an_export_of_a_recording_in_which_nothing_was_found_is_empty(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(number, []) for number in range(4)])
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "out.csv")
+    assert (report.frames, report.detections) == (0, 0)
+    assert (tmp_path / "out.csv").read_text().count("\n") == 1
