@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -56,6 +56,8 @@ class PublishRequest:
 
     def __post_init__(self) -> None:
         addresses = self.addresses
+        if not addresses and (flag := self._first_given()):
+            raise ConfigError(f"{flag} belongs to --publish")
         for text, count in Counter(self.publish).items():
             if count > 1:
                 raise ConfigError(f"--publish {redact(text)} is given twice")
@@ -67,6 +69,11 @@ class PublishRequest:
         if self.mqtt_discovery:
             check_discovery(addresses)
         assert self.options  # which raises what is wrong with them
+
+    def _first_given(self) -> str:
+        """Return the first option that says how to publish, or ""."""
+        given = (each.name for each in fields(self) if getattr(self, each.name) != each.default)
+        return next((f"--{name.replace('_', '-')}" for name in given), "")
 
     @cached_property  # logins are read once
     def addresses(self) -> list[TargetAddress]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dgrec.alerts import Alert, Rule, alerts_of
+from dgrec.alerts import Alert, Rule, alerts_of, unknown_labels
 from dgrec.format import utc_text
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
@@ -30,7 +30,7 @@ def try_rules(session: Session, rules: Sequence[Rule], say: Callable[[str], None
     """Return the alerts that rules would have given in a session.
 
     Args:
-        say: Gets a line for each rule that cannot be evaluated.
+        say: Gets a line for each rule that cannot be evaluated, or counts an unknown label.
 
     Raises:
         SessionError: Part of the session cannot be read.
@@ -43,6 +43,8 @@ def try_rules(session: Session, rules: Sequence[Rule], say: Callable[[str], None
     def failed(name: str, reason: str) -> None:
         say(f"{session.path}: alert {name}: {reason}")
 
+    for name, reason in unknown_labels(rules, session.metadata):
+        failed(name, reason)
     return Tried(str(session.path), began_us, alerts_of(session, list(rules), failed))
 
 
@@ -90,10 +92,6 @@ def _sections(tried: Sequence[Tried], rules: Sequence[Rule]) -> Iterator[Section
         if rows:
             names = ("alert", "at", "lasts", "frame")
             yield Section(each.path, names, rows, (False, True, True, True))
-
-
-def _count(tried: Tried, rule: Rule) -> int:
-    return sum(alert.name == rule.name for alert in tried.alerts)
 
 
 def _row(alert: Alert, began_us: int | None) -> tuple[str, ...]:

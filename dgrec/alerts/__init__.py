@@ -14,7 +14,7 @@ recorded    the alerts that a recording gave, and the names of their clips
 from dgrec.alerts.detections import DetectionCondition, parse_detection_condition
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
-from dgrec.alerts.frames import alerts_of, frame_of
+from dgrec.alerts.frames import alerts_of, frame_of, unknown_labels
 from dgrec.alerts.recorded import (
     LONGEST_CLIP_NAME,
     RecordedAlert,
@@ -40,5 +40,6 @@ __all__ = [
     "parse_rule",
     "parse_rules",
     "recorded_alerts",
+    "unknown_labels",
     "without_clip",
 ]

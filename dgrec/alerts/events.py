@@ -52,6 +52,14 @@ class EventRule(Rule):
         return EventDetector({"Trigger": self.name, **yaml.safe_load(self.text)})
 
     @property
+    def labels(self) -> frozenset[str]:
+        import yaml
+
+        chosen = yaml.safe_load(self.text).get("with") or {}
+        classes = chosen.get("classes") if isinstance(chosen, Mapping) else None
+        return frozenset(map(str, classes if isinstance(classes, list) else []))
+
+    @property
     def needed_analyzer(self) -> str | None:
         """The class of degirum_tools without which there is nothing to count."""
         return ADDED[self.metric][1] if self.metric in ADDED else None

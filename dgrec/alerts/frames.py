@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,10 +12,21 @@ from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
-from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, stamp_us
+from dgrec.format import (
+    DecodeError,
+    Metadata,
+    Row,
+    json_values,
+    milliseconds,
+    stage_values,
+    stamp_us,
+)
 from dgrec.session import Session, restarts
 
-__all__ = ["alerts_of", "frame_of"]
+__all__ = ["alerts_of", "frame_of", "unknown_labels"]
+
+#: Labels of a model that are named to who asks for another one.
+_NAMED = 10
 
 _LEAVES = ("label", "score", "extra")
 
@@ -37,6 +48,18 @@ def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
     }
     added = _added(row.attributes) if with_added else {}
     return AlertFrame(row.completed_ns // 1000, values, row.results, added)
+
+
+def unknown_labels(rules: Sequence[Rule], metadata: Metadata) -> Iterator[tuple[str, str]]:
+    """Yield the name of each rule that counts what the model cannot find, and the reason."""
+    labels = metadata.get("model", {}).get("labels")
+    known = [name for name in labels.values() if isinstance(name, str)] if labels else []
+    if not known:
+        return
+    named = ", ".join(known[:_NAMED]) + (", ..." if len(known) > _NAMED else "")
+    for rule in rules:
+        for label in sorted(rule.labels - {*known}):
+            yield rule.name, f"the model has no label {label!r}; it has {named}"
 
 
 def alerts_of(

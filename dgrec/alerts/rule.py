@@ -107,6 +107,11 @@ class Rule:
     values: frozenset[Value] = frozenset()
     _condition: Condition[Value] | None = None
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels of what it counts."""
+        return frozenset(value.label for value in self.values if value.label is not None)
+
     def holds(self, values: Values) -> bool:
         """Return whether the condition holds; where that is unknown, it does not."""
         return self._condition is not None and self._condition.holds(values)

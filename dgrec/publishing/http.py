@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from typing import Any, Final
 
@@ -87,7 +88,7 @@ class WebServer(Target):
                 decode_content=False,
             )
         except urllib3.exceptions.HTTPError as error:
-            return f"{type(error).__name__}: {error}"
+            return _why_not(error)
         _read_to_its_end(answer)
         if 200 <= answer.status < 300:
             return ""
@@ -95,6 +96,14 @@ class WebServer(Target):
         if answer.status in _TEMPORARY:
             return reason
         raise OutputError(f"{self.name}: {reason}")
+
+
+def _why_not(error: Exception) -> str:
+    """Return why a server was not reached, in the system's words where it has some."""
+    cause = error.__cause__
+    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
+        return cause.strerror
+    return f"{type(error).__name__}: {error}"
 
 
 def _read_to_its_end(answer: Any) -> None:

@@ -94,8 +94,8 @@ class SessionCamera:
         footage = find_footage(session, Path(video) if video else None)
         if footage.path is None:
             raise VideoError(
-                f"{session.path}: has no pictures to give: {footage.lacking}; name their file by "
-                "video=..., or record with --video raw"
+                f"{session.path}: has no pictures to give: {footage.lacking}; record with "
+                "--video raw (in Python video='raw'), or name their file by video=..."
             )
         self._facts = given.SessionFacts.of(session)
         table = _rows_of(session)

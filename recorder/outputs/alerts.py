@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dgrec.alerts import Alert, Evaluator, Rule, frame_of
+from dgrec.alerts import Alert, Evaluator, Rule, frame_of, unknown_labels
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
@@ -114,6 +114,8 @@ class Alerts(Output):
         self._clock = self._clock or Clock()
 
     def start(self, metadata: Any) -> None:
+        for name, reason in unknown_labels([*self._rules.values()], metadata):
+            self._say(f"alert {name}: {reason}")
         if any(rule.missing_s for rule in self._rules.values()):
             self._ticker.start()
 

@@ -132,6 +132,12 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         return Source(given, "url", percent_encoded(text), name)
     if _is_session(text):
         return _session(text)
+    name, mark, _ = text.partition("?")
+    if mark and _is_session(name):
+        raise SourceError(
+            f"{name}: takes no options here: leave out what follows the name, from the ? on (it is "
+            "for video sources of degirum_tools)"
+        )
     path = Path(text)
     try:
         is_there = path.exists()

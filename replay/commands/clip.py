@@ -151,8 +151,10 @@ def clip_command(
 
 def _cut_alerts(path: Path, before: float | None, after: float | None, as_json: bool) -> int:
     """Write the clips of alerts, report them, and return the exit code."""
+    from dgrec.alerts import recorded_alerts
     from dgrec.errors import DgrecError
     from dgrec.replay.clip import cut_alerts
+    from dgrec.session import open_session
 
     code = waiting = count = 0
     for clip in cut_alerts(path, before, after):
@@ -170,7 +172,10 @@ def _cut_alerts(path: Path, before: float | None, after: float | None, as_json: 
         what = counted(waiting, "alert", "is", "are")
         echo(f"{path}: {what} not over yet, with what follows it; no clip yet", err=True)
     if not count and not is_quiet():
-        echo(f"{path}: no alert lacks a clip", err=True)
+        with open_session(path) as session:
+            has_alerts = bool(recorded_alerts(session.metadata.get("events", [])))
+        why = "no alert lacks a clip" if has_alerts else "has no alerts (dgrec record --alert)"
+        echo(f"{path}: {why}", err=True)
     return code
 
 

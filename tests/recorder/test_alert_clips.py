@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import dgrec
 from dgrec.alerts import RecordedAlert, clip_path, recorded_alerts, without_clip
@@ -23,6 +24,7 @@ from dgrec.recorder.outputs import AlertClips
 from dgrec.recorder.recovery import recover
 from dgrec.replay.clip import AlertClip, Span, cut_alerts, write_clip
 from dgrec.replay.clip import alert_clips as alert_clips_module
+from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
 from tests.factory import START_NS, make_rows, new_metadata, write_session
@@ -379,3 +381,9 @@ def test_a_full_disk_is_noted_and_the_recording_goes_on(
     done = run(dgrec, "clip", str(path), "--alerts")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
+
+
+def test_a_recording_without_alerts_says_so(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    done = CliRunner().invoke(clip_command, [str(path), "--alerts"])
+    assert (done.exit_code, done.stderr) == (0, f"{path}: has no alerts (dgrec record --alert)\n")

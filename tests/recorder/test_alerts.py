@@ -22,9 +22,10 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.outputs import Alerts
+from dgrec.replay.commands.alerts import alerts_command
 from tests.alert_cases import outcome_of, random_rows
 from tests.analyzed import everything, moving
-from tests.factory import make_detection, make_row, write_session
+from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
 from tests.waiting import wait_until
 
 MS = 1_000_000
@@ -55,6 +56,34 @@ def as_recorded(path: Path, *rules: Rule) -> list[tuple[Any, ...]]:
         ]
     assert sorted(again, key=repr) == sorted(found, key=repr)
     return found
+
+
+def test_a_label_that_the_model_does_not_have_is_said(tmp_path: Path) -> None:
+    """A misspelt label never fires, which looks like a quiet day: live, and on recordings."""
+    (tmp_path / "e.yaml").write_text(
+        "Trigger: crowd\nwhen: ObjectCount\nwith: {classes: [car, lorry]}\nis greater than: 1\n"
+        "during: [1, frame]\nfor at least: [1, frame]\n"
+    )
+    texts = ["a=count('cra') > 0 or best('car') > 2", "b=count() > 3", str(tmp_path / "e.yaml")]
+    metadata = new_metadata()
+    metadata["model"]["labels"] = {"0": "car", "1": "bus"}
+    expected = [
+        "alert a: the model has no label 'cra'; it has car, bus",
+        "alert crowd: the model has no label 'lorry'; it has car, bus",
+    ]
+    said: list[str] = []
+    Alerts(parse_rules(texts), say=said.append).start(metadata)
+    assert said == expected
+    path = write_session(tmp_path / "s.parquet", make_rows(3), metadata)
+    done = CliRunner().invoke(
+        alerts_command, [str(path), *itertools.chain(*(("--alert", text) for text in texts))]
+    )
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines() == [f"{path}: {line}" for line in expected]
+    # Of a program's recording, labels are unknown.
+    metadata["model"]["labels"] = {}
+    Alerts(parse_rules(texts), say=said.append).start(metadata)
+    assert said == expected
 
 
 def test_scores_that_are_no_numbers_are_unknown(tmp_path: Path) -> None:

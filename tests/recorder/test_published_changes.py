@@ -30,6 +30,7 @@ from dgrec.publishing import (
 )
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.outputs import AlertFeed, Alerts, Publisher
+from dgrec.recorder.publishing import PublishRequest
 from dgrec.recorder.writing import Earlier
 from dgrec.replay.publishing import publish
 from tests.factory import START_NS, later, make_detection, make_row, new_metadata, write_session
@@ -148,6 +149,17 @@ def test_options_that_contradict_each_other() -> None:
         PayloadOptions(only_changes=True, form="full")
     with pytest.raises(ConfigError, match="belongs to --only-changes"):
         PayloadOptions(ended_after=2)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("only_changes", True), ("payload", "full"), ("publish_every", 5), ("mqtt_discovery", True)],
+)
+def test_options_of_publishing_take_a_target(option: str, value: Any) -> None:
+    flag = f"--{option.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=f"{flag} belongs to --publish$"):
+        PublishRequest(**{option: value})
+    assert PublishRequest().addresses == []
 
 
 @pytest.mark.parametrize("form", ["guide", "full"])

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import json
 import math
+import re
 import subprocess
 import threading
 from collections import Counter
@@ -282,6 +283,15 @@ def test_a_web_server_gets_each_message_once(tmp_path: Path) -> None:
         assert len({key for key, _ in taken}) == 30
         assert attempts.total() == 32
     assert notes_of(path) == []
+
+
+def test_a_web_server_that_is_away_is_said_in_the_words_of_the_system() -> None:
+    url = f"http://127.0.0.1:{free_port()}/found"
+    target = open_target(parse_target(url), {})
+    target.give_up()  # after the first attempt
+    with pytest.raises(OutputError, match=f"^{re.escape(url)}: Connection refused$"):
+        target.send(Message("key-0", b"{}"))
+    target.close()
 
 
 @pytest.mark.slow

@@ -108,3 +108,12 @@ def test_what_only_looks_like_a_session(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(SourceError, match=r"s\.parquet: "):
         parse_source(str(path))
+
+
+def test_options_behind_a_session_are_refused_by_what_they_are(tmp_path: Path) -> None:
+    """degirum_tools takes them after the name; "no such source" sends one looking for the file."""
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    with pytest.raises(SourceError, match=r"s\.parquet: takes no options here: leave out"):
+        parse_source(f"{path}?pace=fast")
+    with pytest.raises(SourceError, match="no such source"):
+        parse_source(f"{tmp_path}/none.parquet?pace=fast")
