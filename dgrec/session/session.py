@@ -73,13 +73,7 @@ class Session:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
-        self._rows: RecordedFile | PartSet
-        try:
-            self._rows = RecordedFile(self.path, check=check)
-        except FileNotFoundError:
-            if self.path.suffix == JOURNAL_SUFFIX or not self.path.name:  # cannot name a set
-                raise NotASessionError(f"{path}: cannot be read: No such file") from None
-            self._rows = PartSet(self.path)
+        self._rows = _rows_of(self.path, path, check=check)
         detail(f"{self.path}: {counted(len(self), 'frame')}")
 
     # --- facts ---
@@ -495,6 +489,15 @@ def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
     return pa.table(
         [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
     )
+
+
+def _rows_of(path: Path, given: str | Path, *, check: bool) -> RecordedFile | PartSet:
+    try:
+        return RecordedFile(path, check=check)
+    except FileNotFoundError:
+        if path.suffix == JOURNAL_SUFFIX or not path.name:  # cannot name a set
+            raise NotASessionError(f"{given}: cannot be read: No such file") from None
+    return PartSet(path)  # not above: its errors would be shown as those of the file
 
 
 def open_session(path: str | Path) -> Session:

@@ -43,7 +43,8 @@ def dgrec_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
     def load(session: str | Path, **options: Any) -> Any:
         import dgrec
 
-        return dgrec.model(_beside(request, session), **options)
+        __tracebackhide__ = True
+        return _in_one_line(dgrec.model, _beside(request, session), options)
 
     return load
 
@@ -60,7 +61,9 @@ def dgrec_camera(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
         def open_camera(session: str | Path, **options: Any) -> Any:
             import dgrec
 
-            camera: Any = dgrec.camera(_beside(request, session), **{"pace": "fast", **options})
+            __tracebackhide__ = True
+            path = _beside(request, session)
+            camera = _in_one_line(dgrec.camera, path, {"pace": "fast", **options})
             stack.callback(camera.release)
             return camera
 
@@ -92,6 +95,17 @@ def dgrec_check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...,
             pytest.fail(report, pytrace=False)
 
     return check
+
+
+def _in_one_line(opened: Callable[..., Any], path: Path, options: dict[str, Any]) -> Any:
+    """Open a recording; of an error, pytest shows the line of the test and the message."""
+    from dgrec.errors import DgrecError
+
+    __tracebackhide__ = True
+    try:
+        return opened(path, **options)
+    except DgrecError as error:
+        raise error.with_traceback(None) from None
 
 
 def _beside(request: pytest.FixtureRequest, path: str | Path) -> Path:

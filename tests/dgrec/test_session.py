@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError, QueryError, SessionError, VideoError
+from dgrec.errors import DgrecError, NotASessionError, QueryError, SessionError, VideoError
 from dgrec.session import Session, open_session
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_journal, write_session
@@ -240,3 +240,10 @@ def test_rows_that_duckdb_cannot_read_are_read_once(
         assert session.sql("SELECT count(*) FROM frames").fetchall() == [(len(ROWS),)]
     assert answers[0] == answers[1] == answers[2] != [(None,)]
     assert len(read) == 1
+
+
+def test_a_missing_session_is_one_error(tmp_path: Path) -> None:
+    """Python shows no error of the file before it, as if that had gone wrong as well."""
+    with pytest.raises(NotASessionError, match="none: cannot be read: No such file") as caught:
+        dgrec.open(tmp_path / "none")
+    assert caught.value.__context__ is None

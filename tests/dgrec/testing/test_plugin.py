@@ -137,15 +137,25 @@ def test_an_update_that_fails_keeps_what_was_expected(
     assert [each.name for each in (pytester.path / "expected").iterdir()] == ["it.parquet"]
 
 
-def test_a_missing_recording_is_one_line(check: Callable[..., tuple[int, str]]) -> None:
-    code, output = check(
-        """
-        def test_it(dgrec_model):
-            dgrec_model("missing.parquet")
-        """
-    )
+@pytest.mark.parametrize(
+    ("fixture", "options", "message"),
+    [
+        ("dgrec_model", "'none.parquet'", "none.parquet: cannot be read: No such file"),
+        ("dgrec_model", "'door.parquet', missing='x'", "StandInError: missing='x': expected"),
+        ("dgrec_camera", "'door.parquet', pace='x'", "ConfigError: pace='x': expected"),
+    ],
+)
+def test_a_recording_that_cannot_be_used_is_the_line_of_the_test_and_the_message(
+    check: Callable[..., tuple[int, str]], fixture: str, options: str, message: str
+) -> None:
+    code, output = check(f"def test_it({fixture}):\n    {fixture}({options})\n")
     assert code == 1
-    assert "missing.parquet: cannot be read: No such file" in output
+    failure = output.partition(" FAILURES ")[2]
+    assert message in failure
+    assert "During handling" not in failure
+    assert {*re.findall(r"^(\S+\.py):\d+:", failure, re.MULTILINE)} == {
+        "test_a_recording_that_cannot_be_used_is_the_line_of_the_test_and_the_message.py"
+    }
 
 
 def test_the_plugin_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
