@@ -30,7 +30,7 @@ class Section:
     """A small table; without ``names`` its rows are pairs of a key and a value.
 
     A terminal that is too narrow for a table gets it with long texts on several lines, or else the
-    table in ``narrow``, or else one value a line: numbers are never broken.
+    table in ``narrow``, or else all of it, one value a line: numbers are never broken.
     """
 
     title: str
@@ -102,6 +102,16 @@ def write_report(
 def _rich_table(section: Section, width: int) -> Table:
     if not section.names:
         return _pairs(section)
+    tried: Section | None = section
+    while tried is not None:
+        if (table := _table(tried, width)) is not None:
+            return table
+        tried = tried.narrow
+    return _pairs(_vertical(section))
+
+
+def _table(section: Section, width: int) -> Table | None:
+    """Return a table that fits; None: none does."""
     widths = _widths(section)
     for gap in (3, 2):
         if sum(widths) + gap * (len(widths) - 1) <= width:
@@ -115,9 +125,7 @@ def _rich_table(section: Section, width: int) -> Table:
     if texts and rest >= _NARROWEST_TEXT * len(texts):
         limits = _shares({at: widths[at] for at in texts}, rest)
         return _columns(section, [limits.get(at) for at in range(len(widths))], 2)
-    if section.narrow is not None:
-        return _rich_table(section.narrow, width)
-    return _pairs(_vertical(section))
+    return None
 
 
 def _widths(section: Section) -> list[int]:
