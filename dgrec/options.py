@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from dgrec.errors import ConfigError
+from dgrec.paths import with_session_suffix
 from dgrec.terminal import set_verbosity
 from dgrec.units import parse_time
 
@@ -18,6 +19,7 @@ __all__ = [
     "Completed",
     "NamedPath",
     "Parsed",
+    "SessionOutput",
     "SessionPath",
     "analyzer_options",
     "json_option",
@@ -69,6 +71,20 @@ class SessionPath(NamedPath):
         from dgrec.completion import sessions
 
         return sessions(incomplete)
+
+
+class SessionOutput(NamedPath):
+    """The name of a session to write, which may leave out ``.parquet``."""
+
+    def convert(
+        self,
+        value: str | os.PathLike[str],
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> Any:
+        from pathlib import Path
+
+        return with_session_suffix(Path(super().convert(value, param, ctx)))
 
 
 def option_group(title: str, *options: Callable[[_Decorated], _Decorated]) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "sealed_path",
     "session_stem",
     "video_path",
+    "with_session_suffix",
 ]
 
 VideoKind = Literal["raw", "annotated"]
@@ -45,6 +46,24 @@ REPORT_SUFFIX: Final = ".report.html"
 
 #: More than four digits only without a leading 0: NAME-030405 is a time of day, not a part.
 _NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z")
+
+
+#: What follows a dot may also be a placeholder, or the number of a version.
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*\Z")
+
+
+def with_session_suffix(output: Path) -> Path:
+    """Return the name of a session that is written: ``walk`` is ``walk.parquet``.
+
+    Without a suffix it would be in no list, and no name would stand for it.
+
+    Example:
+        >>> str(with_session_suffix(Path("walk"))), str(with_session_suffix(Path("door-v1.2")))
+        ('walk.parquet', 'door-v1.2.parquet')
+    """
+    if _SUFFIX.match(output.suffix) or not output.name or output.name == "-" or output.exists():
+        return output
+    return output.with_name(output.name + SESSION_SUFFIX)
 
 
 def journal_path(session: Path) -> Path:

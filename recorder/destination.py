@@ -13,15 +13,15 @@ from glob import escape
 from pathlib import Path
 
 from dgrec.errors import ConfigError, OutputError, StorageError
-from dgrec.files import check_parent, exists_already, output_error
+from dgrec.files import check_parent, check_session_name, exists_already, output_error
 from dgrec.format import is_being_written
 from dgrec.paths import (
     JOURNAL_SUFFIX,
-    SESSION_SUFFIX,
     is_part_name,
     journal_path,
     numbered_files,
     video_path,
+    with_session_suffix,
 )
 from dgrec.recorder.recovery import is_journal
 from dgrec.recorder.video import VideoOptions
@@ -50,7 +50,6 @@ DEFAULT_FOLDER = Path("recordings")
 #: The name of a session in a folder.
 _NAME_IN_FOLDER = "{source}-{time}.parquet"
 _CONTINUED_NAME = "{source}.parquet"
-_SUFFIX = re.compile(r"\.[A-Za-z]\w*\Z")
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
 _TIME = "%Y%m%d-%H%M%S"
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
@@ -59,11 +58,7 @@ _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
 def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
     """Return the pattern of the names of sessions: a name as given, or one in a folder."""
     if output is not None and not output.is_dir():
-        # A session without a suffix is in no list, and no name stands for it. What follows a dot
-        # may be a placeholder, or the number of a version.
-        if _SUFFIX.match(output.suffix) or output.exists() or str(output) == "-":
-            return output
-        return output.with_name(output.name + SESSION_SUFFIX)
+        return with_session_suffix(output)
     folder = DEFAULT_FOLDER if output is None else output
     return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
 
@@ -109,6 +104,7 @@ def makes_folder(pattern: Path) -> bool:
 
 def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bool = False) -> None:
     """Raise `OutputError` if the name is taken, or the folder is missing or read-only."""
+    check_session_name(output)
     check_folder(output, makes_folder=makes_folder)
     if output.exists() and not overwrite:
         raise exists_already(output)

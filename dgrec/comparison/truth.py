@@ -188,8 +188,8 @@ def check_sizes(truth: Truth, session: Session) -> None:
     for batch in session.batches(["source_frame", "width", "height"]):
         for number, *size in zip(*(column.to_pylist() for column in batch), strict=True):
             annotated = truth.frames.get(number)
-            if annotated is None or annotated.size is None or None in size:
-                continue
+            if annotated is None or annotated.size is None or not all((*annotated.size, *size)):
+                continue  # unknown: 0 where results were recorded without their pictures
             if annotated.size != tuple(size):
                 drawn, recorded = ("x".join(map(str, each)) for each in (annotated.size, size))
                 raise TruthError(

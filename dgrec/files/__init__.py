@@ -3,6 +3,7 @@
 from dgrec.files.checks import (
     check_new_file,
     check_parent,
+    check_session_name,
     exists_already,
     output_error,
     read_small_text,
@@ -20,6 +21,7 @@ __all__ = [
     "Unfinished",
     "check_new_file",
     "check_parent",
+    "check_session_name",
     "exchange",
     "exists_already",
     "is_locked",

@@ -10,10 +10,12 @@ from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 from dgrec.files.leftovers import remove_leftovers
+from dgrec.paths import SESSION_SUFFIX
 
 __all__ = [
     "check_new_file",
     "check_parent",
+    "check_session_name",
     "exists_already",
     "is_storage_failure",
     "output_error",
@@ -30,6 +32,12 @@ _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ES
 def resolved(path: Path) -> Path:
     """Return the absolute path without links; `Path.resolve` raises where links form a circle."""
     return Path(os.path.realpath(path))
+
+
+def check_session_name(path: Path) -> None:
+    """Raise `OutputError` if a session that is written has another suffix, or none."""
+    if path.suffix != SESSION_SUFFIX:
+        raise OutputError(f"{path}: a session is Parquet; choose a name that ends in .parquet")
 
 
 def is_storage_failure(error: OSError) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError
-from dgrec.files import check_new_file, resolved
+from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
 from dgrec.format import NULLABLE_SCHEMA, write_sealed
 from dgrec.imports.format import find_format, format_of
@@ -137,8 +137,7 @@ def read_frames(file: Path, facts: Facts) -> Frames:
 
 
 def _check_target(path: Path, target: Path, overwrite: bool) -> None:
-    if target.suffix != ".parquet":
-        raise OutputError(f"{target}: a session is Parquet; choose a name that ends in .parquet")
+    check_session_name(target)
     if resolved(path) == resolved(target):
         raise OutputError(f"{target}: is the file that is imported; choose another name")
     check_new_file(target, overwrite=overwrite)

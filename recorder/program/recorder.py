@@ -16,7 +16,7 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
-from dgrec.paths import session_stem
+from dgrec.paths import session_stem, with_session_suffix
 from dgrec.recorder.destination import check_output, check_videos
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.model import describe_model
@@ -108,7 +108,8 @@ class Recorder:
     ) -> None:
         self.options = replace(options or RecordingOptions(), **choices)
         _check_is_ours(self.options, outputs)
-        self.output = Path(output).absolute()  # the program may change its folder
+        # The program may change its folder.
+        self.output = with_session_suffix(Path(output)).absolute()
         self._metadata = metadata_module.given(metadata or {})
         if "format" in self._metadata:  # the session could not be read
             raise ConfigError("metadata: 'format' is written by dgrec itself")

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dgrec.analyzers import added_by, class_of, describe, recorded_time, remove_added
 from dgrec.errors import DgrecError, OutputError, VideoError
-from dgrec.files import check_new_file
+from dgrec.files import check_new_file, check_session_name
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
 from dgrec.format import (
     SCHEMA,
@@ -28,7 +28,7 @@ from dgrec.format import (
     uuid7,
     write_sealed,
 )
-from dgrec.paths import SESSION_SUFFIX, numbered_files, part_path
+from dgrec.paths import numbered_files, part_path
 from dgrec.replay.clip import moved_source
 from dgrec.session import Session, parts_of, rows_of
 
@@ -101,8 +101,7 @@ def write_analysis(
 
 def check_analysis_output(session: Session, output: Path, *, overwrite: bool = False) -> None:
     """Raise `OutputError` if nothing can be written to ``output``, before any work is done."""
-    if output.suffix != SESSION_SUFFIX:
-        raise OutputError(f"{output}: the result is a session; choose a name that ends in .parquet")
+    check_session_name(output)
     recorded = files_of(session)
     paths = [part_path(output, part.number) for part in session.parts] or [output]
     for path in (output, *paths):

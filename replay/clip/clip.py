@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import NewFile, check_new_file, output_error, resolved
+from dgrec.files import NewFile, check_new_file, check_session_name, output_error, resolved
 from dgrec.footage import files_of, refuse_recorded
 from dgrec.format import Metadata, RowTotals, uuid7, video_entries, write_sealed
 from dgrec.paths import VIDEO_SUFFIXES, video_path
@@ -100,8 +100,7 @@ def check_clip_output(
     session: Session, output: Path, *, with_video: bool = False, overwrite: bool = False
 ) -> None:
     """Raise `OutputError` if a clip cannot be written to ``output``, before any work is done."""
-    if output.suffix != ".parquet":
-        raise OutputError(f"{output}: a clip is a session; choose a name that ends in .parquet")
+    check_session_name(output)
     kinds = [kind for kind in VIDEO_SUFFIXES if video_entries(session.metadata, kind)]
     if with_video and "raw" not in kinds:
         kinds.append("raw")

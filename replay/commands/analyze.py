@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from dgrec.errors import ConfigError
-from dgrec.options import Command, NamedPath, analyzer_options, json_option
+from dgrec.options import Command, SessionOutput, analyzer_options, json_option
 from dgrec.replay.options import say_damage, session_argument, video_option
 from dgrec.terminal import say_written
 from dgrec.units import counted
@@ -26,7 +26,7 @@ __all__ = ["analyze_command"]
     "--output",
     "-o",
     required=True,
-    type=NamedPath(path_type=Path),
+    type=SessionOutput(),
     help="The new session (.parquet).",
 )
 @analyzer_options

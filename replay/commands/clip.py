@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
+from dgrec.options import Command, Parsed, SessionOutput, SessionPath, json_option
 from dgrec.replay.options import check_group, say_clip_written, say_damage, selection_options
 from dgrec.terminal import echo, is_quiet, note
 from dgrec.units import counted, parse_time
@@ -37,7 +37,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
 @click.option(
     "--output",
     "-o",
-    type=NamedPath(path_type=Path),
+    type=SessionOutput(),
     help="The new session (.parquet); its video goes beside it. Of several sessions, cut.parquet "
     "stands for cut-SESSION.parquet.",
 )

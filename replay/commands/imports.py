@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from dgrec.options import Command, NamedPath, Parsed, json_option
+from dgrec.options import Command, NamedPath, Parsed, SessionOutput, json_option
 from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argument
 from dgrec.terminal import say_written
 from dgrec.units import counted, parse_dimensions
@@ -42,7 +42,7 @@ def _size(text: str) -> tuple[int, int]:
 @click.option(
     "--output",
     "-o",
-    type=NamedPath(path_type=Path),
+    type=SessionOutput(),
     required=True,
     metavar="SESSION.parquet",
     help="The session to write.",
@@ -137,7 +137,7 @@ def import_command(
 @click.option(
     "--output",
     "-o",
-    type=NamedPath(path_type=Path),
+    type=SessionOutput(),
     required=True,
     metavar="SESSION.parquet",
     help="The session to write.",

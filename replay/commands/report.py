@@ -62,6 +62,10 @@ def report_command(
     from dgrec.replay.report import write_plot
     from dgrec.replay.stats import caveats
 
+    suffix, what = (".png", "a plot is a PNG") if plot else (".html", "a report is HTML")
+    # What is there is refused for that, below.
+    if output and output.suffix.lower() not in ("", suffix, ".htm") and not output.exists():
+        raise click.UsageError(f"--output {output}: {what}; choose a name that ends in {suffix}")
     with dgrec.open(session) as opened:
         notes = [f"{session}: {caveat}" for caveat in caveats(opened)]
         if plot:

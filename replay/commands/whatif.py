@@ -96,6 +96,8 @@ def whatif_command(
         raise click.UsageError(str(error)) from None
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.UsageError(f"--plot {plot}: a plot is a PNG; choose a name that ends in .png")
+    if plot is not None and len({*(thresholds or ())}) < 2:
+        raise click.UsageError("--plot takes two thresholds or more: --threshold 0.6:0.9:0.1")
     with dgrec.open(session) as opened:
         say_damage(opened)
         if plot is not None:

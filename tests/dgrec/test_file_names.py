@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import dgrec
+from dgrec import sample
+from dgrec.cli import gather
+from dgrec.errors import OutputError
 from dgrec.session import Session
 from dgrec.sql import views
 from tests.dgrec.test_parts import write_set
@@ -110,3 +114,39 @@ def test_parts_and_journals_say_the_same(tmp_path: Path) -> None:
         with dgrec.open(tmp_path / name) as one, dgrec.open(place / name) as other:
             assert answers(one) == answers(other)
             assert one.frames == other.frames
+
+
+@pytest.mark.parametrize("command", ["clip", "analyze", "import", "merge", "record"])
+@pytest.mark.parametrize("name", ["walk", "door-v1.2", "walk.txt"])
+def test_what_is_written_as_a_session_ends_in_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    """Under another name it is in no list: all commands add the suffix, and refuse another one."""
+    monkeypatch.chdir(tmp_path)
+    write_session(Path("a.parquet"), make_rows(3))
+    shutil.copy(sample.CLIP, "faces.mp4")
+    Path("found.json").write_text('[{"image_id": 1, "category_id": 0, "bbox": [1, 2, 3, 4]}]')
+    arguments = {
+        "clip": ["a.parquet"],
+        "analyze": ["a.parquet", "--tracker", ""],
+        "import": ["found.json", "--labels", "face"],
+        "merge": [sample.SESSION, sample.SESSION],
+        "record": ["faces.mp4", "--max-frames", "1", "--zoo-url", "none", "--model-name", "none"],
+    }[command]
+    done = CliRunner().invoke(gather(), [command, *map(str, arguments), "-o", name])
+    if name == "walk.txt":
+        assert "walk.txt: a session is Parquet; choose a name that ends in .parquet" in done.stderr
+        assert not Path(name).exists()
+    else:
+        assert "choose a name" not in done.stderr
+        if command in ("clip", "import"):
+            assert [each.name for each in tmp_path.glob(f"{name}*")] == [f"{name}.parquet"]
+
+
+@pytest.mark.parametrize(("given", "written"), [("walk", "walk.parquet"), ("a.b.parquet", None)])
+def test_a_program_leaves_out_the_suffix(tmp_path: Path, given: str, written: str | None) -> None:
+    with dgrec.Recorder(tmp_path / given) as recorder:
+        recorder.add([])
+    assert [each.name for each in tmp_path.iterdir()] == [written or given]
+    with pytest.raises(OutputError, match=r"walk\.txt: a session is Parquet"):
+        dgrec.Recorder(tmp_path / "walk.txt")

@@ -434,6 +434,20 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     assert (tmp_path / "s.latency.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "ending"),
+    [("r.pdf", (), ".html"), ("r.png", (), ".html"), ("r.html", ("--png", "latency"), ".png")],
+)
+def test_a_name_of_another_format_is_refused(
+    tmp_path: Path, run: Callable[..., Result], name: str, options: tuple[str, ...], ending: str
+) -> None:
+    """A page called r.pdf is opened by nothing."""
+    done = run("report", str(SESSION), "-o", str(tmp_path / name), *options)
+    assert done.exit_code == 2
+    assert f"choose a name that ends in {ending}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_input(tmp_path: Path, run: Callable[..., Result]) -> None:
     path = write_session(tmp_path / "none.parquet", [])
     result = run("report", str(path), "--png", "latency")

@@ -256,7 +256,7 @@ def run_whatif(dgrec: Callable[..., Result]) -> Callable[..., Result]:
         (("--tracker", "nonsense=1"), 2, "no setting 'nonsense'"),
         (("--truth", "missing.json"), 1, "missing.json: cannot be read: No such file"),
         (("--threshold", "0.5", "--plot", "plot.svg"), 2, "a plot is a PNG"),
-        (("--threshold", "0.5", "--plot", "plot.png"), 1, "a plot takes two thresholds"),
+        (("--threshold", "0.5", "--plot", "plot.png"), 2, "--plot takes two thresholds"),
     ],
 )
 def test_bad_input_gets_one_line(
