@@ -263,7 +263,6 @@ class PartedJournal:
             self._began_ns,
             self._last_completed_ns,
             self._segment.videos,
-            path=self._names.path(self.number),
             last=True,
         )
         self._sealer.close()

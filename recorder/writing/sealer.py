@@ -175,7 +175,6 @@ class Sealer:
         ended_ns: int,
         videos: SegmentVideos,
         *,
-        path: Path | None = None,
         last: bool = False,
     ) -> None:
         """Hand over a finished journal.
@@ -183,12 +182,10 @@ class Sealer:
         Args:
             began_ns: When its first row was captured.
             ended_ns: When its last row was completed.
-            path: The sealed file, if it is not beside the journal.
             last: Whether it is the last journal of the recording.
         """
         self._has_last = self._has_last or last
-        path = path or sealed_path(journal.path)
-        finished = _Finished(journal, path, began_ns, ended_ns, videos)
+        finished = _Finished(journal, sealed_path(journal.path), began_ns, ended_ns, videos)
         with self._lock:
             self._waiting.append(finished)
         self._finished.put(finished)

@@ -233,11 +233,11 @@ def test_a_publish_file_that_is_something_else(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["footage.mkv", "both.jsonl"])
+@pytest.mark.parametrize("name", ["footage.mkv", "both.parquet"])
 def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) -> None:
     footage = dgrec.folder / "footage.mkv"
     footage.write_bytes(sample.CLIP.read_bytes())
-    arguments = ["--source", "footage.mkv", "--output", "both.jsonl", "--publish", name]
+    arguments = ["--source", "footage.mkv", "--output", "both.parquet", "--publish", name]
     assert error_of(dgrec.record(*arguments)).startswith(f"--publish {name}: ")
     assert names(dgrec.folder) == ["footage.mkv"]
     assert footage.read_bytes() == sample.CLIP.read_bytes()

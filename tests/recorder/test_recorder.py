@@ -371,7 +371,7 @@ def test_a_program_that_ends_without_closing_leaves_a_sealed_session(output: Pat
 
 
 def test_a_session_has_the_name_that_was_asked_for(tmp_path: Path) -> None:
-    output = tmp_path / "session.of.today"
+    output = tmp_path / "session.of.today.parquet"
     for _ in range(2):
         with dgrec.Recorder(output, overwrite=True) as recorder:
             recorder.add([])
