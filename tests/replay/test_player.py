@@ -75,8 +75,10 @@ def display() -> Iterator[str]:
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is not installed")
     reading, writing = os.pipe()
+    # Without -noreset it starts anew when its last client has gone, and refuses the next meanwhile.
+    options = "-noreset -screen 0 800x600x24 -nolisten tcp".split()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(writing), "-screen", "0", "800x600x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(writing), *options],
         pass_fds=[writing],
         stderr=subprocess.DEVNULL,
     )
@@ -138,6 +140,11 @@ class Replay:
 
     def __init__(self, display: str, *arguments: Any, run: str = RUN) -> None:
         self.display = display
+        self._x11 = ctypes.CDLL("libX11.so.6")
+        self._x11.XSetErrorHandler(NOTE_X_ERROR)
+        self._x11.XOpenDisplay.restype = ctypes.c_void_p
+        self._connection = ctypes.c_void_p(self._x11.XOpenDisplay(display.encode()))
+        assert self._connection, f"{display} cannot be opened"
         self.process = subprocess.Popen(
             [sys.executable, "-c", run, "replay", *map(str, arguments)],
             env={**os.environ, "DISPLAY": display, "PYTHONPATH": ROOT},
@@ -145,10 +152,6 @@ class Replay:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._x11 = ctypes.CDLL("libX11.so.6")
-        self._x11.XSetErrorHandler(NOTE_X_ERROR)
-        self._x11.XOpenDisplay.restype = ctypes.c_void_p
-        self._connection = ctypes.c_void_p(self._x11.XOpenDisplay(display.encode()))
 
     def window(self) -> int:
         """Return the window's id, once it is there and shows a frame."""
