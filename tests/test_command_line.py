@@ -325,7 +325,7 @@ def test_what_was_written_as_json(folder: Path) -> None:
         "clip": (sample.SESSION, "--end", 5, "-o", "first.parquet"),
         "analyze": ("door", "--tracker", "-o", "tracked.parquet"),
         "merge": ("first.parquet", "second.parquet", "-o", "merged.parquet"),
-        "export": ("door", "first", "--format", "csv", "-o", "tables"),
+        "export": ("door", "first", "--format", "coco", "-o", "tables"),
         "import": ("found.jsonl", "-o", "imported.parquet", "--fps", 30),
         "report": (sample.SESSION, "--no-pictures", "-o", "page.html"),
         "replay": (sample.SESSION, "--frames", "jpg", "--max-frames", 2, "-o", "pictures"),

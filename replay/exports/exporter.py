@@ -104,7 +104,7 @@ def export(
         >>> with dgrec.open("session.parquet") as session:
         ...     report = dgrec.export(session, "faces.csv", min_score=0.9)
         >>> report.format, report.frames
-        ('csv', 420)
+        ('csv', 256)
     """
     options = ExportOptions(
         where=where,
