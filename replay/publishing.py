@@ -153,7 +153,7 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     runs = deque(restarts(_events(session)))
     for number, frame in _frames(session):
         while runs and runs[0].source_frame <= frame.source_frame:
-            began_us = runs.popleft().to_us
+            began_us = runs.popleft().began_us
             while alerts and (stamp_us(alerts[0].get("at")) or 0) < began_us:
                 event = alerts.popleft()
                 yield stamp_us(event.get("at")), messages.alert(event)

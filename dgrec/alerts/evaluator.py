@@ -95,7 +95,12 @@ class Evaluator:
         self._begin()
 
     def restart(self, ended_us: int) -> None:
-        """Begin anew, as the next run of a recorder does; what still holds ends with this one."""
+        """Begin anew, as the next run of a recorder does; what still holds ends with this one.
+
+        Args:
+            ended_us: When this run ended.
+        """
+        self.until(ended_us)
         for state in self._states:
             if state.alert is not None:
                 self._end(state, max(ended_us, state.alert.fired_us))

@@ -12,7 +12,15 @@ from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
-from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, stamp_us
+from dgrec.format import (
+    DecodeError,
+    Row,
+    json_values,
+    known_end,
+    milliseconds,
+    stage_values,
+    stamp_us,
+)
 from dgrec.session import Session, restarts
 
 __all__ = ["alerts_of", "frame_of"]
@@ -59,12 +67,14 @@ def alerts_of(
             found.append(alert)
 
     evaluator = Evaluator(rules, take, on_problem)
-    runs = restarts(session.metadata.get("events", []))
+    events = session.metadata.get("events", [])
+    runs = restarts(events)
     for frame, source_frame in _frames(session, evaluator.wants_added):
         while runs and runs[0].source_frame <= source_frame:
-            evaluator.restart(runs.pop(0).from_us)
+            evaluator.restart(runs.pop(0).ended_us)
         evaluator.frame(frame, source_frame)
-    ended_us = stamp_us(session.ended_at)
+    # A recording that goes on has gone on until its last alert at least.
+    ended_us = stamp_us(session.ended_at or known_end(None, session.metadata))
     if ended_us is not None:
         evaluator.until(ended_us)
     return found

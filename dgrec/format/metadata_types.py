@@ -254,7 +254,7 @@ _CLIP: Final[dict[str, _Form]] = {
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
-    **dict.fromkeys(("kind", "from", "to", "at", "reason", "text"), _text),
+    **dict.fromkeys(("kind", "from", "to", "at", "ended", "reason", "text"), _text),
     "seconds": _number,
     "back": _flag,
     "media_time_s": _number,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dgrec.format import RESTARTED, stamp_us
 
-__all__ = ["Restart", "restarts"]
+__all__ = ["Restart", "restarts", "run_ended_us"]
 
 
 class Restart(NamedTuple):
@@ -15,22 +15,30 @@ class Restart(NamedTuple):
 
     Args:
         source_frame: Its first frame.
-        from_us: The end of the run before, in microseconds since 1970.
-        to_us: Its own beginning.
+        ended_us: The end of the run before, in microseconds since 1970.
+        began_us: Its own beginning.
     """
 
     source_frame: int
-    from_us: int
-    to_us: int
+    ended_us: int
+    began_us: int
+
+
+def run_ended_us(event: Mapping[str, Any]) -> int | None:
+    """Return when the run before ended; None if the event is no beginning of another run."""
+    if event.get("kind") != "gap" or event.get("reason") != RESTARTED:
+        return None
+    # Older recordings do not say: the last frame is from that run.
+    ended_us = stamp_us(event.get("ended"))
+    return stamp_us(event.get("from")) if ended_us is None else ended_us
 
 
 def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:
     """Return where a recording was continued, from the events of its metadata."""
     found = []
     for event in events:
-        if event.get("kind") == "gap" and event.get("reason") == RESTARTED:
-            number = event.get("source_frame")
-            from_us, to_us = (stamp_us(event.get(key)) for key in ("from", "to"))
-            if isinstance(number, int) and from_us is not None and to_us is not None:
-                found.append(Restart(number, from_us, to_us))
+        if (ended_us := run_ended_us(event)) is not None:
+            number, began_us = event.get("source_frame"), stamp_us(event.get("to"))
+            if isinstance(number, int) and began_us is not None:
+                found.append(Restart(number, ended_us, began_us))
     return sorted(found)
