@@ -38,6 +38,8 @@ _Numbers = np.ndarray[Any, np.dtype[np.int64]]
 _TICKS_PER_MS: Final = 4096
 #: Instead of a time: no message was due; or one was taken, and when it was captured is unknown.
 _NOT_DUE, _NO_TIME = -1, -2
+#: Of the messages of the end of a run, after a frame: they are due; they were taken.
+_END_DUE, _END_TAKEN = -3, -4
 #: Ranges of a target in the metadata of a session.
 _MOST_RANGES: Final = 10_000
 _MOST_TARGETS: Final = 100
@@ -46,7 +48,7 @@ _LARGEST: Final = 2**53
 
 
 class Delivery(NamedTuple):
-    """A message that a target has taken, or a frame of which it gets none.
+    """A frame of which a target has taken the messages, or gets none; or such an end of a run.
 
     Args:
         target: Its place in the metadata's ``targets``.
@@ -61,9 +63,17 @@ class Delivery(NamedTuple):
     def not_due(cls, target: int, source_frame: int) -> Delivery:
         return cls(target, source_frame, _NOT_DUE)
 
+    @classmethod
+    def end_due(cls, target: int, source_frame: int) -> Delivery:
+        return cls(target, source_frame, _END_DUE)
+
+    @classmethod
+    def end_taken(cls, target: int, source_frame: int) -> Delivery:
+        return cls(target, source_frame, _END_TAKEN)
+
     @property
-    def is_due(self) -> bool:
-        return self.ticks != _NOT_DUE
+    def is_end(self) -> bool:
+        return self.ticks in (_END_DUE, _END_TAKEN)
 
     @property
     def published_ms(self) -> float | None:
@@ -105,8 +115,7 @@ def _checked(item: Any) -> tuple[int, _Numbers, _Numbers]:
     if isinstance(item, list) and list(map(type, item)) == [int, list, list]:
         target, frames, ticks = item
         fits = len(frames) == len(ticks) <= _MOST_AT_ONCE and 0 <= target < _MOST_TARGETS
-        numbers = (*frames, *ticks)
-        if fits and all(type(number) is int and -2 <= number <= _LARGEST for number in numbers):
+        if fits and all(type(n) is int and _END_TAKEN <= n <= _LARGEST for n in (*frames, *ticks)):
             return target, np.array(frames, np.int64), np.array(ticks, np.int64)
     raise ValueError("a batch's deliveries do not have the form that dgrec writes")
 
@@ -124,12 +133,18 @@ class Deliveries:
     def __init__(self, targets: int) -> None:
         self._added: list[list[tuple[_Numbers, _Numbers]]] = [[] for _ in range(targets)]
         self._sorted: list[tuple[_Numbers, _Numbers] | None] = [None] * targets
+        #: The last frames of runs: those whose ends were due, and those whose ends were taken.
+        self.ends: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in range(targets)]
 
     def add(self, found: Iterable[tuple[int, _Numbers, _Numbers]]) -> None:
         """Add what `deliveries_from_note` returned; unknown targets are left out."""
         for target, frames, ticks in found:
             if target < len(self._added):
-                self._added[target].append((frames, ticks))
+                is_end = ticks < _NO_TIME
+                due, taken = self.ends[target]
+                due.update(frames[is_end].tolist())
+                taken.update(frames[ticks == _END_TAKEN].tolist())
+                self._added[target].append((frames[~is_end], ticks[~is_end]))
                 self._sorted[target] = None
 
     def filled(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -225,12 +240,15 @@ class TargetCounts:
         return [
             {
                 **entry,
-                "frames": self._frames[target],
-                "delivered": self._delivered[target],
+                "frames": self._frames[target] + len(due),
+                "delivered": self._delivered[target] + len(taken),
                 "left_out": _as_lists(_joined(self._left_out[target])),
+                **({"ended": sorted(taken)} if entry.get("only_changes") else {}),
                 **self._earlier(target, deliveries),
             }
-            for target, entry in enumerate(self._targets)
+            for target, (entry, (due, taken)) in enumerate(
+                zip(self._targets, deliveries.ends, strict=True)
+            )
         ]
 
     def _earlier(self, target: int, deliveries: Deliveries) -> dict[str, Any]:
@@ -318,15 +336,19 @@ def _merged(
         for key in ("frames", "delivered", "delivered_later")
     )
     left_out = without_ranges((each for e in entries for each in e["left_out"]), later)
+    ended = sorted({each for e in entries for each in e.get("ended", [])})
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},
         "frames": messages,
         "delivered": delivered + delivered_later,
         "left_out": _as_lists(left_out),
+        **({"ended": ended} if ended else {}),
     }
 
 
-_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "later", "delivered_later"})
+_COUNTED: Final = frozenset(
+    {"frames", "delivered", "left_out", "ended", "later", "delivered_later"}
+)
 
 
 def _source_frames(rows: pa.RecordBatch) -> _Numbers:

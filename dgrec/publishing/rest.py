@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,11 +33,13 @@ class Outgoing(NamedTuple):
 
     Args:
         captured_ns: None if it is unknown.
+        is_end: They are of the end of a run, whose last frame this is, and no other ones of it.
     """
 
     source_frame: int
     captured_ns: int | None
     messages: list[Message]
+    is_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,6 @@ class Rest:
     session: Session
     entry: Mapping[str, Any]
     session_id: str
-
-    @property
-    def count(self) -> int:
-        """Of how many frames it got nothing."""
-        return int((self.entry.get("frames") or 0) - (self.entry.get("delivered") or 0))
 
     @property
     def options(self) -> PayloadOptions:
@@ -73,28 +72,28 @@ class Rest:
         )
 
     def frames(self) -> Iterator[Outgoing]:
-        """Yield the messages of each frame of which the target got none, in their order.
+        """Yield the messages of each frame of which the target did not get all, in their order.
 
         Raises:
             SessionError: Part of the session cannot be read.
         """
         options = self.options
+        if not self.entry.get("left_out") and not options.only_changes:
+            return
         made = Messages(options, self.session_id)
-        last: tuple[Outgoing, bool] | None = None
+        last: Outgoing | None = None
         runs = restarts(self.session.metadata.get("events", []))
+        ended = deque(sorted(self.entry.get("ended", [])))
         for row, is_left_out in self._rows(options):
             frame = self._frame(row)
             while runs and runs[0].source_frame <= frame.source_frame:
-                runs.pop(0)
-                yield from _ends(made, last)
-                last = None
+                yield from _ends(made, last, ended, runs.pop(0).source_frame)
             captured = row["captured_at"] if row["latency_ms"] is not None else None
             captured_ns = None if captured is None else utc_ns(captured)
-            outgoing = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
-            if is_left_out:
-                yield outgoing
-            last = outgoing, is_left_out
-        yield from _ends(made, last)
+            last = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
+            if is_left_out and last.messages:
+                yield last
+        yield from _ends(made, last, ended)
 
     def _rows(self, options: PayloadOptions) -> Iterator[tuple[Mapping[str, Any], bool]]:
         """Yield the rows that messages are made of, and whether the target lacks them."""
@@ -131,11 +130,22 @@ class Rest:
             ) from None
 
 
-def _ends(made: Messages, last: tuple[Outgoing, bool] | None) -> Iterator[Outgoing]:
-    """Yield the messages of the end of a run, if the target lacks its last frame."""
-    ends = made.end()
-    if last is not None and last[1] and ends:
-        yield last[0]._replace(messages=ends)
+def _ends(
+    made: Messages, last: Outgoing | None, ended: deque[int], before: float = math.inf
+) -> Iterator[Outgoing]:
+    """Yield the messages of the end of a run, if the target lacks them.
+
+    Args:
+        ended: The last frames of this run, if it has them, and of later ones.
+        before: The first frame of the next run.
+    """
+    has_them = False
+    while ended and ended[0] < before:
+        ended.popleft()
+        has_them = True
+    messages = made.end()
+    if last is not None and messages and not has_them:
+        yield last._replace(messages=messages, is_end=True)
 
 
 def rest_of(session: Session, target: str, session_id: str = "") -> Rest:

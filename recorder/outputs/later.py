@@ -73,7 +73,7 @@ class _Delivery:
         self._open_session = open_session
         self._session_id = session_id
         self._target: Target | None = None
-        self._count = 0
+        self._has_begun = False
         self._before = publisher.delivered
         self._problem = ""
         self._is_over = False
@@ -107,7 +107,7 @@ class _Delivery:
 
     @property
     def note(self) -> str:
-        if not self._count and not self._problem:
+        if not self._has_begun and not self._problem:
             return ""
         delivered = self._publisher.delivered - self._before
         text = f"{self._publisher.name}: {counted(delivered, 'message')} delivered later"
@@ -116,16 +116,15 @@ class _Delivery:
     def _run(self) -> None:
         try:
             with closing(self._open_session()) as session:
-                rest = rest_of(session, self._publisher.name, self._session_id)
-                self._count = rest.count
-                if not self._count:
-                    return
-                self._target = target = self._publisher.open_again()
-                for frame in rest.frames():
+                for frame in rest_of(session, self._publisher.name, self._session_id).frames():
                     if self._is_over:
                         return
+                    self._has_begun = True
+                    if self._target is None:
+                        self._target = self._publisher.open_again()
                     self._publisher.send(frame)
-                target.close()
+                if self._target is not None:
+                    self._target.close()
         except DgrecError as error:
             if not self._is_over:
                 self._problem = str(error).removeprefix(f"{self._publisher.name}: ")

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import random
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import dgrec
 from dgrec.alerts import Alert, Rule, alerts_of, parse_rule, recorded_alerts
-from dgrec.clock import Clock
-from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.outputs import Alerts, Output, OutputQueue
+from dgrec.recorder.outputs import Alerts, Output
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.session_writer import SessionWriter
-from dgrec.recorder.sources import Frame
-from dgrec.recorder.writing import find_earlier, recover_parts
-from tests.factory import START_NS, make_detection, new_metadata
-from tests.recorder.doubles import PysdkDouble
+from tests.factory import START_NS, make_detection
+from tests.recorder.runs import Runs
 from tests.waiting import PATIENCE_S, wait_until
 
 S = 1_000_000_000
-IMAGE = np.zeros((48, 64, 3), np.uint8)
+CAT = make_detection(0)
 RULES = [
     parse_rule(text)
     for text in (
@@ -34,57 +29,6 @@ RULES = [
         "long=count() > 0 for 3s",
     )
 ]
-
-
-class Runs:
-    """Makes the runs of a recording, by a clock that goes on only where it is told to."""
-
-    def __init__(self, path: Path, rules: list[Rule], *others: Output) -> None:
-        self.path = path
-        self._others = others
-        self.now_ns = START_NS
-        self._rules = rules
-
-    def begin(self) -> None:
-        """Begin a run, as `dgrec record --continue` does."""
-        recover_parts(self.path, lambda *_: None)
-        clock = Clock(lambda: self.now_ns, lambda: self.now_ns)
-        self.alerts = Alerts(self._rules, clock=clock)
-        self.writer = SessionWriter(
-            self.path,
-            RecordingOptions(split_every=3600.0),
-            metadata=new_metadata("s"),
-            clock=clock,
-            earlier=find_earlier(self.path),
-            outputs=[OutputQueue(each, "block") for each in (*self._others, self.alerts)],
-        )
-        self._count = 0
-
-    def frame(self, seconds: float, *, busy: bool = False) -> None:
-        """Let time pass, and record a frame."""
-        self.silence(seconds)
-        items = [make_detection(0)] if busy else []
-        (result,) = PysdkDouble("DetectionYolo", lambda _: items).predict_batch(iter([IMAGE]))
-        captured_ns = self.now_ns - 5_000_000
-        frame = Frame(IMAGE, self._count, 0.0, 0.0, captured_ns, 1000, 64, 48, 0, 0, 0)
-        self.writer.record(frame, result, self.now_ns)
-        self._count += 1
-        wait_until(lambda: self.writer.outputs[-1].taken >= self._count)
-
-    def silence(self, seconds: float) -> None:
-        self.now_ns += round(seconds * S)
-        self.alerts._look()
-
-    def end(self) -> None:
-        self.writer.close()
-
-    def kill(self) -> None:
-        """End the run as kill -9 does, half a second after its last event."""
-        self.writer._writer.close()
-        self.writer._journal.close()
-        self.alerts._is_closing.set()
-        self.writer.ended_ns, self.alerts._note = None, lambda event: None
-        self.writer.outputs[-1].close()
 
 
 def found_in(path: Path, rules: list[Rule]) -> list[tuple[Any, ...]]:
@@ -116,7 +60,7 @@ def seconds(alerts: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("is_recovered", [True, False])
 def test_killed_while_a_silence_was_an_alert(tmp_path: Path, is_recovered: bool) -> None:
-    runs = Runs(tmp_path / "s.parquet", RULES[:2])
+    runs = Runs(tmp_path / "s.parquet", lambda: [Alerts(RULES[:2])])
     runs.begin()
     runs.frame(1)
     runs.silence(25)
@@ -127,16 +71,16 @@ def test_killed_while_a_silence_was_an_alert(tmp_path: Path, is_recovered: bool)
 
 
 def test_killed_while_a_condition_was_pending(tmp_path: Path) -> None:
-    runs = Runs(tmp_path / "s.parquet", RULES)
+    runs = Runs(tmp_path / "s.parquet", lambda: [Alerts(RULES)])
     runs.begin()
-    runs.frame(1, busy=True)
-    runs.frame(2, busy=True)
+    runs.frame(1, CAT)
+    runs.frame(2, CAT)
     runs.kill()
     assert seconds(found_in(runs.path, RULES)) == [("busy", 1, None)]
     # The next run knows nothing of it: the condition has to hold for as long again.
     runs.begin()
     for _ in range(4):
-        runs.frame(1, busy=True)
+        runs.frame(1, CAT)
     runs.end()
     assert seconds(found_in(runs.path, RULES)) == [
         ("busy", 1, 3),
@@ -149,9 +93,9 @@ def test_killed_while_a_condition_was_pending(tmp_path: Path) -> None:
 @pytest.mark.parametrize("gap_s", [4, 400])
 def test_no_time_between_runs_counts(tmp_path: Path, gap_s: float, is_killed: bool) -> None:
     """Nor does an alert that holds at the end of a run have the end of one of a later run."""
-    runs = Runs(tmp_path / "s.parquet", RULES)
+    runs = Runs(tmp_path / "s.parquet", lambda: [Alerts(RULES)])
     runs.begin()
-    runs.frame(1, busy=True)
+    runs.frame(1, CAT)
     runs.silence(12)
     if is_killed:
         runs.kill()
@@ -161,7 +105,7 @@ def test_no_time_between_runs_counts(tmp_path: Path, gap_s: float, is_killed: bo
     runs.now_ns += gap_s * S
     runs.begin()
     began = (runs.now_ns - START_NS) / S
-    runs.frame(1, busy=True)
+    runs.frame(1, CAT)
     runs.frame(15)
     runs.end()
     ended = 11 if is_killed else 33
@@ -186,12 +130,12 @@ class Stuck(Output):
 
 def test_a_frame_that_waits_for_another_output_is_no_silence(tmp_path: Path) -> None:
     stuck = Stuck()
-    runs = Runs(tmp_path / "s.parquet", RULES[:2], stuck)
+    runs = Runs(tmp_path / "s.parquet", lambda: [stuck, Alerts(RULES[:2])])
     runs.begin()
     runs.frame(1)
     wait_until(lambda: runs.writer.outputs[0].depth == 0)
     runs.frame(1)
-    third = threading.Thread(target=runs.frame, args=(1,), daemon=True)
+    third = threading.Thread(target=partial(runs.frame, 1, waits=False), daemon=True)
     third.start()
     wait_until(lambda: runs.writer.progress.frames == 3)
     runs.silence(100)
@@ -207,11 +151,13 @@ def test_random_runs_are_found_again(tmp_path: Path) -> None:
     fired = 0
     for seed in range(12):
         chance = random.Random(seed)
-        runs = Runs(tmp_path / f"{seed}.parquet", RULES)
+        runs = Runs(tmp_path / f"{seed}.parquet", lambda: [Alerts(RULES)])
         for _ in range(chance.randrange(1, 4)):
             runs.begin()
             for _ in range(chance.randrange(8)):
-                runs.frame(chance.choice((0.5, 2, 9.9, 10, 31)), busy=chance.random() < 0.6)
+                runs.frame(
+                    chance.choice((0.5, 2, 9.9, 10, 31)), *([CAT] if chance.random() < 0.6 else [])
+                )
             runs.silence(chance.choice((0.1, 2, 10.5, 40)))
             chance.choice((runs.kill, runs.end))()
             runs.now_ns += chance.choice((1, 20, 3000)) * S
