@@ -164,7 +164,7 @@ class SessionWriter:
             self._ring = RingWriter(self._writer, self.video, encodes, options, judges, self._clock)
         #: What takes events and values.
         self.intake = self._ring or self._writer
-        self.targets.record = self._writer.deliver
+        self.targets.record = self.intake.deliver
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)

@@ -10,6 +10,7 @@ from dgrec.format.deliveries import (
     Delivery,
     deliveries_as_note,
     delivery_ticks,
+    has_all_frames,
     is_within,
     merged_targets,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "cuts_of",
     "deliveries_as_note",
     "delivery_ticks",
+    "has_all_frames",
     "digest",
     "distance",
     "dumps",

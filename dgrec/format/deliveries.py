@@ -25,6 +25,7 @@ __all__ = [
     "delivery_ticks",
     "deliveries_as_note",
     "deliveries_from_note",
+    "has_all_frames",
     "is_within",
     "merged_targets",
     "without_ranges",
@@ -185,15 +186,23 @@ class Deliveries:
         return found
 
 
+def has_all_frames(metadata: Mapping[str, Any]) -> bool:
+    """Return whether each frame has a row: then they are numbered as they were for targets."""
+    only_on_alert = metadata.get("options", {}).get("only_on_alert")
+    return not only_on_alert and not metadata.get("totals", {}).get("dropped_writer")
+
+
 class TargetCounts:
     """Counts what each target took of rows that are read in their order.
 
     Args:
-        targets: The ``targets`` of the metadata at the start of a recording.
+        metadata: At the start of a recording.
     """
 
-    def __init__(self, targets: Sequence[Mapping[str, Any]]) -> None:
-        self._targets = targets
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._targets: Sequence[Mapping[str, Any]] = metadata.get("targets", [])
+        targets = self._targets
+        self._is_numbered = has_all_frames(metadata)
         self._frames = [0] * len(targets)
         self._delivered = [0] * len(targets)
         self._left_out: list[list[Range]] = [[] for _ in targets]
@@ -213,6 +222,7 @@ class TargetCounts:
             self._delivered[target] += int(np.count_nonzero(is_done & ~not_due))
             # A frame between two that were left out, which is none of every so many.
             is_between = not_due & (places % (self._targets[target].get("every") or 1) != 0)
+            is_between &= self._is_numbered
             if not is_between.all():
                 self._leave_out(target, numbers[~is_between], is_done[~is_between])
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, DamagedSessionError
-from dgrec.format import DecodeError, is_within, utc_ns
+from dgrec.format import DecodeError, has_all_frames, is_within, utc_ns
 from dgrec.message import Message
 from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
@@ -116,7 +116,7 @@ class Rest:
         return found & self._is_due(rows, every)
 
     def _is_due(self, rows: pa.RecordBatch, every: int) -> Any:
-        if self.session.metadata.get("totals", {}).get("dropped_writer"):
+        if not has_all_frames(self.session.metadata):
             # It was counted with rows that are missing: all that may have been are.
             return np.ones(rows.num_rows, np.bool_)
         return rows.column("frame").to_numpy() % every == 0

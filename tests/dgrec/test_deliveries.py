@@ -54,7 +54,7 @@ def test_random_recordings_agree_with_sets() -> None:
         deliveries = Deliveries(len(TARGETS))
         for start in range(0, len(found), 7):
             deliveries.add(deliveries_from_note(deliveries_as_note(found[start : start + 7])))
-        counts, published = TargetCounts(TARGETS), []
+        counts, published = TargetCounts({"targets": TARGETS}), []
         for start in range(0, len(numbers), 11):
             rows = rows_of(numbers[start : start + 11])
             counts.add(rows, deliveries)
@@ -82,7 +82,7 @@ def test_random_recordings_agree_with_sets() -> None:
 
 def test_frames_that_are_not_due_divide_no_range() -> None:
     """Of a target that gets one of three frames, and takes nothing for a while."""
-    deliveries, counts = Deliveries(1), TargetCounts([{"target": "a", "every": 3}])
+    deliveries, counts = Deliveries(1), TargetCounts({"targets": [{"target": "a", "every": 3}]})
     found = [Delivery.not_due(0, n) for n in range(300) if n % 3]
     found += [Delivery(0, n, 0) for n in range(0, 300, 3) if not 90 <= n < 210]
     deliveries.add(deliveries_from_note(deliveries_as_note(found)))
@@ -100,7 +100,7 @@ def test_ranges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = [n for n in numbers if n % 2 or 400 <= n < 600]
     deliveries = Deliveries(1)
     deliveries.add([(0, np.array(kept), np.zeros(len(kept), np.int64))])
-    counts = TargetCounts(TARGETS[:1])
+    counts = TargetCounts({"targets": TARGETS[:1]})
     for start in range(0, 1000, 50):
         counts.add(rows_of(numbers[start : start + 50]), deliveries)
     (entry,) = counts.described(deliveries)

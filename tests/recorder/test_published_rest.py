@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import dgrec
+from dgrec.alerts import parse_rule
 from dgrec.errors import OutputError
 from dgrec.message import Message
 from dgrec.publishing import PayloadOptions, Target, parse_target, rest_of
-from dgrec.recorder.outputs import Publisher, later, output
+from dgrec.recorder.outputs import Alerts, Publisher, later, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection
 from tests.recorder.runs import Runs
@@ -199,3 +200,29 @@ def test_random_recordings_are_delivered_once(tmp_path: Path) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "_PATIENCE_IN_A_HURRY_S", 1.0)
     monkeypatch.setattr(later, "_PATIENCE_S", 1.0)
+
+
+def test_targets_of_a_recording_of_moments_count_its_rows(tmp_path: Path) -> None:
+    """Frames that are not kept count for nothing, and each third frame is due, kept or not."""
+    made = Made(tmp_path / "s.parquet", PayloadOptions(form="full", every=3))
+    rule = parse_rule("cats=count('cat') > 0")
+    runs = Runs(
+        made.runs.path,
+        lambda: [Alerts([rule]), *made._outputs()],
+        only_on_alert=True,
+        before=3.0,
+        after=2.0,
+    )
+    made.refuses = lambda message: len(made.live) == 9
+    runs.begin()
+    for number in range(60):
+        runs.frame(1, *(CATS[:1] if 20 <= number < 31 or 40 <= number < 45 else []))
+    runs.end()
+    with dgrec.open(runs.path) as session:
+        numbers = [result.row["source_frame"] for result in session]
+        (row,) = session.sql_rows("SELECT frames, delivered, left_out FROM targets")
+        found = [frame.source_frame for frame in rest_of(session, "refusing").frames()]
+    assert numbers == [*range(17, 34), *range(37, 48)]
+    due = [number for number in numbers if number % 3 == 0]
+    assert found == [number for number in due if number >= 27]
+    assert row == (len(due), len(due) - len(found), len(found))
