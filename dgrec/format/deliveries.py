@@ -263,19 +263,15 @@ class TargetCounts:
 
     def _earlier(self, target: int, deliveries: Deliveries) -> dict[str, Any]:
         """Return what a target took of earlier parts, once they had ended."""
-        frames, ticks = deliveries.of(target)
-        end = len(frames) if self._first is None else np.searchsorted(frames, self._first)
-        frames, ticks = frames[:end], ticks[:end]
+        frames, _ = deliveries.of(target)
+        frames = frames[: None if self._first is None else np.searchsorted(frames, self._first)]
         if not len(frames):
             return {}
         cuts = np.flatnonzero(np.diff(frames) > 1)
         firsts = frames[np.concatenate([[0], cuts + 1])]
         lasts = frames[np.concatenate([cuts, [len(frames) - 1]])]
         ranges = list(zip(firsts.tolist(), lasts.tolist(), strict=True))
-        return {
-            "later": _as_lists(ranges[-_MOST_RANGES:]),
-            "delivered_later": int(np.count_nonzero(ticks != _NOT_DUE)),
-        }
+        return {"later": _as_lists(ranges[-_MOST_RANGES:])}
 
 
 def _as_lists(ranges: Sequence[Range]) -> list[list[int]]:
@@ -341,24 +337,27 @@ def _merged(
     if any("left_out" not in each for each in entries):
         return {key: value for key, value in entry.items() if key not in _COUNTED}
     later = [each for entry in entries for each in entry.get("later", [])]
-    messages, delivered, delivered_later = (
-        sum(each.get(key) or 0 for each in entries)
-        for key in ("frames", "delivered", "delivered_later")
+    frames, delivered = (
+        sum(each.get(key) or 0 for each in entries) for key in ("frames", "delivered")
     )
-    left_out = without_ranges((each for e in entries for each in e["left_out"]), later)
+    at_first = [(first, last) for each in entries for first, last in each["left_out"]]
+    # What was taken later of parts that were removed counts no more than they do.
+    left_out = without_ranges(at_first, later)
     ended = sorted({each for e in entries for each in e.get("ended", [])})
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},
-        "frames": messages,
-        "delivered": delivered + delivered_later,
+        "frames": frames,
+        "delivered": delivered + _count(at_first) - _count(left_out),
         "left_out": _as_lists(left_out),
         **({"ended": ended} if ended else {}),
     }
 
 
-_COUNTED: Final = frozenset(
-    {"frames", "delivered", "left_out", "ended", "later", "delivered_later"}
-)
+_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "ended", "later"})
+
+
+def _count(ranges: Iterable[Range]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def _source_frames(rows: pa.RecordBatch) -> _Numbers:

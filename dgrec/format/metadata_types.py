@@ -369,7 +369,7 @@ _FRAME_RANGES: Final = _whole_list(_whole_list(_count, length=2))
 
 _TARGET: Final[dict[str, _Form]] = {
     **dict.fromkeys(("target", "payload", "where"), _text),
-    **dict.fromkeys(("every", "frames", "delivered", "delivered_later"), _count),
+    **dict.fromkeys(("every", "frames", "delivered"), _count),
     "only_changes": _flag,
     "ended_after": _number,
     **dict.fromkeys(("left_out", "later"), _FRAME_RANGES),
