@@ -55,39 +55,23 @@ class Rest:
     entry: Mapping[str, Any]
     session_id: str
 
-    @property
-    def options(self) -> PayloadOptions:
-        """What was sent to it.
-
-        Raises:
-            ConfigError: This dgrec cannot send that.
-        """
-        entry = self.entry
-        return PayloadOptions(
-            form="full" if entry.get("payload") == "full" else "guide",
-            every=entry.get("every") or 1,
-            where=entry.get("where") or "",
-            only_changes=bool(entry.get("only_changes")),
-            ended_after=entry.get("ended_after") or 0.0,
-        )
-
     def frames(self) -> Iterator[Outgoing]:
         """Yield the messages of each frame of which the target did not get all, in their order.
 
         Raises:
+            ConfigError: This dgrec cannot send what was sent to it.
             SessionError: Part of the session cannot be read.
         """
-        options = self.options
-        if not self.entry.get("left_out") and not options.only_changes:
-            return
-        made = Messages(options, self.session_id)
+        made: Messages | None = None
         last: Outgoing | None = None
         runs = restarts(self.session.metadata.get("events", []))
         ended = deque(sorted(self.entry.get("ended", [])))
-        for row, is_left_out in self._rows(options):
+        for options, row, is_left_out in self._rows():
             frame = self._frame(row)
             while runs and runs[0].source_frame <= frame.source_frame:
                 yield from _ends(made, last, ended, runs.pop(0).source_frame)
+                made = last = None
+            made = made or Messages(options, self.session_id)
             captured = row["captured_at"] if row["latency_ms"] is not None else None
             captured_ns = None if captured is None else utc_ns(captured)
             last = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
@@ -95,17 +79,34 @@ class Rest:
                 yield last
         yield from _ends(made, last, ended)
 
-    def _rows(self, options: PayloadOptions) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    def _options(self) -> Iterator[tuple[int, PayloadOptions | None]]:
+        """Yield what was sent to it from a frame on: each run may have options of its own."""
+        if not self.session.parts:
+            yield 0, _options_of(self.entry)
+        for part in self.session.parts:
+            entries = part.metadata.get("targets", [])
+            found = (each for each in entries if each.get("target") == self.entry.get("target"))
+            yield part.first_frame, next(map(_options_of, found), None)
+
+    def _rows(self) -> Iterator[tuple[PayloadOptions, Mapping[str, Any], bool]]:
         """Yield the rows that messages are made of, and whether the target lacks them."""
         ranges = sorted((first, last) for first, last in self.entry.get("left_out", []))
+        chosen = [*self._options()]
+        if not ranges and not any(options and options.only_changes for _, options in chosen):
+            return
         for batch in self.session.batches():
+            first_frame = batch.column("frame")[0].as_py() or 0 if batch.num_rows else 0
+            options = next((o for first, o in reversed(chosen) if first <= first_frame), None)
+            if options is None:
+                continue
             is_left_out = self._is_left_out(batch, ranges, options.every)
             # A change is one from the frames before.
             wanted = self._is_due(batch, options.every) if options.only_changes else is_left_out
             rows, marks = batch.filter(pa.array(wanted)), is_left_out[wanted].tolist()
             for start in range(0, rows.num_rows, _ROWS):
                 found = rows_of(rows.slice(start, _ROWS))
-                yield from zip(found, marks[start : start + _ROWS], strict=True)
+                for row, mark in zip(found, marks[start : start + _ROWS], strict=True):
+                    yield options, row, mark
 
     def _is_left_out(self, rows: pa.RecordBatch, ranges: list[tuple[int, int]], every: int) -> Any:
         numbers = pc.fill_null(rows.column("source_frame"), -1).to_numpy(zero_copy_only=False)
@@ -130,8 +131,18 @@ class Rest:
             ) from None
 
 
+def _options_of(entry: Mapping[str, Any]) -> PayloadOptions:
+    return PayloadOptions(
+        form="full" if entry.get("payload") == "full" else "guide",
+        every=entry.get("every") or 1,
+        where=entry.get("where") or "",
+        only_changes=bool(entry.get("only_changes")),
+        ended_after=entry.get("ended_after") or 0.0,
+    )
+
+
 def _ends(
-    made: Messages, last: Outgoing | None, ended: deque[int], before: float = math.inf
+    made: Messages | None, last: Outgoing | None, ended: deque[int], before: float = math.inf
 ) -> Iterator[Outgoing]:
     """Yield the messages of the end of a run, if the target lacks them.
 
@@ -143,7 +154,7 @@ def _ends(
     while ended and ended[0] < before:
         ended.popleft()
         has_them = True
-    messages = made.end()
+    messages = made.end() if made is not None else []
     if last is not None and messages and not has_them:
         yield last._replace(messages=messages, is_end=True)
 

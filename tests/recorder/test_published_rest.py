@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Callable, Sequence
@@ -164,6 +165,32 @@ def refuse_after(made: Made, count: int) -> Callable[[Message], bool]:
     """Refuse the messages of a frame, all of them: what it has of them would be sent again."""
     last = len(made.live) + count
     return lambda message: len(made.live) >= last and message.key.endswith("-1")
+
+
+def test_each_run_may_publish_something_else(tmp_path: Path) -> None:
+    made = Made(tmp_path / "s.parquet")
+    made.refuses = lambda message: True
+    is_published = True
+    runs = Runs(made.runs.path, lambda: made._outputs() if is_published else [])
+    for each in (PayloadOptions(), CHANGES, None, PayloadOptions(form="full", every=2)):
+        is_published = each is not None
+        made.options = each or CHANGES
+        runs.begin()
+        for _ in range(3):
+            runs.frame(1, *CATS)
+        runs.end()
+        runs.now_ns += 10**10
+    with dgrec.open(runs.path) as session:
+        found = [*rest_of(session, "refusing").frames()]
+    sent = [
+        (frame.source_frame, *json.loads(message.text))
+        for frame in found
+        for message in frame.messages
+    ]
+    assert [(number, keys[1]) for number, *keys in sent] == [
+        *((number, "detections") for number in range(3)),
+        *((number, "session") for number in (3, 5, 10)),
+    ]
 
 
 @pytest.mark.slow
