@@ -145,6 +145,8 @@ class Publisher(Output):
         #: Frames that were recorded, that are due (the end as one more), and of which it has all
         #: messages.
         self._count = self._due = self._taken_frames = 0
+        #: The first frame of this run: later, a target may get some of earlier runs, too.
+        self._first_frame: int | None = None
         #: By the target as it was opened before.
         self._delivered_before = 0
         #: Frames on their way, by the key of each of their messages.
@@ -195,6 +197,8 @@ class Publisher(Output):
     # --- in the recording's thread ---
 
     def wants(self, row: Row) -> bool:
+        if self._first_frame is None:
+            self._first_frame = row.source_frame
         is_due = self._frames.is_sent(self._count)
         self._count += 1
         if is_due and self._options.only_changes:
@@ -285,8 +289,9 @@ class Publisher(Output):
             return
         found.left -= 1
         if not found.left:
-            self._taken_frames += 1
             number, captured_ns, _, is_end = found.frame
+            if self._first_frame is not None and number >= self._first_frame:
+                self._taken_frames += 1
             if is_end:
                 self._record(Delivery.end_taken(self._number, number))
             else:

@@ -15,7 +15,7 @@ import dgrec
 from dgrec.alerts import parse_rule
 from dgrec.errors import OutputError
 from dgrec.message import Message
-from dgrec.publishing import PayloadOptions, Target, parse_target, rest_of
+from dgrec.publishing import Outgoing, PayloadOptions, Target, parse_target, rest_of
 from dgrec.recorder.outputs import Alerts, Publisher, later, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection
@@ -51,6 +51,7 @@ class Made:
     ) -> None:
         self.options = options
         self.refuses: Callable[[Message], bool] = lambda message: False
+        self.refuses_again = self.refuses
         self._targets: list[Refusing] = []
         self._is_again = is_again
         self.runs = Runs(path, self._outputs, **how)
@@ -61,8 +62,12 @@ class Made:
         return [Publisher(self._targets[-1], self.options, reopen=reopen)]
 
     def _healthy(self) -> Target:
-        self._targets.append(Refusing(lambda message: False))
+        self._targets.append(Refusing(self.refuses_again))
         return self._targets[-1]
+
+    def rest(self) -> list[Outgoing]:
+        with dgrec.open(self.runs.path) as session:
+            return [*rest_of(session, "refusing").frames()]
 
     def kill(self) -> None:
         """Kill the run, half a second after its target has what it takes."""
@@ -167,6 +172,25 @@ def refuse_after(made: Made, count: int) -> Callable[[Message], bool]:
     return lambda message: len(made.live) >= last and message.key.endswith("-1")
 
 
+@pytest.mark.usefixtures("impatient")
+def test_what_is_delivered_later_of_earlier_runs_is_not_of_this_one(tmp_path: Path) -> None:
+    made = Made(tmp_path / "s.parquet", PayloadOptions(form="full"), is_again=True)
+    made.refuses = lambda message: True
+    made.runs.begin()
+    for _ in range(3):
+        made.runs.frame(1)
+    made.kill()
+    made.runs.begin()
+    for _ in range(3):
+        made.runs.frame(1)
+    made.refuses_again = lambda message: len(made.live) == 4
+    made.runs.end()
+    assert len(made.live) == 4
+    (line,) = made.runs.writer.targets.undelivered(made.runs.path)
+    assert line.startswith("refusing did not get 2 frames: ")
+    assert [frame.source_frame for frame in made.rest()] == [4, 5]
+
+
 def test_each_run_may_publish_something_else(tmp_path: Path) -> None:
     made = Made(tmp_path / "s.parquet")
     made.refuses = lambda message: True
@@ -180,11 +204,9 @@ def test_each_run_may_publish_something_else(tmp_path: Path) -> None:
             runs.frame(1, *CATS)
         runs.end()
         runs.now_ns += 10**10
-    with dgrec.open(runs.path) as session:
-        found = [*rest_of(session, "refusing").frames()]
     sent = [
         (frame.source_frame, *json.loads(message.text))
-        for frame in found
+        for frame in made.rest()
         for message in frame.messages
     ]
     assert [(number, keys[1]) for number, *keys in sent] == [
