@@ -122,10 +122,15 @@ class Evaluator:
         self._windows = _Windows({*self._wanted})
         self._last_us: int | None = None
 
-    def frame(self, frame: AlertFrame, source_frame: int) -> None:
-        """Take the next frame."""
+    def frame(self, frame: AlertFrame, source_frame: int, *, is_after_others: bool = False) -> None:
+        """Take the next frame.
+
+        Args:
+            is_after_others: Others came before it that are not there any more.
+        """
         now = frame.completed_us
-        self.until(now)
+        if not is_after_others:
+            self.until(now)
         self._last_us = now
         self._windows.add(frame)
         values = {value: self._value(value, frame) for value in self._wanted}

@@ -14,7 +14,7 @@ from dgrec.recorder.options import QueuePolicy, RecordingOptions
 from dgrec.recorder.outputs import Alerts, Output, OutputQueue, Publisher
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.writing import find_earlier, recover_parts
+from dgrec.recorder.writing import Moments, find_earlier, recover_parts
 from tests.factory import START_NS, new_metadata
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import wait_until
@@ -30,6 +30,7 @@ class Runs:
 
     Args:
         outputs: Returns those of a run.
+        moments: Returns what decides which of its parts are kept; called after ``outputs``.
     """
 
     def __init__(
@@ -37,12 +38,13 @@ class Runs:
         path: Path,
         outputs: Callable[[], Sequence[Output]],
         policy: QueuePolicy = "block",
+        moments: Callable[[], Moments | None] = lambda: None,
         **options: Any,
     ) -> None:
         self.path = path
         self.now_ns = START_NS
         self._outputs = outputs
-        self._policy = policy
+        self._policy, self._moments = policy, moments
         self._options = {"split_every": 3600.0, **options}
 
     def begin(self) -> None:
@@ -59,6 +61,7 @@ class Runs:
             metadata=new_metadata("s"),
             clock=clock,
             earlier=find_earlier(self.path),
+            moments=self._moments(),
             outputs=[OutputQueue(each, self._policy) for each in outputs],
         )
         self._count = 0

@@ -14,6 +14,8 @@ import dgrec
 from dgrec.alerts import Alert, Rule, alerts_of, parse_rule, recorded_alerts
 from dgrec.recorder.outputs import Alerts, Output
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.writing import Moments
+from dgrec.session import restarts
 from tests.factory import START_NS, make_detection
 from tests.recorder.runs import Runs
 from tests.waiting import PATIENCE_S, wait_until
@@ -144,6 +146,64 @@ def test_a_frame_that_waits_for_another_output_is_no_silence(tmp_path: Path) -> 
     runs.frame(1)
     runs.end()
     assert [name for name, *_ in found_in(runs.path, RULES[:2])] == ["quiet", "silent"]
+
+
+def test_parts_that_are_gone_are_no_silence(tmp_path: Path) -> None:
+    runs = Runs(tmp_path / "s.parquet", lambda: [Alerts(RULES[:2])], split_every=5.0)
+    runs.begin()
+    for _ in range(60):
+        runs.frame(1)
+    runs.end()
+    for number in range(3, 10):
+        (tmp_path / f"s-{number:04}.parquet").unlink()
+    with dgrec.open(runs.path) as session:
+        assert len(session) == 25
+        assert alerts_of(session, RULES[:2]) == []
+
+
+def test_the_part_with_the_beginning_of_a_run_is_kept(tmp_path: Path) -> None:
+    """--keep-only alerts: else nobody would know that there was no recorder for a time."""
+    made: list[Moments] = []
+
+    def outputs() -> list[Output]:
+        made.append(Moments(2, 2))
+        return [Alerts(RULES, listeners=[made[-1]])]
+
+    runs = Runs(
+        tmp_path / "s.parquet",
+        outputs,
+        moments=lambda: made[-1],
+        split_every=5.0,
+        keep_only="alerts",
+        before=2.0,
+        after=2.0,
+    )
+    for _ in range(2):
+        runs.begin()
+        for number in range(60):
+            runs.frame(1, *([CAT] if 45 <= number < 48 else []))
+        runs.end()
+        runs.now_ns += 5 * S
+    assert len(list(tmp_path.glob("s-*"))) < 12
+    assert [each[0] for each in found_in(runs.path, RULES)] == ["busy", "busy"]
+    with dgrec.open(runs.path) as session:
+        assert len(restarts(session.metadata["events"])) == 1
+
+
+def test_what_is_between_moments_is_no_silence(tmp_path: Path) -> None:
+    runs = Runs(
+        tmp_path / "s.parquet",
+        lambda: [Alerts(RULES)],
+        only_on_alert=True,
+        before=2.0,
+        after=2.0,
+    )
+    runs.begin()
+    for number in range(100):
+        runs.frame(1, *([CAT] if number % 45 == 20 else []))
+    runs.silence(20)
+    runs.end()
+    assert [each[0] for each in found_in(runs.path, RULES)] == ["busy", "busy", "quiet"]
 
 
 @pytest.mark.slow
