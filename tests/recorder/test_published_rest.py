@@ -17,6 +17,7 @@ from dgrec.errors import OutputError
 from dgrec.message import Message
 from dgrec.publishing import Outgoing, PayloadOptions, Target, parse_target, rest_of
 from dgrec.recorder.outputs import Alerts, Publisher, later, output
+from dgrec.recorder.outputs.newest import NewestFrame
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection
 from tests.recorder.runs import Runs
@@ -170,6 +171,20 @@ def refuse_after(made: Made, count: int) -> Callable[[Message], bool]:
     """Refuse the messages of a frame, all of them: what it has of them would be sent again."""
     last = len(made.live) + count
     return lambda message: len(made.live) >= last and message.key.endswith("-1")
+
+
+def test_a_page_counts_what_a_target_that_died_lacks(tmp_path: Path) -> None:
+    made = Made(tmp_path / "s.parquet", PayloadOptions())
+    made.refuses = lambda message: len(made.live) == 5
+    newest = NewestFrame(made.runs.path)
+    runs = Runs(made.runs.path, lambda: [*made._outputs(), newest])
+    runs.begin()
+    for _ in range(30):
+        runs.frame(1)
+    wait_until(lambda: newest.targets()[0]["problem"] != "")
+    (target,) = newest.targets()
+    assert (target["delivered"], target["left_out"]) == (5, 25)
+    runs.end()
 
 
 @pytest.mark.usefixtures("impatient")
