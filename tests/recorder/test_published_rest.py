@@ -35,6 +35,7 @@ class Refusing(Target):
     def __init__(self, refuses: Callable[[Message], bool]) -> None:
         super().__init__()
         self.taken: list[bytes] = []
+        self.closed = 0
         self._refuses = refuses
 
     def send(self, message: Message) -> None:
@@ -42,6 +43,9 @@ class Refusing(Target):
             raise OutputError("refusing: it refuses")
         self.taken.append(message.text)
         self._take(message.key)
+
+    def close(self) -> None:
+        self.closed += 1
 
 
 class Made:
@@ -53,18 +57,18 @@ class Made:
         self.options = options
         self.refuses: Callable[[Message], bool] = lambda message: False
         self.refuses_again = self.refuses
-        self._targets: list[Refusing] = []
+        self.targets: list[Refusing] = []
         self._is_again = is_again
         self.runs = Runs(path, self._outputs, **how)
 
     def _outputs(self) -> Sequence[Publisher]:
-        self._targets.append(Refusing(self.refuses))
+        self.targets.append(Refusing(self.refuses))
         reopen = self._healthy if self._is_again else None
-        return [Publisher(self._targets[-1], self.options, reopen=reopen)]
+        return [Publisher(self.targets[-1], self.options, reopen=reopen)]
 
     def _healthy(self) -> Target:
-        self._targets.append(Refusing(self.refuses_again))
-        return self._targets[-1]
+        self.targets.append(Refusing(self.refuses_again))
+        return self.targets[-1]
 
     def rest(self) -> list[Outgoing]:
         with dgrec.open(self.runs.path) as session:
@@ -80,7 +84,7 @@ class Made:
 
     @property
     def live(self) -> list[bytes]:
-        return [text for target in self._targets for text in target.taken]
+        return [text for target in self.targets for text in target.taken]
 
     def check(self) -> tuple[int, int, list[bytes]]:
         """Return frames and left_out of the view, and the rest, which has to be what live lacks."""
@@ -204,6 +208,7 @@ def test_what_is_delivered_later_of_earlier_runs_is_not_of_this_one(tmp_path: Pa
     (line,) = made.runs.writer.targets.undelivered(made.runs.path)
     assert line.startswith("refusing did not get 2 frames: ")
     assert [frame.source_frame for frame in made.rest()] == [4, 5]
+    assert [target.closed for target in made.targets] == [1, 1, 1]
 
 
 def test_each_run_may_publish_something_else(tmp_path: Path) -> None:
