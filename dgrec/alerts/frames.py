@@ -79,8 +79,8 @@ def alerts_of(
         is_after_others |= number in moments and bool(frame.values["skipped_before"])
         evaluator.frame(frame, source_frame, is_after_others=is_after_others)
         expected = number + 1
-    # A recording that goes on has gone on until its last alert at least.
-    ended_us = stamp_us(session.ended_at or known_end(None, session.metadata))
+    # One that goes on, or is merged, went on until its last alert at least.
+    ended_us = stamp_us(known_end(session.ended_at, session.metadata))
     if ended_us is not None:
         evaluator.until(ended_us)
     return found

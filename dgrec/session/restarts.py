@@ -1,4 +1,4 @@
-"""Where a recording was continued: the next run of the recorder knows nothing of the one before."""
+"""Where one run of a recorder follows another, of which it knows nothing: continued, or merged."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class Restart(NamedTuple):
 
 def run_ended_us(event: Mapping[str, Any]) -> int | None:
     """Return when the run before ended; None if the event is no beginning of another run."""
-    if event.get("kind") != "gap" or event.get("reason") != RESTARTED:
+    if event.get("kind") != "gap":
         return None
-    # Older recordings do not say: the last frame is from that run.
     ended_us = stamp_us(event.get("ended"))
-    return stamp_us(event.get("from")) if ended_us is None else ended_us
+    if ended_us is None and event.get("reason") == RESTARTED:  # older ones do not say more
+        return stamp_us(event.get("from"))
+    return ended_us
 
 
 def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:

@@ -496,6 +496,6 @@ SELECT session_id, text AS name, details->>'rule' AS rule, from_at AS since, to_
        (SELECT arg_min(greatest(coalesce(TRY_CAST(e.details->>'ended' AS TIMESTAMPTZ), e.from_at), a.to_at), e.to_at)
         FROM _events e WHERE e.session_id = a.session_id AND e.to_at >= a.to_at
           AND ((e.kind = 'alert_end' AND e.text = a.text)
-               OR (e.kind = 'gap' AND e.text = 'the recorder was started again'))) AS ended,
+               OR (e.kind = 'gap' AND (e.details->>'ended' IS NOT NULL OR e.text = 'the recorder was started again')))) AS ended,
        (details->>'source_frame')::BIGINT AS source_frame
 FROM _events a WHERE kind = 'alert';

@@ -15,6 +15,7 @@ from dgrec.alerts import Alert, Rule, alerts_of, parse_rule, recorded_alerts
 from dgrec.recorder.outputs import Alerts, Output
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.writing import Moments
+from dgrec.replay.merging import merge
 from dgrec.session import restarts
 from tests.factory import START_NS, make_detection
 from tests.recorder.runs import Runs
@@ -146,6 +147,28 @@ def test_a_frame_that_waits_for_another_output_is_no_silence(tmp_path: Path) -> 
     runs.frame(1)
     runs.end()
     assert [name for name, *_ in found_in(runs.path, RULES[:2])] == ["quiet", "silent"]
+
+
+def test_recordings_that_are_merged_are_runs(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.parquet" for name in "ab"]
+    alone: list[tuple[Any, ...]] = []
+    now_ns = START_NS
+    for path in paths:
+        runs = Runs(path, lambda: [Alerts(RULES)])
+        runs.now_ns = now_ns
+        runs.begin()
+        for _ in range(3):
+            runs.frame(1, CAT)
+        runs.silence(12)
+        runs.end()
+        alone += found_in(path, RULES)
+        now_ns = runs.now_ns + 100 * S
+    merge(paths, tmp_path / "all.parquet")
+    found = found_in(tmp_path / "all.parquet", RULES)
+    # As they were, but for the numbers of frames; what held at the end of the first one is over.
+    assert [each[:3] for each in found] == sorted(each[:3] for each in alone)
+    ends = [each[3] for each in found]
+    assert ends == [START_NS // 1000 + 15_000_000, None] * 2
 
 
 def test_parts_that_are_gone_are_no_silence(tmp_path: Path) -> None:
