@@ -134,7 +134,7 @@ class Deliveries:
     def __init__(self, targets: int) -> None:
         self._added: list[list[tuple[_Numbers, _Numbers]]] = [[] for _ in range(targets)]
         self._sorted: list[tuple[_Numbers, _Numbers] | None] = [None] * targets
-        #: The last frames of runs: those whose ends were due, and those whose ends were taken.
+        #: The last frames of runs: those whose ends were due, and those of them that were taken.
         self.ends: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in range(targets)]
 
     def add(self, found: Iterable[tuple[int, _Numbers, _Numbers]]) -> None:
@@ -253,7 +253,7 @@ class TargetCounts:
                 "frames": self._frames[target] + len(due),
                 "delivered": self._delivered[target] + len(taken),
                 "left_out": _as_lists(_joined(self._left_out[target])),
-                **({"ended": sorted(taken)} if entry.get("only_changes") else {}),
+                **({"ends": sorted(due), "ended": sorted(taken)} if due else {}),
                 **self._earlier(target, deliveries),
             }
             for target, (entry, (due, taken)) in enumerate(
@@ -337,23 +337,23 @@ def _merged(
     if any("left_out" not in each for each in entries):
         return {key: value for key, value in entry.items() if key not in _COUNTED}
     later = [each for entry in entries for each in entry.get("later", [])]
-    frames, delivered = (
-        sum(each.get(key) or 0 for each in entries) for key in ("frames", "delivered")
-    )
+    # An end may have been due in one part and taken in another one.
+    ends, ended = ({n for e in entries for n in e.get(key, [])} for key in ("ends", "ended"))
+    frames = sum((e.get("frames") or 0) - len(e.get("ends", [])) for e in entries)
+    delivered = sum((e.get("delivered") or 0) - len(e.get("ended", [])) for e in entries)
     at_first = [(first, last) for each in entries for first, last in each["left_out"]]
     # What was taken later of parts that were removed counts no more than they do.
     left_out = without_ranges(at_first, later)
-    ended = sorted({each for e in entries for each in e.get("ended", [])})
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},
-        "frames": frames,
-        "delivered": delivered + _count(at_first) - _count(left_out),
+        "frames": frames + len(ends),
+        "delivered": delivered + len(ended) + _count(at_first) - _count(left_out),
         "left_out": _as_lists(left_out),
-        **({"ended": ended} if ended else {}),
+        **({"ends": sorted(ends), "ended": sorted(ended)} if ends else {}),
     }
 
 
-_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "ended", "later"})
+_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "ends", "ended", "later"})
 
 
 def _count(ranges: Iterable[Range]) -> int:

@@ -373,7 +373,7 @@ _TARGET: Final[dict[str, _Form]] = {
     "only_changes": _flag,
     "ended_after": _number,
     **dict.fromkeys(("left_out", "later"), _FRAME_RANGES),
-    "ended": _whole_list(_count),
+    **dict.fromkeys(("ends", "ended"), _whole_list(_count)),
 }
 
 _MACHINE: Final[dict[str, _Form]] = {

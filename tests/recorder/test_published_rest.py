@@ -58,12 +58,12 @@ class Made:
         self.refuses: Callable[[Message], bool] = lambda message: False
         self.refuses_again = self.refuses
         self.targets: list[Refusing] = []
-        self._is_again = is_again
+        self.is_again = is_again
         self.runs = Runs(path, self._outputs, **how)
 
     def _outputs(self) -> Sequence[Publisher]:
         self.targets.append(Refusing(self.refuses))
-        reopen = self._healthy if self._is_again else None
+        reopen = self._healthy if self.is_again else None
         return [Publisher(self.targets[-1], self.options, reopen=reopen)]
 
     def _healthy(self) -> Target:
@@ -175,6 +175,25 @@ def refuse_after(made: Made, count: int) -> Callable[[Message], bool]:
     """Refuse the messages of a frame, all of them: what it has of them would be sent again."""
     last = len(made.live) + count
     return lambda message: len(made.live) >= last and message.key.endswith("-1")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_the_end_of_an_earlier_run_is_delivered_later(tmp_path: Path, is_killed: bool) -> None:
+    made = Made(tmp_path / "s.parquet")
+    made.refuses = lambda message: "-end-" in message.key
+    made.runs.begin()
+    made.runs.frame(1, *CATS)
+    if is_killed:
+        made.kill()
+    else:
+        made.runs.end()
+    made.is_again = True
+    made.refuses = lambda message: True
+    made.runs.begin()
+    made.runs.frame(1, *CATS)
+    made.runs.end()
+    assert made.check() == (4, 0, [])
 
 
 def test_a_page_counts_what_a_target_that_died_lacks(tmp_path: Path) -> None:
