@@ -463,18 +463,25 @@ def test_a_reader_is_not_released_while_it_reads(mjpeg: MjpegCamera) -> None:
 @pytest.mark.slow
 def test_frames_lost_by_the_camera(rtsp: RtspCamera, live: Callable[..., LiveSource]) -> None:
     source = live(rtsp.url)
-    frames = take(source, 30)
-    for _ in range(2):
-        rtsp.send_signal(signal.SIGUSR1)
-        frames += take(source, 30)
-    assert source.take_events() == []
-    assert explain(frames, []) == []
-    # What was lost while the camera started comes before the first of them; on a busy machine the
-    # camera itself may be late, and lose one more.
-    lost = sum(frame.dropped_camera for frame in frames[1:])
-    taken = frame_number(frames[-1].image) - frame_number(frames[0].image) + 1
-    assert lost == taken - len(frames) - sum(frame.dropped_queue for frame in frames[1:])
-    assert lost >= 10
+
+    def is_explained() -> bool:
+        frames = take(source, 30)
+        for _ in range(2):
+            rtsp.send_signal(signal.SIGUSR1)
+            frames += take(source, 30)
+        # What was lost while the camera started comes before the first of them.
+        lost = sum(frame.dropped_camera for frame in frames[1:])
+        taken = frame_number(frames[-1].image) - frame_number(frames[0].image) + 1
+        replaced = sum(frame.dropped_queue for frame in frames[1:])
+        return (
+            source.take_events() == []
+            and explain(frames, []) == []
+            and lost == taken - len(frames) - replaced
+            and lost >= 10
+        )
+
+    # On a busy machine the camera itself may be late, and what it leaves out then has no trace.
+    wait_until(is_explained)
 
 
 def lost(positions: list[float], *, opening_s: float = 0.0, behind_s: float = 0.0) -> list[int]:
@@ -689,7 +696,10 @@ def test_latency_does_not_grow_when_inference_is_slow(
         record(loaded.model, capture, path, described, clock=source._clock, watchers=(slow,))
     with open_session(path) as session:
         rows = session.frames.to_pylist()
-    assert camera_loss.problems(rows, numbers, []) == []
+        events = session.metadata.get("events", [])
+    # A busy machine may have none for a while.
+    gaps = [event for event in events if event["kind"] == "gap"]
+    assert camera_loss.problems(rows, numbers, gaps) == []
     assert len(rows) == 120
     completed = [row["completed_at"] for row in rows]
     captured = [row["captured_at"] for row in rows]
