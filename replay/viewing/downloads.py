@@ -96,7 +96,7 @@ class Downloads:
             OutputError: Its files cannot be written.
         """
         if self._is_busy:
-            raise RequestError("something else is being made; try again in a moment", 409)
+            raise RequestError("something else is being made; try again in a moment", 503)
         self._is_busy = True
         try:
             return await self._make(arguments, name)

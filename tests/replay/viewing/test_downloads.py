@@ -183,6 +183,6 @@ def test_one_at_a_time_and_none_that_nobody_waits_for(
         connection.request("GET", f"/api/make?{query}", headers=headers)
         wait_until(started.exists)
         status, error = client.refused("/api/make", s="the door", kind="clip", first=0, last=1)
-        assert (status, error) == (409, "something else is being made; try again in a moment")
+        assert (status, error) == (503, "something else is being made; try again in a moment")
     connection.close()  # nobody waits for it any more
     wait_until(lambda: client.ask("/api/make?" + query)[0] == 200)
