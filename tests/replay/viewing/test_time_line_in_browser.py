@@ -155,7 +155,9 @@ def page(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         browser.call("Page.navigate", url=client.server.url)
         browser.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
         yield Page(browser)
-        wrong = [line for line in browser.console if not re.search(r"status of (404|422|503)", line)]
+        wrong = [
+            line for line in browser.console if not re.search(r"status of (404|422|503)", line)
+        ]
         assert wrong == []
         assert browser.run("window.evil === undefined && !document.querySelector('.evil, i > img')")
 

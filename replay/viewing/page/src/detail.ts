@@ -1,6 +1,6 @@
 // What was detected in the frame shown, and all that was recorded of the detection that is selected.
 import { type Cell, isAbort, message, type Session } from "./data";
-import { el } from "./dom";
+import { el, reveal, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import type { State } from "./state";
 import { tree } from "./tree";
@@ -110,7 +110,7 @@ export class Detail {
     for (const row of this.list.querySelectorAll<HTMLElement>("[role=option]")) {
       const isSelected = row.dataset.index === String(selected);
       row.setAttribute("aria-selected", String(isSelected));
-      if (isSelected) row.scrollIntoView({ block: "nearest" });
+      if (isSelected) reveal(row, slot("beside"));
     }
     this.loading.abort();
     this.loading = new AbortController();
