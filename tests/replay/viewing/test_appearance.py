@@ -15,6 +15,7 @@ import pytest
 
 from dgrec import sample
 from tests.browser import Browser, needs_chromium
+from tests.factory import make_row, new_metadata, write_session
 from tests.replay.viewing.client import served
 
 pytestmark = [needs_chromium, pytest.mark.slow]
@@ -63,6 +64,43 @@ def test_a_window_enlarged_four_times_shows_picture_and_controls(browser: Browse
         assert browser.run(_BEYOND) == 0
         assert 170 < browser.run(_HEIGHT) < height
     assert browser.console == []
+
+
+def test_long_names_fit_and_nothing_is_without_a_name(tmp_path: Path) -> None:
+    name = "ארוכה מאוד " * 8
+    labels = ["", "עברית (left) 3", "x" * 500, "a\u202eb"]
+    found = [
+        {"label": label, "score": 0.5, "bbox": [5.0, 5.0 + 9 * k, 25.0, 12.0 + 9 * k]}
+        for k, label in enumerate(labels)
+    ]
+    metadata = new_metadata()
+    metadata["model"]["name"] = "y" * 300
+    rows = [make_row(frame, found) for frame in range(5)]
+    write_session(tmp_path / f"{name}.parquet", rows, metadata=metadata)
+    with Browser(tmp_path / "browser") as browser, served(tmp_path) as client:
+        browser.call("Page.navigate", url=client.server.url)
+        browser.wait_for("document.querySelectorAll('.list-name a').length > 0")
+        show(browser, 1100, 800)
+        assert browser.run(_BEYOND) <= 0
+        show(browser, 320, 640)
+        assert browser.run(_BEYOND) <= 0
+        # The name ends where the box to choose it by begins.
+        words, box = browser.run(
+            "(() => { const row = document.querySelector('.list-table tbody tr');"
+            "const text = document.createRange();"
+            "text.selectNodeContents(row.querySelector('.list-name a'));"
+            "return [text.getBoundingClientRect().right,"
+            " row.querySelector('[type=checkbox]').getBoundingClientRect().left]; })()"
+        )
+        assert 200 < words <= box
+        browser.run("document.querySelector('.list-name a').click()")
+        browser.wait_for("document.querySelectorAll('.found-row').length === 4")
+        browser.wait_for("document.querySelectorAll('.legend-name').length > 4")
+        names = "[...document.querySelectorAll('.label-name, .line-name, .legend-name')]"
+        shown = browser.run(f"{names}.map((each) => [each.tagName, each.textContent])")
+        assert {tag for tag, _ in shown} == {"BDI"}
+        assert "" not in {text for _, text in shown}
+        assert browser.run(_BEYOND) == 0
 
 
 def pixels(browser: Browser, selector: str, width: int | None = None) -> Any:

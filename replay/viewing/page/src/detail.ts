@@ -4,7 +4,7 @@ import { el, reveal, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import type { State } from "./state";
 import { tree } from "./tree";
-import { plural } from "./words";
+import { EMPTY_LABEL, plural } from "./words";
 
 /** More detections of a frame are not listed; they can be clicked. */
 const MOST = 200;
@@ -74,7 +74,7 @@ export class Detail {
 
   private row(drawing: Drawing | null, index: number): HTMLElement {
     const frame = drawing?.frame;
-    const label = drawing?.labels[frame?.labels[index] ?? -1] ?? "(no label)";
+    const label = drawing?.labels[frame?.labels[index] ?? -1];
     const score = frame?.scores[index];
     const track = frame?.tracks?.find(([d]) => d === index)?.[1];
     return el(
@@ -89,7 +89,7 @@ export class Detail {
           this.state.set({ selected: isSelected ? null : index });
         },
       },
-      el("bdi", { class: "label-name" }, label),
+      el("bdi", { class: "label-name" }, label === "" ? EMPTY_LABEL : (label ?? "(no label)")),
       el("span", { class: "soft" }, track === undefined ? "" : `#${track}`),
       el("span", { class: "label-count" }, typeof score === "number" ? score.toFixed(2) : ""),
     );
