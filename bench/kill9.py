@@ -96,7 +96,7 @@ def _put(shared: mmap.mmap, index: int, stamp: int) -> None:
     shared[at : at + 8] = stamp.to_bytes(8, "little")
 
 
-def run_once(folder: Path, seed: int, phase: Phase) -> Outcome:
+def run_once(folder: Path, seed: int, phase: Phase, most_lost_s: float) -> Outcome:
     """Kill one recording in ``folder`` and look at what it leaves."""
     rng = random.Random(seed)
     frames = rng.randrange(30, 180) if phase == "record" else rng.randrange(1, 20)
@@ -125,19 +125,21 @@ def run_once(folder: Path, seed: int, phase: Phase) -> Outcome:
     ]
     stamps = stamps[: stamps.index(0)]
     shared.close()
-    return look(folder, rows_of(seed, len(stamps)), stamps, killed)
+    return look(folder, rows_of(seed, len(stamps)), stamps, killed, most_lost_s)
 
 
 def _has_ended(child: int) -> bool:
     return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def look(folder: Path, rows: list[Row], stamps: list[int], killed: int) -> Outcome:
+def look(
+    folder: Path, rows: list[Row], stamps: list[int], killed: int, most_lost_s: float = 1.0
+) -> Outcome:
     journal, sealed = folder / "s.arrows", folder / "s.parquet"
     found = " and ".join(p.suffix[1:] for p in (journal, sealed) if p.exists()) or "nothing"
     if found == "nothing" or (not sealed.exists() and journal.stat().st_size == 0):
         # Killed before its first write: nothing was there to be lost.
-        old = [stamp for stamp in stamps if killed - stamp > 1e9]
+        old = [stamp for stamp in stamps if killed - stamp > most_lost_s * 1e9]
         found = "an empty file" if journal.exists() else "nothing yet"
         return Outcome(found, len(rows), 0, 0.0, "rows without a file" if old else "")
     kept = -1
@@ -152,7 +154,8 @@ def look(folder: Path, rows: list[Row], stamps: list[int], killed: int) -> Outco
     except (DgrecError, AssertionError) as error:
         return Outcome(found, len(rows), kept, 0.0, f"unreadable: {error}")
     lost_s = (killed - stamps[kept]) / 1e9 if kept < len(stamps) else 0.0
-    return Outcome(found, len(rows), kept, lost_s, "too much lost" if lost_s > 1 else "")
+    problem = "too much lost" if lost_s > most_lost_s else ""
+    return Outcome(found, len(rows), kept, lost_s, problem)
 
 
 def _check(path: Path, rows: list[Row]) -> int:
@@ -166,11 +169,11 @@ def _check(path: Path, rows: list[Row]) -> int:
     return kept
 
 
-def _numbered(job: tuple[str, int]) -> tuple[int, Phase, Outcome]:
-    folder, seed = job
+def _numbered(job: tuple[str, int, float]) -> tuple[int, Phase, Outcome]:
+    folder, seed, most_lost_s = job
     phase: Phase = random.Random(-seed).choices(("start", "record", "seal"), (1, 5, 4))[0]
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        return seed, phase, run_once(Path(place), seed, phase)
+        return seed, phase, run_once(Path(place), seed, phase, most_lost_s)
 
 
 def main() -> int:
@@ -178,6 +181,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=8, help="recordings at the same time")
+    parser.add_argument("--most-lost", type=float, default=1.0, help="in seconds")
     arguments = parser.parse_args()
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     given = lost = 0
@@ -188,7 +192,7 @@ def main() -> int:
         ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool,
     ):
         first = arguments.seed * 1_000_000
-        jobs = [(folder, first + i) for i in range(arguments.count)]
+        jobs = [(folder, first + i, arguments.most_lost) for i in range(arguments.count)]
         for seed, phase, outcome in pool.map(_numbered, jobs, chunksize=4):
             if outcome.problem:
                 print(f"seed {seed}, {phase}: {outcome}")

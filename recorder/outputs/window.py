@@ -9,7 +9,7 @@ from dgrec.errors import DgrecError, first_line
 from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.recorder.outputs.output import Output
-from dgrec.screen import has_display
+from dgrec.screen import has_display, prepare_windows
 
 __all__ = ["OverlayWindow"]
 
@@ -33,6 +33,7 @@ class OverlayWindow(Output):
     def __init__(self, title: str, stop: Callable[[], None]) -> None:
         if not has_display():
             raise DgrecError("--display: there is no display here; record without it")
+        prepare_windows()
         from degirum_tools import Display
 
         self._display: Any = Display(title)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from dgrec.errors import VideoError, first_line
 from dgrec.replay.player.playhead import Action
+from dgrec.screen import prepare_windows
 from dgrec.video import Image
 
 __all__ = ["Window", "action_of"]
@@ -64,6 +65,7 @@ class Window:
     def __init__(self, title: str, width: int, height: int) -> None:
         # The Qt of OpenCV's wheels warns about each font that they do not bring.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
+        prepare_windows()
         import cv2
 
         self._cv2 = cv2

@@ -161,9 +161,11 @@ def check(alerted: Alerted, output: Path, before: float, after: float) -> list[l
     ):
         needed = [row.source_frame for row in wanted]
         assert {*needed} <= {*kept}
-        moment = next(part for part in parts if not needed or needed[0] in part)
         asked_us = fired_us - round(before * 1e6)
-        first = rows[moment[0]]
+        # A moment may be in several parts: what comes before it may end the part before.
+        at = all_frames.index(needed[0] if needed else parts[0][0])
+        is_there = at > 0 and all_frames[at - 1] in kept
+        first = rows[all_frames[at - 1 if is_there else at]]
         assert first.completed_ns // 1000 <= asked_us or first.source_frame == all_frames[0]
     for part in parts:  # nothing is missing within a moment
         if part:

@@ -221,9 +221,13 @@ def test_names_that_are_not_text_or_in_use_twice(tmp_path: Path) -> None:
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=outputs) as recorder:
         recorder.add([make_detection(0, label="x" * 100_000)])
         wait_until(lambda: metrics.figures.frames == 1)
+
+        def waiting() -> dict[tuple[str, ...], float]:
+            found = scrape(port, "cam \\udcff")
+            return {key[1:]: value for key, value in found.items() if "queue_frames" in key[0]}
+
+        wait_until(lambda: waiting() == {("output",): 0, ("to \\udcff",): 0})
         found = scrape(port, "cam \\udcff")
-    waiting = {key[1:]: value for key, value in found.items() if "queue_frames" in key[0]}
-    assert waiting == {("output",): 0, ("to \\udcff",): 0}
     assert found["dgrec_detections_total", "other"] == 1
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -55,15 +57,21 @@ class Program:
         app = self.folder / "app.py"
         app.write_text(textwrap.dedent(text))
         command = [sys.executable, "-m", "dgrec", "run", *options, "--", sys.executable]
-        return subprocess.run(
+        with subprocess.Popen(
             [*command, str(app), *arguments],
             cwd=self.folder,
             env=Command(self.folder).environment(),
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+            start_new_session=True,
+        ) as running:
+            try:
+                out, errors = running.communicate(timeout=PATIENCE_S)
+            except BaseException:
+                os.killpg(running.pid, signal.SIGKILL)  # the program, too, and its workers
+                raise
+        return subprocess.CompletedProcess(running.args, running.returncode, out, errors)
 
     def printed(self, options: list[str], text: str, *arguments: str) -> Any:
         done = self.run(options, text, *arguments)
