@@ -193,7 +193,8 @@ def _restrict(pid: int) -> None:
 
 def _check_room(folder: Path) -> None:
     if shutil.disk_usage(folder).free < _LEAST_FREE:
-        raise RequestError("there is too little room for it here: run the command", 507)
+        place = folder.parent.parent
+        raise RequestError(f"{place}: too little room; run the command, or set TMPDIR", 507)
     if _size(folder) > _MOST_BYTES:
         raise RequestError("it becomes too large to be downloaded: run the command", 422)
 

@@ -138,7 +138,11 @@ def test_what_takes_too_much_room_is_stopped(
         assert (status, error) == (422, "it becomes too large to be downloaded: run the command")
     with monkeypatch.context() as patch:
         patch.setattr(downloads_module, "_LEAST_FREE", 10**18)
-        assert client.refused("/api/make", s="the door", **query)[0] == 507
+        status, error = client.refused("/api/make", s="the door", **query)
+        assert (status, error) == (
+            507,
+            f"{tmp_path}/temporary: too little room; run the command, or set TMPDIR",
+        )
     # What was made of it is gone, and the folder may be, too.
     (place,) = (tmp_path / "temporary").iterdir()
     assert not list(place.iterdir())
