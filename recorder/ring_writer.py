@@ -11,7 +11,7 @@ from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError
-from dgrec.format import Event, Row, Signal, utc_ns
+from dgrec.format import Delivery, Event, Row, Signal, utc_ns
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import OutputQueue
 from dgrec.recorder.ring import Ring, RingEntry
@@ -27,6 +27,8 @@ __all__ = ["RingWriter", "judges_of"]
 _ON_ITS_WAY_US = 1_000_000
 #: Values that were logged and wait for a row, at most.
 _MOST_SIGNALS = 100_000
+#: Times that were kept, of which a target may take something later.
+_MOST_KEPT = 1000
 
 
 class RingWriter:
@@ -71,6 +73,10 @@ class RingWriter:
             self._encoder = VideoRecorder(encodes, Names(writer.journal.path))
         self._events: list[Event] = []
         self._signals: deque[Signal] = deque(maxlen=_MOST_SIGNALS)
+        #: What targets have taken of the rows in the ring, by their source frames.
+        self._deliveries: dict[int, list[Delivery]] = {}
+        #: The first and the last source frame of each time that was kept.
+        self._kept: deque[tuple[int, int]] = deque(maxlen=_MOST_KEPT)
         self._changed = threading.Condition()
         #: Whether the current part has rows.
         self._has_rows = False
@@ -95,6 +101,7 @@ class RingWriter:
             if self._error is not None:
                 raise self._error
             self.ring.add(entry)
+            self._deliveries[row.source_frame] = []
         if self._encoder is not None:
             place = self._encoder.add(self._pictures, frame.image, None, row.captured_ns)
             if place.state is not None:
@@ -125,6 +132,18 @@ class RingWriter:
             raise self._error
         with self._changed:
             self._signals.append(signal)
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Keep what a target has taken of a row, if the row is kept."""
+        number = delivery.source_frame
+        with self._changed:
+            if not delivery.is_end:
+                if (waiting := self._deliveries.get(number)) is not None:
+                    waiting.append(delivery)
+                    return
+                if not any(first <= number <= last for first, last in self._kept):
+                    return
+        self._writer.deliver(delivery)
 
     def close(self) -> None:
         """Hand over the rest, and close the writer. The outputs that judge have ended by now."""
@@ -253,15 +272,29 @@ class RingWriter:
             place = self._video.keep(segment, entry.packets, entry.own, entry.state)
             row = row._replace(video_frame=place.frame, video_state=place.state)
         self._writer.put(row, segment)
+        for delivery in self._take_deliveries(row.source_frame, is_kept=True):
+            self._writer.deliver(delivery)
         if not self._has_rows:
             self.moment_count = (self.moment_count or 0) + 1
             self._has_rows = True
+
+    def _take_deliveries(self, number: int, *, is_kept: bool = False) -> list[Delivery]:
+        """Return what was delivered of a row that leaves the ring; forget those before it."""
+        with self._changed:
+            if is_kept:
+                first = self._kept.pop()[0] if self._has_rows and self._kept else number
+                self._kept.append((first, number))
+            found = self._deliveries.pop(number, [])
+            while self._deliveries and (oldest := next(iter(self._deliveries))) < number:
+                del self._deliveries[oldest]
+            return found
 
     def _log(self, signals: list[Signal]) -> None:
         for signal in signals:
             self._writer.log(signal)
 
     def _leave(self, entry: RingEntry) -> None:
+        self._take_deliveries(entry.row.source_frame)
         if self._has_rows and not self._is_finished:
             self._cut()
         self._video.pass_over(entry.packets, entry.own)

@@ -117,6 +117,8 @@ class SessionWriter:
         self.alarm: Callable[[str], None] = lambda _: None
         #: When it ended, by its clock; None while it goes on.
         self.ended_ns: int | None = None
+        #: When the newest result came, which may be on its way to outputs for long.
+        self.newest_ns = 0
         self._alarm_reason = ""
         self._clock = clock or Clock()
         self._earlier = earlier
@@ -162,7 +164,7 @@ class SessionWriter:
             self._ring = RingWriter(self._writer, self.video, encodes, options, judges, self._clock)
         #: What takes events and values.
         self.intake = self._ring or self._writer
-        self.targets.record = self._writer.deliver
+        self.targets.record = self.intake.deliver
         for queue in self.outputs:
             queue.output.watch(self)
             queue.start(self._metadata)
@@ -216,6 +218,7 @@ class SessionWriter:
             completed_ns: When it came, by the recorder's clock.
             began_ns: When recording it began, if that was later.
         """
+        self.newest_ns = completed_ns
         # Before there is a picture of it: it may fail.
         attributes = added_attributes(result, self._journal.losses)
         segment, place = None, NO_VIDEO
@@ -272,6 +275,7 @@ class SessionWriter:
         with self._lock:
             self._check_open()
             self._release()
+            self.newest_ns = completed_ns
             self._held.set(frame, result, completed_ns)
 
     def release(self) -> None:

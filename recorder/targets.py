@@ -97,7 +97,8 @@ class Targets:
     def add(self, delivery: Delivery) -> None:
         """Record that a target has taken a message. Any thread may call this."""
         self.record(delivery)
-        self.published.add(delivery)
+        if not delivery.is_end:
+            self.published.add(delivery)
 
     def number_of(self, publisher: Publisher) -> int:
         return next(i for i, each in enumerate(self._publishers) if each is publisher)

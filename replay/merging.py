@@ -334,5 +334,6 @@ def _gap(before: _Recording, now: _Recording) -> list[dict[str, Any]]:
             "back": True,
             "attempts": 0,
             "reason": f"another recording: {now.session.metadata.get('name')}",
+            "ended": before.session.ended_at or utc_text(before.last_us * 1000),
         }
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -97,13 +98,15 @@ def publish_missing(
     rests = [rest_of(session, name) for name in _recorded_names(session, addresses)]
     counts = []
     for address, rest in zip(addresses, rests, strict=True):
-        if not rest.count:
+        frames = rest.frames()
+        first = next(frames, None)
+        if first is None:  # the target may be away
             counts.append(0)
             continue
         with open_target(address, _names(session), waits=True) as target:
             target.on_wait = on_wait
             target.wait_for_client()
-            for frame in rest.frames():
+            for frame in itertools.chain([first], frames):
                 for message in frame.messages:
                     target.send(message)
         counts.append(target.delivered)
@@ -153,7 +156,7 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     runs = deque(restarts(_events(session)))
     for number, frame in _frames(session):
         while runs and runs[0].source_frame <= frame.source_frame:
-            began_us = runs.popleft().to_us
+            began_us = runs.popleft().began_us
             while alerts and (stamp_us(alerts[0].get("at")) or 0) < began_us:
                 event = alerts.popleft()
                 yield stamp_us(event.get("at")), messages.alert(event)

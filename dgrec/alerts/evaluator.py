@@ -95,7 +95,12 @@ class Evaluator:
         self._begin()
 
     def restart(self, ended_us: int) -> None:
-        """Begin anew, as the next run of a recorder does; what still holds ends with this one."""
+        """Begin anew, as the next run of a recorder does; what still holds ends with this one.
+
+        Args:
+            ended_us: When this run ended.
+        """
+        self.until(ended_us)
         for state in self._states:
             if state.alert is not None:
                 self._end(state, max(ended_us, state.alert.fired_us))
@@ -117,10 +122,15 @@ class Evaluator:
         self._windows = _Windows({*self._wanted})
         self._last_us: int | None = None
 
-    def frame(self, frame: AlertFrame, source_frame: int) -> None:
-        """Take the next frame."""
+    def frame(self, frame: AlertFrame, source_frame: int, *, is_after_others: bool = False) -> None:
+        """Take the next frame.
+
+        Args:
+            is_after_others: Others came before it that are not there any more.
+        """
         now = frame.completed_us
-        self.until(now)
+        if not is_after_others:
+            self.until(now)
         self._last_us = now
         self._windows.add(frame)
         values = {value: self._value(value, frame) for value in self._wanted}

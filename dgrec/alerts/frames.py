@@ -12,8 +12,16 @@ from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
-from dgrec.format import DecodeError, Row, json_values, milliseconds, stage_values, stamp_us
-from dgrec.session import Session, restarts
+from dgrec.format import (
+    DecodeError,
+    Row,
+    json_values,
+    known_end,
+    milliseconds,
+    stage_values,
+    stamp_us,
+)
+from dgrec.session import Part, Session, restarts
 
 __all__ = ["alerts_of", "frame_of"]
 
@@ -59,20 +67,34 @@ def alerts_of(
             found.append(alert)
 
     evaluator = Evaluator(rules, take, on_problem)
-    runs = restarts(session.metadata.get("events", []))
-    for frame, source_frame in _frames(session, evaluator.wants_added):
+    events = session.metadata.get("events", [])
+    runs = restarts(events)
+    expected: int | None = None
+    moments = {part.first_frame for part in session.parts if _is_moment(part)}
+    for number, frame, source_frame in _frames(session, evaluator.wants_added):
         while runs and runs[0].source_frame <= source_frame:
-            evaluator.restart(runs.pop(0).from_us)
-        evaluator.frame(frame, source_frame)
-    ended_us = stamp_us(session.ended_at)
+            evaluator.restart(runs.pop(0).ended_us)
+        # Where only times around alerts were kept, those between them are no silence.
+        is_after_others = expected is not None and number != expected
+        is_after_others |= number in moments and bool(frame.values["skipped_before"])
+        evaluator.frame(frame, source_frame, is_after_others=is_after_others)
+        expected = number + 1
+    # One that goes on, or is merged, went on until its last alert at least.
+    ended_us = stamp_us(known_end(session.ended_at, session.metadata))
     if ended_us is not None:
         evaluator.until(ended_us)
     return found
 
 
-def _frames(session: Session, with_added: bool) -> Iterator[tuple[AlertFrame, int]]:
+def _is_moment(part: Part) -> bool:
+    return bool(part.metadata.get("options", {}).get("only_on_alert"))
+
+
+def _frames(session: Session, with_added: bool) -> Iterator[tuple[int, AlertFrame, int]]:
+    """Yield the number of each row, what rules ask of it, and its number in the source."""
     leaves = [f"detections.list.element.{name}" for name in _LEAVES]
-    columns = ["completed_at", "captured_at", "source_frame", "restore", *ROW_VALUES, *leaves]
+    columns = ["frame", "source_frame", "completed_at", "captured_at", "restore"]
+    columns += [*ROW_VALUES, *leaves]
     columns += ["attributes"] if with_added else []
     position, metadata = 0, session.metadata
     for batch in session.batches(columns):
@@ -80,6 +102,7 @@ def _frames(session: Session, with_added: bool) -> Iterator[tuple[AlertFrame, in
         restores = batch.column("restore").to_pylist()
         completed = batch.column("completed_at").cast(pa.int64()).to_pylist()
         captured = batch.column("captured_at").cast(pa.int64()).to_pylist()
+        frames = batch.column("frame").to_pylist()
         sources = batch.column("source_frame").to_pylist()
         values = [batch.column(name).to_pylist() for name in ROW_VALUES]
         attributes = batch.column("attributes").to_pylist() if with_added else None
@@ -91,7 +114,8 @@ def _frames(session: Session, with_added: bool) -> Iterator[tuple[AlertFrame, in
             if stamp_us is not None:
                 added = _added(attributes[index]) if attributes is not None else {}
                 row_values = dict(zip(ROW_VALUES, numbers, strict=True))
-                yield AlertFrame(stamp_us, row_values, items, added), sources[index]
+                frame = AlertFrame(stamp_us, row_values, items, added)
+                yield frames[index], frame, sources[index]
         position += batch.num_rows
 
 

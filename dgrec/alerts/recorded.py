@@ -7,14 +7,14 @@ import datetime as dt
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from dgrec.errors import DgrecError
-from dgrec.format import RESTARTED, stamp_us
+from dgrec.format import stamp_us
 from dgrec.paths import SESSION_SUFFIX
-from dgrec.session import Session
+from dgrec.session import Session, run_ended_us
 
 __all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
 
@@ -45,22 +45,21 @@ class RecordedAlert:
 def recorded_alerts(events: Iterable[Mapping[str, Any]]) -> list[RecordedAlert]:
     """Return the alerts among a session's events, in the order in which they fired.
 
-    One that held when its recorder was killed ends where the next one, or the next run, begins.
+    One that held at the end of its run, which others followed, ended with it.
     """
     found: list[RecordedAlert] = []
     held: dict[str, int] = {}
 
     def end(name: str, at_us: int) -> None:
         if (place := held.pop(name, None)) is not None:
-            alert = found[place]
-            found[place] = RecordedAlert(alert.name, alert.rule, alert.fired_us, at_us)
+            found[place] = replace(found[place], ended_us=max(at_us, found[place].fired_us))
 
     for event in events:
         kind, name = event.get("kind"), str(event.get("text"))
         at_us = stamp_us(event.get("at"))
-        if kind == "gap" and event.get("reason") == RESTARTED:
+        if (ended_us := run_ended_us(event)) is not None:
             for each in [*held]:
-                end(each, stamp_us(event.get("from")) or found[held[each]].fired_us)
+                end(each, ended_us)
         elif kind == "alert" and at_us is not None:
             end(name, at_us)
             held[name] = len(found)

@@ -25,6 +25,7 @@ __all__ = [
     "delivery_ticks",
     "deliveries_as_note",
     "deliveries_from_note",
+    "has_all_frames",
     "is_within",
     "merged_targets",
     "without_ranges",
@@ -38,6 +39,8 @@ _Numbers = np.ndarray[Any, np.dtype[np.int64]]
 _TICKS_PER_MS: Final = 4096
 #: Instead of a time: no message was due; or one was taken, and when it was captured is unknown.
 _NOT_DUE, _NO_TIME = -1, -2
+#: Of the messages of the end of a run, after a frame: they are due; they were taken.
+_END_DUE, _END_TAKEN = -3, -4
 #: Ranges of a target in the metadata of a session.
 _MOST_RANGES: Final = 10_000
 _MOST_TARGETS: Final = 100
@@ -46,7 +49,7 @@ _LARGEST: Final = 2**53
 
 
 class Delivery(NamedTuple):
-    """A message that a target has taken, or a frame of which it gets none.
+    """A frame of which a target has taken the messages, or gets none; or such an end of a run.
 
     Args:
         target: Its place in the metadata's ``targets``.
@@ -61,9 +64,17 @@ class Delivery(NamedTuple):
     def not_due(cls, target: int, source_frame: int) -> Delivery:
         return cls(target, source_frame, _NOT_DUE)
 
+    @classmethod
+    def end_due(cls, target: int, source_frame: int) -> Delivery:
+        return cls(target, source_frame, _END_DUE)
+
+    @classmethod
+    def end_taken(cls, target: int, source_frame: int) -> Delivery:
+        return cls(target, source_frame, _END_TAKEN)
+
     @property
-    def is_due(self) -> bool:
-        return self.ticks != _NOT_DUE
+    def is_end(self) -> bool:
+        return self.ticks in (_END_DUE, _END_TAKEN)
 
     @property
     def published_ms(self) -> float | None:
@@ -105,8 +116,7 @@ def _checked(item: Any) -> tuple[int, _Numbers, _Numbers]:
     if isinstance(item, list) and list(map(type, item)) == [int, list, list]:
         target, frames, ticks = item
         fits = len(frames) == len(ticks) <= _MOST_AT_ONCE and 0 <= target < _MOST_TARGETS
-        numbers = (*frames, *ticks)
-        if fits and all(type(number) is int and -2 <= number <= _LARGEST for number in numbers):
+        if fits and all(type(n) is int and _END_TAKEN <= n <= _LARGEST for n in (*frames, *ticks)):
             return target, np.array(frames, np.int64), np.array(ticks, np.int64)
     raise ValueError("a batch's deliveries do not have the form that dgrec writes")
 
@@ -124,12 +134,18 @@ class Deliveries:
     def __init__(self, targets: int) -> None:
         self._added: list[list[tuple[_Numbers, _Numbers]]] = [[] for _ in range(targets)]
         self._sorted: list[tuple[_Numbers, _Numbers] | None] = [None] * targets
+        #: The last frames of runs: those whose ends were due, and those of them that were taken.
+        self.ends: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in range(targets)]
 
     def add(self, found: Iterable[tuple[int, _Numbers, _Numbers]]) -> None:
         """Add what `deliveries_from_note` returned; unknown targets are left out."""
         for target, frames, ticks in found:
             if target < len(self._added):
-                self._added[target].append((frames, ticks))
+                is_end = ticks < _NO_TIME
+                due, taken = self.ends[target]
+                due.update(frames[is_end].tolist())
+                taken.update(frames[ticks == _END_TAKEN].tolist())
+                self._added[target].append((frames[~is_end], ticks[~is_end]))
                 self._sorted[target] = None
 
     def filled(self, rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -170,15 +186,23 @@ class Deliveries:
         return found
 
 
+def has_all_frames(metadata: Mapping[str, Any]) -> bool:
+    """Return whether each frame has a row: then they are numbered as they were for targets."""
+    only_on_alert = metadata.get("options", {}).get("only_on_alert")
+    return not only_on_alert and not metadata.get("totals", {}).get("dropped_writer")
+
+
 class TargetCounts:
     """Counts what each target took of rows that are read in their order.
 
     Args:
-        targets: The ``targets`` of the metadata at the start of a recording.
+        metadata: At the start of a recording.
     """
 
-    def __init__(self, targets: Sequence[Mapping[str, Any]]) -> None:
-        self._targets = targets
+    def __init__(self, metadata: Mapping[str, Any]) -> None:
+        self._targets: Sequence[Mapping[str, Any]] = metadata.get("targets", [])
+        targets = self._targets
+        self._is_numbered = has_all_frames(metadata)
         self._frames = [0] * len(targets)
         self._delivered = [0] * len(targets)
         self._left_out: list[list[Range]] = [[] for _ in targets]
@@ -198,6 +222,7 @@ class TargetCounts:
             self._delivered[target] += int(np.count_nonzero(is_done & ~not_due))
             # A frame between two that were left out, which is none of every so many.
             is_between = not_due & (places % (self._targets[target].get("every") or 1) != 0)
+            is_between &= self._is_numbered
             if not is_between.all():
                 self._leave_out(target, numbers[~is_between], is_done[~is_between])
 
@@ -225,29 +250,28 @@ class TargetCounts:
         return [
             {
                 **entry,
-                "frames": self._frames[target],
-                "delivered": self._delivered[target],
+                "frames": self._frames[target] + len(due),
+                "delivered": self._delivered[target] + len(taken),
                 "left_out": _as_lists(_joined(self._left_out[target])),
+                **({"ends": sorted(due), "ended": sorted(taken)} if due else {}),
                 **self._earlier(target, deliveries),
             }
-            for target, entry in enumerate(self._targets)
+            for target, (entry, (due, taken)) in enumerate(
+                zip(self._targets, deliveries.ends, strict=True)
+            )
         ]
 
     def _earlier(self, target: int, deliveries: Deliveries) -> dict[str, Any]:
         """Return what a target took of earlier parts, once they had ended."""
-        frames, ticks = deliveries.of(target)
-        end = len(frames) if self._first is None else np.searchsorted(frames, self._first)
-        frames, ticks = frames[:end], ticks[:end]
+        frames, _ = deliveries.of(target)
+        frames = frames[: None if self._first is None else np.searchsorted(frames, self._first)]
         if not len(frames):
             return {}
         cuts = np.flatnonzero(np.diff(frames) > 1)
         firsts = frames[np.concatenate([[0], cuts + 1])]
         lasts = frames[np.concatenate([cuts, [len(frames) - 1]])]
         ranges = list(zip(firsts.tolist(), lasts.tolist(), strict=True))
-        return {
-            "later": _as_lists(ranges[-_MOST_RANGES:]),
-            "delivered_later": int(np.count_nonzero(ticks != _NOT_DUE)),
-        }
+        return {"later": _as_lists(ranges[-_MOST_RANGES:])}
 
 
 def _as_lists(ranges: Sequence[Range]) -> list[list[int]]:
@@ -313,20 +337,27 @@ def _merged(
     if any("left_out" not in each for each in entries):
         return {key: value for key, value in entry.items() if key not in _COUNTED}
     later = [each for entry in entries for each in entry.get("later", [])]
-    messages, delivered, delivered_later = (
-        sum(each.get(key) or 0 for each in entries)
-        for key in ("frames", "delivered", "delivered_later")
-    )
-    left_out = without_ranges((each for e in entries for each in e["left_out"]), later)
+    # An end may have been due in one part and taken in another one.
+    ends, ended = ({n for e in entries for n in e.get(key, [])} for key in ("ends", "ended"))
+    frames = sum((e.get("frames") or 0) - len(e.get("ends", [])) for e in entries)
+    delivered = sum((e.get("delivered") or 0) - len(e.get("ended", [])) for e in entries)
+    at_first = [(first, last) for each in entries for first, last in each["left_out"]]
+    # What was taken later of parts that were removed counts no more than they do.
+    left_out = without_ranges(at_first, later)
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},
-        "frames": messages,
-        "delivered": delivered + delivered_later,
+        "frames": frames + len(ends),
+        "delivered": delivered + len(ended) + _count(at_first) - _count(left_out),
         "left_out": _as_lists(left_out),
+        **({"ends": sorted(ends), "ended": sorted(ended)} if ends else {}),
     }
 
 
-_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "later", "delivered_later"})
+_COUNTED: Final = frozenset({"frames", "delivered", "left_out", "ends", "ended", "later"})
+
+
+def _count(ranges: Iterable[Range]) -> int:
+    return sum(last - first + 1 for first, last in ranges)
 
 
 def _source_frames(rows: pa.RecordBatch) -> _Numbers:

@@ -328,7 +328,7 @@ class _Pass:
     ) -> None:
         self._deliveries = deliveries
         self._collected = collected
-        self._counts = TargetCounts(metadata.get("targets", []))
+        self._counts = TargetCounts(metadata)
         self.closing: Metadata | None = None
         self.damage: list[str] = []
         self.events: list[dict[str, Any]] = []

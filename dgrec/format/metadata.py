@@ -40,6 +40,7 @@ __all__ = [
     "VideoEntry",
     "cuts_of",
     "dumps",
+    "known_end",
     "loads",
     "new",
     "parse",
@@ -274,6 +275,17 @@ def stamp_us(text: Any) -> int | None:
         return utc_ns(dt.datetime.fromisoformat(str(text))) // 1000
     except (TypeError, ValueError, OverflowError):  # no stamp, without a zone, or damaged
         return None
+
+
+def known_end(last_result: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """Return until when a recorder ran that did not record its end: its last result or alert.
+
+    (An alert may have come after the last result: that none came for too long.)
+    """
+    alerts = (e for e in metadata.get("events", []) if e.get("kind") in ("alert", "alert_end"))
+    stamps = [last_result, *(event.get("at") for event in alerts)]
+    known = [str(stamp) for stamp in stamps if stamp_us(stamp) is not None]
+    return max(known, key=lambda stamp: stamp_us(stamp) or 0, default=last_result)
 
 
 def is_live(metadata: Mapping[str, Any]) -> bool:

@@ -254,7 +254,7 @@ _CLIP: Final[dict[str, _Form]] = {
 _CLIP["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
-    **dict.fromkeys(("kind", "from", "to", "at", "reason", "text"), _text),
+    **dict.fromkeys(("kind", "from", "to", "at", "ended", "reason", "text"), _text),
     "seconds": _number,
     "back": _flag,
     "media_time_s": _number,
@@ -369,10 +369,11 @@ _FRAME_RANGES: Final = _whole_list(_whole_list(_count, length=2))
 
 _TARGET: Final[dict[str, _Form]] = {
     **dict.fromkeys(("target", "payload", "where"), _text),
-    **dict.fromkeys(("every", "frames", "delivered", "delivered_later"), _count),
+    **dict.fromkeys(("every", "frames", "delivered"), _count),
     "only_changes": _flag,
     "ended_after": _number,
     **dict.fromkeys(("left_out", "later"), _FRAME_RANGES),
+    **dict.fromkeys(("ends", "ended"), _whole_list(_count)),
 }
 
 _MACHINE: Final[dict[str, _Form]] = {

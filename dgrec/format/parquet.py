@@ -25,7 +25,7 @@ from dgrec.format.casting import cast_batches, cast_schema, with_columns
 from dgrec.format.checksums import Checksums, append_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.leaves import leaves_of
-from dgrec.format.metadata import Metadata
+from dgrec.format.metadata import Metadata, known_end
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
 from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
@@ -62,8 +62,9 @@ def seal(
     def closing(totals: RowTotals) -> Metadata:
         metadata = journal.known_metadata
         if journal.closing is None:
-            # What the recorder would have written at the end, from the rows.
-            metadata |= {"end_reason": "recovered", "ended_at": totals.ended_at}
+            # What the recorder would have written at the end.
+            ended_at = known_end(totals.ended_at, metadata)
+            metadata |= {"end_reason": "recovered", "ended_at": ended_at}
         metadata |= overrides or {}
         if journal.damage:
             metadata["damage"] = list(journal.damage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, DamagedSessionError
-from dgrec.format import DecodeError, is_within, utc_ns
+from dgrec.format import DecodeError, has_all_frames, is_within, utc_ns
 from dgrec.message import Message
 from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
@@ -31,11 +33,13 @@ class Outgoing(NamedTuple):
 
     Args:
         captured_ns: None if it is unknown.
+        is_end: They are of the end of a run, whose last frame this is, and no other ones of it.
     """
 
     source_frame: int
     captured_ns: int | None
     messages: list[Message]
+    is_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,62 +55,58 @@ class Rest:
     entry: Mapping[str, Any]
     session_id: str
 
-    @property
-    def count(self) -> int:
-        """Of how many frames it got nothing."""
-        return int((self.entry.get("frames") or 0) - (self.entry.get("delivered") or 0))
-
-    @property
-    def options(self) -> PayloadOptions:
-        """What was sent to it.
-
-        Raises:
-            ConfigError: This dgrec cannot send that.
-        """
-        entry = self.entry
-        return PayloadOptions(
-            form="full" if entry.get("payload") == "full" else "guide",
-            every=entry.get("every") or 1,
-            where=entry.get("where") or "",
-            only_changes=bool(entry.get("only_changes")),
-            ended_after=entry.get("ended_after") or 0.0,
-        )
-
     def frames(self) -> Iterator[Outgoing]:
-        """Yield the messages of each frame of which the target got none, in their order.
+        """Yield the messages of each frame of which the target did not get all, in their order.
 
         Raises:
+            ConfigError: This dgrec cannot send what was sent to it.
             SessionError: Part of the session cannot be read.
         """
-        options = self.options
-        made = Messages(options, self.session_id)
-        last: tuple[Outgoing, bool] | None = None
+        made: Messages | None = None
+        last: Outgoing | None = None
         runs = restarts(self.session.metadata.get("events", []))
-        for row, is_left_out in self._rows(options):
+        ended = deque(sorted(self.entry.get("ended", [])))
+        for options, row, is_left_out in self._rows():
             frame = self._frame(row)
             while runs and runs[0].source_frame <= frame.source_frame:
-                runs.pop(0)
-                yield from _ends(made, last)
-                last = None
+                yield from _ends(made, last, ended, runs.pop(0).source_frame)
+                made = last = None
+            made = made or Messages(options, self.session_id)
             captured = row["captured_at"] if row["latency_ms"] is not None else None
             captured_ns = None if captured is None else utc_ns(captured)
-            outgoing = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
-            if is_left_out:
-                yield outgoing
-            last = outgoing, is_left_out
-        yield from _ends(made, last)
+            last = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
+            if is_left_out and last.messages:
+                yield last
+        yield from _ends(made, last, ended)
 
-    def _rows(self, options: PayloadOptions) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    def _options(self) -> Iterator[tuple[int, PayloadOptions | None]]:
+        """Yield what was sent to it from a frame on: each run may have options of its own."""
+        if not self.session.parts:
+            yield 0, _options_of(self.entry)
+        for part in self.session.parts:
+            entries = part.metadata.get("targets", [])
+            found = (each for each in entries if each.get("target") == self.entry.get("target"))
+            yield part.first_frame, next(map(_options_of, found), None)
+
+    def _rows(self) -> Iterator[tuple[PayloadOptions, Mapping[str, Any], bool]]:
         """Yield the rows that messages are made of, and whether the target lacks them."""
         ranges = sorted((first, last) for first, last in self.entry.get("left_out", []))
+        chosen = [*self._options()]
+        if not ranges and not any(options and options.only_changes for _, options in chosen):
+            return
         for batch in self.session.batches():
+            first_frame = batch.column("frame")[0].as_py() or 0 if batch.num_rows else 0
+            options = next((o for first, o in reversed(chosen) if first <= first_frame), None)
+            if options is None:
+                continue
             is_left_out = self._is_left_out(batch, ranges, options.every)
             # A change is one from the frames before.
             wanted = self._is_due(batch, options.every) if options.only_changes else is_left_out
             rows, marks = batch.filter(pa.array(wanted)), is_left_out[wanted].tolist()
             for start in range(0, rows.num_rows, _ROWS):
                 found = rows_of(rows.slice(start, _ROWS))
-                yield from zip(found, marks[start : start + _ROWS], strict=True)
+                for row, mark in zip(found, marks[start : start + _ROWS], strict=True):
+                    yield options, row, mark
 
     def _is_left_out(self, rows: pa.RecordBatch, ranges: list[tuple[int, int]], every: int) -> Any:
         numbers = pc.fill_null(rows.column("source_frame"), -1).to_numpy(zero_copy_only=False)
@@ -117,7 +117,7 @@ class Rest:
         return found & self._is_due(rows, every)
 
     def _is_due(self, rows: pa.RecordBatch, every: int) -> Any:
-        if self.session.metadata.get("totals", {}).get("dropped_writer"):
+        if not has_all_frames(self.session.metadata):
             # It was counted with rows that are missing: all that may have been are.
             return np.ones(rows.num_rows, np.bool_)
         return rows.column("frame").to_numpy() % every == 0
@@ -131,11 +131,32 @@ class Rest:
             ) from None
 
 
-def _ends(made: Messages, last: tuple[Outgoing, bool] | None) -> Iterator[Outgoing]:
-    """Yield the messages of the end of a run, if the target lacks its last frame."""
-    ends = made.end()
-    if last is not None and last[1] and ends:
-        yield last[0]._replace(messages=ends)
+def _options_of(entry: Mapping[str, Any]) -> PayloadOptions:
+    return PayloadOptions(
+        form="full" if entry.get("payload") == "full" else "guide",
+        every=entry.get("every") or 1,
+        where=entry.get("where") or "",
+        only_changes=bool(entry.get("only_changes")),
+        ended_after=entry.get("ended_after") or 0.0,
+    )
+
+
+def _ends(
+    made: Messages | None, last: Outgoing | None, ended: deque[int], before: float = math.inf
+) -> Iterator[Outgoing]:
+    """Yield the messages of the end of a run, if the target lacks them.
+
+    Args:
+        ended: The last frames of this run, if it has them, and of later ones.
+        before: The first frame of the next run.
+    """
+    has_them = False
+    while ended and ended[0] < before:
+        ended.popleft()
+        has_them = True
+    messages = made.end() if made is not None else []
+    if last is not None and messages and not has_them:
+        yield last._replace(messages=messages, is_end=True)
 
 
 def rest_of(session: Session, target: str, session_id: str = "") -> Rest:

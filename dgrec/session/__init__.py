@@ -18,7 +18,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
-from dgrec.session.restarts import restarts
+from dgrec.session.restarts import restarts, run_ended_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -40,6 +40,7 @@ __all__ = [
     "parts_of",
     "restarts",
     "rows_of",
+    "run_ended_us",
     "session_file",
     "table_card",
     "unreadable",

@@ -24,6 +24,7 @@ from dgrec.format import (
     is_being_written,
     is_cast,
     is_utf8,
+    known_end,
     loses_at_start,
     open_file,
     since_start,
@@ -151,14 +152,14 @@ class RecordedFile:
     def ended_at(self) -> str | None:
         """When the recording ended; None while it continues.
 
-        If its recorder did not record that, when the last result came.
+        If its recorder did not record that, when the last result came, or the last alert.
         """
         if self.metadata.get("ended_at"):
             return str(self.metadata["ended_at"])
         if self.journal is not None and is_being_written(self.path):
             return None
         self.totals  # noqa: B018 - reads the rows, unless that was done before
-        return None if self._totals is None else self._totals.ended_at
+        return None if self._totals is None else known_end(self._totals.ended_at, self.metadata)
 
     @property
     def damage(self) -> list[str]:

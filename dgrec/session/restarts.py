@@ -1,4 +1,4 @@
-"""Where a recording was continued: the next run of the recorder knows nothing of the one before."""
+"""Where one run of a recorder follows another, of which it knows nothing: continued, or merged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from dgrec.format import RESTARTED, stamp_us
 
-__all__ = ["Restart", "restarts"]
+__all__ = ["Restart", "restarts", "run_ended_us"]
 
 
 class Restart(NamedTuple):
@@ -15,22 +15,31 @@ class Restart(NamedTuple):
 
     Args:
         source_frame: Its first frame.
-        from_us: The end of the run before, in microseconds since 1970.
-        to_us: Its own beginning.
+        ended_us: The end of the run before, in microseconds since 1970.
+        began_us: Its own beginning.
     """
 
     source_frame: int
-    from_us: int
-    to_us: int
+    ended_us: int
+    began_us: int
+
+
+def run_ended_us(event: Mapping[str, Any]) -> int | None:
+    """Return when the run before ended; None if the event is no beginning of another run."""
+    if event.get("kind") != "gap":
+        return None
+    ended_us = stamp_us(event.get("ended"))
+    if ended_us is None and event.get("reason") == RESTARTED:  # older ones do not say more
+        return stamp_us(event.get("from"))
+    return ended_us
 
 
 def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:
     """Return where a recording was continued, from the events of its metadata."""
     found = []
     for event in events:
-        if event.get("kind") == "gap" and event.get("reason") == RESTARTED:
-            number = event.get("source_frame")
-            from_us, to_us = (stamp_us(event.get(key)) for key in ("from", "to"))
-            if isinstance(number, int) and from_us is not None and to_us is not None:
-                found.append(Restart(number, from_us, to_us))
+        if (ended_us := run_ended_us(event)) is not None:
+            number, began_us = event.get("source_frame"), stamp_us(event.get("to"))
+            if isinstance(number, int) and began_us is not None:
+                found.append(Restart(number, ended_us, began_us))
     return sorted(found)

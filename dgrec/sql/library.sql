@@ -490,10 +490,12 @@ UNION ALL SELECT * FROM _device_signals WHERE isfinite(value);
 CREATE VIEW events AS SELECT * FROM _events;
 
 -- Alerts of rules, as the recorder gave them: since when the rule held, when it fired, and when it was over
--- (NULL: it still held at the end).
+-- (NULL: it still held at the end). One that held at the end of a run, which others followed, ended with it.
 CREATE VIEW alerts AS
 SELECT session_id, text AS name, details->>'rule' AS rule, from_at AS since, to_at AS fired,
-       (SELECT min(e.to_at) FROM _events e WHERE e.session_id = a.session_id AND e.text = a.text
-                                             AND e.kind = 'alert_end' AND e.to_at >= a.to_at) AS ended,
+       (SELECT arg_min(greatest(coalesce(TRY_CAST(e.details->>'ended' AS TIMESTAMPTZ), e.from_at), a.to_at), e.to_at)
+        FROM _events e WHERE e.session_id = a.session_id AND e.to_at >= a.to_at
+          AND ((e.kind = 'alert_end' AND e.text = a.text)
+               OR (e.kind = 'gap' AND (e.details->>'ended' IS NOT NULL OR e.text = 'the recorder was started again')))) AS ended,
        (details->>'source_frame')::BIGINT AS source_frame
 FROM _events a WHERE kind = 'alert';

@@ -105,6 +105,8 @@ class Alerts(Output):
         self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._writer: SessionWriter | None = None
+        #: When the result of the last frame came.
+        self._newest_ns = 0
         self._is_closing = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="dgrec-alerts", daemon=True)
 
@@ -119,6 +121,7 @@ class Alerts(Output):
 
     def frame(self, row: Row, result: Any) -> None:
         with self._lock:
+            self._newest_ns = row.completed_ns
             try:
                 frame = frame_of(row, with_added=self._evaluator.wants_added)
                 self._evaluator.frame(frame, row.source_frame)
@@ -158,9 +161,8 @@ class Alerts(Output):
         if self._clock is None:
             return
         now_us = self._clock.now_ns() // 1000
-        queues = [] if self._writer is None else self._writer.outputs
-        if not any(queue.depth for queue in queues if queue.output is self):
-            with self._lock:
+        with self._lock:
+            if self._writer is None or self._writer.newest_ns <= self._newest_ns:
                 self._evaluator.until(now_us - _LATE_US)
 
     def _failed(self, name: str, reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Final
 
 from dgrec.errors import DgrecError
@@ -73,7 +73,8 @@ class _Delivery:
         self._open_session = open_session
         self._session_id = session_id
         self._target: Target | None = None
-        self._count = 0
+        self._lock = threading.Lock()
+        self._has_begun = False
         self._before = publisher.delivered
         self._problem = ""
         self._is_over = False
@@ -98,16 +99,14 @@ class _Delivery:
             return
         self._is_over = True
         self._problem = self._problem or reason
-        if self._target is not None:
-            # `send` may be waiting in the other thread.
-            try:
-                self._target.close()
-            except DgrecError as error:
-                self._problem = str(error)
+        try:
+            self._close()  # `send` may be waiting in the other thread
+        except DgrecError as error:
+            self._problem = str(error)
 
     @property
     def note(self) -> str:
-        if not self._count and not self._problem:
+        if not self._has_begun and not self._problem:
             return ""
         delivered = self._publisher.delivered - self._before
         text = f"{self._publisher.name}: {counted(delivered, 'message')} delivered later"
@@ -116,18 +115,26 @@ class _Delivery:
     def _run(self) -> None:
         try:
             with closing(self._open_session()) as session:
-                rest = rest_of(session, self._publisher.name, self._session_id)
-                self._count = rest.count
-                if not self._count:
-                    return
-                self._target = target = self._publisher.open_again()
-                for frame in rest.frames():
+                for frame in rest_of(session, self._publisher.name, self._session_id).frames():
+                    if not self._has_begun:
+                        self._has_begun = True
+                        self._target = self._publisher.open_again()
                     if self._is_over:
-                        return
+                        break
                     self._publisher.send(frame)
-                target.close()
+            self._close()
         except DgrecError as error:
             if not self._is_over:
                 self._problem = str(error).removeprefix(f"{self._publisher.name}: ")
         except Exception as error:  # a defect must not keep the session from being sealed
             self._problem = repr(error)
+        finally:
+            with suppress(DgrecError):  # of one that failed, it is known why
+                self._close()
+
+    def _close(self) -> None:
+        """Close the target, once."""
+        with self._lock:
+            target, self._target = self._target, None
+        if target is not None:
+            target.close()

@@ -80,7 +80,8 @@ class NewestFrame(Output):
                 "target": queue.output.name,
                 "delivered": queue.output.delivered,
                 "waiting": queue.depth,
-                "left_out": queue.left_out,
+                # One that has ended gets none of those that come, either.
+                "left_out": queue.output.missing if queue.failure else queue.left_out,
                 "problem": queue.failure or "",
             }
             for queue in queues

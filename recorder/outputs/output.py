@@ -76,6 +76,13 @@ class Output:
         """Return whether `frame` is called for a row; the recording waits for the answer."""
         return True
 
+    def result_for(self, row: Row, result: Any) -> Any:
+        """Return what `frame` gets as its result; the recording waits for that, too."""
+        return result if self.wants_results else None
+
+    def end_of_frames(self) -> None:
+        """For outputs of dgrec itself: called when no row follows; the recording waits for it."""
+
     def start(self, metadata: Metadata) -> None:
         """Called first, with the session's metadata as far as it is known at the start."""
 
@@ -131,9 +138,13 @@ class OutputQueue:
             threading.Thread(target=self.run, name="dgrec-output", daemon=True).start()
 
     def put_frame(self, row: Row, result: Any) -> None:
-        if not self.output.wants(row):
+        try:
+            if not self.output.wants(row):
+                return
+            item = _Frame(row, self.output.result_for(row, result))
+        except Exception as error:
+            self._fail_by(error)
             return
-        item = _Frame(row, result if self.output.wants_results else None)
         with self._changed:
             while self._frames >= max(self.output.capacity, 1) and not self._is_over():
                 if not self._waits:
@@ -160,11 +171,16 @@ class OutputQueue:
 
     def end(self) -> None:
         """Let the output take what waits, and then end."""
+        if self._is_closing:
+            return
+        try:
+            self.output.end_of_frames()
+        except Exception as error:
+            self._fail_by(error)
         with self._changed:
-            if not self._is_closing:
-                self._is_closing = True
-                self._moved_s = time.monotonic()
-                self._changed.notify_all()
+            self._is_closing = True
+            self._moved_s = time.monotonic()
+            self._changed.notify_all()
 
     def close(self) -> None:
         """`end`, and wait for that; an output that takes nothing is left behind."""
@@ -214,10 +230,8 @@ class OutputQueue:
                 else:
                     self.output.event(item)
                 self._moved_s = time.monotonic()
-        except DgrecError as error:
-            self._fail(str(error))
-        except BaseException as error:  # a defect in it must not end the recording, nor hang it
-            self._fail(f"{self.output.name}: ended early: {error!r}")
+        except BaseException as error:
+            self._fail_by(error)
             if isinstance(error, KeyboardInterrupt):  # in the main thread
                 self._has_ended.set()
                 raise
@@ -252,6 +266,11 @@ class OutputQueue:
                 self._frames -= 1
             self._changed.notify_all()
             return item
+
+    def _fail_by(self, error: BaseException) -> None:
+        """End the output early. A defect in it must not end the recording, nor hang it."""
+        is_ours = isinstance(error, DgrecError)
+        self._fail(str(error) if is_ours else f"{self.output.name}: ended early: {error!r}")
 
     def _fail(self, reason: str) -> None:
         with self._changed:

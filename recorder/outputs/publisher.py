@@ -106,8 +106,7 @@ class AlertFeed:
 class _OnTheWay:
     """A frame of which so many messages have not arrived."""
 
-    source_frame: int
-    captured_ns: int | None
+    frame: Outgoing
     left: int
 
 
@@ -143,8 +142,11 @@ class Publisher(Output):
         self._writer: SessionWriter | None = None
         #: Its place in the metadata's ``targets``.
         self._number = 0
-        #: Frames that were recorded, that are due, and of which it has all messages.
+        #: Frames that were recorded, that are due (the end as one more), and of which it has all
+        #: messages.
         self._count = self._due = self._taken_frames = 0
+        #: The first frame of this run: later, a target may get some of earlier runs, too.
+        self._first_frame: int | None = None
         #: By the target as it was opened before.
         self._delivered_before = 0
         #: Frames on their way, by the key of each of their messages.
@@ -152,8 +154,9 @@ class Publisher(Output):
         target.on_taken = self._taken
         self._alerts = alerts
         self._alert_count = 0
-        self._session = ""
-        self._messages = Messages(self._options, "")
+        self.begin("")
+        #: The messages of the end, if there are any, once it has come.
+        self._end: Outgoing | None = None
         self._has_failed = False
 
     @property
@@ -181,25 +184,49 @@ class Publisher(Output):
         self._writer = writer
         self._count = writer.first_frame
         self._number = writer.targets.number_of(self)
+        self.begin(writer.set_id)
+
+    def begin(self, session_id: str) -> None:
+        """Name the session by this in messages."""
+        self._session = session_id
+        #: For the recording's thread, and for that of this output.
+        self._frames, self._others = (Messages(self._options, session_id) for _ in range(2))
+        #: Of the newest frame, where changes are sent.
+        self._newest: Outgoing | None = None
+
+    # --- in the recording's thread ---
 
     def wants(self, row: Row) -> bool:
-        is_due = self._count % self._options.every == 0
+        if self._first_frame is None:
+            self._first_frame = row.source_frame
+        is_due = self._frames.is_sent(self._count)
         self._count += 1
-        self._due += 1
-        if not is_due:
-            self._not_due(row.source_frame)
+        if is_due and self._options.only_changes:
+            # Of all frames, also those that the target is too slow for, or dead: later ones say
+            # what has changed since then, and how many it lacks is counted.
+            self._newest = self._outgoing(row, self._frames)
+            is_due = bool(self._newest.messages)
+        if is_due:
+            self._due += 1
+        else:
+            self._record(Delivery.not_due(self._number, row.source_frame))
         return is_due
 
-    def start(self, metadata: Metadata) -> None:
-        self._session = str(metadata.get("session_id") or "")
-        self._messages = Messages(self._options, self._session)
+    def result_for(self, row: Row, result: Any) -> Outgoing | None:
+        return self._newest
 
-    def frame(self, row: Row, result: Any) -> None:
+    def end_of_frames(self) -> None:
+        if self._newest is not None and (messages := self._frames.end()):
+            self._due += 1
+            self._record(Delivery.end_due(self._number, self._newest.source_frame))
+            self._end = self._newest._replace(messages=messages, is_end=True)
+
+    # --- in its own ---
+
+    def frame(self, row: Row, result: Outgoing | None) -> None:
         if self._alerts is not None:
             self._send_alerts(self._alerts.after(self._alert_count, row.completed_ns // 1000))
-        captured_ns = row.captured_ns if row.is_capture_known else None
-        messages = self._messages.frame(PublishedFrame.of_row(row, self._session))
-        self.send(Outgoing(row.source_frame, captured_ns, messages))
+        self.send(result or self._outgoing(row, self._others))
 
     def event(self, event: Event) -> None:
         # One that no frame brings, since none comes; or that was sent with its frame.
@@ -214,8 +241,8 @@ class Publisher(Output):
             if not self._has_failed:
                 if self._alerts is not None:
                     self._send_alerts(self._alerts.after(self._alert_count, None))
-                for message in self._messages.end():
-                    self._send(message)
+                if self._end is not None:
+                    self.send(self._end)
         finally:
             self._target.close()
 
@@ -236,9 +263,7 @@ class Publisher(Output):
 
     def send(self, frame: Outgoing) -> None:
         """Send the messages of a frame; what the target takes of them is recorded."""
-        if not frame.messages:
-            self._not_due(frame.source_frame)
-        on_the_way = _OnTheWay(frame.source_frame, frame.captured_ns, len(frame.messages))
+        on_the_way = _OnTheWay(frame, len(frame.messages))
         for message in frame.messages:
             self._open[message.key] = on_the_way
         while len(self._open) > _MOST_OPEN:
@@ -248,26 +273,35 @@ class Publisher(Output):
 
     # --- inside ---
 
-    def _not_due(self, source_frame: int) -> None:
-        self._due -= 1
+    def _outgoing(self, row: Row, messages: Messages) -> Outgoing:
+        captured_ns = row.captured_ns if row.is_capture_known else None
+        made = messages.frame(PublishedFrame.of_row(row, self._session))
+        return Outgoing(row.source_frame, captured_ns, made)
+
+    def _record(self, delivery: Delivery) -> None:
         if self._writer is not None:
-            self._writer.targets.add(Delivery.not_due(self._number, source_frame))
+            self._writer.targets.add(delivery)
 
     def _taken(self, key: str) -> None:
         """Called by the target, in any thread."""
-        frame = self._open.pop(key, None)
-        if frame is None or self._writer is None:
+        found = self._open.pop(key, None)
+        if found is None or self._writer is None:
             return
-        frame.left -= 1
-        if not frame.left:
-            self._taken_frames += 1
-            ticks = delivery_ticks(frame.captured_ns, self._writer.now_ns())
-            self._writer.targets.add(Delivery(self._number, frame.source_frame, ticks))
+        found.left -= 1
+        if not found.left:
+            number, captured_ns, _, is_end = found.frame
+            if self._first_frame is not None and number >= self._first_frame:
+                self._taken_frames += 1
+            if is_end:
+                self._record(Delivery.end_taken(self._number, number))
+            else:
+                ticks = delivery_ticks(captured_ns, self._writer.now_ns())
+                self._record(Delivery(self._number, number, ticks))
 
     def _send_alerts(self, events: list[_Numbered]) -> None:
         for number, event in events:
             self._alert_count = number + 1
-            self._send(self._messages.alert(event))
+            self._send(self._others.alert(event))
 
     def _send(self, message: Message) -> None:
         self._has_failed = True  # until it has been taken

@@ -24,6 +24,7 @@ from dgrec.format import (
     Metadata,
     Row,
     is_being_written,
+    stamp_us,
     utc_ns,
     utc_text,
 )
@@ -59,6 +60,8 @@ class Earlier:
     media_time_s: float | None = None
     captured_ns: int = 0
     completed_ns: int = 0
+    #: When the newest run ended.
+    ended_us: int = 0
     #: Parts that may be removed when they are too old or too many, the oldest first.
     parts: tuple[SealedPart, ...] = ()
 
@@ -108,6 +111,7 @@ class Earlier:
             "back": True,
             "attempts": 0,
             "reason": RESTARTED,
+            "ended": utc_text(self.ended_us * 1000),
         }
 
 
@@ -185,6 +189,8 @@ def _check_free(path: Path) -> None:
 def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
     """Return ``earlier`` with the rows of one more part."""
     frames = max(earlier.frames, first_frame(file.metadata))
+    ended_us = max(earlier.ended_us, stamp_us(file.ended_at) or 0)
+    earlier = replace(earlier, ended_us=ended_us)
     if not len(file):
         return replace(earlier, frames=frames)
     row = file.row(len(file) - 1)

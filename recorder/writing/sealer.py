@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.footage import videos_beside
-from dgrec.format import Journal, JournalWriter, Metadata, SealedFile, seal
+from dgrec.format import Event, Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.paths import sealed_path
 from dgrec.recorder.options import Retention
 from dgrec.recorder.writing.moments import Moments, Sample
-from dgrec.session import is_in_set
+from dgrec.session import is_in_set, run_ended_us
 
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
@@ -32,6 +32,10 @@ _CHECK_SECONDS = 2.0
 _POLL_SECONDS = 0.02
 #: The kinds of events of alerts.
 _ALERTS = ("alert", "alert_end")
+
+
+def _is_needed(event: Event) -> bool:
+    return event.get("kind") in _ALERTS or run_ended_us(event) is not None
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,9 @@ class SealedPart:
     set_id: str
     #: When its first row was captured.
     began_ns: int = 0
-    #: Whether the events of alerts are in it, which are written a little later than the rows.
-    has_alerts: bool = False
+    #: Whether events are in it without which others cannot be understood: of alerts, which are
+    #: written a little later than the rows, and of the beginning of another run.
+    has_needed_events: bool = False
 
     @property
     def is_gone(self) -> bool:
@@ -269,7 +274,7 @@ class Sealer:
             journal.frames,
             str(metadata.get("part", {}).get("set_id")),
             finished.began_ns,
-            any(event.get("kind") in _ALERTS for event in metadata.get("events", [])),
+            any(map(_is_needed, metadata.get("events", []))),
         )
         if self._moments is not None:
             bisect.insort(self._undecided, part, key=lambda part: part.first_frame)
@@ -319,7 +324,7 @@ class Sealer:
             if is_wanted is None or part not in self._removable():
                 return
             self._undecided.remove(part)
-            if not (is_wanted or part.has_alerts) and not self._sample.takes():
+            if not (is_wanted or part.has_needed_events) and not self._sample.takes():
                 self._remove_part(part)
 
     def _remove_part(self, part: SealedPart) -> None:

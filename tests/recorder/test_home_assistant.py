@@ -167,7 +167,7 @@ def test_alerts_become_states(tmp_path: Path, broker: Broker) -> None:
     device = Device("cam", alerts=("crowd", "quiet"))
     crowd, quiet = device.alert_topics("found").values()
     publisher = Publisher(open_target(address, {}, device=device), alerts=feed)
-    publisher.start({"session_id": "s"})
+    publisher.begin("s")
     with (
         Subscriber(broker.port, crowd) as states,
         Subscriber(broker.port, "found/alerts") as alerts,

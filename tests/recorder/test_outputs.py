@@ -197,7 +197,7 @@ def test_a_session_without_trouble_has_no_notes(tmp_path: Path) -> None:
         assert "notes" not in session.metadata
 
 
-@pytest.mark.parametrize("at", ["start", "frame", "event", "close"])
+@pytest.mark.parametrize("at", ["wants", "start", "frame", "event", "end_of_frames", "close"])
 @pytest.mark.parametrize(
     ("error", "note"),
     [

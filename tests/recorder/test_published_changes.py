@@ -314,13 +314,14 @@ def live_run(
     events: list[dict[str, Any]] = []
     alerts = Alerts(RULES, events.append, Clock(), lambda line: None, feed=feed)
     publisher = Publisher(taken, options, alerts=feed)
-    publisher.start(metadata)
+    publisher.begin(metadata["session_id"])
     for row in rows:
         alerts.frame(row, None)
         if publisher.wants(row):
-            publisher.frame(row, None)
+            publisher.frame(row, publisher.result_for(row, None))
         for event in events[-3:]:
             publisher.event(event)  # it may come at any time after its frame
+    publisher.end_of_frames()
     alerts.close()
     publisher.close()
     return taken.messages, events
@@ -455,7 +456,6 @@ def test_a_frame_waits_for_its_alerts() -> None:
     taken, feed = Taken(), AlertFeed()
     alerts = Alerts(RULES[:1], lambda event: None, Clock(), lambda line: None, feed=feed)
     publisher = Publisher(taken, alerts=feed)
-    publisher.start(new_metadata())
     rows = [make_row(i, [make_detection(0, label="person")] * (2 * i)) for i in range(2)]
 
     def publish_rows() -> None:
@@ -477,7 +477,6 @@ def test_rules_that_fail_hold_no_publisher_up() -> None:
     taken, feed = Taken(), AlertFeed()
     alerts = Alerts([], lambda event: None, Clock(), lambda line: None, feed=feed)
     publisher = Publisher(taken, alerts=feed)
-    publisher.start(new_metadata())
     alerts.close()  # as its queue does then
     publisher.frame(make_row(0), None)
     publisher.close()
