@@ -13,11 +13,13 @@ from dgrec.files.checks import (
 )
 from dgrec.files.locks import is_locked, lock
 from dgrec.files.renaming import exchange
+from dgrec.files.temporary import TemporaryFolder
 from dgrec.files.unfinished import NewFile, NewFolder, Unfinished
 
 __all__ = [
     "NewFile",
     "NewFolder",
+    "TemporaryFolder",
     "Unfinished",
     "check_new_file",
     "check_parent",

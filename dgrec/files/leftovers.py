@@ -25,27 +25,30 @@ from dgrec.files.locks import OPEN_TO_LOCK, is_locked, lock, try_lock
 __all__ = ["CREATE", "check_alone", "make_temporary", "remove_leftovers"]
 
 CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
-#: How many bytes of a name go into the random one: file systems take 255.
-_NAME_BYTES = 200
+#: How many bytes of a name, from its beginning and its end, go into the random one: file systems
+#: take 255. What belongs to one owner differs at the end.
+_FIRST_BYTES, _LAST_BYTES = 150, 50
 _RANDOM_NAME = re.compile(
     r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{16})\.(?P<state>new|named)\Z", re.DOTALL
 )
 
 
 def make_temporary(
-    path: Path, owner: Path | None = None, *, is_folder: bool = False
+    path: Path, owner: Path | None = None, *, is_folder: bool = False, mode: int = 0o777
 ) -> tuple[int, Path]:
     """Make a file or folder with a random name beside ``path``, and lock it.
 
-    ``owner`` is another temporary file whose random part the name shares.
+    ``owner`` is another temporary file whose random part the name shares. A folder gets ``mode``.
     """
-    start = os.fsdecode(os.fsencode(path.name)[:_NAME_BYTES])
+    shown = os.fsencode(path.name)
+    if len(shown) > _FIRST_BYTES + _LAST_BYTES:
+        shown = shown[:_FIRST_BYTES] + shown[-_LAST_BYTES:]
     of_owner = _RANDOM_NAME.match(owner.name) if owner is not None else None
     while True:
         random = of_owner["id"] if of_owner else secrets.token_hex(8)
-        temporary = path.with_name(f".{start}.{random}.new")
+        temporary = path.with_name(f".{os.fsdecode(shown)}.{random}.new")
         if is_folder:
-            temporary.mkdir()
+            temporary.mkdir(mode)
             descriptor = os.open(temporary, OPEN_TO_LOCK | os.O_NOFOLLOW)
         else:
             descriptor = os.open(temporary, CREATE, 0o666)

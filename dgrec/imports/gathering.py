@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Final, Self
 
 import duckdb
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, StorageError, first_line
+from dgrec.files import TemporaryFolder
 from dgrec.imports.text import InvalidError
 
 __all__ = ["Gathered", "Gathering", "MOST_DETECTIONS", "too_many"]
@@ -48,15 +47,15 @@ class Gathering:
 
     def __init__(self) -> None:
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="dgrec-import-")
+            self._folder = TemporaryFolder("dgrec-import")
         except OSError as error:
             raise StorageError(f"{error}; TMPDIR names a folder to sort in") from None
         try:
             self._connection = duckdb.connect(
-                str(Path(self._folder.name) / "gathered.duckdb"),
+                str(self._folder.path / "gathered.duckdb"),
                 config={
                     "memory_limit": _MEMORY,
-                    "temp_directory": self._folder.name,
+                    "temp_directory": str(self._folder.path),
                     "threads": 1,
                     "autoinstall_known_extensions": False,
                     "autoload_known_extensions": False,
@@ -182,4 +181,4 @@ class Gathering:
             raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> DgrecError:
-        return StorageError(f"{self._folder.name}: cannot sort there: {first_line(error)}")
+        return StorageError(f"{self._folder.path}: cannot sort there: {first_line(error)}")

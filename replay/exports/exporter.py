@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -17,7 +16,15 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dgrec.errors import ConfigError, DamagedSessionError, OutputError
-from dgrec.files import NewFile, NewFolder, check_new_file, check_parent, output_error, resolved
+from dgrec.files import (
+    NewFile,
+    NewFolder,
+    TemporaryFolder,
+    check_new_file,
+    check_parent,
+    output_error,
+    resolved,
+)
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
 from dgrec.paths import PICTURES_SUFFIX
@@ -193,8 +200,8 @@ def export_to_stdout(
     images = "none" if target.has_pictures_inside else options.images or target.pictures[0]
     if target.is_folder or options.split or images != "none":
         raise ConfigError("-o -: standard output takes one file, without pictures and splits")
-    with tempfile.TemporaryDirectory(prefix="dgrec-export-") as folder:
-        path = Path(folder) / "output"
+    with TemporaryFolder("dgrec-export") as folder:
+        path = folder.path / "output"
         report = export_session(session, path, target, options, video=video)
         sys.stdout.flush()
         with path.open("rb") as file:

@@ -6,7 +6,6 @@ import contextlib
 import math
 import re
 import shutil
-import tempfile
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, QueryError, SessionError
+from dgrec.files import TemporaryFolder
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
@@ -40,7 +40,7 @@ _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
 #: The folders for them that there are now.
-_spills: weakref.WeakSet[tempfile.TemporaryDirectory[str]] = weakref.WeakSet()
+_spills: weakref.WeakSet[TemporaryFolder] = weakref.WeakSet()
 
 #: DuckDB types whose values Arrow gives back to Python whole. The others (intervals, nanosecond
 #: stamps, unions, bit strings, ...) are taken as DuckDB's own text.
@@ -109,7 +109,7 @@ class SqlReader:
         #: Whether a statement goes on that could not be stopped. Nothing more can be run then.
         self.is_stuck = False
         # DuckDB would spill into the working directory, which may be read-only or watched.
-        self._spill = tempfile.TemporaryDirectory(prefix="dgrec-")
+        self._spill = TemporaryFolder("dgrec")
         _spills.add(self._spill)
         # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
         # work, and this one waits where Ctrl-C reaches it.
@@ -117,7 +117,7 @@ class SqlReader:
         try:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
-                self._worker.submit(refuse_writing, Path(self._spill.name)).result()
+                self._worker.submit(refuse_writing, self._spill.path).result()
             self.connection = self._connected()
         except BaseException:
             self._worker.shutdown()
@@ -135,7 +135,7 @@ class SqlReader:
                 self._leave_out_unreadable(reason)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
-        spill = Path(self._spill.name)
+        spill = self._spill.path
         return views.connect(
             self._sessions,
             self._memory_limit,

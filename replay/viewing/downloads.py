@@ -5,30 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
 import shutil
 import sys
-import tempfile
+import unicodedata
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from dgrec.files import TemporaryFolder, output_error
 from dgrec.replay.exports import format_of
 from dgrec.replay.viewing.parameters import RequestError
 
 __all__ = ["Downloads", "command"]
 
-#: What is made for pages may take so many bytes, and so much has to stay free.
+#: One thing that is made may take so many bytes, and so many have to stay free.
 _MOST_BYTES: Final = 4_000_000_000
 _LEAST_FREE: Final = 1_000_000_000
 #: Things that were made stay until so many others were.
 _MOST_KEPT: Final = 3
+#: How often, in seconds, it is looked how many there are.
+_LOOK_S: Final = 1.0
 #: How long a command may take to end, in seconds, once nobody waits for it.
 _END_S: Final = 1.0
-_LONGEST_NAME: Final = 80
+#: In bytes; file systems take 255, with what is added.
+_LONGEST_NAME: Final = 120
 
 
 def command(
@@ -63,8 +66,10 @@ def command(
 
 
 def _plain(text: str) -> str:
-    name = re.sub(r"[^\w.@+=-]+", "_", text).strip("._-")
-    return name[:_LONGEST_NAME] or "session"
+    """Return a name of letters, numbers, and signs that mean nothing to a shell."""
+    known = (c if c in "_.@+=-" or unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    name = "_".join("".join(known).split()).strip("._-")
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore") or "session"
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ class Downloads:
     """Makes one thing at a time, by a process of its own; the last few can be fetched."""
 
     def __init__(self) -> None:
-        self._place: tempfile.TemporaryDirectory[str] | None = None
+        self._place: TemporaryFolder | None = None
         self._made: dict[str, _Made] = {}
         self._is_busy = False
 
@@ -88,30 +93,34 @@ class Downloads:
 
         Raises:
             RequestError: Another one is at work, there is too little room, or it fails.
+            OutputError: Its files cannot be written.
         """
         if self._is_busy:
-            raise RequestError("something else is being made; try again in a moment", 409)
+            raise RequestError("something else is being made; try again in a moment", 503)
         self._is_busy = True
         try:
             return await self._make(arguments, name)
+        except OSError as error:
+            raise output_error(error.filename or "the download", error) from None
         finally:
             self._is_busy = False
 
     async def _make(self, arguments: Sequence[str], name: str) -> dict[str, Any]:
-        if self._place is None:
-            self._place = tempfile.TemporaryDirectory(prefix="dgrec-view-")
-        if shutil.disk_usage(self._place.name).free < _LEAST_FREE:
-            raise RequestError(f"{self._place.name}: too little room: run the command", 507)
+        if self._place is None or not self._place.path.exists():  # others may clear up there
+            self._place = TemporaryFolder("dgrec-view")
         while len(self._made) >= _MOST_KEPT:
-            await asyncio.to_thread(shutil.rmtree, self._made.pop(next(iter(self._made))).folder)
-        folder = Path(tempfile.mkdtemp(dir=self._place.name))
+            oldest = self._made.pop(next(iter(self._made))).folder
+            await asyncio.to_thread(shutil.rmtree, oldest, ignore_errors=True)
+        key = secrets.token_urlsafe(12)
+        folder = self._place.path / key
+        folder.mkdir()
         try:
+            await asyncio.to_thread(_check_room, folder)
             await _run(arguments, folder)
             file = await asyncio.to_thread(_one_file, folder, name)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        key = secrets.token_urlsafe(12)
         self._made[key] = _Made(folder, file)
         return {"id": key, "name": file.name, "bytes": file.stat().st_size}
 
@@ -137,7 +146,13 @@ def _arguments_of(arguments: Sequence[str]) -> list[str]:
 async def _run(arguments: Sequence[str], folder: Path) -> None:
     program = (sys.executable, *_arguments_of(arguments))
     async with _process(program, folder) as process:
-        _, errors = await process.communicate()
+        reading = asyncio.create_task(process.communicate())
+        try:
+            while not (await asyncio.wait([reading], timeout=_LOOK_S))[0]:
+                await asyncio.to_thread(_check_room, folder)
+        finally:
+            reading.cancel()
+        _, errors = reading.result()
     if process.returncode:
         lines = errors.decode(errors="replace").split("Error: ")
         raise RequestError(lines[-1].strip() or f"it ended with {process.returncode}", 422)
@@ -174,6 +189,24 @@ def _restrict(pid: int) -> None:
 
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (_MOST_BYTES, _MOST_BYTES))
         os.setpriority(os.PRIO_PROCESS, pid, 10)
+
+
+def _check_room(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < _LEAST_FREE:
+        place = folder.parent.parent
+        raise RequestError(f"{place}: too little room; run the command, or set TMPDIR", 507)
+    if _size(folder) > _MOST_BYTES:
+        raise RequestError("it becomes too large to be downloaded: run the command", 422)
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of all files in a folder, of which some may go meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _one_file(folder: Path, name: str) -> Path:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from dgrec.errors import VideoError
+from dgrec.files import TemporaryFolder
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.viewing.contents import Contents
 from dgrec.replay.viewing.opened import OpenedSession
@@ -42,8 +42,8 @@ def player(session: Session) -> str | None:
     rows = session.batches(None, 0, count)
     if not count or sum(batch.nbytes for batch in rows) > _MOST_ROW_BYTES:
         return None
-    with tempfile.TemporaryDirectory(prefix="dgrec-") as folder:
-        part = Path(folder) / "part.parquet"
+    with TemporaryFolder("dgrec") as folder:
+        part = folder.path / "part.parquet"
         write_clip(session, [Span(0, count)], part)
         opened = OpenedSession(_FOLDER, part, "")
         name = str(session.metadata.get("name") or session.path.stem)
@@ -51,7 +51,7 @@ def player(session: Session) -> str | None:
         if count < len(session):
             part_of = f"The first {count} of {len(session):,} frames: `dgrec view` shows all."
         try:
-            page = _page(opened, Path(folder), name, part_of)
+            page = _page(opened, folder.path, name, part_of)
         finally:
             opened.close()
     if len(page) > _MOST_BYTES:

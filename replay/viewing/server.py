@@ -319,6 +319,7 @@ class ViewServer:
             parameters = Parameters(request.query)
             name = parameters.text("s")
             with self.recordings.opened(name) as opened:
+                _check_known(opened, parameters)
                 if not opened.count:
                     raise RequestError("nothing was recorded: there are no frames", 422)
                 first, last = (

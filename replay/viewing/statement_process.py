@@ -14,11 +14,11 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import Any, Final
 
+from dgrec.files import TemporaryFolder
 from dgrec.replay.viewing.opened import STATEMENT_S
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.workers import Task
@@ -38,15 +38,15 @@ class _Running:
 
     def __init__(self) -> None:
         # What DuckDB spills goes with the process, however that ends.
-        self._folder = tempfile.TemporaryDirectory(prefix="dgrec-")
+        self._folder = TemporaryFolder("dgrec")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _PROGRAM, self._folder.name],
+                [sys.executable, "-m", _PROGRAM, str(self._folder.path)],
                 stdin=subprocess.PIPE,  # it ends where this one is closed
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 # Modules come from where this process has them, not from a folder of recordings.
-                cwd=self._folder.name,
+                cwd=self._folder.path,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,  # Ctrl-C is for the server
             )

@@ -15,7 +15,16 @@ from typing import Any
 import pytest
 
 from dgrec.errors import OutputError
-from dgrec.files import NewFile, NewFolder, check_new_file, is_locked, lock, renaming
+from dgrec.files import (
+    NewFile,
+    NewFolder,
+    TemporaryFolder,
+    check_new_file,
+    is_locked,
+    lock,
+    renaming,
+    temporary,
+)
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -233,6 +242,32 @@ def test_leftovers_are_left_where_there_are_no_locks(
     assert len(names(tmp_path)) == 2
 
 
+def test_a_folder_for_temporary_files_goes_also_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    def work() -> None:
+        folder = TemporaryFolder("work")
+        (folder.path / "inside").write_bytes(b"large")
+        os._exit(9)
+
+    (tmp_path / ".other.new").mkdir()
+    killed(work)
+    assert len(names(tmp_path)) == 2
+    temporary._remove_leftovers.cache_clear()
+    first = TemporaryFolder("work")
+    assert names(tmp_path) == {".other.new", first.path.name}
+    assert stat.S_IMODE(first.path.stat().st_mode) == 0o700
+    temporary._remove_leftovers.cache_clear()
+    with TemporaryFolder("work") as second:
+        (second.path / "inside").mkdir()
+        assert names(tmp_path) == {".other.new", first.path.name, second.path.name}
+    assert names(tmp_path) == {".other.new", first.path.name}
+    del first
+    assert names(tmp_path) == {".other.new"}
+
+
 # --- files that belong together ---
 
 
@@ -284,6 +319,14 @@ def test_killed_before_the_random_names_are_gone(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 3
     write(tmp_path / "other", b"")
     assert names(tmp_path) == {"s.parquet", "s.mp4", "other"}
+
+
+def test_a_session_with_the_longest_name_and_its_videos(tmp_path: Path) -> None:
+    stem = "é" * 120
+    with NewFile(tmp_path / f"{stem}.parquet") as session:
+        for end in (".mp4", "-2.mp4"):
+            write(tmp_path / f"{stem}{end}", b"new", owner=session)
+    assert names(tmp_path) == {f"{stem}{end}" for end in (".parquet", ".mp4", "-2.mp4")}
 
 
 def test_an_exception_takes_the_video_with_it(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_what_is_computed_beyond_memory_goes_to_the_disk_and_is_removed(folder: 
         with SqlReader([session], "60MB") as reader:
             query = "SELECT range AS i, repeat('x', 40) AS t FROM range(1500000) ORDER BY hash(i)"
             assert sum(b.num_rows for b in reader.answer(query).batches) == 1_500_000
-            spill = Path(reader._spill.name)
+            spill = reader._spill.path
         assert not spill.exists()
 
 

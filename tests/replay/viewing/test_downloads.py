@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import http.client
 import io
 import shutil
@@ -107,6 +108,60 @@ def test_names_and_paths_are_never_options(tmp_path: Path) -> None:
         assert Path(arguments[1]).is_absolute()
 
 
+def test_names_are_short_enough_and_stay_what_they_are() -> None:
+    for stem, expected in {
+        "नमस्ते": "नमस्ते",
+        "cafe\u0301 \u202etxt": "cafe\u0301_txt",
+        "漢" * 80: "漢" * 40,
+        "__a__b": "a__b",
+        "$(x) \udcff": "x",
+        "🎥": "session",
+    }.items():
+        _, name = command(Path("s.parquet"), "clip", 10**9, 10**9, "", stem)
+        assert name == f"{expected}-1000000000-1000000000"
+        assert len(name.encode()) < 200
+
+
+def test_what_takes_too_much_room_is_stopped(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import pathlib, time\n"
+        "for i in range(100): pathlib.Path(str(i)).write_bytes(bytes(10_000))\n"
+        "time.sleep(600)"
+    )
+    query = {"kind": "export", "format": "yolo", "first": 0, "last": 4}
+    monkeypatch.setattr(downloads_module, "_arguments_of", lambda arguments: ["-c", program])
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads_module, "_MOST_BYTES", 500_000)
+        status, error = client.refused("/api/make", s="the door", **query)
+        assert (status, error) == (422, "it becomes too large to be downloaded: run the command")
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads_module, "_LEAST_FREE", 10**18)
+        status, error = client.refused("/api/make", s="the door", **query)
+        assert (status, error) == (
+            507,
+            f"{tmp_path}/temporary: too little room; run the command, or set TMPDIR",
+        )
+    # What was made of it is gone, and the folder may be, too.
+    (place,) = (tmp_path / "temporary").iterdir()
+    assert not list(place.iterdir())
+    place.rmdir()
+    monkeypatch.undo()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assert made(client, **query)[0] == "the_door-0-4-yolo.zip"
+
+
+def test_a_full_disk_is_said(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "x.zip")
+
+    monkeypatch.setattr("zipfile.ZipFile.write", full)
+    query = {"kind": "export", "format": "mot", "first": 0, "last": 4}
+    status, error = client.refused("/api/make", s="the door", **query)
+    assert (status, error) == (422, "x.zip: cannot be written: No space left on device")
+
+
 def test_they_are_not_made_where_that_is_not_allowed(tmp_path: Path) -> None:
     shutil.copy(sample.SESSION, tmp_path / "s.parquet")
     server = ViewServer([tmp_path], "127.0.0.1", 0, has_downloads=False)
@@ -132,6 +187,6 @@ def test_one_at_a_time_and_none_that_nobody_waits_for(
         connection.request("GET", f"/api/make?{query}", headers=headers)
         wait_until(started.exists)
         status, error = client.refused("/api/make", s="the door", kind="clip", first=0, last=1)
-        assert (status, error) == (409, "something else is being made; try again in a moment")
+        assert (status, error) == (503, "something else is being made; try again in a moment")
     connection.close()  # nobody waits for it any more
     wait_until(lambda: client.ask("/api/make?" + query)[0] == 200)

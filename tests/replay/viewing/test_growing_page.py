@@ -43,13 +43,14 @@ _STATUS = "document.getElementById('status').textContent"
 
 
 class Growing:
-    """A recording in parts of 4 seconds, of which the last are kept: 20 frames a second."""
+    """A recording of 20 frames a second; in parts of 4 seconds, of which the last are kept."""
 
-    def __init__(self, output: Path) -> None:
+    def __init__(self, output: Path, *, has_parts: bool = True) -> None:
+        parts = {"split_every": 4.0, "keep_last": 12.0} if has_parts else {}
         self.labels = ["cat"]
         self.session = ProgramSession(
             output,
-            RecordingOptions(video="raw", split_every=4.0, keep_last=12.0),
+            RecordingOptions(video="raw", **parts),
             metadata={},
             overwrite=False,
             clock=Clock(),
@@ -78,8 +79,8 @@ class Growing:
 
 
 @contextlib.contextmanager
-def growing(output: Path) -> Iterator[Growing]:
-    found = Growing(output)
+def growing(output: Path, *, has_parts: bool = True) -> Iterator[Growing]:
+    found = Growing(output, has_parts=has_parts)
     try:
         yield found
     finally:
@@ -143,3 +144,21 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
     # that is removed whenever it is read.
     known = ("409", "404", "422", "Canvas2D")
     assert [text for text in browser.console if not any(each in text for each in known)] == []
+
+
+def test_what_is_said_of_pictures_goes_once_they_are_there(tmp_path: Path) -> None:
+    video, elsewhere = tmp_path / "s.mp4", tmp_path / "elsewhere"
+    note = "document.querySelector('.hud-note')?.textContent"
+    with (
+        Browser(tmp_path / "browser") as browser,
+        served(tmp_path) as client,
+        growing(tmp_path / "s.parquet", has_parts=False) as recording,
+    ):
+        recording.begin()
+        wait_until(video.exists)
+        video.rename(elsewhere)  # as before its first picture
+        wait_until(lambda: client.json("/api/sessions")["sessions"][0]["frames"] > 0, pause_s=0.2)
+        browser.call("Page.navigate", url=f"{client.server.url}#s=s")
+        browser.wait_for(f"{note} === 'no pictures: s.mp4, recorded beside it, is gone'")
+        elsewhere.rename(video)
+        browser.wait_for(f"{note} === '' && {NO_NOTE} && {_AGREES}")

@@ -155,7 +155,9 @@ def page(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         browser.call("Page.navigate", url=client.server.url)
         browser.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
         yield Page(browser)
-        wrong = [line for line in browser.console if not re.search(r"status of (404|422)", line)]
+        wrong = [
+            line for line in browser.console if not re.search(r"status of (404|422|503)", line)
+        ]
         assert wrong == []
         assert browser.run("window.evil === undefined && !document.querySelector('.evil, i > img')")
 
@@ -304,8 +306,17 @@ def test_the_marked_part_as_commands(
     # Or made by the server.
     saved = tmp_path / "saved"
     page.browser.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(saved))
-    page.run("document.querySelector('[data-command=clip] .download').click()")
+    page.run(
+        "(() => { const note = document.querySelector('.range-note'); window.notes = [];"
+        "new MutationObserver(() => notes.push(note.textContent))"
+        ".observe(note, { childList: true }); })()"
+    )
+    # While it makes one thing, it refuses another.
+    for name in ("clip", "png"):
+        page.run(f"document.querySelector('[data-command={name}] .download').click()")
     wait_until(lambda: any(saved.glob("*.parquet")))
+    assert any("something else is being made" in text for text in page.run("window.notes"))
+    assert not list(saved.glob("*.png"))
     (clip,) = saved.glob("*.parquet")
     assert pq.read_table(clip).equals(pq.read_table(outputs[0]))
     # Another format of the export.

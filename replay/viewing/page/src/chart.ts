@@ -44,7 +44,7 @@ export class Chart {
     this.values.set(line.name, value);
     const sample = el("span", { class: "line-sample" });
     sample.style.background = `var(${line.color})`;
-    return el("span", { class: "legend-item", title: line.label }, sample, el("span", { class: "legend-name" }, line.label), value, line.unit ? el("i", {}, line.unit) : null);
+    return el("span", { class: "legend-item", title: line.label }, sample, el("bdi", { class: "legend-name" }, line.label), value, line.unit ? el("i", {}, line.unit) : null);
   }
 
   close(): void {

@@ -1,10 +1,10 @@
 // What was detected in the frame shown, and all that was recorded of the detection that is selected.
 import { type Cell, isAbort, message, type Session } from "./data";
-import { el } from "./dom";
+import { el, reveal, slot } from "./dom";
 import type { Drawing } from "./drawing";
 import type { State } from "./state";
 import { tree } from "./tree";
-import { plural } from "./words";
+import { EMPTY_LABEL, plural } from "./words";
 
 /** More detections of a frame are not listed; they can be clicked. */
 const MOST = 200;
@@ -74,7 +74,7 @@ export class Detail {
 
   private row(drawing: Drawing | null, index: number): HTMLElement {
     const frame = drawing?.frame;
-    const label = drawing?.labels[frame?.labels[index] ?? -1] ?? "(no label)";
+    const label = drawing?.labels[frame?.labels[index] ?? -1];
     const score = frame?.scores[index];
     const track = frame?.tracks?.find(([d]) => d === index)?.[1];
     return el(
@@ -89,7 +89,7 @@ export class Detail {
           this.state.set({ selected: isSelected ? null : index });
         },
       },
-      el("bdi", { class: "label-name" }, label),
+      el("bdi", { class: "label-name" }, label === "" ? EMPTY_LABEL : (label ?? "(no label)")),
       el("span", { class: "soft" }, track === undefined ? "" : `#${track}`),
       el("span", { class: "label-count" }, typeof score === "number" ? score.toFixed(2) : ""),
     );
@@ -110,7 +110,7 @@ export class Detail {
     for (const row of this.list.querySelectorAll<HTMLElement>("[role=option]")) {
       const isSelected = row.dataset.index === String(selected);
       row.setAttribute("aria-selected", String(isSelected));
-      if (isSelected) row.scrollIntoView({ block: "nearest" });
+      if (isSelected) reveal(row, slot("beside"));
     }
     this.loading.abort();
     this.loading = new AbortController();

@@ -25,3 +25,10 @@ export function slot(id: string): HTMLElement {
   if (!element) throw new Error(`the page has no element #${id}`);
   return element;
 }
+
+/** Scroll an element into what is shown of another. The page stays: a finger is on something else. */
+export function reveal(element: HTMLElement, within: HTMLElement): void {
+  const [inner, outer] = [element.getBoundingClientRect(), within.getBoundingClientRect()];
+  if (inner.top < outer.top) within.scrollTop -= outer.top - inner.top;
+  else if (inner.bottom > outer.bottom) within.scrollTop += inner.bottom - outer.bottom;
+}

@@ -3,6 +3,7 @@ import type { Session } from "./data";
 import { el } from "./dom";
 import type { Drawing, Keep } from "./drawing";
 import type { Filter, State } from "./state";
+import { EMPTY_LABEL } from "./words";
 
 /** Above so many labels one can search among them. */
 const MANY = 12;
@@ -120,7 +121,7 @@ export class Filters {
     if (color) swatch.style.backgroundColor = `rgb(${color.join(" ")})`;
     const only = this.button("only", () => { this.only(label); });
     only.setAttribute("aria-label", `only ${label}`);
-    const text = el("bdi", { class: "label-name", title: label }, label || "(empty)");
+    const text = el("bdi", { class: "label-name", title: label }, label || EMPTY_LABEL);
     const many = el("span", { class: "label-count" });
     const row = el("div", { class: "label-row" }, el("label", {}, box, swatch, text), only, many);
     const made = { row, box, many };

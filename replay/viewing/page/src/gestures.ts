@@ -67,7 +67,7 @@ export class Gestures {
     this.area.setPointerCapture(event.pointerId);
     const x = this.x(event);
     this.fingers.set(event.pointerId, x);
-    if (this.fingers.size === 2) {
+    if (this.fingers.size >= 2) {
       this.mode = "pinch";
       this.means.drawing(null, false);
       return;

@@ -2,7 +2,7 @@
 
 import type { Session } from "./data";
 import { el } from "./dom";
-import { plural, stageName } from "./words";
+import { EMPTY_LABEL, plural, stageName } from "./words";
 
 export interface Line {
   /** As the server calls it. */
@@ -47,7 +47,7 @@ export function linesOf(session: Session): Line[] {
   lines.push({ name: "fps", label: "rate", group: "fps", unit: "fps", color: color(0) });
   lines.push({ name: "detections", label: "detections", group: "detections", unit: "", color: color(0) });
   labels.slice(0, MOST).forEach(({ label }, k) => {
-    lines.push({ name: `label:${label}`, label, group: "detections", unit: "", color: color(k + 1) });
+    lines.push({ name: `label:${label}`, label: label || EMPTY_LABEL, group: "detections", unit: "", color: color(k + 1) });
   });
   signals.slice(0, MOST).forEach(({ name }, k) => {
     lines.push({ name: `signal:${name}`, label: name, group: `signal:${name}`, unit: "", color: color(k) });
@@ -144,6 +144,6 @@ export class LineMenu {
     this.boxes.set(line.name, box);
     const sample = el("span", { class: "line-sample" });
     sample.style.background = `var(${line.color})`;
-    return el("label", { title: line.label }, box, sample, el("span", { class: "line-name" }, line.label));
+    return el("label", { title: line.label }, box, sample, el("bdi", { class: "line-name" }, line.label));
   }
 }

@@ -49,6 +49,7 @@ export class Player implements PlaybackView, FollowerView {
   /** Whether its picture may come when more of the recording is written. */
   private isWaiting = false;
   /** Whether the row is not there (yet). */
+  private pictureNote = "";
   private isMissing = false;
   private wasLive = false;
   /** Of the session, when its positions were last looked at. */
@@ -118,10 +119,16 @@ export class Player implements PlaybackView, FollowerView {
   }
 
   private open(): BestPictures {
-    this.hud.say(this.session.card.picture_note);
+    this.sayOfPictures();
     const say = (note: string) => { this.hud.say(note); };
     const { decode } = this.state.values;
     return this.companion?.pictures(this.session, decode, say) ?? new BestPictures(this.session, decode, say);
+  }
+
+  /** Say what the card says of the pictures: of a recording in progress, there may be some by now. */
+  private sayOfPictures(): void {
+    this.pictureNote = this.session.card.picture_note;
+    this.hud.say(this.pictureNote);
   }
 
   // The row that the page is at
@@ -226,7 +233,7 @@ export class Player implements PlaybackView, FollowerView {
       this.shown = -1;
       if (this.state.values.playing) this.playOrPause(); // from where it is by now
     }
-    if (hasEnded || this.isMissing || (isLive && card.picture_note)) this.hud.say(card.picture_note);
+    if (hasEnded || this.isMissing || (isLive && (card.picture_note || this.pictureNote))) this.sayOfPictures();
     if (hasEnded) {
       this.pictures.refresh();
       this.stage.say("");

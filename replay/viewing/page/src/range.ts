@@ -1,7 +1,7 @@
 // What can be made of the marked part: commands to copy.
 
 import { copyable } from "./copy";
-import { isAbort, type Session } from "./data";
+import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
 import { pathArgument, quoted, stem } from "./shell";
 import type { State } from "./state";
@@ -120,7 +120,7 @@ export class RangePanel {
       this.note.textContent = `${made.name}, ${bytes(made.bytes)}`;
       el("a", { href: this.session.source.address("made", { id: made.id }), download: made.name }).click();
     } catch (error) {
-      if (!isAbort(error)) this.note.textContent = error instanceof Error ? error.message : String(error);
+      if (!signal.aborted) this.note.textContent = isAbort(error) ? "" : message(error);
     }
   }
 

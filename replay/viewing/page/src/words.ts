@@ -1,5 +1,8 @@
 // How the page writes times and names.
 
+/** What stands for a label that is an empty text. */
+export const EMPTY_LABEL = "(empty)";
+
 /** Seconds as 1:02.345, or 3:01:02.345 from an hour on. */
 export function clock(seconds: number): string {
   const sign = seconds < 0 ? "-" : "";
