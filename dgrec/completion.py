@@ -56,7 +56,6 @@ _ZSH = """\
     local -a response words_found files folders
     local kind value description output
     (( ! $+commands[%(prog_name)s] )) && return 1
-    # Of "${words[*]}" inside of "$(...)" zsh 5.9 has said "bad substitution", now and then.
     local -x COMP_WORDS="$words" COMP_CWORD=$((CURRENT - 1)) %(complete_var)s=zsh_complete
     output="$(%(prog_name)s)"
     response=("${(@f)output}")

@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from dgrec import credentials
+
 
 def pytest_configure() -> None:
     """Give the tests, and what they start, the signals of a program in a terminal.
@@ -46,6 +48,14 @@ def _end_processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for process in started:
         end_process(process)
+
+
+@pytest.fixture(autouse=True)
+def _forget_logins() -> Iterator[None]:
+    """Forget the addresses of a test: their secrets are left out of whatever later ones print."""
+    yield
+    credentials._addresses.clear()
+    credentials._secrets.clear()
 
 
 def end_process(process: subprocess.Popen[Any]) -> None:

@@ -55,7 +55,8 @@ def test_a_camera_is_never_said_to_send_more_than_it_does(tmp_path: Path) -> Non
             tmp_path, "--source", camera.url, "--duration", "8s", "--video", "none"
         )
     holds(found)
-    assert found.limit in ("read", None)
+    # On a machine that is busy with other things, inference may be slower than the camera.
+    assert found.limit in ("read", "inference", None)
     assert found.delivered_fps == pytest.approx(5.0, rel=0.1)
     assert found.fps is not None
     assert found.fps <= found.delivered_fps * (1 + 1e-9)

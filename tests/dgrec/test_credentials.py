@@ -23,13 +23,6 @@ def forget() -> None:
     credentials._secrets.clear()
 
 
-@pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
-    forget()
-    yield
-    forget()
-
-
 @pytest.mark.parametrize(
     ("url", "kept"),
     [
