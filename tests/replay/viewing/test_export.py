@@ -135,7 +135,7 @@ def test_every_frame_from_a_file_and_from_a_static_host(
 def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Path) -> None:
     browser.open(exported / "index.html")
     browser.console.clear()
-    browser.wait_for("document.querySelector('#list').textContent.includes('variable')")
+    browser.wait_for("document.querySelector('#list')?.textContent.includes('variable')")
     assert browser.run("document.querySelector('#list').textContent").count("<b>") >= 1
     browser.run("location.hash = '#s=' + encodeURIComponent(\"a'<b>&#\") + '&f=5'")
     browser.wait_for("document.querySelector('.stage')?.dataset.frame === '5'")
@@ -150,7 +150,7 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     assert "of 3 labels and 2 signals more: dgrec view" in menu
     # SQL needs a server, but for the questions of the library.
     browser.run("location.hash += '&q=SELECT%201'")
-    browser.wait_for("document.querySelector('#sql').textContent.includes('needs dgrec')")
+    browser.wait_for("document.querySelector('#sql')?.textContent.includes('needs dgrec')")
     # Those have their answers.
     browser.run(
         "[...document.querySelectorAll('#sql button')].find("
@@ -159,7 +159,7 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     browser.wait_for("document.querySelector('#sql table')?.textContent.includes('p95')")
     # A name of any length has one line.
     browser.run("location.hash = '#s=' + 'x'.repeat(100000)")
-    browser.wait_for("document.querySelector('#status').textContent.startsWith('there is no rec')")
+    browser.wait_for("document.querySelector('#status')?.textContent.startsWith('there is no rec')")
     assert browser.run("document.querySelector('#status').getBoundingClientRect().width") > 300
     assert len(browser.run("document.querySelector('#status').textContent")) < 150
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0

@@ -112,12 +112,12 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
         browser.run("(window.box = document.querySelector('.line-menu input')).focus()")
         recording.labels = ["cat", "dog"]
         browser.wait_for("document.querySelectorAll('.label-row').length === 2")
-        browser.wait_for("document.querySelector('.line-menu').textContent.includes('dog')")
+        browser.wait_for("document.querySelector('.line-menu')?.textContent.includes('dog')")
         assert browser.run(
             "document.activeElement === window.box && document.querySelector('.menu').open"
         )
         browser.run("document.activeElement.blur()")
-        browser.wait_for("document.querySelector('.rows').textContent.includes('dog')")
+        browser.wait_for("document.querySelector('.rows')?.textContent.includes('dog')")
 
         # A frame that is shown stays while those before it are removed, until it is the first.
         press(browser, "<")

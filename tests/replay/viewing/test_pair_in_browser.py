@@ -280,7 +280,7 @@ def test_a_link_restores_what_one_sees_and_runs_nothing(shown: Shown) -> None:
     del browser.requests[:]
     shown.open(link)
     browser.wait_for("document.querySelector('.stage')?.dataset.position === '30'")
-    browser.wait_for("document.querySelector('.sql-status').textContent.includes('link')")
+    browser.wait_for("document.querySelector('.sql-status')?.textContent.includes('link')")
     assert browser.run("document.querySelector('.sql-text').value").startswith("SELECT frame")
     assert browser.run("document.querySelector('.where-text').value") == "score > 0.4"
     assert browser.run("document.querySelector('.line-window').textContent").startswith("0:01.000")
@@ -294,7 +294,7 @@ def test_a_link_restores_what_one_sees_and_runs_nothing(shown: Shown) -> None:
     assert not [url for url in browser.requests if "/api/sql" in url or "/api/matches" in url]
 
     browser.run("document.querySelector('.sql-bar .primary').click()")
-    browser.wait_for("document.querySelector('.sql-status').textContent.startsWith('5 rows')")
+    browser.wait_for("document.querySelector('.sql-status')?.textContent.startsWith('5 rows')")
     browser.wait_for("location.hash.includes('q=SELECT')")
     browser.call("Page.reload")
     browser.wait_for("document.querySelector('.sql-status')?.textContent.startsWith('5 rows')")

@@ -192,7 +192,7 @@ def test_the_list(page: Page) -> None:
     page.wait_for("document.querySelectorAll('#list tbody tr').length === 1")
     assert page.texts("#list a[data-s]") == [NAME]
     page.type(".list-where", "nonsense > 1")
-    page.wait_for("document.querySelector('.list-status').textContent.includes('nonsense')")
+    page.wait_for("document.querySelector('.list-status')?.textContent.includes('nonsense')")
     page.type(".list-where", "")
     page.wait_for("document.querySelectorAll('#list tbody tr').length === 4")
     # By keys.
@@ -436,9 +436,9 @@ def test_questions_findings_and_conditions(page: Page, client: Client) -> None:
     )
     page.wait_for(drawn)
     page.type(".where-text", "label = 'car' AND nonsense")
-    page.wait_for("document.querySelector('.where-status').textContent.includes('nonsense')")
+    page.wait_for("document.querySelector('.where-status')?.textContent.includes('nonsense')")
     page.type(".where-text", "label = 'car'")
-    page.wait_for("document.querySelector('.where-status').textContent === ''")
+    page.wait_for("document.querySelector('.where-status')?.textContent === ''")
     page.wait_for_hash("where=label")
     page.wait_for(f"!{drawn}")  # the first frame has no car
     page.type(".where-text", "label = 'person'")
@@ -458,7 +458,7 @@ def test_a_link_brings_all_of_it_back(page: Page) -> None:
     open_session(page, more.replace("%20%%20", "%20%25%20"))
     page.wait_for_frame(450)
     # A statement of a link waits until somebody runs it.
-    page.wait_for("document.querySelector('.sql-status').textContent.startsWith('from the link')")
+    page.wait_for("document.querySelector('.sql-status')?.textContent.startsWith('from the link')")
     page.run("document.querySelector('.sql-bar .primary').click()")
     page.wait_for("document.querySelectorAll('.answer tbody tr[data-row]').length === 12")
     page.wait_for("document.querySelector('#timeline').dataset.drawn === '10-20'")
