@@ -1,7 +1,9 @@
 """Runs every reading command over files and reports what no file may do to them.
 
 Each file gets a process of its own, forked from one that has imported everything: starting Python
-for each command would take a second. What it prints goes to a pseudo-terminal.
+for each command would take a second. That one has run nothing yet: a fork of a process that has,
+such as pytest's, lacks the threads that libraries wait for. What is printed goes to a
+pseudo-terminal.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import itertools
+import json
 import os
 import pty
 import re
@@ -18,16 +21,17 @@ import select
 import shutil
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-__all__ = ["COMMANDS", "MEMORY_MB", "SECONDS", "Finding", "prepare", "run"]
+__all__ = ["COMMANDS", "MEMORY_MB", "SECONDS", "Finding", "prepare", "run", "run_apart"]
 
 #: What a command may take for one file. Other work on the machine is not its fault: the lesser of
 #: the clock's and the processor's time counts, but for a command that hangs.
@@ -259,6 +263,22 @@ def run(
         yield from _run_file(path, todo, seconds, memory_mb)
 
 
+def run_apart(paths: Iterable[Path], commands: Sequence[str]) -> list[Finding]:
+    """Return what `run` yields, from a process that has run nothing before."""
+    todo = json.dumps([[*map(str, paths)], [*commands]])  # as ASCII: not all names are text
+    done = subprocess.run(
+        [sys.executable, "-m", __name__], input=todo, stdout=subprocess.PIPE, text=True, check=True
+    )
+    found = (json.loads(line) for line in done.stdout.splitlines())
+    return [Finding(Path(path), *said) for path, *said in found]
+
+
+def _main() -> None:
+    paths, commands = json.load(sys.stdin)
+    for finding in run(map(Path, paths), commands):
+        print(json.dumps([str(finding.path), *astuple(finding)[1:]]), flush=True)
+
+
 def _run_file(
     path: Path, commands: dict[str, Callable[[Path, Path], None]], seconds: float, memory_mb: int
 ) -> Iterator[Finding]:
@@ -432,3 +452,7 @@ def _outcome_of(command: Callable[[Path, Path], None], path: Path) -> int:
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    _main()

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dgrec import sample
+from tests.forks import forking
 
 ROOT = Path(__file__).parents[1]
 #: What a shell reads first, and how it is started without a user's own settings.
@@ -62,9 +63,10 @@ def started(shell: str, folder: Path) -> Iterator[pexpect.spawn[str]]:
         "TERM": "dumb" if shell != "fish" else "xterm",
         "PS1": "ready> ",
     }
-    child = pexpect.spawn(
-        shell, options, cwd=str(folder), env=environment, encoding="utf-8", timeout=60
-    )
+    with forking():
+        child = pexpect.spawn(
+            shell, options, cwd=str(folder), env=environment, encoding="utf-8", timeout=60
+        )
     child.setwinsize(50, 200)
     try:
         child.sendline(settings)

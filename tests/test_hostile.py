@@ -31,7 +31,7 @@ from dgrec.format.untrusted import Allowance, inflate
 from dgrec.replay.output import QueryResult, open_output, write_rows
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import write_cases
-from tests.hostile_runner import COMMANDS, run
+from tests.hostile_runner import COMMANDS, run_apart
 from tests.reports import ReportPage
 
 #: Of each kind, those that took a process down, or all of the memory, and some that other tools
@@ -111,10 +111,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]
 @pytest.mark.slow
 def test_numbers_that_are_not_finite_although_the_file_says_so(cases: dict[str, Path]) -> None:
     names = ("v_latency_ms", "v_same_latency_ms")
-    assert (
-        list(run([cases[name] for name in names], ["stats", "stats --why", "report", "replay"]))
-        == []
-    )
+    commands = ("stats", "stats --why", "report", "replay")
+    assert run_apart([cases[name] for name in names], commands) == []
 
 
 @pytest.mark.slow
@@ -126,7 +124,7 @@ def test_there_are_hundreds_of_kinds(cases: dict[str, Path]) -> None:
 @pytest.mark.slow
 def test_no_file_ends_a_command_in_another_way(cases: dict[str, Path]) -> None:
     """No traceback, no crash, no silence, no hang, no gigabytes."""
-    assert list(run([cases[name] for name in _NAMES], _COMMANDS)) == []
+    assert run_apart([cases[name] for name in _NAMES], _COMMANDS) == []
 
 
 def test_every_command_that_reads_is_swept() -> None:

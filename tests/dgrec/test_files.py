@@ -25,6 +25,7 @@ from dgrec.files import (
     renaming,
     temporary,
 )
+from tests.forks import forking
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -40,12 +41,13 @@ def write(path: Path, text: bytes, **options: Any) -> None:
 
 def killed(work: Callable[[], Any]) -> None:
     """Do ``work`` in a process that ends where it stands, as after kill -9."""
-    process = os.fork()
-    if process == 0:
-        try:
-            work()
-        finally:
-            os._exit(9)
+    with forking():
+        process = os.fork()
+        if process == 0:
+            try:
+                work()
+            finally:
+                os._exit(9)
     os.waitpid(process, 0)
 
 

@@ -20,6 +20,7 @@ from dgrec.recorder.recovery import left_behind, recover
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_rows, new_metadata, write_journal, write_session
+from tests.forks import forking
 from tests.recorder.test_faults import new_recording, numbers
 
 _FORK = multiprocessing.get_context("fork")
@@ -42,8 +43,9 @@ def together(work: Callable[[], Any], count: int = 2) -> list[str]:
         os._exit(0)
 
     processes = [_FORK.Process(target=run) for _ in range(count)]
-    for process in processes:
-        process.start()
+    with forking():
+        for process in processes:
+            process.start()
     for process in processes:
         process.join(60)
     return sorted(said.get() for _ in range(count))
@@ -103,8 +105,9 @@ def test_recovering_into_other_names(tmp_path: Path) -> None:
         os._exit(0)
 
     processes = [_FORK.Process(target=run, args=(f"{i}.parquet",)) for i in range(2)]
-    for process in processes:
-        process.start()
+    with forking():
+        for process in processes:
+            process.start()
     for process in processes:
         process.join(60)
     won, lost = sorted(said.get() for _ in processes)

@@ -28,6 +28,7 @@ from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter
 from tests.factory import START_NS, edited, make_rows, write_journal, write_session
+from tests.forks import forking
 from tests.replay.clips import (
     HEIGHT,
     WIDTH,
@@ -545,13 +546,14 @@ def named_before(stop: int, work: Callable[[], Any]) -> None:
         if next(count) == stop:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    process = os.fork()
-    if process == 0:
-        try:
-            NewFile._take_name = take_name  # type: ignore[method-assign]
-            work()
-        finally:
-            os._exit(0)
+    with forking():
+        process = os.fork()
+        if process == 0:
+            try:
+                NewFile._take_name = take_name  # type: ignore[method-assign]
+                work()
+            finally:
+                os._exit(0)
     _, status = os.waitpid(process, 0)
     assert os.WIFSIGNALED(status), "it came to its end"
 

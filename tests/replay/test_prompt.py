@@ -14,6 +14,7 @@ import pytest
 from click.testing import Result
 
 from tests.factory import make_rows, new_metadata, write_session
+from tests.forks import forking
 from tests.replay.conftest import ROOT
 from tests.waiting import PATIENCE_S
 
@@ -27,21 +28,22 @@ class Terminal:
     """A ``dgrec query`` in a pseudo-terminal."""
 
     def __init__(self, session: Path, state: Path, *options: str) -> None:
-        self.child = pexpect.spawn(
-            sys.executable,
-            ["-m", "dgrec", "query", str(session), *options],
-            cwd=str(ROOT),
-            # It cannot ask where the cursor is: nobody here would answer.
-            env={
-                **os.environ,
-                "XDG_STATE_HOME": str(state),
-                "TERM": "xterm",
-                "PROMPT_TOOLKIT_NO_CPR": "1",
-            },
-            encoding="utf-8",
-            timeout=PATIENCE_S,
-            dimensions=(40, 120),
-        )
+        with forking():
+            self.child = pexpect.spawn(
+                sys.executable,
+                ["-m", "dgrec", "query", str(session), *options],
+                cwd=str(ROOT),
+                # It cannot ask where the cursor is: nobody here would answer.
+                env={
+                    **os.environ,
+                    "XDG_STATE_HOME": str(state),
+                    "TERM": "xterm",
+                    "PROMPT_TOOLKIT_NO_CPR": "1",
+                },
+                encoding="utf-8",
+                timeout=PATIENCE_S,
+                dimensions=(40, 120),
+            )
         self.child.expect_exact(PROMPT)
 
     def ask(self, text: str, expected: str) -> str:
