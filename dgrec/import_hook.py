@@ -1,11 +1,11 @@
 """Actions that run as soon as a module has been imported, which may never happen.
 
 PySDK takes more than a second to import, so dgrec never imports it before a program does.
+Every command imports this: the classes do without those of ``importlib.abc``, which imports much.
 """
 
 from __future__ import annotations
 
-import importlib.abc
 import sys
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def when_imported(name: str, action: Callable[[ModuleType], None]) -> None:
         sys.meta_path.insert(0, _finder)
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name not in _awaited:
             return None
@@ -38,12 +38,13 @@ class _Finder(importlib.abc.MetaPathFinder):
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None and hasattr(spec.loader, "exec_module"):
-                spec.loader = _Loader(spec.loader, _awaited.pop(name))
+                loader: Any = _Loader(spec.loader, _awaited.pop(name))
+                spec.loader = loader
                 return spec
         return None
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     def __init__(self, loader: Any, actions: list[Callable[[ModuleType], None]]) -> None:
         self._loader, self._actions = loader, actions
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.samples import UNKNOWN
 

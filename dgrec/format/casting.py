@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.errors import DamagedSessionError, NotASessionError, first_line
 from dgrec.format.schema import SCHEMA
 

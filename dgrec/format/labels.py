@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
 
 __all__ = [

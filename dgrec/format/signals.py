@@ -14,8 +14,8 @@ from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.schema import SCHEMA, SIGNAL
 

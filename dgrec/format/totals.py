@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.errors import first_line
 from dgrec.format import NULLABLE_SCHEMA, Allowance, Metadata, Row, RowTotals, build_batch, utc_text
 from dgrec.format import metadata as metadata_module

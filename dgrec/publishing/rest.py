@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from dgrec import compute as pc
 from dgrec.errors import ConfigError, DamagedSessionError
 from dgrec.format import DecodeError, has_all_frames, is_within, utc_ns
 from dgrec.message import Message
