@@ -10,6 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
+from dgrec import compute as pc
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.footage import videos_beside
 from dgrec.rates import frame_rate, rate_text
@@ -109,8 +112,34 @@ def _times(session: Session) -> tuple[float | None, float | None]:
     )
     if None in (*first, *last):
         return None, None
+    if _steps_back(session, first, last):
+        first, last = _extremes(session, stamps)
     captured_s, completed_s = ((end - start) / 1e6 for start, end in zip(first, last, strict=True))
     return (last[1] - first[0]) / 1e6, frame_rate(count - 1, captured_s, completed_s)
+
+
+def _steps_back(session: Session, first: Sequence[int], last: Sequence[int]) -> bool:
+    """Return whether the last stamps are not the latest, as far as the ends and the footer tell."""
+    if last[0] < first[0] or last[1] < first[1]:
+        return True
+    names = ("captured_at", "completed_at")
+    return session.sealed and any(
+        session.first_at_least(name, latest + 1) < len(session)
+        for name, latest in zip(names, last, strict=True)
+    )
+
+
+def _extremes(session: Session, stamps: list[str]) -> tuple[list[int], list[int]]:
+    """Return the earliest and the latest of the stamps, as `dgrec stats` takes them."""
+    lowest: list[list[int]] = [[] for _ in stamps]
+    highest: list[list[int]] = [[] for _ in stamps]
+    for batch in session.batches(stamps):
+        for at, column in enumerate(batch.columns):
+            bounds = pc.min_max(column.cast(pa.int64())).as_py()
+            if bounds["min"] is not None:
+                lowest[at].append(bounds["min"])
+                highest[at].append(bounds["max"])
+    return [min(each) for each in lowest], [max(each) for each in highest]
 
 
 def _size(files: Sequence[Path]) -> int:

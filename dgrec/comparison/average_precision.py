@@ -15,9 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import FrameBoxes, frames_of, overlaps
-from dgrec.comparison.truth import Truth, TruthError, TruthFrame, check_sizes, read_truth
-from dgrec.units import counted
+from dgrec.comparison.boxes import FrameBoxes, frames_of, overlaps, shares_inside
+from dgrec.comparison.truth import (
+    Truth,
+    TruthError,
+    TruthFrame,
+    check_sizes,
+    left_out,
+    read_truth,
+)
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -203,16 +209,7 @@ class _Tally:
                 f"{truth.path}: {missing:,} of {len(truth.frames):,} annotated frames were not "
                 "recorded, and are left out."
             )
-        if others := self._others.total():
-            names = ", ".join(str(label) for label, _ in self._others.most_common(5))
-            notes.append(
-                f"{counted(others, 'detection')} of labels that the ground truth does not have "
-                f"({names}) left out."
-            )
-        if self._repeated:
-            notes.append(
-                f"{counted(self._repeated, 'result')} of frames that have one before left out."
-            )
+        notes += left_out(self._others, self._repeated)
         labels = tuple(tally.result(label) for label, tally in self._labels.items())
         return Accuracy(path, len(self._seen), labels, tuple(notes))
 
@@ -293,12 +290,7 @@ def _overlap(boxes: Floats, objects: Floats, crowd: Mask) -> Floats:
     """Return the IoU of boxes and objects; of a crowd, the share of the box that is in it."""
     overlap = overlaps(boxes, objects)
     if crowd.any():
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        others = (objects[:, 2] - objects[:, 0]) * (objects[:, 3] - objects[:, 1])
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            common = overlap * (areas[:, None] + others[None, :]) / (1 + overlap)
-            inside = np.nan_to_num(common / areas[:, None])
-        overlap = np.where(crowd, inside, overlap)
+        overlap = np.where(crowd, shares_inside(boxes, objects), overlap)
     return overlap
 
 

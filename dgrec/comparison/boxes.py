@@ -16,7 +16,7 @@ from dgrec.comparison.samples import UNKNOWN
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps"]
+__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps", "shares_inside"]
 
 #: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
@@ -133,6 +133,20 @@ def overlaps(a: Floats, b: Floats) -> Floats:
     same = (left_a == left_b) & (top_a == top_b) & (right_a == right_b) & (bottom_a == bottom_b)
     overlap[same] = 1.0
     return overlap
+
+
+def shares_inside(boxes: Floats, objects: Floats) -> Floats:
+    """Return how much of each box (n, 4) is inside of each object (m, 4), as (n, m).
+
+    Not by way of the IoU, whose rounding would move what is at a threshold exactly.
+    """
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        first = np.maximum(boxes[:, None, :2], objects[None, :, :2])
+        last = np.minimum(boxes[:, None, 2:], objects[None, :, 2:])
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        share: Floats = np.maximum(last - first, 0.0).prod(axis=2) / areas[:, None]
+    share[~np.isfinite(share)] = 0.0
+    return share
 
 
 def _area(width: Floats, height: Floats) -> Floats:

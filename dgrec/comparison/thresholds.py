@@ -12,10 +12,17 @@ import numpy as np
 
 from dgrec.analyzers import AnalyzerRequest
 from dgrec.comparison.blocks import Floats, Mask
-from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps
+from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps, shares_inside
 from dgrec.comparison.neighbours import MOST_BOXES, Block, most_frames
 from dgrec.comparison.outcomes import Outcome, Setting, WhatIf
-from dgrec.comparison.truth import Truth, TruthError, TruthFrame, check_sizes, read_truth
+from dgrec.comparison.truth import (
+    Truth,
+    TruthError,
+    TruthFrame,
+    check_sizes,
+    left_out,
+    read_truth,
+)
 from dgrec.errors import ConfigError
 from dgrec.stand_in import settings
 from dgrec.units import counted
@@ -128,7 +135,10 @@ class _Tally:
         self._counted = 0
         self._widest = 0
         self._is_too_wide = False
-        self._judged = 0
+        self._judged: set[int] = set()
+        self._repeated = 0
+        #: Detections of labels that the ground truth does not have, as recorded.
+        self._others: Counter[str | None] = Counter()
         if truth is not None:
             self._check_labels(truth, labels)
             check_sizes(truth, session)
@@ -224,7 +234,10 @@ class _Tally:
         self._track(frame, masks)
         truth = self._truth
         if truth is not None and frame.source_frame in truth.frames:
-            self._judged += 1
+            if frame.source_frame in self._judged:  # a program has several results of one frame
+                self._repeated += 1
+                return
+            self._judged.add(frame.source_frame)
             self._judge(frame, masks, truth.frames[frame.source_frame])
 
     # --- which detections a setting keeps ---
@@ -305,11 +318,16 @@ class _Tally:
         objects = int((~crowd).sum())
         overlap = overlaps(frame.boxes, truth.boxes)
         same = np.array([[a == b for b in truth.labels] for a in frame.labels], np.bool_)
-        overlap = np.where(same.reshape(overlap.shape), overlap, 0.0)
-        inside = _share_inside(overlap, frame.boxes, truth.boxes)
-        is_in_crowd: Mask = np.any((inside >= SAME_IOU) & crowd, axis=1)
+        same = same.reshape(overlap.shape)
+        overlap = np.where(same, overlap, 0.0)
+        inside = shares_inside(frame.boxes, truth.boxes)
+        is_in_crowd: Mask = np.any((inside >= SAME_IOU) & same & crowd, axis=1)
+        assert self._truth is not None
+        boxed = [i for i in range(len(frame.labels)) if not np.isnan(frame.boxes[i]).any()]
+        known = {*self._truth.labels}
+        self._others.update(frame.labels[i] for i in boxed if frame.labels[i] not in known)
         ranked = sorted(
-            (i for i in range(len(frame.labels)) if not np.isnan(frame.boxes[i]).any()),
+            (i for i in boxed if frame.labels[i] in known),
             key=lambda i: -np.nan_to_num(frame.scores[i], nan=0.0),
         )
         for outcome, mask in zip(self._outcomes, masks, strict=True):
@@ -338,7 +356,7 @@ class _Tally:
             )
 
     def _check_frames(self, truth: Truth) -> None:
-        missing = len(truth.frames) - self._judged
+        missing = len(truth.frames) - len(self._judged)
         if not self._judged:
             first = min(truth.frames)
             raise TruthError(
@@ -350,6 +368,7 @@ class _Tally:
                 f"{truth.path}: {missing:,} of {len(truth.frames):,} annotated frames were not "
                 "recorded, and are left out."
             )
+        self.notes += left_out(self._others, self._repeated)
 
 
 @dataclass
@@ -367,16 +386,6 @@ def _detections(frame: FrameBoxes, mask: Mask) -> Iterator[dict[str, Any]]:
             yield {"bbox": box.tolist(), "label": frame.labels[index] or "", "score": score}
 
 
-def _share_inside(overlap: Floats, boxes: Floats, objects: Floats) -> Floats:
-    """Return how much of each box is inside of each object, from their IoU."""
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    others = (objects[:, 2] - objects[:, 0]) * (objects[:, 3] - objects[:, 1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        common = overlap * (areas[:, None] + others[None, :]) / (1 + overlap)
-        share: Floats = np.nan_to_num(common / areas[:, None])
-    return share
-
-
 def _right_and_wrong(overlap: Floats, ranked: Sequence[int], in_crowd: Mask) -> tuple[int, int]:
     """Match detections with objects as COCO does: the best detection first takes the nearest.
 
@@ -388,7 +397,8 @@ def _right_and_wrong(overlap: Floats, ranked: Sequence[int], in_crowd: Mask) -> 
     for index in ranked:
         near = np.where(taken, 0.0, overlap[index])
         if near.size and near.max() >= SAME_IOU:
-            taken[int(near.argmax())] = True
+            # Of objects that overlap alike, COCO takes the last.
+            taken[near.size - 1 - int(near[::-1].argmax())] = True
             right += 1
         elif not in_crowd[index]:
             wrong += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -20,11 +21,16 @@ from dgrec.format import VideoEntry, video_entries
 from dgrec.imports import Facts, read_frames
 from dgrec.paths import PICTURES_SUFFIX, names_session
 from dgrec.session import session_file
+from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Truth", "TruthError", "TruthFrame", "check_sizes", "read_truth"]
+__all__ = ["Truth", "TruthError", "TruthFrame", "check_sizes", "left_out", "read_truth"]
+
+
+#: Members of COCO's annotations, and of MOTChallenge's ground truth.
+_MARKS: Final = ("iscrowd", "considered")
 
 
 class TruthError(DgrecError):
@@ -70,7 +76,9 @@ def read_truth(path: Path, session: Session) -> Truth:
     try:
         found = _of_session(path, facts) if names_session(str(path)) else _of_file(path, facts)
         for number, size, detections in found:
-            frames[number] = _frame(detections, size)
+            # Of several results of one frame the first counts, as on the other side.
+            if number not in frames:
+                frames[number] = _frame(detections, size)
     except ImportFileError as error:
         raise TruthError(str(error)) from None
     labels = [*facts.labels.values(), *(name for each in frames.values() for name in each.labels)]
@@ -135,32 +143,30 @@ def _of_session(path: Path, facts: Facts) -> _Found:
             for batch in session.batches(["width", "height"])
             for size in zip(*(column.to_pylist() for column in batch.columns), strict=True)
         )
-        crowds = (
-            crowd
+        marks = (
+            mark
             for batch in session.batches(["detections.list.element.extra"])
-            for crowd in _crowds(batch.column("detections").to_pylist())
+            for mark in _marks(batch.column("detections").to_pylist())
         )
-        for frame, size, crowd in zip(frames_of(session), sizes, crowds, strict=True):
+        for frame, size, marked in zip(frames_of(session), sizes, marks, strict=True):
             if frame.source_frame == UNKNOWN:
                 continue
             detections = [
-                {"bbox": box, "label": label, "iscrowd": is_crowd}
-                for box, label, is_crowd in zip(
-                    frame.boxes.tolist(), frame.labels, crowd, strict=True
-                )
+                {"bbox": box, "label": label, **mark}
+                for box, label, mark in zip(frame.boxes.tolist(), frame.labels, marked, strict=True)
                 if not np.isnan(box).any()
             ]
             yield frame.source_frame, None if None in size else size, detections
 
 
-def _crowds(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[bool]]:
-    """Yield for each frame which of its detections are regions of many objects."""
+def _marks(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
+    """Yield for each frame what says of its detections that they are no objects."""
     for row in rows:
         found = []
         for item in row:
             text = item["extra"] or ""
-            extra = json.loads(text) if '"iscrowd"' in text else {}
-            found.append(bool(extra.get("iscrowd")))
+            extra = json.loads(text) if any(f'"{name}"' in text for name in _MARKS) else {}
+            found.append({name: extra[name] for name in _MARKS if name in extra})
         yield found
 
 
@@ -177,6 +183,25 @@ def _frame(detections: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
         [bool(item.get("iscrowd")) for item in found],
         size,
     )
+
+
+def left_out(others: Counter[str | None], repeated: int) -> list[str]:
+    """Return what is said of detections and results that are not compared with ground truth.
+
+    Args:
+        others: Detections of labels that it does not have.
+        repeated: Results of frames that have one before.
+    """
+    notes = []
+    if count := others.total():
+        names = ", ".join(str(label) for label, _ in others.most_common(5))
+        notes.append(
+            f"{counted(count, 'detection')} of labels that the ground truth does not have "
+            f"({names}) left out."
+        )
+    if repeated:
+        notes.append(f"{counted(repeated, 'result')} of frames that have one before left out.")
+    return notes
 
 
 def check_sizes(truth: Truth, session: Session) -> None:

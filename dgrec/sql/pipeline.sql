@@ -28,7 +28,8 @@ FROM (
 CREATE VIEW pipeline AS
 SELECT session_id, frames, left_out, seconds, fps,
        inferred_fps, latency_ms,
-       fps * latency_ms / 1e3 AS in_flight, 1e3 / latency_ms AS one_at_a_time_fps,
+       fps * latency_ms / 1e3 AS in_flight,
+       CASE WHEN latency_ms > 0 THEN 1e3 / latency_ms END AS one_at_a_time_fps,
        steps / capture_s AS delivered_fps, (steps + lost_camera) / capture_s AS sent_fps
 FROM (
     SELECT session_id, count(*) AS frames, any_value(left_out) AS left_out,

@@ -20,7 +20,7 @@ class Classes:
     Args:
         metadata: The session's.
         contiguous: Whether numbers count from 0 without gaps. Otherwise they are the model's where
-            it has them.
+            it has them, and else the ids of the detections.
     """
 
     def __init__(self, metadata: Mapping[str, Any], *, contiguous: bool) -> None:
@@ -30,6 +30,7 @@ class Classes:
             for key, label in labels.items()
             if str(key).isdecimal() and str(key).isascii() and len(str(key)) < 8
         )
+        self._is_contiguous = contiguous
         self._numbers: dict[str, int] = {}
         for number, label in known:
             if number < _MOST and label not in self._numbers:
@@ -40,9 +41,16 @@ class Classes:
         name = self.name(label, category_id)
         found = self._numbers.get(name)
         if found is None:
-            found = max(self._numbers.values(), default=-1) + 1
+            found = self._new_number(category_id)
             self._numbers[name] = found
         return found
+
+    def _new_number(self, category_id: int | None) -> int:
+        """Return the number of a class that the model does not name: its id, if that is free."""
+        numbers = self._numbers.values()
+        if self._is_contiguous or category_id is None or not 0 <= category_id < _MOST:
+            return max(numbers, default=-1) + 1
+        return max(numbers) + 1 if category_id in numbers else category_id
 
     @staticmethod
     def name(label: str | None, category_id: int | None) -> str:

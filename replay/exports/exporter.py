@@ -226,6 +226,8 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: Format) ->
     twice = [path.name for path, count in Counter(outputs).items() if count > 1]
     if twice:
         raise ConfigError(f"{twice[0]}: would be the export of two sessions of one name")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; the exports of several sessions are in a folder")
     with _output_errors(folder):
         folder.mkdir(exist_ok=True)
     return outputs

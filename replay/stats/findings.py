@@ -194,7 +194,7 @@ def _busy(load: Load) -> str:
 
 def _law(p: Pipeline, fps: float, latency_ms: float, in_flight: float) -> str:
     if p.one_at_a_time_fps is None:
-        return "Every latency is zero."
+        return f"The mean latency is {_ms(latency_ms)}, which says nothing about the rate."
     return (
         f"fps is not 1/latency, which is {_fps(p.one_at_a_time_fps)}: a frame takes "
         f"{_ms(latency_ms)} from capture to result, and {in_flight:.1f} are on their way at a time "

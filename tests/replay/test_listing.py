@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dgrec.replay.listing import list_session, write_listing
+import dgrec
+from dgrec.replay.listing import list_session, listed, write_listing
 from dgrec.replay.output import Destination
-from tests.factory import make_rows, write_session
+from tests.factory import START_NS, make_row, make_rows, write_session
 
 
 @pytest.mark.parametrize(("name_length", "width"), [(10, 200), (60, 80), (10, 30)])
@@ -25,3 +26,18 @@ def test_a_line_for_each_value_has_every_value(
     text = file.getvalue().decode()
     for name in ("session", "started", "length", "model", "fps", "drops", "size", "state"):
         assert name in text, text
+
+
+@pytest.mark.parametrize("steps", [(0, 1, 2, -3600, -3599), (0, 1, 7200, 3600, 3601), (0, 1, 2, 3)])
+def test_the_length_is_that_of_stats(tmp_path: Path, steps: tuple[int, ...]) -> None:
+    """Also where a clock was set back: the last frame was not the latest, then."""
+    stamps = [START_NS + step * 10**9 for step in steps]
+    rows = [
+        make_row(i, captured_ns=at, completed_ns=at + 10_000_000) for i, at in enumerate(stamps)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        found = listed(session)
+        ((duration_s, fps),) = session.sql_rows("SELECT duration_s, fps FROM session_throughput")
+    assert found.duration_s == pytest.approx(duration_s)
+    assert found.fps == pytest.approx(fps)

@@ -413,3 +413,21 @@ def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_pat
         "what limits it is unknown. Inference may: it was busy 48% to 100% of the time, and in "
         "so short a recording that is as much as can be known." in found["findings"][0]
     )
+
+
+@pytest.mark.parametrize(("latencies", "mean"), [((0, 0), "0"), ((-5, 5), "0"), ((-5, -3), "-4")])
+def test_latencies_that_are_none_give_no_rate(
+    dgrec: Run, tmp_path: Path, latencies: tuple[int, ...], mean: str
+) -> None:
+    """One over 0 is infinite, and one over less is a rate below nothing."""
+    rows = [
+        make_row(i, captured_ns=at, completed_ns=at + latencies[i % 2] * 1_000_000)
+        for i in range(20)
+        for at in [START_NS + i * 33_000_000]
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with library.open(path) as session:
+        assert session.sql_rows("SELECT one_at_a_time_fps FROM pipeline") == [(None,)]
+    findings = why(dgrec, path)["findings"]
+    said = f"The mean latency is {mean} ms, which says nothing about the rate."
+    assert said in findings, findings

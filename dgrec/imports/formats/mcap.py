@@ -48,7 +48,7 @@ class Mcap(Format):
         Frames are numbered from 0, or as the metrics of dgrec's exports say.
         """
         try:
-            from mcap.reader import make_reader
+            from mcap.reader import NonSeekingReader, make_reader
             from mcap_protobuf.decoder import DecoderFactory
         except ImportError:
             raise ConfigError(
@@ -60,7 +60,13 @@ class Mcap(Format):
             reader = make_reader(given.file)
             topics = _topics(reader)
             topic = _topic(topics, given)
-            messages = _Messages(reader, topic, topics.get(_METRICS) == _METRICS_SCHEMA)
+            has_metrics = topics.get(_METRICS) == _METRICS_SCHEMA
+            if has_metrics:
+                # dgrec's exports are in the order of frames. That of time is another one where a
+                # clock was set back.
+                given.file.seek(0)
+                reader = NonSeekingReader(given.file)
+            messages = _Messages(reader, topic, has_metrics)
             for index, (content, metrics, logged_ns) in enumerate(messages.pairs(DecoderFactory())):
                 at = f"message {index + 1}"
                 where = f"message {index} of {topic[:60]}"
@@ -86,7 +92,7 @@ class _Messages:
 
     def __init__(self, reader: Any, topic: str, has_metrics: bool) -> None:
         self._topic = topic
-        self._reader = reader
+        self._reader, self._has_metrics = reader, has_metrics
         self._topics = [topic, _METRICS] if has_metrics else [topic]
         self._decode: Any = None
 
@@ -96,7 +102,9 @@ class _Messages:
         """Yield annotations, metrics (or None), and when both were logged."""
         waiting: tuple[Mapping[str, Any], int] | None = None
         count = 0
-        for schema, channel, message in self._reader.iter_messages(topics=self._topics):
+        for schema, channel, message in self._reader.iter_messages(
+            topics=self._topics, log_time_order=not self._has_metrics
+        ):
             where = f"message {count} of {channel.topic[:60]}"
             if len(message.data) > _LARGEST_MESSAGE:
                 raise InvalidError(where, f"takes more than {_LARGEST_MESSAGE >> 20} MB")

@@ -37,6 +37,8 @@ _NAMES: Final = {
 _OF_FRAME: Final = (
     "media_time_s time_s captured_at latency_ms width height video_frame detection picture split"
 ).split()
+#: Only dgrec's own exports have this column: the number of a detection in its frame.
+_OF_DGREC: Final = "detection"
 _AS_JSON: Final = ("landmarks", "extra")
 _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 #: Under this key, a detection on its way has what its row says of the frame.
@@ -150,7 +152,7 @@ def _detection(
             "custom_data={'frame_number': number}), or name its column with --frame-column",
         )
     frame = values.count(_value(row[column]), column, where)
-    box = values.corners([_value(row.get(name)) for name in _BOX], "box", where)
+    box = _box(row, where)
     known: dict[str, Any] = {}
     for key, names in _NAMES.items():
         found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
@@ -175,6 +177,14 @@ def _detection(
     }
     found = values.detection(box, values.plain_extras(more, where), **known)
     return frame, {**found, **_shapes(row, where), **_facts(row, where)}
+
+
+def _box(row: Mapping[str, Any], where: str) -> list[float] | None:
+    """Return a row's box; None if it has none, as classes of whole pictures in dgrec's exports."""
+    corners = [_value(row.get(name)) for name in _BOX]
+    if _OF_DGREC in row and all(corner in (None, "") for corner in corners):
+        return None
+    return values.corners(corners, "box", where)
 
 
 def _facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:

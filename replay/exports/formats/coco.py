@@ -74,7 +74,7 @@ class _Annotations:
         areas: list[float | None] = []
         for mask, packed in zip(masks_of(block), block.column("mask").is_valid(), strict=True):
             if mask is None:
-                self._losses.add("left out masks without a place", packed.as_py())
+                self._losses.add("left out masks without a place in the picture", packed.as_py())
                 found.append(None)
                 areas.append(None)
                 continue

@@ -45,7 +45,7 @@ def tables(exported: Exported, *, nested: bool) -> Iterator[pa.Table]:
     """
     schema = _schema(exported, nested=nested)
     for block in exported.blocks():
-        columns = _columns(block, nested=nested)
+        columns = _columns(exported, block, nested=nested)
         if exported.pictures is not None:
             names = pa.array(block.pictures, pa.string())
             columns["picture"] = names.take(pa.array(block.row_of))
@@ -56,7 +56,7 @@ def tables(exported: Exported, *, nested: bool) -> Iterator[pa.Table]:
         )
 
 
-def _columns(block: Block, *, nested: bool) -> dict[str, Any]:
+def _columns(exported: Exported, block: Block, *, nested: bool) -> dict[str, Any]:
     row_of = pa.array(block.row_of)
     columns = {name: block.rows.column(name).take(row_of) for name in _FRAME}
     columns["time_s"] = pc.divide(pa.array(block.times_us).take(row_of).cast(pa.float64()), 1e6)
@@ -67,6 +67,9 @@ def _columns(block: Block, *, nested: bool) -> dict[str, Any]:
         columns["landmarks"] = _points_json(columns["landmarks"])
     lengths = [None if mask is None else mask.run_lengths() for mask in masks_of(block)]
     columns["mask_rle"] = pa.array(lengths, pa.string())
+    packed = block.column("mask")
+    left_out = columns["mask_rle"].null_count - packed.null_count
+    exported.losses.add("left out masks without a place in the picture", left_out)
     return columns
 
 

@@ -13,7 +13,8 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 def text(value: object) -> str:
     """Return a value as the content of an element."""
-    return escape(_NOT_XML.sub("\ufffd", str(value)))
+    # Readers make a new line of a carriage return that is not escaped.
+    return escape(_NOT_XML.sub("\ufffd", str(value)), {"\r": "&#13;"})
 
 
 def quoted(value: object) -> str:

@@ -57,7 +57,7 @@ class Yolo(Format):
             (path / "labels" / (split or "train")).mkdir(parents=True, exist_ok=True)
             (path / "images" / (split or "train")).mkdir(parents=True, exist_ok=True)
         for block in exported.blocks():
-            _check_sizes(block)
+            _check_sizes(block, exported.session.path)
             lines = self._lines(exported, classes, block)
             folder = path / "labels" / (block.split or "train")
             numbers = block.rows.column("frame").to_pylist()
@@ -96,7 +96,7 @@ class Yolo(Format):
         return found
 
 
-def _check_sizes(block: Block) -> None:
+def _check_sizes(block: Block, path: Path) -> None:
     """Refuse frames without a size, of which all numbers are parts.
 
     Raises:
@@ -106,7 +106,7 @@ def _check_sizes(block: Block) -> None:
         if 0 in block.size(row):
             number = block.rows.column("frame")[row]
             raise ConfigError(
-                f"frame {number}: has no recorded size, of which YOLO's numbers are parts"
+                f"{path}: frame {number} has no recorded size, of which YOLO's numbers are parts"
             )
 
 
@@ -193,9 +193,11 @@ class YoloPose(Yolo):
                 points = each.landmarks
                 if points and self._points is None:
                     self._points = len(points)
+                if not is_there[index]:
+                    continue  # it has been counted with the boxes
                 if not points or len(points) != self._points:
                     exported.leave_out("what has no key points, or another number of them")
-                elif is_there[index]:
+                else:
                     values = [*boxes[index].tolist(), *_places(points, frame)]
                     found[index] = _line(numbers[index], values)
         return found

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import dgrec
-from tests.factory import edited, make_detection, make_row, write_session
+from tests.factory import edited, make_detection, make_row, new_metadata, write_session
 from tests.replay.exports.made import POINTS, detections, tracked, with_masks, with_points
 from tests.replay.exports.test_rows import whole_mask
 
@@ -153,3 +153,22 @@ def test_frames_keep_their_numbers_in_the_source(form: str, tmp_path: Path) -> N
     dgrec.import_(labels, tmp_path / "back.parquet", overwrite=True)
     with dgrec.open(tmp_path / "back.parquet") as back:
         assert back.frames.column("source_frame").to_pylist() == [0, 1, 2, 3]
+
+
+def test_classes_that_the_model_does_not_name_keep_their_ids(tmp_path: Path) -> None:
+    """Two recordings that see them in another order agree, as instances and results."""
+    metadata = new_metadata()
+    metadata["model"] |= {"labels": {"2": "bus"}}
+    found = [make_detection(label="car", category_id=7), make_detection(label="bus", category_id=2)]
+    found += [make_detection(label="van", category_id=7), make_detection(label=..., category_id=4)]
+    for name, order in (("s", found), ("t", [found[0], *found[:0:-1]])):
+        path = write_session(tmp_path / f"{name}.parquet", [make_row(0, order)], metadata)
+        with dgrec.open(path) as session:
+            session.export(tmp_path / "c.json", overwrite=True)
+            session.export(tmp_path / "r.json", "coco-results", overwrite=True)
+        whole = json.loads((tmp_path / "c.json").read_text())
+        names = {each["id"]: each["name"] for each in whole["categories"]}
+        assert names == {3: "bus", 5: "class 4", 8: "car", 9: "van"}
+        ids = [each["category_id"] for each in whole["annotations"]]
+        results = json.loads((tmp_path / "r.json").read_text())
+        assert ids == [each["category_id"] for each in results]

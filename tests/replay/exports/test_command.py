@@ -77,6 +77,11 @@ def test_a_folder_of_sessions_keeps_its_names(dgrec: Callable[..., Result], tmp_
     done = dgrec("export", folder, "-o", tmp_path / "out", "--format", "csv")
     assert done.exit_code != 0
     assert len(done.stderr.strip().splitlines()) <= 4
+    file = tmp_path / "one.csv"
+    file.write_text("")
+    done = dgrec("export", *sorted(folder.glob("[mt]*.parquet")), "-o", file)
+    assert done.exit_code == 1
+    assert f"{file}: is a file; the exports of several sessions are in a folder" in done.stderr
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import dgrec
 from dgrec.cli import gather
 from dgrec.comparison import accuracy
 from dgrec.format import Row
-from tests.factory import make_detection, make_row, new_metadata, write_session
+from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
 from tests.replay.exports.made import CONNECTED, POINTS, disc
 
 _PLAIN = {"bbox", "label", "category_id", "score"}
@@ -204,3 +204,43 @@ def test_boxes_of_a_session_s_own_video_are_paired_with_its_frames(tmp_path: Pat
     )
     assert refused.exit_code == 1
     assert "numbered as the pictures in p.images, not as in the source" in refused.stderr
+
+
+def test_frames_of_a_clock_that_was_set_back_come_back_from_mcap(tmp_path: Path) -> None:
+    """The file's messages are in the order of frames, and not in that of time."""
+    steps = [0, 1, 2, 1, 1, 3]
+    rows = [
+        make_row(i, captured_ns=START_NS + step * 10**9, completed_ns=START_NS + step * 10**9)
+        for i, step in enumerate(steps)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "x.mcap", images="none")
+    dgrec.import_(tmp_path / "x.mcap", tmp_path / "back.parquet")
+    assert _found(tmp_path / "back.parquet", _PLAIN) == _found(path, _PLAIN)
+    names = ["captured_at"]
+    with dgrec.open(path) as session, dgrec.open(tmp_path / "back.parquet") as back:
+        (before,), (after,) = ([*each.batches(names)] for each in (session, back))
+        assert after.column(0).to_pylist() == before.column(0).to_pylist()
+
+
+@pytest.mark.parametrize("output", ["a.csv", "a.jsonl"])
+def test_classes_of_whole_pictures_come_back(output: str, tmp_path: Path) -> None:
+    """They have no box: its columns are empty."""
+    classes = [{"label": name, "category_id": i, "score": 0.5} for i, name in enumerate("ab")]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, classes), make_row(1, classes)])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / output)
+    dgrec.import_(tmp_path / output, tmp_path / "back.parquet")
+    assert _found(tmp_path / "back.parquet", _PLAIN) == {0: classes, 1: classes}
+
+
+def test_masks_beyond_the_picture_are_counted(tmp_path: Path) -> None:
+    masks = [{"x_min": x, "y_min": 30, "data": disc(40, 30)} for x in (20, 700)]
+    path = write_session(
+        tmp_path / "s.parquet", [make_row(0, [make_detection(mask=mask) for mask in masks])]
+    )
+    for name in ("a.csv", "a.jsonl", "c.json"):
+        with dgrec.open(path) as session:
+            report = session.export(tmp_path / name)
+        assert report.notes == ["left out masks without a place in the picture: 1 detection"]

@@ -245,7 +245,7 @@ def test_turned_boxes_are_turned_about_the_right_point(tmp_path: Path) -> None:
 
 
 def test_hostile_labels_and_tracks_are_valid_xml(tmp_path: Path) -> None:
-    labels = ['"><script>', "two\nlines", "\x00\x1b[31m", "a & b", "\u202e"]
+    labels = ['"><script>', "two\nlines", "\x00\x1b[31m", "a & b", "\u202e", "old\rlines"]
     results = [
         make_detection(index, label=label, track_id=-(2**63) + index)
         for index, label in enumerate(labels)
@@ -262,13 +262,15 @@ def test_hostile_labels_and_tracks_are_valid_xml(tmp_path: Path) -> None:
         session.export(tmp_path / "mot", "mot")
     found = {label for label, _ in _cvat_tracks(tmp_path / "t.xml")}
     assert {'"><script>', "two\nlines", "a & b", "\u202e", "\ufffd\ufffd[31m"} <= found
+    # Each is one of the task's labels.
+    assert found <= {each.text for each in ElementTree.parse(tmp_path / "t.xml").iter("name")}
     assert report.notes[:2] == [
         "left out what has no box in the picture: 1 detection",
         "left out further boxes of a track in one frame: 1 detection",
     ]
     ElementTree.parse(tmp_path / "ls/label_config.xml")
     json.loads((tmp_path / "ls/tasks.json").read_text())
-    assert len((tmp_path / "mot/gt/labels.txt").read_text().splitlines()) == 9
+    assert len((tmp_path / "mot/gt/labels.txt").read_text().splitlines()) == 10
 
 
 def test_parts_have_no_common_numbers_of_frames(tmp_path: Path) -> None:

@@ -156,3 +156,32 @@ def test_the_size_of_the_numbered_pictures(tmp_path: Path) -> None:
         session.export(tmp_path / "set", "yolo", images="png")
     for picture in (tmp_path / "set/images/train").iterdir():
         assert cv2.imread(str(picture)).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_a_detection_is_left_out_once(tmp_path: Path) -> None:
+    """One that is beyond the picture and has no key points counted twice."""
+    point = {"label": "nose", "category_id": 0, "score": 0.5, "landmark": [1.0, 2.0], "connect": []}
+    beyond = [700.0, 10.0, 800.0, 20.0]
+    results = [
+        make_detection(0, landmarks=[point]),
+        make_detection(1),
+        make_detection(2, bbox=beyond),
+        make_detection(3, bbox=beyond, landmarks=[point]),
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, results)])
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "pose", "yolo-pose", images="none")
+    assert report.detections == 1
+    lines = (tmp_path / "pose/labels/train/frame-000000.txt").read_text().splitlines()
+    assert len(lines) == 1
+    assert "left out boxes that are not in the picture: 2 detections" in report.notes
+    left = "left out what has no key points, or another number of them: 1 detection"
+    assert left in report.notes
+
+
+def test_frames_without_a_size_are_refused(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(0), make_row(1, width=0, height=0)])
+    with dgrec.open(path) as session, pytest.raises(DgrecError) as raised:
+        session.export(tmp_path / "yolo", "yolo", images="none")
+    said = f"{path}: frame 1 has no recorded size, of which YOLO's numbers are parts"
+    assert str(raised.value) == said
