@@ -165,8 +165,14 @@ def _marks(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[dict[st
         found = []
         for item in row:
             text = item["extra"] or ""
-            extra = json.loads(text) if any(f'"{name}"' in text for name in _MARKS) else {}
-            found.append({name: extra[name] for name in _MARKS if name in extra})
+            extra: Any = None
+            if any(f'"{name}"' in text for name in _MARKS):
+                with contextlib.suppress(ValueError, RecursionError):  # a file may hold anything
+                    extra = json.loads(text)
+            is_plain = isinstance(extra, dict)
+            found.append(
+                {name: extra[name] for name in _MARKS if name in extra} if is_plain else {}
+            )
         yield found
 
 
