@@ -357,8 +357,7 @@ def test_half_a_character_is_drawn_as_a_question_mark(alpha: float) -> None:
         return {"label": text, "score": 0.5, "bbox": [5.0, 20.0, 60.0, 44.0], "landmarks": marks}
 
     results = [
-        new_result("Detection", [item(text)], picture(), alpha=alpha)
-        for text in (HALF, "a?b")
+        new_result("Detection", [item(text)], picture(), alpha=alpha) for text in (HALF, "a?b")
     ]
     drawn, expected = map(image_overlay, results)
     assert np.array_equal(drawn, expected)
