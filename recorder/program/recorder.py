@@ -254,7 +254,7 @@ class Recorder:
             raise ConfigError(f"mark: {shown(text)} is not a text")
         event = {"kind": "mark", "at": utc_text(self._clock.now_ns()), "text": text}
         if details:
-            event["details"] = metadata_module.given({"details": details})["details"]
+            event["details"] = metadata_module.given({"details": details}, "mark")["details"]
         with self._lock:
             self._check_open()
             if self._main is None:  # the file begins with a frame, which says what is drawn how
