@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
+from dgrec.paths import SESSION_SUFFIXES
+
 __all__ = [
     "percent_encoded",
     "redact",
@@ -23,6 +25,8 @@ __all__ = [
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _NO_ADDRESS = re.compile(r"file://|[a-zA-Z]:[\\/]")
+#: A recorded session, which options for degirum_tools may follow: `walk.parquet?pace=fast`.
+_SESSION = re.compile(rf"(?!//)[^?#@:]+(?:{'|'.join(map(re.escape, SESSION_SUFFIXES))})(?:\?|\Z)")
 #: What follows a login: host, port, path, query, fragment.
 _REST = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/?#\\:@\[\]]*)(?P<port>:\d{1,5})?"
@@ -99,6 +103,8 @@ def _before_path(text: str) -> str:
 
 
 def _redact_without_scheme(url: str) -> str:
+    if _SESSION.match(url) and "@" not in url:
+        return _SECRET_ITEM.sub(r"\1***", url)
     # Not a URL, or a mistyped one: `admin:password@host/stream`, `rtsp:/admin:password@host`.
     head, at, tail = url.rpartition("@")
     is_login = at and (":" in head or head.startswith("//"))

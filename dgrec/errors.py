@@ -41,6 +41,19 @@ __all__ = [
 ]
 
 
+#: The most characters of a value in an error.
+_MOST_SHOWN = 100
+
+
+def value_text(value: object) -> str:
+    """Return a value of a program's as an error names it: in one line, a long one cut off."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer with more digits than Python writes
+        return f"this {type(value).__name__}"
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of a message of somebody else's; without a message, its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, value_text
 from dgrec.units import (
     Quantity,
     parse_dimensions,
@@ -231,19 +231,21 @@ class RecordingOptions:
         for name, choices in CHOICES.items():
             choice = getattr(self, name)
             if not self._is_unset(name) and choice not in choices:
-                raise ConfigError(f"{name}: {choice!r} is not one of {', '.join(choices)}")
+                raise ConfigError(
+                    f"{name}: {value_text(choice)} is not one of {', '.join(choices)}"
+                )
         if self.video_size is not None:
             try:
                 width, height = self.video_size
             except (TypeError, ValueError):
                 raise ConfigError(
-                    f"--video-size: {self.video_size!r} is not a pair of numbers"
+                    f"--video-size: {value_text(self.video_size)} is not a pair of numbers"
                 ) from None
             _check_number("video_size", width, "whole ")
             _check_number("video_size", height, "whole ")
             _check_video_size(width, height)
         if not isinstance(self.codec, str | None):
-            raise ConfigError(f"--codec: {self.codec!r} is not the name of a codec")
+            raise ConfigError(f"--codec: {value_text(self.codec)} is not the name of a codec")
         if self.video == "lossless" and self._shapes_video():
             raise ConfigError(LOSSLESS_IS_FIXED)
         if self.every and self.fps:
@@ -343,7 +345,7 @@ def _check_number(name: str, value: object, kind: Literal["", "whole "] = "") ->
     is_number = isinstance(value, types) and not isinstance(value, bool)
     # NaN is not less than anything.
     if not is_number or not abs(value) <= sys.float_info.max:  # type: ignore[arg-type]
-        raise ConfigError(f"{_flag(name)}: {value!r} is not a {kind}number")
+        raise ConfigError(f"{_flag(name)}: {value_text(value)} is not a {kind}number")
 
 
 def _flag(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dgrec import analyzers
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import (
     LONGEST_NAME,
     Metadata,
@@ -170,7 +170,7 @@ def own_pixels(image: Any) -> Any:
         return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
     is_picture = isinstance(image, np.ndarray) and image.dtype == np.uint8
     if is_picture and image.shape[2:] == (3,) and image.size:
-        return image.copy()
+        return np.array(image)
     raise DgrecError(
         "a video is recorded, so every frame needs an image: an array of bytes of the shape "
         "(height, width, 3), BGR, or a picture of PIL's"
@@ -223,7 +223,7 @@ def finite(name: str, number: float) -> float:
     with contextlib.suppress(OverflowError):  # of an integer that is too long
         if isinstance(number, numbers.Real) and math.isfinite(number):
             return float(number)
-    raise ConfigError(f"{name}: {number!r} is not a number of seconds")
+    raise ConfigError(f"{name}: {value_text(number)} is not a number of seconds")
 
 
 def signal_name(name: object) -> str:
@@ -236,7 +236,7 @@ def signal_name(name: object) -> str:
         return name
     if isinstance(name, str) and len(name) > LONGEST_NAME:
         raise ConfigError(f"log: the name of a signal is longer than {LONGEST_NAME} characters")
-    raise ConfigError(f"log: {name!r} is not the name of a signal")
+    raise ConfigError(f"log: {value_text(name)} is not the name of a signal")
 
 
 def signal_value(name: str, value: object) -> float:
@@ -247,7 +247,7 @@ def signal_value(name: str, value: object) -> float:
     """
     if type(value) is not float:
         if not isinstance(value, numbers.Real):
-            raise ConfigError(f"log: {name}: {value!r} is not a number")
+            raise ConfigError(f"log: {name}: {value_text(value)} is not a number")
         try:
             value = float(value)
         except OverflowError:

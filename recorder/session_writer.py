@@ -478,6 +478,7 @@ class SessionWriter:
             raise self._leave(error, ending) from None
         if problems := self._journal.seal():
             raise unsealed(problems, ending.failure)
+        self.targets.count_kept(self.files)
         rows = {**self._journal.row_totals, **self._lost_at_start}
         totals = add_rows(closing["totals"], rows)
         return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}

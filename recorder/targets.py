@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from dgrec.credentials import redact_text
-from dgrec.format import Delivery, Metadata
+from dgrec.errors import DgrecError
+from dgrec.format import Delivery, Metadata, SealedFile, merged_targets
 from dgrec.publishing import distinct_names, missing_command
 from dgrec.recorder.outputs import LaterDelivery, Output, Publisher
 from dgrec.session import Session
@@ -85,6 +87,8 @@ class Targets:
         self.published = PublishedFrames(len(self._publishers))
         #: What became of what was delivered later, a line each.
         self.notes: list[str] = []
+        #: What each of them lacks of the rows that were kept, by name, once it is known.
+        self._lacks: dict[str, int] = {}
 
     @property
     def described(self) -> Metadata:
@@ -126,13 +130,33 @@ class Targets:
         if self._later is not None:
             self._later.give_up()
 
+    def count_kept(self, files: Sequence[Path]) -> None:
+        """Count what they lack of the rows in some sealed files, if they lack anything.
+
+        They were sent others, too: those that belong to no alert, or to parts that were removed.
+        """
+        if not any(each.missing > 0 for each in self._publishers):
+            return
+        parts = []
+        try:
+            for path in files:
+                with closing(SealedFile(path)) as file:
+                    parts.append(file.metadata)
+        except (DgrecError, OSError):  # somebody has taken one away: the other count has to do
+            return
+        self._lacks = {
+            each["target"]: each["frames"] - each["delivered"]
+            for each in merged_targets(parts)
+            if "frames" in each
+        }
+
     def undelivered(self, path: Path) -> list[str]:
         """Return how each target can get what it lacks, a line each."""
+        lacks = {each.name: self._lacks.get(each.name, each.missing) for each in self._publishers}
         return [
-            f"{each.name} did not get {counted(each.missing, 'frame')}: "
-            f"{missing_command(str(path), each.name)}"
-            for each in self._publishers
-            if each.missing > 0
+            f"{name} did not get {counted(count, 'frame')}: {missing_command(str(path), name)}"
+            for name, count in lacks.items()
+            if count > 0
         ]
 
     def _lacking(self) -> list[Publisher]:

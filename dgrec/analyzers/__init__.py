@@ -5,6 +5,7 @@ settings       analyzers of a model, and what the metadata says of them
 drawing        draws what analyzers added, from recorded values
 recorded_time  gives analyzers the time of a frame where they ask for now
 request        ``--tracker`` and ``--analyzers``: analyzers that a command is given
+texts          makes texts such that they can be drawn
 =============  =================================================================
 """
 
@@ -22,6 +23,7 @@ from dgrec.analyzers.settings import (
     detach,
     remove_added,
 )
+from dgrec.analyzers.texts import drawable, drawable_result
 
 __all__ = [
     "AnalyzerRequest",
@@ -35,6 +37,8 @@ __all__ = [
     "class_of",
     "describe",
     "detach",
+    "drawable",
+    "drawable_result",
     "drawing_of",
     "recorded_time",
     "remove_added",

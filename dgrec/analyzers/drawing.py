@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dgrec.analyzers.settings import PACKAGE
+from dgrec.analyzers.texts import drawable, drawable_result
 from dgrec.format import Metadata, json_values
 
 __all__ = ["Drawing", "Notice", "drawing_of", "with_degirum_counts"]
@@ -67,6 +68,7 @@ class Drawing:
         if isinstance(result._overlay_color, list):  # of which degirum_tools can take one only
             result = copy.copy(result)
             result._overlay_color = result._overlay_color[0]
+        result = drawable_result(result)
         for analyzer in self.analyzers:
             if _is_notifier(analyzer):
                 _show_notice(analyzer, notices)
@@ -238,7 +240,7 @@ def _is_notifier(analyzer: Any) -> bool:
 def _show_notice(analyzer: Any, notices: Mapping[str, Notice]) -> None:
     """Have a notifier show a message as long as it was shown, whatever it drew before."""
     notice = notices.get(analyzer._name)
-    analyzer._last_notification.set(notice.text if notice else "")
+    analyzer._last_notification.set(drawable(notice.text) if notice else "")
     analyzer._last_display_time.set(time.time() - (notice.age_s if notice else 0.0))
 
 
@@ -263,7 +265,7 @@ def _built(text: str) -> Any:
     import degirum_tools
 
     try:
-        return _ready(_BUILT[name](degirum_tools, entry.get("parameters") or {}))
+        return _ready(_BUILT[name](degirum_tools, drawable(entry.get("parameters") or {})))
     except (AttributeError, LookupError, TypeError, ValueError):
         return None  # a setting is missing, or not what this version takes
 

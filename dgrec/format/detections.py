@@ -58,6 +58,10 @@ class _Detections:
         #: Kept as JSON altogether: anything but a dictionary with plain names.
         self.whole: dict[int, Any] = {}
         if set(map(type, detections)) - {dict}:
+            # Of other dictionaries (OrderedDict) no more is kept than what is in them.
+            detections[:] = [
+                dict.copy(each) if isinstance(each, dict) else each for each in detections
+            ]
             self._set_aside(lambda value: type(value) is not dict)
         #: The different orders of keys, hardly ever more than one or two.
         self.orders = _orders(detections)

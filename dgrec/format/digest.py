@@ -121,7 +121,8 @@ def _array(image: Any) -> _Array | None:
     except Exception:  # a picture that cannot be read: the model will say why
         return None
     if isinstance(image, np.ndarray) and image.dtype.kind in "biuf" and image.size:
-        return image
+        # One with a mask, or another kind of array, has ways of its own to calculate.
+        return np.asarray(image)
     return None
 
 

@@ -229,14 +229,14 @@ def _results_column(
     )
     if is_plain:  # checked for all at once, which is much faster
         return results, [None] * len(rows)
-    lists = [item if type(item) is list else [] for item in results]
+    lists = [list.copy(item) if isinstance(item, list) else [] for item in results]
     return lists, [_frame_restore(row, losses) for row in rows]
 
 
 def _frame_restore(row: Row, losses: json_values.Losses | None) -> dict[str, Any] | None:
     """Return what goes into the column ``restore`` of a frame, or None."""
     note: dict[str, Any] = {}
-    if type(row.results) is not list:
+    if not isinstance(row.results, list):
         note["results"] = json_values.dumps(row.results, "results", losses)
     if type(row.info) is not str or row.info:
         note["info"] = json_values.dumps(row.info, "info", losses)

@@ -159,8 +159,11 @@ def parse(text: bytes | str, path: str) -> tuple[Metadata, list[str]]:
     return checked(_read_object(text, path))
 
 
-def given(value: Mapping[str, Any]) -> Metadata:
+def given(value: Mapping[str, Any], what: str = "metadata") -> Metadata:
     """Return metadata that a program gives to a recorder, as readers of the session get it.
+
+    Args:
+        what: What errors call it.
 
     Raises:
         ConfigError: It is not a dictionary, JSON cannot hold it, or a value does not have the type
@@ -169,12 +172,12 @@ def given(value: Mapping[str, Any]) -> Metadata:
     try:
         found: Any = json.loads(json.dumps(value), parse_constant=lambda _: None)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"metadata: cannot be written as JSON: {error}") from None
+        raise ConfigError(f"{what}: cannot be written as JSON: {error}") from None
     if not isinstance(found, dict):
-        raise ConfigError(f"metadata: a {type(value).__name__} is not a dictionary")
+        raise ConfigError(f"{what}: a {type(value).__name__} is not a dictionary")
     fits = checked(found)[0]
     for key in found.keys() - fits.keys():
-        raise ConfigError(f"metadata: {key!r} does not have the type in docs/format.md")
+        raise ConfigError(f"{what}: {key!r} does not have the type in docs/format.md")
     return fits
 
 

@@ -17,6 +17,7 @@ from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import read_labels
 from dgrec.imports.rows import FASTEST, MOST_ADDED, ImportedRows
 from dgrec.imports.text import InvalidError, open_binary
+from dgrec.paths import with_session_suffix
 from dgrec.session import parts_of
 from dgrec.video import VideoReader
 
@@ -54,7 +55,7 @@ def import_(
 
     Args:
         file: What to import; docs/imports.md lists the formats.
-        output: The session, which ends in ``.parquet``.
+        output: The session: ``walk`` is ``walk.parquet``.
         format: The name of the format; None: as the file's beginning looks.
         video: The footage that the detections belong to, for times, size, and replay.
         fps: Frames per second of the footage, where neither the file nor a video says it.
@@ -81,7 +82,7 @@ def import_(
         >>> dgrec.import_("found.jsonl", "found.parquet", fps=30).detections
         1
     """
-    path, target = Path(file), Path(output)
+    path, target = Path(file), with_session_suffix(Path(output))
     _check_target(path, target, overwrite)
     if fps is not None and not 0 < fps <= FASTEST:
         raise ConfigError(f"fps {fps:g}: expected more than 0, and at most {FASTEST:,.0f}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import drawable
 from dgrec.overlay.operations import Operations, line_width, painted_width, whole
 
 __all__ = ["OPENCV", "Draw", "Picture"]
@@ -120,6 +121,12 @@ class OpenCV:
             width, weight = line_width(thickness, points), 12 + len(points)
             picture.operations.add("poly", int(closed), width, number, points, weight=weight)
         return picture
+
+    @staticmethod
+    def getTextSize(text: str, *how: Any) -> Any:  # noqa: N802
+        import cv2
+
+        return cv2.getTextSize(drawable(text), *how)
 
     @staticmethod
     def putText(  # noqa: N802

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dgrec.analyzers import drawable_result
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
@@ -40,6 +41,7 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
 
     Raises whatever PySDK and OpenCV raise on invalid values, such as a box of NaN.
     """
+    result = drawable_result(result)
     if hasattr(getattr(result, "_input_image", None), "getchannel"):  # of PIL
         if image is not None:
             result = copy.copy(result)

@@ -27,21 +27,38 @@ class _Present:
     """What is there: a track, or the detections of a label.
 
     Args:
-        facts: What a message says of it; an update is due when `compared` of it differs.
         count: How many detections it stands for.
+        in_zone: Of a track, the zones as a message has them.
+        score: Of a track, as the detection has it: most frames are in no message.
+        bbox: The same.
     """
 
     key: _Key
+    label: str | None
     since_us: int | None
     seen_us: int | None
-    facts: dict[str, Any]
-    count: int
+    count: int = 1
+    in_zone: Any = None
+    score: Any = None
+    bbox: Any = None
 
-    @property
-    def compared(self) -> tuple[Any, ...]:
+    def differs(self, before: _Present) -> bool:
+        """Return whether an update is due."""
         if self.key[0] == "track":
-            return self.facts["label"], self.facts["in_zone"]
-        return (self.count,)
+            return self.label != before.label or self.in_zone != before.in_zone
+        return self.count != before.count
+
+    def facts(self, kind: str) -> dict[str, Any]:
+        """Return what a message says of it."""
+        if self.key[0] == "label":
+            return {"label": self.label, "count": 0 if kind == "ended" else self.count}
+        return {
+            "track_id": self.key[1],
+            "label": self.label,
+            "score": _number(self.score),
+            "bbox": plain(self.bbox),
+            "in_zone": self.in_zone,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,7 @@ class Changes:
                 yield _change("started", now)
                 continue
             now.since_us = before.since_us
-            if now.compared != before.compared:
+            if now.differs(before):
                 yield _change("updated", now)
 
     def _found(
@@ -141,8 +158,10 @@ class Changes:
                 continue
             counts[key] += 1
             if key not in found:
-                facts = _track_facts(track, label, item) if track is not None else {"label": label}
-                found[key] = _Present(key, stamp_us, stamp_us, facts, 1)
+                found[key] = now = _Present(key, label, stamp_us, stamp_us)
+                if track is not None:
+                    now.in_zone = plain(item.get("in_zone"))
+                    now.score, now.bbox = item.get("score"), item.get("bbox")
         for key, count in counts.items():
             if key[0] == "label":
                 found[key].count = count
@@ -150,33 +169,23 @@ class Changes:
 
 
 def _change(kind: str, present: _Present) -> Change:
-    facts = present.facts
-    if present.key[0] == "label":
-        facts = {**facts, "count": 0 if kind == "ended" else present.count}
-    return Change(kind, present.since_us, present.seen_us, facts)
+    return Change(kind, present.since_us, present.seen_us, present.facts(kind))
 
 
 def _track_of(item: Mapping[Any, Any]) -> int | None:
     track = item.get("track_id")
-    if isinstance(track, bool) or not isinstance(track, numbers.Integral):
+    if type(track) is int:  # most of them
+        number = track
+    elif isinstance(track, numbers.Integral) and not isinstance(track, bool):
+        number = int(track)
+    else:
         return None
-    number = int(track)
     return number if abs(number) < _LARGEST_TRACK else None
 
 
 def _label_of(item: Mapping[Any, Any]) -> str | None:
     label = item.get("label")
     return str(label) if isinstance(label, str) else None
-
-
-def _track_facts(track: int, label: str | None, item: Mapping[Any, Any]) -> dict[str, Any]:
-    return {
-        "track_id": track,
-        "label": label,
-        "score": _number(item.get("score")),
-        "bbox": plain(item["bbox"]) if "bbox" in item else None,
-        "in_zone": plain(item.get("in_zone")),
-    }
 
 
 def _number(value: Any) -> Any:

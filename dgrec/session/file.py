@@ -271,24 +271,34 @@ class RecordedFile:
                 if left <= 0:
                     return
         except FileNotFoundError:
-            sealed = sealed_path(self.path)
-            now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
-            raise SessionError(f"{self.path}: no longer exists: {now}") from None
+            raise self._gone() from None
 
     def _few_of_journal(
         self, journal: Journal, columns: list[str] | None, start: int, end: int
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows without reading those before them; none where the journal has changed."""
-        while start < end and (found := journal.batch_at(start)) is not None:
+        while start < end and (found := self._batch_at(journal, start)) is not None:
             first, batch = found
             rows = batch.slice(start - first, end - start)
             yield rows if columns is None else with_columns(rows, _whole(columns))
             start += rows.num_rows
 
+    def _batch_at(self, journal: Journal, position: int) -> tuple[int, pa.RecordBatch] | None:
+        try:
+            return journal.batch_at(position)
+        except FileNotFoundError:
+            raise self._gone() from None
+
+    def _gone(self) -> SessionError:
+        """Return the error for a journal that was there when it was opened."""
+        sealed = sealed_path(self.path)
+        now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
+        return SessionError(f"{self.path}: no longer exists: {now}")
+
     def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
         """Return a batch that holds a row, and the position of its first row."""
         if self.journal is not None:
-            found = self.journal.batch_at(position)
+            found = self._batch_at(self.journal, position)
             if found is None:
                 raise IndexError(f"frame {position}: the journal was truncated")
             return found

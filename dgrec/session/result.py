@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +111,19 @@ class RecordedResult:
                 "from the video, and result.overlay(picture) draws on a picture"
             )
         raise AttributeError(f"frame has no attribute {name!r}, nor did the recorded result")
+
+    def __copy__(self) -> RecordedResult:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a deep copy, or another process, gets: all but the open session."""
+        notices: dict[str, Notice] = {}
+        has_them = self._notices is not None and self._metadata.get("analyzers")
+        if has_them and self.completed_ns is not None:
+            notices = self._notices(self.completed_ns)  # type: ignore[misc]
+        return {**vars(self), "_notices": partial(_known, notices)}
 
     def __repr__(self) -> str:
         try:
@@ -258,3 +272,8 @@ class RecordedResult:
         """``model`` and ``overlay`` of this result, where the session has results of many kinds."""
         own = self._restored.described
         return {key: own.get(key) or self._metadata.get(key, {}) for key in ("model", "overlay")}
+
+
+def _known(notices: dict[str, Notice], completed_ns: int) -> dict[str, Notice]:
+    """Return the messages of a result that has left its session."""
+    return notices

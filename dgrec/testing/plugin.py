@@ -81,10 +81,11 @@ def dgrec_check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...,
     """
 
     def check(results: Iterable[Any], expected: str | Path, *, tolerance: float = 0.0) -> None:
+        from dgrec.paths import with_session_suffix
         from dgrec.testing import differences
 
         __tracebackhide__ = True
-        path = _beside(request, expected)
+        path = with_session_suffix(_beside(request, expected))
         if request.config.getoption(_UPDATE):
             differences.write(results, path)
             return

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import Event, Metadata, Row
 from dgrec.recorder.options import QueuePolicy
 from dgrec.units import counted
@@ -112,7 +112,7 @@ class OutputQueue:
 
     def __init__(self, output: Output, policy: QueuePolicy) -> None:
         if not isinstance(output, Output):
-            raise ConfigError(f"outputs: {output!r} is not a dgrec.Output")
+            raise ConfigError(f"outputs: {value_text(output)} is not a dgrec.Output")
         self.output = output
         self.failure: str | None = None
         self.left_out = 0

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dgrec.clock import Clock
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
 from dgrec.paths import session_stem, with_session_suffix
@@ -194,9 +194,10 @@ class Recorder:
                     print(result)
 
         Raises:
-            ConfigError: It is not a model.
+            ConfigError: It is not a model, or the name is not a text.
             DgrecError: It is watched already, or the recorder takes no more.
         """
+        _check_name(name)
         described = describe_model(model).metadata
         self._models.append(model)  # or another model could get its identity
 
@@ -226,7 +227,11 @@ class Recorder:
 
             with dgrec.Recorder("graph.parquet") as recorder:
                 Composition(camera >> ai >> recorder.gizmo() >> display).start()
+
+        Raises:
+            ConfigError: The name is not a text.
         """
+        _check_name(name)
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
         key = object()
@@ -246,10 +251,10 @@ class Recorder:
             DgrecError: The recorder takes no more.
         """
         if not isinstance(text, str):
-            raise ConfigError(f"mark: {text!r} is not a text")
+            raise ConfigError(f"mark: {value_text(text)} is not a text")
         event = {"kind": "mark", "at": utc_text(self._clock.now_ns()), "text": text}
         if details:
-            event["details"] = metadata_module.given({"details": details})["details"]
+            event["details"] = metadata_module.given({"details": details}, "mark")["details"]
         with self._lock:
             self._check_open()
             if self._main is None:  # the file begins with a frame, which says what is drawn how
@@ -420,6 +425,11 @@ class Recorder:
     def _hurry(self) -> None:
         for session in self._sessions.values():
             session.writer.hurry()
+
+
+def _check_name(name: object) -> None:
+    if not isinstance(name, str | None):
+        raise ConfigError(f"name: {value_text(name)} is not a text")
 
 
 #: Options that say what is read of a source.

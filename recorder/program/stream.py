@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from dgrec.analyzers import as_list
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
@@ -228,7 +228,7 @@ def _recorded(
 def _source_text(source: object) -> str:
     if isinstance(source, bool) or not isinstance(source, int | str | os.PathLike):
         raise ConfigError(
-            f"{source!r} is not a source: give a camera's number, a file or an address"
+            f"{value_text(source)} is not a source: give a camera's number, a file or an address"
         )
     if isinstance(source, int) or (isinstance(source, str) and source.isdecimal()):
         return f"cam{source}"

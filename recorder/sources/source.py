@@ -170,8 +170,8 @@ def _session(text: str) -> Source:
 def _names_a_file(text: str) -> bool:
     if text.lower().startswith("file://"):
         text = _local_path(text)
-    try:
-        return Path(text).exists()
+    try:  # options for degirum_tools may follow a session: `walk?pace=fast`
+        return Path(text).exists() or _is_session(text.partition("?")[0])
     except (OSError, ValueError):  # too long, or with a NUL
         return False
 

@@ -234,6 +234,7 @@ class Exported:
     def leave_out(self, what: str, count: int | np.integer[Any] = 1) -> None:
         """Report detections that are not written after all."""
         self.losses.add(f"left out {what}", count)
+        self._lacking += int(count)
         self.detection_count -= int(count)
 
     def leave_out_frames(

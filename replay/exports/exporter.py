@@ -69,7 +69,7 @@ class ExportReport:
 
 
 def export(
-    session: Session,
+    session: str | Path | Session,
     output: str | Path,
     format: str | None = None,
     *,
@@ -88,7 +88,7 @@ def export(
     """Export a session in a format of other tools (docs/exports.md).
 
     Args:
-        session: The session.
+        session: A session, or its path.
         output: The file or folder to write.
         format: Its format, such as ``coco`` or ``yolo``; None: what the suffix says.
         where: Which frames: a condition in SQL on the view ``frames``.
@@ -113,6 +113,8 @@ def export(
         >>> report.format, report.frames
         ('csv', 256)
     """
+    from dgrec.session import Session
+
     options = ExportOptions(
         where=where,
         detections_where=detections_where,
@@ -126,9 +128,12 @@ def export(
     )
     target = format_of(format, Path(output))
     footage = None if video is None else Path(video)
-    return export_session(
-        session, Path(output), target, options, video=footage, overwrite=overwrite
-    )
+    with ExitStack() as stack:
+        if not isinstance(session, Session):
+            session = stack.enter_context(Session(session))
+        return export_session(
+            session, Path(output), target, options, video=footage, overwrite=overwrite
+        )
 
 
 def export_session(

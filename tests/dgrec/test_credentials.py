@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from dgrec import credentials
 from dgrec.credentials import percent_encoded, redact, redact_text, remember
+from dgrec.errors import SourceError
 from dgrec.format import metadata
 from dgrec.recorder.sources import parse_source
 from dgrec.terminal import line
+from tests.factory import write_session
 
 
 def forget() -> None:
@@ -49,6 +51,9 @@ def forget() -> None:
         ("0", "0"),
         ("/dev/video0", "/dev/video0"),
         ("file:///clips/a.mp4", "file:///clips/a.mp4"),
+        ("walk.parquet?pace=fast&loop=1", "walk.parquet?pace=fast&loop=1"),
+        ("walk.parquet?token=SECRET", "walk.parquet?token=***"),
+        ("u:SECRET@host/walk.parquet?pace=fast", "***@host/walk.parquet?pace=***"),
         ("", ""),
     ],
 )
@@ -207,6 +212,18 @@ def test_an_address_that_is_right_is_opened_as_it_is(url: str) -> None:
 )
 def test_headers(text: str, kept: str) -> None:
     assert redact_text(text) == kept
+
+
+def test_options_of_a_recorded_session_are_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget()
+    monkeypatch.chdir(tmp_path)
+    write_session(Path("walk-0001.parquet"), [])
+    for name in ("walk.parquet", "walk-0001.parquet", "walk", "other.parquet"):
+        with pytest.raises(SourceError):
+            parse_source(f"{name}?pace=fast&video=annotated")
+    assert redact_text("the annotated video is fast") == "the annotated video is fast"
 
 
 def test_a_word_of_the_address_that_is_shown_anyway_stays() -> None:

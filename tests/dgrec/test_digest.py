@@ -27,6 +27,16 @@ def noise(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
 
+def test_an_array_of_another_kind_is_that_of_its_values() -> None:
+    """Those with a mask calculate in ways of their own."""
+    plain = noise(40, 60, 3)
+    masked = np.ma.masked_greater(plain, 100)
+    found, expected = fingerprint(masked), fingerprint(plain)
+    assert found.digest == expected.digest
+    assert signature(masked) == signature(plain)
+    assert type(found.sample) is np.ndarray
+
+
 def decoded(path: Path) -> Iterator[Array]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import threading
 from typing import Any
 
@@ -13,8 +14,10 @@ from degirum.postprocessor import class_from_type_string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgrec.overlay import canvas, image_overlay, overlay
+from dgrec.analyzers import drawable, drawable_result
+from dgrec.overlay import canvas, image_overlay, note_overlay, overlay
 from dgrec.overlay.canvas import fingerprint
+from dgrec.overlay.operations import Colors, Operations
 
 WIDTH, HEIGHT = 97, 61
 LABELS = {0: "cat", 1: "dog", 2: "car"}
@@ -340,6 +343,38 @@ class Own(postprocessor.DetectionResults):
     @property
     def image_overlay(self) -> Any:
         return np.zeros((2, 2, 3), np.uint8)
+
+
+HALF = "a\ud800b"
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_half_a_character_is_drawn_as_a_question_mark(alpha: float) -> None:
+    """OpenCV ends the process at one, and a session may hold it."""
+
+    def item(text: str) -> dict[str, Any]:
+        marks = [{"landmark": [10 * i, 30.0], "label": text, "category_id": i} for i in range(3)]
+        return {"label": text, "score": 0.5, "bbox": [5.0, 20.0, 60.0, 44.0], "landmarks": marks}
+
+    results = [
+        new_result("Detection", [item(text)], picture(), alpha=alpha) for text in (HALF, "a?b")
+    ]
+    drawn, expected = map(image_overlay, results)
+    assert np.array_equal(drawn, expected)
+    assert results[0].results[0]["label"] == HALF  # it is not changed
+    noted = Operations(Colors(), WIDTH, HEIGHT)
+    note_overlay(results[0], noted)
+    assert "a\\ud800b" in json.dumps(noted.layers)
+    assert noted.notes == []
+
+
+def test_what_can_be_drawn_is_the_same_object() -> None:
+    result = new_result("Detection", [{"label": "Grüße", "bbox": [1.0, 2.0, 3.0, 4.0]}])
+    assert drawable_result(result) is result
+    value = {"a": [1.0, 2.0, "x"], "b": ("ü", {"c": None})}
+    assert drawable(value) is value
+    odd = {HALF: [1, HALF], "t": (HALF, {"deep": {HALF: HALF}})}
+    assert drawable(odd) == {"a?b": [1, "a?b"], "t": ("a?b", {"deep": {"a?b": "a?b"}})}
 
 
 def test_other_classes_draw_themselves() -> None:

@@ -361,9 +361,13 @@ def test_all_looks_at_a_growing_journal_show_the_same(tmp_path: Path) -> None:
         path.unlink()
         with pytest.raises(SessionError, match=r"a\.arrows: no longer exists: it was removed"):
             list(session)
+        with pytest.raises(SessionError, match=r"a\.arrows: no longer exists: it was removed"):
+            session[2]
         path.with_suffix(".parquet").touch()
         with pytest.raises(SessionError, match=r"it was sealed to a\.parquet"):
             list(session)
+        with pytest.raises(SessionError, match=r"it was sealed to a\.parquet"):
+            list(session.batches(start=4))
     writer.close()
 
 

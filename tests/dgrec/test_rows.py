@@ -423,6 +423,18 @@ def test_labels_without_an_id_keep_their_hash() -> None:
     assert frame.label_hashes == {"a": hash("a")}
 
 
+def test_lists_and_dictionaries_of_other_classes_are_detections_like_others() -> None:
+    class Found(list):  # type: ignore[type-arg]
+        """A list that is not plain."""
+
+    item = make_detection(1)
+    others = [collections.OrderedDict(item), collections.defaultdict(int, item), item]
+    rows = [make_row(0, others), make_row(1, Found(others)), make_row(2, [item])]
+    column = build_batch(rows, 0, "exact").column("detections").to_pylist()
+    assert column == [[column[2][0]] * 3, [column[2][0]] * 3, column[2]]
+    assert_same([frame.results for frame in round_trip(*rows)], [[item] * 3, [item] * 3, [item]])
+
+
 def test_typed_columns_hold_what_sql_can_use_of_odd_values() -> None:
     detections = [
         make_detection(score=1, category_id=np.int64(3), bbox=(1, 2, 3, np.float32(4.5))),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,19 @@ def test_result(session: Session, index: int) -> None:
 def test_results_in_any_order(session: Session) -> None:
     for index in (500, 3, 599, 0, 257, 255, 3):
         assert session.result(index).frame == index
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda each: pickle.loads(pickle.dumps(each)), copy.deepcopy, copy.copy]
+)
+def test_a_result_may_leave_its_session(session: Session, copied: Callable[[Any], Any]) -> None:
+    """As results of PySDK, it can be copied; other processes get it, too."""
+    frames = [copied(frame) for frame in session[:4]]
+    session.close()
+    picture = np.zeros((480, 640, 3), np.uint8)
+    for frame, row in zip(frames, ROWS, strict=False):
+        assert_same(row.results, frame.results)
+        assert frame.with_image(picture).image_overlay.any() == bool(row.results)
 
 
 @pytest.mark.parametrize("index", [600, 10_000, -601])

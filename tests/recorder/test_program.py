@@ -785,7 +785,7 @@ def test_marks_stand_on_the_time_line(output: Path) -> None:
         recorder.mark("before the first frame")
         recorder.add([])
         recorder.mark("lamp on", lux=120.5, where=["door"])
-        with pytest.raises(dgrec.ConfigError, match="cannot be written as JSON"):
+        with pytest.raises(dgrec.ConfigError, match="mark: cannot be written as JSON"):
             recorder.mark("bad", value=object())
         with pytest.raises(dgrec.ConfigError, match="5 is not a text"):
             recorder.mark(5)  # type: ignore[arg-type]

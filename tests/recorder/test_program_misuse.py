@@ -225,6 +225,48 @@ def test_an_output_for_the_main_thread_is_refused(output: Path) -> None:
         dgrec.Recorder(output, outputs=[Window()])
 
 
+HUGE, PICTURES = 10**5000, [np.zeros((9, 9))] * 9
+
+
+@pytest.mark.parametrize(
+    ("misuse", "words"),
+    [
+        (lambda r: dgrec.predict_stream(double(), PICTURES), "is not a source"),
+        (
+            lambda r: r.add([], media_time_s=HUGE),
+            "media_time_s: this int is not a number of seconds",
+        ),
+        (lambda r: r.log("x", PICTURES), "log: x: .* is not a number"),
+        (lambda r: r.log(PICTURES, 1), "is not the name of a signal"),
+        (lambda r: r.mark(PICTURES), "is not a text"),
+        (lambda r: r.watch(double(), name=5), "name: 5 is not a text"),
+        (lambda r: r.gizmo(name=b"cam"), "name: b'cam' is not a text"),
+        (lambda r: dgrec.Recorder("x.parquet", video=PICTURES), "video: .* is not one of auto"),
+        (lambda r: dgrec.Recorder("x.parquet", split_every=HUGE), "--split-every: this int is not"),
+        (lambda r: dgrec.Recorder("x.parquet", outputs=[PICTURES]), "is not a dgrec.Output"),
+    ],
+)
+def test_what_is_not_what_it_should_be_is_named_in_one_line(
+    output: Path, misuse: Any, words: str
+) -> None:
+    with dgrec.Recorder(output) as recorder:
+        with pytest.raises(dgrec.ConfigError, match=words) as raised:
+            misuse(recorder)
+        recorder.add([])
+    assert len(str(raised.value)) < 250
+    assert "\n" not in str(raised.value)
+
+
+def test_an_array_with_a_mask_is_a_picture(output: Path) -> None:
+    with dgrec.Recorder(output, video="raw") as recorder:
+        recorder.add([], np.ma.masked_equal(IMAGE, 0))
+        recorder.add([], IMAGE)
+    with dgrec.open(output) as session:
+        first, second = session.frames.column("pixel_digest").to_pylist()
+        assert first == second
+    assert verify(output) == []
+
+
 @pytest.mark.parametrize("stamp", [1.8e12, 1e300, 10**400], ids=["ms", "large", "huge"])
 def test_a_stamp_that_is_no_second(output: Path, stamp: float) -> None:
     with dgrec.Recorder(output) as recorder:

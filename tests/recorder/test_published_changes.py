@@ -28,6 +28,7 @@ from dgrec.publishing import (
     check_target,
     parse_target,
 )
+from dgrec.publishing.changes import Changes
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.outputs import AlertFeed, Alerts, Publisher
 from dgrec.recorder.publishing import PublishRequest
@@ -295,6 +296,27 @@ def test_changes_are_those_of_their_definition(after_s: float) -> None:
             assert all(value["objects"] >= 0 for value in values)
         assert present == 0  # what starts ends
     assert min(kinds.values()) > 100
+
+
+def test_what_a_message_says_of_a_track_is_made_when_one_is_due() -> None:
+    made = []
+
+    class Box:
+        def __init__(self, left: int) -> None:
+            self.left = left
+
+        def to_dict(self) -> dict[str, int]:
+            made.append(self.left)
+            return {"left": self.left}
+
+    changes = Changes()
+    for number in range(10):
+        found = changes.frame([{"track_id": 1, "label": "cat", "bbox": Box(number)}], number)
+        assert [each.kind for each in found] == (["started"] if number == 0 else [])
+    (end,) = changes.frame([], 10)
+
+    assert (end.kind, end.seen_us, end.facts["bbox"]) == ("ended", 9, {"left": 9})
+    assert made == [0, 9]
 
 
 # --- live, and later from the session: the same bytes ---

@@ -196,6 +196,38 @@ def test_the_end_of_an_earlier_run_is_delivered_later(tmp_path: Path, is_killed:
     assert made.check() == (4, 0, [])
 
 
+@pytest.mark.parametrize("found", [range(0), range(20, 23)])
+def test_only_frames_that_are_kept_can_be_had_later(tmp_path: Path, found: range) -> None:
+    path = tmp_path / "s.parquet"
+    outputs = [
+        Alerts([parse_rule("seen=count() > 0")]),
+        Publisher(Refusing(lambda message: True), PayloadOptions()),
+    ]
+    with dgrec.Recorder(path, outputs=outputs, only_on_alert=True, before=0, after=0) as recorder:
+        for number in range(40):
+            recorder.add(CATS if number in found else [])
+    with dgrec.open(path) as session:
+        rest = [*rest_of(session, "refusing").frames()]
+    said = [line.partition(":")[0] for line in recorder.notes if "did not get" in line]
+    assert said == ([f"refusing did not get {len(rest)} frames"] if rest else [])
+    assert len(found) <= len(rest) < 40
+
+
+def test_frames_of_parts_that_were_removed_cannot_be_had_later(tmp_path: Path) -> None:
+    path = tmp_path / "s.parquet"
+    made = Made(path, PayloadOptions(), split_every=1.0, keep_last=2.0)
+    made.refuses = lambda message: True
+    made.runs.begin()
+    for _ in range(100):
+        made.runs.frame(1)
+        made.runs.now_ns += 10**8
+    made.runs.end()
+    rest = made.rest()
+    assert 0 < len(rest) < 100
+    (line,) = made.runs.writer.targets.undelivered(path)
+    assert line.startswith(f"refusing did not get {len(rest)} frames: ")
+
+
 def test_a_page_counts_what_a_target_that_died_lacks(tmp_path: Path) -> None:
     made = Made(tmp_path / "s.parquet", PayloadOptions())
     made.refuses = lambda message: len(made.live) == 5

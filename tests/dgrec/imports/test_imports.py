@@ -49,6 +49,14 @@ def format_of(name: str) -> str:
     return name if name in ("csv", "supervision-json") else name.split("-")[0]
 
 
+def test_a_session_is_named_with_its_suffix(tmp_path: Path) -> None:
+    lines = tmp_path / "found.jsonl"
+    lines.write_text('{"detections": [{"label": "car", "score": 0.9, "bbox": [1, 2, 30, 40]}]}')
+    report = dgrec.import_(lines, tmp_path / "walk", fps=30, size=SIZE)
+    assert report.path == tmp_path / "walk.parquet"
+    assert verify(report.path) == []
+
+
 @pytest.mark.slow
 def test_every_format_comes_back(files: dict[str, Path], tmp_path: Path) -> None:
     for name, path in files.items():

@@ -117,6 +117,16 @@ def test_results_are_compared(
     assert "differences.py" not in output  # only what the user needs
 
 
+def test_what_is_expected_is_named_as_sessions_are(
+    check: Callable[..., tuple[int, str]], pytester: pytest.Pytester
+) -> None:
+    test = "def test_it(dgrec_check): dgrec_check([[]], 'expected/walk')"
+    for options in (["--dgrec-update"], []):
+        code, output = check(test, *options)
+        assert code == 0, output
+    assert [each.name for each in (pytester.path / "expected").iterdir()] == ["walk.parquet"]
+
+
 def test_an_update_that_fails_keeps_what_was_expected(
     pytester: pytest.Pytester, check: Callable[..., tuple[int, str]]
 ) -> None:

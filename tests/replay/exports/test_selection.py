@@ -211,12 +211,17 @@ def test_formats_are_registered_and_described() -> None:
 
 @pytest.mark.parametrize(
     ("form", "lacking"),
-    [("mot-results", "track"), ("coco", "box in the picture"), ("yolo", "box in the picture")],
+    [
+        ("mot-results", "track"),
+        ("coco", "box in the picture"),
+        ("yolo", "box in the picture"),
+        ("yolo-seg", "mask in the picture"),
+    ],
 )
 def test_an_export_of_nothing_is_an_error(form: str, lacking: str, tmp_path: Path) -> None:
-    """Without a track or a box nothing is left: no empty file, and no frames as background."""
+    """Without a track, a box or what else a format has: no empty file, no frames as background."""
     result = {"category_id": 0, "label": "cat", "score": 0.9}
-    if lacking == "track":
+    if "box" not in lacking:
         result["bbox"] = [1.0, 2.0, 30.0, 40.0]
     rows = [make_row(number, [result] if number else []) for number in range(4)]
     path = write_session(tmp_path / "s.parquet", rows)
@@ -226,6 +231,16 @@ def test_an_export_of_nothing_is_an_error(form: str, lacking: str, tmp_path: Pat
     ):
         session.export(tmp_path / "out.data", form, images="none")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_a_session_is_exported_by_its_path(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(number) for number in range(4)])
+    by_path = dgrec.export(tmp_path / "s", tmp_path / "a.csv")
+    with dgrec.open(path) as session:
+        report = dgrec.export(session, tmp_path / "b.csv")
+        assert len(session.sql("FROM frames").fetchall()) == 4  # it is not closed
+    assert (by_path.frames, by_path.detections) == (report.frames, report.detections)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_an_export_of_a_recording_in_which_nothing_was_found_is_empty(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Texts that can be drawn.
+
+At half a character (a lone surrogate, which JSON can hold) OpenCV ends the process.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from dgrec.format import is_utf8
+
+__all__ = ["drawable", "drawable_result"]
+
+#: What is drawn of a result is not nested deeper.
+_DEEPEST: Final = 6
+_NUMBERS: Final = frozenset((float, int, bool, type(None)))
+
+
+def drawable(value: Any) -> Any:
+    """Return a value with a question mark for each half character in its texts.
+
+    One without any, as nearly all are, is returned as it is.
+    """
+    return _without(value, 0) if _has_halves(value, 0) else value
+
+
+def drawable_result(result: Any) -> Any:
+    """Return a result of PySDK with texts that can be drawn."""
+    odd = {name: value for name, value in vars(result).items() if _has_halves(value, 0)}
+    if not odd:
+        return result
+    result = copy.copy(result)
+    vars(result).update({name: _without(value, 0) for name, value in odd.items()})
+    return result
+
+
+def _has_halves(value: Any, depth: int) -> bool:
+    if isinstance(value, str):
+        return not value.isascii() and not is_utf8(value)
+    if depth < _DEEPEST:
+        if isinstance(value, dict):
+            return any(_has_halves(each, depth + 1) for pair in value.items() for each in pair)
+        if type(value) in (list, tuple) and not set(map(type, value)) <= _NUMBERS:
+            return any(_has_halves(each, depth + 1) for each in value)
+    return False
+
+
+def _without(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if depth < _DEEPEST:
+        if isinstance(value, dict):
+            return {
+                _without(key, depth + 1): _without(each, depth + 1) for key, each in value.items()
+            }
+        if type(value) in (list, tuple):
+            return type(value)([_without(each, depth + 1) for each in value])
+    return value
