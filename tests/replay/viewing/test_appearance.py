@@ -63,6 +63,7 @@ def test_a_window_enlarged_four_times_shows_picture_and_controls(browser: Browse
         show(browser, width, height)
         assert browser.run(_BEYOND) == 0
         assert 170 < browser.run(_HEIGHT) < height
+    assert 400 < browser.run("document.querySelector('#beside').offsetWidth") <= 800
     assert browser.console == []
 
 
