@@ -271,8 +271,12 @@ def test_the_time_line(page: Page, recorded: Path) -> None:
     page.mouse("mouseMoved", 5, 5)
     page.key("Home", code=36)
     page.wait_for_frame(0)
-    values = "[...document.querySelectorAll('.legend-item b')].map((each) => each.textContent)"
-    page.wait_for(f"document.querySelector('.line-cursor').hidden && {values}.includes('\u2013')")
+    rate = (
+        "[...document.querySelectorAll('.legend-item')]"
+        ".find((each) => each.textContent.startsWith('rate'))"
+    )
+    page.wait_for("document.querySelector('.line-cursor').hidden")
+    page.wait_for(f"{rate}.querySelector('b').textContent === '\u2013'")
     assert float(page.texts(".legend-item b")[0]) == pytest.approx(latency[0], abs=0.05)
     # The wheel, keys, and all of it again.
     page.mouse("mouseMoved", area["left"] + 300, y)
