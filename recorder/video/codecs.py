@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -34,12 +35,28 @@ class Codec:
     def is_lossless(self) -> bool:
         return self.pix_fmt != "yuv420p"
 
-    def options_for(self, quality: int) -> dict[str, str]:
+    def options_for(self, quality: int, size: tuple[int, int]) -> dict[str, str]:
         """Return the encoder's options for a quality from 1 (smallest) to 100 (best)."""
         if self.is_lossless:
-            return self.options
+            return _lossless_options(size)
         factor = self.worst + (self.best - self.worst) * (quality - 1) / 99
         return {**self.options, "crf": f"{round(factor) if self.is_whole else round(factor, 1)}"}
+
+
+#: FFV1 takes up to about 4.9 million pixels in a slice.
+_SLICE_PIXELS = 4_000_000
+
+
+def _lossless_options(size: tuple[int, int]) -> dict[str, str]:
+    """Return FFV1's options: one that lets threads share a picture, if the picture is large enough.
+
+    Its version 3 has slices and checksums, and takes no picture that is one pixel wide or high.
+    """
+    width, height = size
+    if min(size) < 2:
+        return {"level": "1"}
+    across = max(2, math.ceil(math.sqrt(width * height / _SLICE_PIXELS)))
+    return {"level": "3", "slices": str(across * across), "slicecrc": "1"}
 
 
 _X264 = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"}
@@ -58,7 +75,7 @@ LOSSLESS = Codec(
     "ffv1",
     worst=0,
     best=0,
-    options={"level": "3", "slices": "4", "slicecrc": "1"},
+    options={},  # they depend on the size
     pix_fmt="bgr0",
 )
 
@@ -106,7 +123,7 @@ def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int
     """Add a stream of pictures, stamped in microseconds, to a container, and open its encoder."""
     from dgrec.video import add_stream
 
-    options = codec.options_for(quality)
+    options = codec.options_for(quality, size)
     stream = add_stream(container, codec.encoder, size, options, codec.pix_fmt)
     context = stream.codec_context
     # Key frames come by the clock, not by the number of frames.

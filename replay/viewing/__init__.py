@@ -30,6 +30,7 @@ statement_process  runs it in a process of its own
 statement_program  that process
 why                what limited the rate
 downloads          what pages have made of a marked part
+download_program   makes it
 export             recordings as a folder that needs no server
 contents           what an export has of one
 previews           videos for browsers that are made of others

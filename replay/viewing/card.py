@@ -89,7 +89,7 @@ def _facts(opened: OpenedSession) -> dict[str, Any]:
     ends = [_row(session, at) for at in (0, opened.count - 1)] if opened.count else [{}, {}]
     overlay = _mapping(metadata, "overlay")
     return {
-        "name": str(metadata.get("name") or opened.name),
+        "name": opened.name,  # as the list has it: the file may have been renamed
         "path": str(session.path),
         "n": opened.count,
         "first_frame": ends[0].get("frame"),

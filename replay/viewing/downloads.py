@@ -30,6 +30,7 @@ _MOST_KEPT: Final = 3
 _LOOK_S: Final = 1.0
 #: How long a command may take to end, in seconds, once nobody waits for it.
 _END_S: Final = 1.0
+_PROGRAM: Final = "dgrec.replay.viewing.download_program"
 #: In bytes; file systems take 255, with what is added.
 _LONGEST_NAME: Final = 120
 
@@ -140,22 +141,30 @@ class Downloads:
 
 
 def _arguments_of(arguments: Sequence[str]) -> list[str]:
-    return ["-P", "-m", "dgrec", "-q", *arguments]
+    return ["-P", "-m", _PROGRAM, "-q", *arguments]
 
 
 async def _run(arguments: Sequence[str], folder: Path) -> None:
     program = (sys.executable, *_arguments_of(arguments))
     async with _process(program, folder) as process:
-        reading = asyncio.create_task(process.communicate())
+        reading = asyncio.create_task(_errors_of(process))
         try:
             while not (await asyncio.wait([reading], timeout=_LOOK_S))[0]:
                 await asyncio.to_thread(_check_room, folder)
         finally:
             reading.cancel()
-        _, errors = reading.result()
+        errors = reading.result()
     if process.returncode:
         lines = errors.decode(errors="replace").split("Error: ")
         raise RequestError(lines[-1].strip() or f"it ended with {process.returncode}", 422)
+
+
+async def _errors_of(process: asyncio.subprocess.Process) -> bytes:
+    """Return what it says until it ends; `communicate` would close its input, and end it."""
+    assert process.stderr is not None
+    errors = await process.stderr.read()
+    await process.wait()
+    return errors
 
 
 @contextlib.asynccontextmanager
@@ -166,7 +175,7 @@ async def _process(
     process = await asyncio.create_subprocess_exec(
         *program,
         cwd=folder,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,  # it ends where this one is closed
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the server

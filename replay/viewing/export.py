@@ -293,9 +293,6 @@ def _videos(
 ) -> tuple[dict[int, str], Preview | None, str]:
     """Copy the videos of a session, or make one."""
     shown = [(number, opened.videos.all[number]) for number in opened.videos.used]
-    footage = find_footage(opened.session)
-    if footage.path is None and not footage.parts:
-        return {}, None, footage.lacking
     if not redact and shown and all(plays_everywhere(video) for _, video in shown):
         names = {}
         for number, video in shown:
@@ -303,6 +300,9 @@ def _videos(
             with open_regular(video.path, video.inode) as file:
                 target.copy(f"{folder}/{names[number]}", file)
         return names, None, ""
+    footage = find_footage(opened.session)
+    if footage.path is None and not footage.parts:
+        return {}, None, f"no pictures: {footage.lacking}"
     path = target.path(f"{folder}/video-0.mp4")
     preview = make_preview(opened, path, redact, progress=progress)
     if preview is None:

@@ -630,3 +630,20 @@ def test_a_camera_is_recorded_with_its_pictures(dgrec: Command) -> None:
         recorded = session.metadata["options"]
         assert (recorded["video"], recorded["codec"]) == ("auto", "h264")
         assert json.loads(json.dumps(recorded["video_size"])) == [640, 480]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (2, 2), (6000, 4000)])
+def test_lossless_pictures_of_any_size(size: tuple[int, int], tmp_path: Path) -> None:
+    """Line cameras have one row of pixels; FFV1 takes a large picture in several slices."""
+    images = [np.full((size[1], size[0], 3), (9, 80, value), np.uint8) for value in (7, 200)]
+    output = tmp_path / "s.parquet"
+    with dgrec.Recorder(output, video="lossless") as recorder:
+        for image in images:
+            recorder.add([], image=image)
+    with dgrec.open(output) as session:
+        (video,) = session.metadata["video"]
+    assert (video["width"], video["height"], video["frames"]) == (*size, 2)
+    with import_av().open(str(tmp_path / "s.mp4")) as container:
+        decoded = [each.to_ndarray(format="bgr24") for each in container.decode(video=0)]
+    assert len(decoded) == 2
+    assert all(map(np.array_equal, decoded, images))

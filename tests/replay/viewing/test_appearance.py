@@ -63,7 +63,16 @@ def test_a_window_enlarged_four_times_shows_picture_and_controls(browser: Browse
         show(browser, width, height)
         assert browser.run(_BEYOND) == 0
         assert 170 < browser.run(_HEIGHT) < height
+    assert 400 < browser.run("document.querySelector('#beside').offsetWidth") <= 800
     assert browser.console == []
+
+
+def test_what_cannot_be_opened_is_not_said_of_the_list(browser: Browser) -> None:
+    status = "document.getElementById('status').textContent"
+    browser.run("location.hash = '#s=gone'")
+    browser.wait_for(f"{status} === \"there is no recording 'gone' here\"")
+    browser.run("document.getElementById('home').click()")
+    browser.wait_for(f"document.querySelector('.list-name') && {status} === ''")
 
 
 def test_long_names_fit_and_nothing_is_without_a_name(tmp_path: Path) -> None:

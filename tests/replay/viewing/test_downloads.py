@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import http.client
 import io
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
@@ -190,3 +194,42 @@ def test_one_at_a_time_and_none_that_nobody_waits_for(
         assert (status, error) == (503, "something else is being made; try again in a moment")
     connection.close()  # nobody waits for it any more
     wait_until(lambda: client.ask("/api/make?" + query)[0] == 200)
+
+
+#: `dgrec view`, by which every download takes for ever.
+_ENDLESS = """
+import sys
+from dgrec.cli import main
+from dgrec.replay.viewing import downloads
+endless = ["view", "--no-browser", sys.argv[1]]
+arguments_of = downloads._arguments_of
+downloads._arguments_of = lambda arguments: arguments_of(endless)
+sys.argv[1:] = endless
+main()
+"""
+
+
+def test_it_ends_where_the_server_is_killed(tmp_path: Path) -> None:
+    shutil.copy(sample.SESSION, tmp_path / "s.parquet")
+    server = subprocess.Popen(
+        [sys.executable, "-c", _ENDLESS, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    made: list[psutil.Process] = []
+    try:
+        assert server.stdout is not None
+        address, _, token = server.stdout.readline().strip().partition("/?token=")
+        connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=PATIENCE_S)
+        headers = {"Authorization": f"Bearer {token}"}
+        with contextlib.closing(connection):
+            connection.request("GET", "/api/make?s=s&kind=clip&first=0&last=1", headers=headers)
+            wait_until(lambda: bool(psutil.Process(server.pid).children()))
+            made += psutil.Process(server.pid).children()
+            server.kill()
+            server.wait()
+        wait_until(lambda: not made[0].is_running())
+    finally:
+        server.kill()
+        server.communicate()
+        for process in made:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

@@ -35,9 +35,17 @@ from dgrec.replay.viewing.overlay import drawings
 from dgrec.replay.viewing.values import plain
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
-from tests.replay.clips import BITS, BLOCK, OVERLAY_TOP, number_drawn, number_in, numbered_image
+from tests.replay.clips import (
+    BITS,
+    BLOCK,
+    OVERLAY_TOP,
+    number_drawn,
+    number_in,
+    numbered_image,
+    write_clip,
+)
 from tests.replay.viewing.exported_pages import RangeHandler, go_to, open_url, shown_picture
-from tests.replay.viewing.numbered_sessions import CASES, NumberReader, numbers_of
+from tests.replay.viewing.numbered_sessions import CASES, NumberReader, numbers_of, recorded
 from tests.replay.viewing.test_series import series
 from tests.web_server import serving
 
@@ -165,6 +173,24 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     assert browser.run("document.querySelectorAll('img[src=x]').length") == 0
     assert "PWNED" not in browser.run("document.title").replace(HOSTILE, "")
     assert browser.console == []
+
+
+@pytest.mark.parametrize("video", ["annotated", "none"])
+def test_without_its_source_it_has_the_pictures_that_the_page_shows(
+    video: str, tmp_path: Path
+) -> None:
+    source = write_clip(tmp_path / "source.mp4", 12)
+    recorded(source, tmp_path / "s.parquet", video=video)
+    source.unlink()
+    export_folder([tmp_path / "s.parquet"], tmp_path / "out")
+    copies = [each.read_bytes() for each in (tmp_path / "out").rglob("*.mp4")]
+    note = unpacked(tmp_path / "out/data/0/session.js")["card"]["picture_note"]
+    if video == "annotated":
+        assert copies == [(tmp_path / "s.annotated.mp4").read_bytes()]
+        assert note.startswith("filters do not hide what was drawn into the video")
+    else:
+        assert copies == []
+        assert note == "no pictures: source.mp4 is not where it was"
 
 
 def test_folder_is_replaced_only_where_it_is_an_export(

@@ -162,3 +162,11 @@ def test_what_is_said_of_pictures_goes_once_they_are_there(tmp_path: Path) -> No
         browser.wait_for(f"{note} === 'no pictures: s.mp4, recorded beside it, is gone'")
         elsewhere.rename(video)
         browser.wait_for(f"{note} === '' && {NO_NOTE} && {_AGREES}")
+
+        # Below the picture it says of how many frames it is one, also while that one is shown.
+        press(browser, "Home")
+        said = "document.querySelector('.hud-field dd')?.textContent"
+        browser.wait_for(f"/^0 \\/ \\d+$/.test({said})")
+        last = f"Number({said}.split('/')[1])"
+        before = browser.run(last)
+        browser.wait_for(f"{last} > {before} + 20 && {said}.startsWith('0 /')")

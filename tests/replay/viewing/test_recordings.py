@@ -63,6 +63,7 @@ def test_every_kind_of_session(tmp_path: Path) -> None:
             with dgrec.open(path) as session:
                 card = client.json("/api/card", s=name)
                 assert (card["n"], card["state"]) == (len(session), expected["state"]), kind
+                assert card["name"] == name, kind  # whatever it was when it was recorded
                 if len(session):
                     check_rows(client, name, session, card)
                     seen += 1

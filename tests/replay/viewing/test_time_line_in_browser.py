@@ -267,6 +267,17 @@ def test_the_time_line(page: Page, recorded: Path) -> None:
         f"document.querySelector('#timeline').dataset.drawn.split('-')[0] > {begin} - 0.01"
     )
     page.wait_for("!document.querySelector('.minimap').hidden")
+    # Of a frame elsewhere, only its own values are said.
+    page.mouse("mouseMoved", 5, 5)
+    page.key("End", code=35)
+    page.wait_for_frame(len(t) - 1)
+    rate = (
+        "[...document.querySelectorAll('.legend-item')]"
+        ".find((each) => each.textContent.startsWith('rate'))"
+    )
+    page.wait_for("document.querySelector('.line-cursor').hidden")
+    page.wait_for(f"{rate}.querySelector('b').textContent === '\u2013'")
+    assert float(page.texts(".legend-item b")[0]) == pytest.approx(latency[-1], abs=0.05)
     # The wheel, keys, and all of it again.
     page.mouse("mouseMoved", area["left"] + 300, y)
     before = page.hash()["w"]

@@ -10,6 +10,8 @@ export class Hud {
   private readonly lost = el("span", { class: "hud-lost" });
   private readonly note = el("p", { class: "hud-note", hidden: true });
 
+  private frame: number | null = null;
+
   constructor(private readonly session: Session) {
     const line = el("dl", { class: "hud-line" });
     line.append(this.field("frame"), this.field("time"), this.field("detections"), this.lost);
@@ -17,8 +19,8 @@ export class Hud {
   }
 
   show(row: Row): void {
-    const last = this.session.card.last_frame;
-    this.put("frame", last === null ? String(row.frame) : `${row.frame} / ${last}`);
+    this.frame = row.frame;
+    this.grew();
     this.put("time", row.t === null ? "–" : clock(row.t));
     this.put("detections", String(row.n));
     const { stages } = this.session.card;
@@ -35,6 +37,13 @@ export class Hud {
       row.skipped > 0 ? `${row.skipped} skipped before` : "",
     ].filter(Boolean);
     this.lost.textContent = lost.join(", ");
+  }
+
+  /** There may be more frames than when the row was shown. */
+  grew(): void {
+    if (this.frame === null) return;
+    const last = this.session.card.last_frame;
+    this.put("frame", last === null ? String(this.frame) : `${this.frame} / ${last}`);
   }
 
   /** One line that says how the pictures are had, when that is not the usual way. */

@@ -66,6 +66,7 @@ class Page {
     document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
+      this.say(""); // of what was opened before
       const single = await this.source.single().catch(() => null);
       if (signal.aborted) return;
       if (single !== null) {

@@ -137,6 +137,7 @@ export class PairView {
       const { state: before } = session.other.card;
       const partner = session.pairNow(state.values.position)?.partner;
       if (!document.hidden && (await session.renew(abort.signal))) {
+        this.beside.hud.grew();
         if (session.other.card.state !== before) this.beside.refresh();
         const pair = await session.pair(state.values.position).catch(() => null);
         if (abort.signal.aborted) return;

@@ -227,6 +227,7 @@ export class Player implements PlaybackView, FollowerView {
     const { isLive, card } = this.session;
     const hasEnded = this.wasLive && !isLive;
     this.wasLive = isLive;
+    this.hud.grew();
     if (this.epoch !== this.session.epoch) {
       this.epoch = this.session.epoch;
       this.pictures.refresh();

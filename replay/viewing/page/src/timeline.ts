@@ -328,7 +328,8 @@ export class Timeline {
       return;
     }
     const { t } = row;
-    this.cursor.hidden = t === null || !this.view.has(t);
+    const isSeen = t !== null && this.view.has(t);
+    this.cursor.hidden = !isSeen;
     if (t !== null) {
       this.cursor.style.transform = `translateX(${this.view.x(t)}px)`;
       this.element.dataset.position = String(t);
@@ -337,7 +338,9 @@ export class Timeline {
         this.state.set({ window: this.view.within(t, this.view.span) });
       }
     }
-    if (this.hovered === null) for (const chart of this.charts) chart.say(t, this.session.measured(row));
+    if (this.hovered !== null) return;
+    // Of another stretch, lines that are not of the row itself have no value here.
+    for (const chart of this.charts) chart.say(isSeen ? t : null, this.session.measured(row));
   }
 
   private placeRange(): void {

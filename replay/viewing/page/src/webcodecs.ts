@@ -180,7 +180,7 @@ class Reader {
     const end = last ? last.timestamp + last.duration : 0;
     return new Problem(
       pts >= end - 1e-6
-        ? `the index of the video ends at ${end.toFixed(2)} s, as it was cut off`
+        ? `the index of the video ends at ${end.toFixed(2)} s, as it is not complete`
         : `the video has no picture at ${pts.toFixed(4)} s`,
     );
   }
