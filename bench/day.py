@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -188,7 +189,11 @@ def measure(row: Row, day: Path, other: Path, hours: float, folder: Path) -> Mea
     for left in folder.iterdir():
         left.unlink()
     command = [sys.executable, "-S", "-E", "-c", _TIMED, sys.executable, "-m", *words]
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    # pip compiles what it installs: modules of a checkout are kept compiled, too.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run(
+        command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout}{done.stderr}")
     seconds, cpu_s, kilobytes = map(float, done.stderr.split()[-3:])

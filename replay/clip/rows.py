@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.footage import LONGEST_USUAL_STEP_US, Timeline, chosen_batches
-from dgrec.format import SIGNAL, cuts_of, signals_of, utc_ns, utc_text, with_signals
+from dgrec.format import cuts_of, signals_of, utc_ns, utc_text, with_signals
 from dgrec.replay.clip.spans import Span
 from dgrec.session import Session
 
 __all__ = ["ClipRows"]
+
+
+class _After(NamedTuple):
+    """What is asked of the rows behind the spans."""
+
+    #: Their positions and times, some at a time.
+    completed_at: list[tuple[np.ndarray[Any, Any], pa.Array]]
+    #: What they have of the time before their own results, where they have anything, by position.
+    logged: dict[int, pa.StructArray]
 
 
 def _split(session: Session, spans: Sequence[Span]) -> list[Span]:
@@ -70,12 +82,15 @@ class ClipRows:
 
     def times_logged(self) -> list[tuple[dt.datetime | None, dt.datetime | None]]:
         """Return from when until when what was marked belongs to each span; None: no limit."""
+        behind = {
+            position: completed_at.as_py()
+            for positions, times in self._after.completed_at
+            for position, completed_at in zip(positions.tolist(), times, strict=True)
+        }
         return [
             (
                 self.facts["captured_at"][start].as_py() if span.start else None,
-                self.session.row(span.end)["completed_at"]
-                if span.end < len(self.session)
-                else None,
+                behind.get(span.end),
             )
             for span, start in zip(self._spans, self.starts, strict=True)
         ]
@@ -137,24 +152,35 @@ class ClipRows:
 
         Rows are written some at a time: a value may be in a row after the one of its time.
         """
+        lengths = pc.fill_null(pc.list_value_length(rows.column("signals")), 0).to_numpy()
         found: dict[int, pa.StructArray] = {}
-        for span, start, end in zip(self._spans, self.starts, self._ends, strict=True):
-            first, last = start - place, end - 1 - place
-            if 0 <= first < rows.num_rows and span.start > 0:
+        # Of the spans, which may be many, those that have one of these rows.
+        first_span = bisect.bisect_right(self._ends, place)
+        end_span = bisect.bisect_left(self.starts, place + rows.num_rows)
+        for index in range(first_span, end_span):
+            span = self._spans[index]
+            first, last = self.starts[index] - place, self._ends[index] - 1 - place
+            if first >= 0 and lengths[first] and span.start > 0:
                 items = signals_of(rows, first)
-                began = self.facts["captured_at"][start]
+                began = self.facts["captured_at"][self.starts[index]]
                 is_within = pc.greater_equal(pc.struct_field(items, "at"), began)
                 found[first] = items.filter(is_within)
-            if 0 <= last < rows.num_rows:
+            if last < rows.num_rows and span.end in self._after.logged:
                 items = found[last] if last in found else signals_of(rows, last)
-                found[last] = pa.concat_arrays([items, self._logged_after(span)])
-        return with_signals(rows, found)
+                found[last] = pa.concat_arrays([items, self._after.logged[span.end]])
+        return with_signals(rows, found) if found else rows
 
-    def _logged_after(self, span: Span) -> pa.StructArray:
-        """Return what the row after a span has of the time before its own result."""
-        following = self.session.batches(["signals", "completed_at"], span.end, span.end + 1)
-        row = next(following, None)
-        if row is None:
-            return pa.array([], SIGNAL)
-        items = signals_of(row, 0)
-        return items.filter(pc.less(pc.struct_field(items, "at"), row.column("completed_at")[0]))
+    @cached_property
+    def _after(self) -> _After:
+        """Of the rows behind the spans. One pass: a clip may have 100,000 spans."""
+        after = _After([], {})
+        ends = np.array([span.end for span in self._spans if span.end < len(self.session)])
+        columns = ["completed_at", "signals"]
+        for positions, rows in chosen_batches(self.session, ends, columns):
+            after.completed_at.append((positions, rows.column(0)))
+            lengths = pc.fill_null(pc.list_value_length(rows.column(1)), 0).to_numpy()
+            for index in np.flatnonzero(lengths).tolist():
+                items = signals_of(rows, index)
+                is_before = pc.less(pc.struct_field(items, "at"), rows.column(0)[index])
+                after.logged[int(positions[index])] = items.filter(is_before)
+        return after

@@ -436,6 +436,45 @@ def test_a_clip_has_what_was_logged_in_its_time(tmp_path: Path) -> None:
         assert verify(output) == []
 
 
+def test_a_clip_of_many_spans_reads_the_recording_a_few_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day has 100,000 late frames: what was logged around each is not looked for by itself."""
+    rows = [
+        row._replace(
+            signals=[
+                Signal("rpm", at(number - 1), 1000.0 + number),
+                Signal("rpm", row.completed_ns - 500_000, float(number)),
+            ]
+        )
+        for number, row in enumerate(make_rows(300))
+    ]
+    mark = {"kind": "mark", "at": utc_text(at(150)), "text": "lamp on"}
+    path = write_session(tmp_path / "s.parquet", rows, {**new_metadata(), "events": [mark]})
+    spans = [Span(start, start + 2) for start in range(0, 300, 3)]
+    calls = []
+    batches, row = dgrec.Session.batches, dgrec.Session.row
+
+    def counted(self: dgrec.Session, *arguments: Any) -> Any:
+        calls.append(arguments)
+        return batches(self, *arguments)
+
+    def counted_row(self: dgrec.Session, position: int) -> Any:
+        calls.append((position,))
+        return row(self, position)
+
+    monkeypatch.setattr(dgrec.Session, "batches", counted)
+    monkeypatch.setattr(dgrec.Session, "row", counted_row)
+    with dgrec.open(path) as session:
+        write_clip(session, spans, tmp_path / "clip.parquet")
+    assert len(calls) < 20
+    # The row behind a span has what was logged since the span's last row.
+    within = [number for span in spans for number in range(span.start, min(span.end + 1, 300))]
+    first = {span.start for span in spans if span.start > 0}
+    expected = [*map(float, within), *(1000.0 + number for number in within if number not in first)]
+    assert sorted(logged(tmp_path / "clip.parquet")["rpm"]) == sorted(expected)
+
+
 def test_a_clip_has_the_marks_of_its_time(tmp_path: Path) -> None:
     events = [{"kind": "mark", "at": utc_text(at(frame)), "text": f"{frame}"} for frame in range(6)]
     metadata = {**new_metadata(), "events": [*events, {"kind": "mark", "text": "when?"}]}
