@@ -10,13 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import contextlib
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import psutil
 import pytest
 
 from dgrec import credentials
+from dgrec.format import is_utf8
 
 
 def pytest_configure() -> None:
@@ -31,6 +32,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     # Ended from outside, a run still ends what its tests have started.
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", 143))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Make what a report says UTF-8: a name that is not would end the whole run (xdist)."""
+    report = yield
+    if report.longrepr is not None and not isinstance(report.longrepr, tuple):
+        text = str(report.longrepr)
+        if not is_utf8(text):
+            report.longrepr = _as_utf8(text)
+    report.sections = [(name, _as_utf8(text)) for name, text in report.sections]
+    return report
+
+
+def _as_utf8(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @pytest.fixture(autouse=True)

@@ -165,7 +165,8 @@ def test_names_that_are_not_utf_8_end_no_format(tmp_path: Path) -> None:
     path = edited(path, {}, **metadata).rename(tmp_path / f"{name}.parquet")
     with open_session(path) as session:
         for form in FORMATS.load():
-            if form not in ("yolo-pose", "mot-results"):  # there are no key points, no tracks
+            # There are no key points, masks, tracks.
+            if form not in ("yolo-pose", "yolo-seg", "mot-results"):
                 session.export(tmp_path / form, form, images="none")
 
 
