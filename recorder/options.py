@@ -167,8 +167,8 @@ HELP = {
     "terms, and takes about a third more room.  [default: 70]",
     "video_size": "Scale the video to that size, both numbers even: 640x360.  [default: that of "
     "the frames]",
-    "codec": "h264 (plays anywhere), h265, av1 (can stop for good) or vp9, as far as the installed "
-    "PyAV has them.  [default: h264]",
+    "codec": "h264 (plays anywhere), h265, av1 or vp9, as far as the installed PyAV has them.  "
+    "[default: h264]",
     "video_policy": "What happens when the encoder cannot keep up: wait for it, or leave frames "
     "out of the video, never their rows.  [default: block for files, leave-out for live sources]",
     "signals": "Log values of this machine once a second beside the frames: processor, memory, and "

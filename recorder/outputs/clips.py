@@ -20,6 +20,7 @@ from pathlib import Path
 from dgrec.alerts import RecordedAlert, clip_path, without_clip
 from dgrec.errors import OutputError
 from dgrec.paths import journal_path
+from dgrec.processes import module_command
 from dgrec.units import and_more, counted
 
 __all__ = ["AlertClips", "without_clips"]
@@ -30,12 +31,6 @@ _LONGEST_WAIT_S = 30.0
 #: How often an alert is tried while the recording goes on.
 _MOST_ATTEMPTS = 8
 _NICENESS = 19
-#: Runs a command of dgrec with the modules of this process, and none of the current folder's. Its
-#: arguments are the number of folders for modules, these folders, and the command's.
-_DGREC = (
-    "import sys; end = 2 + int(sys.argv[1]); sys.path[:] = sys.argv[2:end]; "
-    "sys.argv[:] = ['dgrec', *sys.argv[end:]]; from dgrec.cli import main; main()"
-)
 #: Of more of them it is not remembered that they are to be tried: the others' attempt cuts them.
 _MOST_REMEMBERED = 10_000
 #: One at a time, of all recordings of this process.
@@ -204,8 +199,8 @@ class AlertClips:
         """Return what `dgrec clip` says, if it could not cut all that it was to."""
         if self._is_abandoned:
             return []
-        command = [sys.executable, "-c", _DGREC, str(len(sys.path)), *sys.path]
-        command += ["clip", "--alerts", "--quiet", *self._around, "--", str(path)]
+        command = module_command("dgrec", "clip", "--alerts", "--quiet", *self._around)
+        command += ["--", str(path)]
         try:
             # A session of its own: Ctrl-C is meant for the recording.
             process = self._process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.recorder.video.scheduling import kept_scheduling
 
-__all__ = ["CODECS", "LOSSLESS", "Codec", "check_codec", "find_codec", "open_stream"]
+__all__ = ["CODECS", "LOSSLESS", "Codec", "find_codec", "open_stream"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,9 @@ class Codec:
     best: float
     options: dict[str, str]
     is_whole: bool = True  # the factor must be a whole number
+    #: Whether a call of it may never return. SVT-AV1 4.1 stops now and then: all of its threads
+    #: wait for each other (`python -m bench.encoder_stall`).
+    may_stop: bool = False
     #: What it is given: 8 bits, 4:2:0, or the very pixels of a lossless one.
     pix_fmt: str = "yuv420p"
 
@@ -66,7 +68,7 @@ _VP9 = {"deadline": "realtime", "cpu-used": "8", "b": "0", "lag-in-frames": "0"}
 CODECS = (
     Codec("h264", "libx264", worst=46, best=12, options=_X264, is_whole=False),
     Codec("h265", "libx265", worst=48, best=14, options=_X265, is_whole=False),
-    Codec("av1", "libsvtav1", worst=62, best=16, options=_AV1),
+    Codec("av1", "libsvtav1", worst=62, best=16, options=_AV1, may_stop=True),
     Codec("vp9", "libvpx-vp9", worst=60, best=16, options=_VP9),
 )
 #: For ``--video lossless``: each picture is a key frame.
@@ -95,28 +97,6 @@ def find_codec(name: str) -> Codec:
             return codec
     offered = ", ".join(codec.name for codec in there) or "none of those that dgrec knows"
     raise VideoError(f"--codec {name}: the installed PyAV offers {offered}")
-
-
-def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
-    """Encode one black picture, to find out before the recording whether that works.
-
-    Raises:
-        VideoError: It does not, for example because of the size.
-    """
-    from dgrec.video import import_av
-
-    av = import_av()
-    width, height = size
-    try:
-        with av.open(io.BytesIO(), "w", format="mp4") as container:
-            stream = open_stream(container, codec, quality, size)
-            frame = av.VideoFrame(width, height, codec.pix_fmt)
-            frame.pts = 0
-            for picture in (frame, None):
-                container.mux(stream.encode(picture))
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VideoError(f"--codec {codec.name} cannot encode {width}x{height}: {reason}") from None
 
 
 def open_stream(container: Any, codec: Codec, quality: int, size: tuple[int, int]) -> Any:

@@ -233,7 +233,7 @@ class VideoRecorder:
 
     @property
     def failures(self) -> list[str]:
-        """Why videos ended before the recording did, a line each."""
+        """Why videos ended before the recording did, or lack frames, a line each."""
         kept = [videos for videos in self.all if not videos.is_discarded]
         failed = [
             f"{file.path}: {file.failure} (it has {counted(file.frames, 'frame')})"
@@ -241,7 +241,7 @@ class VideoRecorder:
             for file in videos.files
             if file.failure is not None
         ]
-        return [*failed, *(videos.note for videos in kept if videos.note is not None)]
+        return [*failed, *(note for videos in kept for note in videos.notes)]
 
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""

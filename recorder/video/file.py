@@ -257,6 +257,11 @@ class EncodedVideo(VideoFile):
                 self._append(encoder.repeat(time_us))
             self._append(encoder.encode(image, pts_us))
 
+    @property
+    def restarts(self) -> int:
+        """How often the encoder stopped, and another one went on."""
+        return self._encoder.restarts
+
     # --- inside ---
 
     def _append(self, packets: Sequence[Any]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from dgrec.errors import VideoError
 from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
+from dgrec.recorder.video.encoder_process import EncoderProcess
 from dgrec.video import Image, import_av
 
-__all__ = ["PictureEncoder"]
+__all__ = ["PictureEncoder", "check_codec"]
 
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
@@ -41,6 +44,7 @@ class PictureEncoder:
         self._key_us = self._last_us = -_KEY_FRAME_EVERY_US
         self._has_begun = False
         self._stream: Any = None
+        self._process: EncoderProcess | None = None
         self._reformatter: Any = None
         self._last_picture: Any = None
 
@@ -52,6 +56,8 @@ class PictureEncoder:
             if not self.codec.is_lossless:
                 self.size = width + width % 2, height + height % 2
         self._stream = open_stream(container, self.codec, self._quality, self.size)
+        if self.codec.may_stop:
+            self._process = EncoderProcess(self.codec, self._quality, self.size)
         if self._aspect is not None:
             self._stream.codec_context.sample_aspect_ratio = self._aspect
         self._reformatter = import_av().video.reformatter.VideoReformatter()
@@ -78,20 +84,36 @@ class PictureEncoder:
 
     def finish(self) -> list[Any]:
         """Return the packets that the encoder still holds."""
+        if self._process is not None:
+            return self._of_stream(self._process.finish())
         return list(self._stream.encode(None))
 
     def release(self) -> None:
         """Free the memory that an encoder takes as long as it exists."""
+        if self._process is not None:
+            self._process.close()
         self._stream = self._reformatter = self._last_picture = None
+
+    @property
+    def restarts(self) -> int:
+        """How often the encoder stopped, and another one went on."""
+        return self._process.restarts if self._process is not None else 0
 
     # --- inside ---
 
     def _encode(self, picture: Any, pts_us: int, *, is_key: bool) -> list[Any]:
+        self._last_us, self._has_begun = pts_us, True
+        if self._process is not None:
+            return self._of_stream(self._process.encode(picture, pts_us, is_key=is_key))
         kinds = import_av().video.frame.PictureType
         picture.pts, picture.time_base = pts_us, _MICROSECOND
         picture.pict_type = kinds.I if is_key else kinds.NONE
-        self._last_us, self._has_begun = pts_us, True
         return list(self._stream.encode(picture))
+
+    def _of_stream(self, packets: list[Any]) -> list[Any]:
+        for packet in packets:
+            packet.stream = self._stream
+        return packets
 
     def _picture(self, image: Image) -> Any:
         assert self.size is not None
@@ -113,6 +135,27 @@ class PictureEncoder:
             dst_color_range="MPEG",
             interpolation="AREA" if (given.width, given.height) != self.size else None,
         )
+
+
+def check_codec(codec: Codec, quality: int, size: tuple[int, int]) -> None:
+    """Encode one black picture, to find out before the recording whether that works.
+
+    Raises:
+        VideoError: It does not, for example because of the size.
+    """
+    av = import_av()
+    encoder = PictureEncoder("raw", codec, quality, size)
+    black = np.zeros((size[1], size[0], 3), np.uint8)
+    try:
+        with av.open(io.BytesIO(), "w", format="mp4") as container:
+            encoder.open(container, black)
+            container.mux([*encoder.encode(black, 0), *encoder.finish()])
+    except (av.FFmpegError, OSError, ValueError, VideoError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        width, height = size
+        raise VideoError(f"--codec {codec.name} cannot encode {width}x{height}: {reason}") from None
+    finally:
+        encoder.release()
 
 
 def _fitted(image: Image, size: tuple[int, int]) -> Image:

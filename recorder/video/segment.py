@@ -24,6 +24,7 @@ from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.recorder.video.mp4 import digest
+from dgrec.units import counted
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
 __all__ = ["SegmentVideos", "VideoOptions", "video_options"]
@@ -155,16 +156,25 @@ class SegmentVideos:
         self._kept, self._order = file, KeptOrder(known)
 
     @property
-    def note(self) -> str | None:
-        """What the user should know of a video that was written."""
+    def notes(self) -> list[str]:
+        """What the user should know of videos that were written."""
+        restarted = [
+            f"{file.path}: the {file.codec} encoder stopped {counted(file.restarts, 'time')}, and "
+            "was started again; see `video_state` for frames that were left out meanwhile"
+            for file in self._encoded
+            if file.restarts
+        ]
+        return [*restarted, *self._end_of_format()]
+
+    def _end_of_format(self) -> list[str]:
         if self._order is None or self._kept is None or self._order.refused is None:
-            return None
+            return []
         before, after = self._kept.format.name, self._order.refused.name
         what = f"from {before} to {after}" if before != after else f"the parameters of its {after}"
-        return (
+        return [
             f"{self._kept.path}: ends early: the source changed {what}, which cannot follow in one "
             "file (parts begin a new one: --split-every)"
-        )
+        ]
 
     def last_packets(self) -> list[TimedPacket]:
         """Return the packets that are left at the end, to be given to `close`."""

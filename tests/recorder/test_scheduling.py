@@ -19,12 +19,14 @@ _PROGRAM = """
 import json, os, sys, threading
 from pathlib import Path
 import numpy as np
+import psutil
 from dgrec.recorder.video import check_codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo
 
 def threads():
+    processes = [os.getpid(), *(child.pid for child in psutil.Process().children())]
     return [(os.sched_getscheduler(int(t)), os.getpriority(os.PRIO_PROCESS, int(t)))
-            for t in os.listdir("/proc/self/task")]
+            for pid in processes for t in os.listdir(f"/proc/{pid}/task")]
 
 def encode():
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)

@@ -1,0 +1,21 @@
+"""Other processes that run a part of dgrec."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["module_command"]
+
+#: The number of folders for modules, these folders, the module and its arguments follow.
+_RUN = (
+    "import sys; end = 2 + int(sys.argv[1]); sys.path[:] = sys.argv[2:end]; del sys.argv[1:end]; "
+    "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def module_command(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module with this process's Python.
+
+    It has the folders for modules that this process has, and not the current one.
+    """
+    return [sys.executable, "-c", _RUN, str(len(sys.path)), *sys.path, module, *arguments]

@@ -1,0 +1,73 @@
+"""The program of an `EncoderProcess`: encodes the pictures that come through a connection.
+
+    python -m dgrec.recorder.video.encoder_program FILE_DESCRIPTOR
+
+It ends where the other side of the connection does, also while the encoder does not return.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import queue
+import signal
+import sys
+import threading
+from fractions import Fraction
+from multiprocessing.connection import Connection
+from typing import Any
+
+from dgrec.recorder.video.codecs import find_codec, open_stream
+from dgrec.video import import_av
+
+_MICROSECOND = Fraction(1, 1_000_000)
+
+
+def main() -> None:
+    # A service manager sends it to all processes of a service; the recording ends this one.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pipe = Connection(int(sys.argv[1]))
+    pictures: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_answer, args=(pipe, pictures), daemon=True).start()
+    try:
+        while True:
+            pictures.put(pipe.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+def _answer(pipe: Connection, pictures: queue.SimpleQueue[Any]) -> None:
+    try:
+        encoder = _Encoder(*pictures.get())
+        while True:
+            pipe.send(encoder.encode(pictures.get()))
+    except BrokenPipeError:
+        pass
+    except Exception as error:  # FFmpeg's errors have many classes
+        pipe.send(getattr(error, "strerror", None) or str(error))
+
+
+class _Encoder:
+    def __init__(self, codec: str, quality: int, size: tuple[int, int]) -> None:
+        self._av = import_av()
+        self._codec = find_codec(codec)
+        container = self._av.open(io.BytesIO(), "w", format="mp4")
+        self._stream = open_stream(container, self._codec, quality, size)
+
+    def encode(self, picture: Any) -> list[tuple[Any, ...]]:
+        """Return the packets that come of a picture; of None, those that are left."""
+        frame = None
+        if picture is not None:
+            pts_us, is_key, pixels = picture
+            frame = self._av.VideoFrame.from_ndarray(pixels, format=self._codec.pix_fmt)
+            frame.pts, frame.time_base = pts_us, _MICROSECOND
+            kinds = self._av.video.frame.PictureType
+            frame.pict_type = kinds.I if is_key else kinds.NONE
+        return [
+            (bytes(packet), packet.pts, packet.dts, packet.duration, packet.is_keyframe)
+            for packet in self._stream.encode(frame)
+        ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""An encoder that stops is replaced; its video goes on in the same file, and lacks nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dgrec.errors import VideoError
+from dgrec.processes import module_command
+from dgrec.recorder.video import encoder_process, find_codec
+from dgrec.recorder.video.codecs import open_stream
+from dgrec.recorder.video.encoder_process import EncoderProcess
+from dgrec.recorder.video.file import EncodedVideo
+from dgrec.video import import_av
+from tests.replay.clips import number_in, numbered_image
+from tests.waiting import PATIENCE_S, wait_until
+
+pytestmark = pytest.mark.slow
+
+_STEP_US = 40_000
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Iterator[EncodedVideo]:
+    file = EncodedVideo(tmp_path / "v.mp4", "raw", find_codec("av1"), 70)
+    yield file
+    file.discard()
+
+
+def encoders() -> list[psutil.Process]:
+    """Return the encoders' processes of this one."""
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and encoder_process._PROGRAM in child.cmdline()
+    ]
+
+
+def signal_encoder(number: int) -> Callable[[], None]:
+    def send() -> None:
+        (encoder,) = encoders()
+        encoder.send_signal(number)
+
+    return send
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGSTOP], ids=["ended", "stopped"])
+def test_another_one_goes_on(video: EncodedVideo, stop: int) -> None:
+    for i in range(30):
+        if i in (10, 20):
+            signal_encoder(stop)()
+        video.write(numbered_image(i), i * _STEP_US)
+    video.close()
+    assert video.restarts == 2
+    assert encoders() == []
+    with import_av().open(str(video.path)) as container:
+        shown = [
+            (frame.pts, number_in(frame.to_ndarray(format="bgr24")))
+            for frame in container.decode(video=0)
+        ]
+    assert shown == [(i * _STEP_US, i) for i in range(30)]
+    # A player can jump to where another one began.
+    with import_av().open(str(video.path)) as container:
+        keys = [packet.pts for packet in container.demux(video=0) if packet.is_keyframe]
+    assert {0, 10 * _STEP_US, 20 * _STEP_US} <= set(keys)
+
+
+def test_at_the_end(video: EncodedVideo) -> None:
+    for i in range(3):
+        video.write(numbered_image(i), i * _STEP_US)
+    signal_encoder(signal.SIGKILL)()
+    video.close()
+    assert video.failure is None
+    with import_av().open(str(video.path)) as container:
+        assert len(list(container.decode(video=0))) == 3
+
+
+def test_at_one_picture_again_and_again(video: EncodedVideo, tmp_path: Path) -> None:
+    """The video ends there, and what came before can be played."""
+    for i in range(20):
+        video.write(numbered_image(i), i * _STEP_US)
+    process = video._encoder._process
+    assert process is not None
+    start = process._ready
+
+    def ready() -> Any:
+        pipe = start()
+        signal_encoder(signal.SIGKILL)()
+        return pipe
+
+    process._ready = ready  # type: ignore[method-assign]
+    with pytest.raises(VideoError, match="the av1 encoder failed: it stopped 3 times at the same"):
+        video.write(numbered_image(20), 20 * _STEP_US)
+    assert video.failure == "the av1 encoder failed: it stopped 3 times at the same picture"
+    assert encoders() == []
+    with import_av().open(str(video.path)) as container:
+        assert len(list(container.decode(video=0))) == video.frames >= 12
+
+
+def test_its_packets_are_those_of_an_encoder_here() -> None:
+    codec, size = find_codec("av1"), (288, 144)
+    av = import_av()
+    made: list[list[tuple[bytes, int, bool]]] = []
+    pictures = [
+        av.VideoFrame.from_ndarray(numbered_image(i), format="bgr24").reformat(
+            *size, "yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG"
+        )
+        for i in range(8)
+    ]
+    process = EncoderProcess(codec, 70, size)
+    apart = [
+        packet
+        for i, picture in enumerate(pictures)
+        for packet in process.encode(picture, i * _STEP_US, is_key=i == 5)
+    ]
+    apart += process.finish()
+    kinds = av.video.frame.PictureType
+    with av.open(io.BytesIO(), "w", format="mp4") as container:
+        stream = open_stream(container, codec, 70, size)
+        here = []
+        for i, picture in enumerate(pictures):
+            picture.pts, picture.time_base = i * _STEP_US, Fraction(1, 1_000_000)
+            picture.pict_type = kinds.I if i == 5 else kinds.NONE
+            here += stream.encode(picture)
+        here += stream.encode(None)
+    for packets in (apart, here):
+        made.append([(bytes(one), one.pts, one.is_keyframe) for one in packets])
+    assert made[0] == made[1]
+    assert [is_key for _, _, is_key in made[0]] == [i in (0, 5) for i in range(8)]
+
+
+def test_a_size_that_cannot_be_encoded() -> None:
+    process = EncoderProcess(find_codec("av1"), 70, (2, 2))
+    with pytest.raises(VideoError, match=r"^Invalid argument$"):
+        process.encode(import_av().VideoFrame(2, 2, "yuv420p"), 0, is_key=True)
+    process.close()
+    assert encoders() == []
+
+
+_PROGRAM = """
+import sys, time
+from pathlib import Path
+from dgrec.recorder.video import find_codec
+from dgrec.recorder.video.file import EncodedVideo
+from tests.replay.clips import numbered_image
+file = EncodedVideo(Path(sys.argv[1]), "raw", find_codec("av1"), 70)
+file.write(numbered_image(0), 0)
+print(file._encoder._process._process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_it_ends_with_a_recorder_that_is_killed(tmp_path: Path) -> None:
+    recorder = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(tmp_path / "v.mp4")],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert recorder.stdout is not None
+        encoder = psutil.Process(int(recorder.stdout.readline()))
+        encoder.send_signal(signal.SIGTERM)  # as a service manager does to all of a service
+        assert encoder.is_running()
+    finally:
+        recorder.kill()
+        recorder.communicate(timeout=PATIENCE_S)
+    wait_until(lambda: not encoder.is_running() or encoder.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_modules_are_those_of_this_process(tmp_path: Path) -> None:
+    """Not those of the current folder, which may hold anything."""
+    (tmp_path / "json.py").write_text("raise SystemExit('a module of the current folder')")
+    done = subprocess.run(
+        [*module_command("json.tool", "--compact"), "-"],
+        cwd=tmp_path, input="[1]", capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "[1]\n"), done.stderr
