@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import pytest
 
+from tests.waiting import PATIENCE_S
+
 __all__ = ["Browser", "needs_chromium"]
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -78,7 +80,7 @@ class Browser:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
                 pages = [page for page in json.load(answer) if page["type"] == kind]
             if pages:
-                return create_connection(pages[0]["webSocketDebuggerUrl"], timeout=60)
+                return create_connection(pages[0]["webSocketDebuggerUrl"], timeout=PATIENCE_S)
             assert time.monotonic() < deadline, f"chromium opens no {kind}"
             time.sleep(0.05)
 

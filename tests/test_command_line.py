@@ -29,6 +29,7 @@ from dgrec.session import session_file
 from dgrec.sql import frame_condition
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_journal
 from tests.factory import write_session as write
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
@@ -392,7 +393,7 @@ def test_a_line_of_a_native_library_is_left_out() -> None:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert sorted(found.stderr.splitlines()) == [
         "after",

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 
 from dgrec import sample
 from tests.forks import forking
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 #: What a shell reads first, and how it is started without a user's own settings.
@@ -65,7 +66,7 @@ def started(shell: str, folder: Path) -> Iterator[pexpect.spawn[str]]:
     }
     with forking():
         child = pexpect.spawn(
-            shell, options, cwd=str(folder), env=environment, encoding="utf-8", timeout=60
+            shell, options, cwd=str(folder), env=environment, encoding="utf-8", timeout=PATIENCE_S
         )
     child.setwinsize(50, 200)
     try:

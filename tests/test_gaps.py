@@ -52,6 +52,7 @@ from tests.replay.clips import (
     numbered_results,
     numbered_row,
 )
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[1]
@@ -148,7 +149,7 @@ def ffprobe_times(path: Path) -> list[int]:
     if shutil.which("ffprobe") is None:
         return frame_stamps(path)
     command = ["ffprobe", "-v", "warning", "-show_frames", "-of", "json", str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.stderr == ""
     frames = json.loads(done.stdout)["frames"]
     return [int(frame["best_effort_timestamp"]) for frame in frames]

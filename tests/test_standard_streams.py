@@ -15,6 +15,7 @@ from dgrec import sample
 from dgrec.cli import gather
 from dgrec.options import NamedPath
 from tests.test_architecture import ROOT
+from tests.waiting import PATIENCE_S
 
 SESSION = str(sample.SESSION)
 WRITING = {
@@ -35,7 +36,7 @@ def in_shell(arguments: tuple[str, ...], streams: str) -> subprocess.CompletedPr
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-        timeout=300,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -85,7 +86,7 @@ def test_no_file_takes_the_number_of_a_closed_stream() -> None:
             cwd=ROOT,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=300,
+            timeout=PATIENCE_S,
             check=True,
         )
         assert done.stderr == "True\n"

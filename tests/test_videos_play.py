@@ -20,6 +20,7 @@ from tests.footage import Encoding, encode
 from tests.recorder.kept import record_kept
 from tests.recorder.network_camera import MjpegCamera
 from tests.replay.clips import numbered_image
+from tests.waiting import PATIENCE_S
 
 NAMES = ("s.mp4", "s.annotated.mp4", "s.replay.mp4", "cut.mp4")
 PAGE = """<!doctype html><meta charset="utf-8"><title>player</title>
@@ -59,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def dgrec(*arguments: str) -> None:
         command = [sys.executable, "-W", "error", "-m", "dgrec", *arguments]
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
         assert done.returncode == 0, done.stderr
 
@@ -100,7 +101,7 @@ def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=True,
     )
     assert done.stderr == ""

@@ -23,6 +23,8 @@ from typing import Any, Self
 import cv2
 import numpy as np
 
+from tests.waiting import PATIENCE_S
+
 _BITS = 16
 _BLOCK = 16
 _BOUNDARY = "frame"
@@ -201,7 +203,11 @@ class RtspCamera(MjpegCamera):
         if not Path(_DEBIAN_PYTHON).exists():
             return f"no {_DEBIAN_PYTHON}"
         tried = subprocess.run(
-            [_DEBIAN_PYTHON, "-c", _NEEDS], capture_output=True, text=True, timeout=60, check=False
+            [_DEBIAN_PYTHON, "-c", _NEEDS],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
         )
         lines = tried.stderr.strip().splitlines()
         return f"GStreamer's RTSP server: {lines[-1]}" if tried.returncode else None

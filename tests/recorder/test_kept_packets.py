@@ -37,6 +37,7 @@ from dgrec.video import KeptPacket, PacketFormat, VideoReader
 from tests.footage import FRAMES, Encoding, encode, kinds
 from tests.recorder.kept import KILLED, differing, digest_of, record_kept
 from tests.recorder.network_camera import MjpegCamera, RtspCamera
+from tests.waiting import PATIENCE_S
 from tests.web_server import serving
 
 #: Footage of each kind, as `tests.footage` names it, and the codec's name in metadata.
@@ -352,7 +353,7 @@ def test_killed_and_recovered(name: str, footage: Path, tmp_path: Path) -> None:
         [sys.executable, "-c", KILLED, str(footage / name), str(output), "150"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
         cwd=Path(__file__).parents[2],
     )

@@ -29,7 +29,7 @@ from tests.footage import Encoding, encode
 from tests.recorder.alerted import check, pictures, record_alerted
 from tests.recorder.doubles import ScriptedFrames
 from tests.recorder.network_camera import RtspCamera
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 B_FRAMES = Encoding(b_frames=2, format="mpegts")
 OPEN_GOP = Encoding(
@@ -382,7 +382,7 @@ def test_killed_in_a_moment(tmp_path: Path) -> None:
         [sys.executable, "-c", KILLED, str(source), str(output)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
         check=False,
         cwd=Path(__file__).parents[2],
     )

@@ -22,6 +22,7 @@ from dgrec.recorder.program.run import Recorded, run_program
 from dgrec.replay.verify import verify
 from tests.factory import make_detection
 from tests.recorder.doubles import PysdkDouble
+from tests.waiting import PATIENCE_S
 
 IMAGE = np.zeros((48, 64, 3), np.uint8)
 
@@ -459,7 +460,7 @@ pid = None
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, timeout=60
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, timeout=PATIENCE_S
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert verify(tmp_path / "s.parquet") == []

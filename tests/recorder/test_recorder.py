@@ -25,7 +25,7 @@ from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_row, write_session
 from tests.recorder.doubles import Options, PysdkDouble
 from tests.recorder.test_outputs import writer_of
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -361,7 +361,7 @@ recorder.add([])
 @pytest.mark.slow
 def test_a_program_that_ends_without_closing_leaves_a_sealed_session(output: Path) -> None:
     program = [sys.executable, "-c", _UNCLOSED, str(output)]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE_S, check=True)
     assert ended.stdout == f"{output}: the recorder belongs to another process\n"
     assert verify(output) == []
     assert [path.name for path in output.parent.iterdir()] == ["s.parquet"]

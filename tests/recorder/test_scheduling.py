@@ -12,6 +12,7 @@ import pytest
 
 from dgrec.recorder.video.codecs import CODECS
 from dgrec.video import import_av
+from tests.waiting import PATIENCE_S
 
 _ROOT = Path(__file__).parents[2]
 #: Encodes in a thread of its own, as a recording does; prints the scheduling of all threads.
@@ -60,7 +61,7 @@ def test_no_thread_gets_ahead(tmp_path: Path, codec: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, codec, str(tmp_path / "v.mp4")],
         cwd=_ROOT, env={**os.environ, "PYTHONPATH": str(_ROOT)},
-        capture_output=True, text=True, timeout=100, check=False,
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)

@@ -22,6 +22,7 @@ from dgrec.recorder.recovery import recover
 from dgrec.replay.verify import verify
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.test_architecture import ROOT
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture
@@ -221,7 +222,7 @@ def opened_by(*arguments: object, cwd: Path) -> set[Path]:
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        timeout=240,
+        timeout=PATIENCE_S,
         check=False,
     )
     text = log.read_text("utf-8", "replace")

@@ -26,6 +26,7 @@ from dgrec.format import JournalWriter, utc_text
 from dgrec.replay.query import SqlReader, check_only_reads
 from tests.factory import make_row, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import ROOT, uneven_rows
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 ROWS = uneven_rows(40)
@@ -612,7 +613,7 @@ def test_ctrl_c_ends_a_query_at_once(
     time.sleep(0.3)  # into the query
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert stderr == ""
     assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,7 @@ from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record,
 from tests.factory import edited, without_column
 from tests.footage import FRAMES, picture
 from tests.recorder.doubles import new_stream
+from tests.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
@@ -471,7 +472,7 @@ def test_release_ends_a_read_that_waits(output: Path) -> None:
     thread = threading.Thread(target=lambda: got.append(camera.read()))
     thread.start()
     camera.release()
-    thread.join(timeout=60)
+    thread.join(timeout=PATIENCE_S)
     assert got == [(False, None)]
 
 

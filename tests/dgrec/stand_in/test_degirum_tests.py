@@ -10,6 +10,7 @@ import pytest
 
 from dgrec import sample
 from tests.clips import short_clip
+from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -155,7 +156,7 @@ def test_tests_of_a_checkout_run_with_recordings(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE_S,
         check=False,
     )
     found = {line.rpartition("::")[2]: line.partition("   ")[0] for line in run.stdout.splitlines()}

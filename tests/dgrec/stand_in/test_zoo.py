@@ -21,6 +21,7 @@ from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, pictures
 from tests.dgrec.stand_in.test_equality import batch, check_same, recorded
 from tests.factory import new_metadata, write_session
 from tests.recorder.command import Command
+from tests.waiting import PATIENCE_S
 
 
 def connect(path: Path | str) -> Any:
@@ -264,7 +265,11 @@ print(degirum.connect("@dgrec", {zoo!r}).load_model("door").label_dictionary[0])
 def test_in_either_order_of_imports(imports: str, zoo: Path) -> None:
     program = _PROGRAM.format(imports=imports, zoo=str(zoo))
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert run.stdout.split() == ["FaceDetection", "person"]
 
@@ -273,6 +278,10 @@ def test_in_either_order_of_imports(imports: str, zoo: Path) -> None:
 def test_importing_dgrec_does_not_import_pysdk() -> None:
     program = "import dgrec, sys; print('degirum' in sys.modules, 'pyarrow' in sys.modules)"
     run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert run.stdout.split() == ["False", "False"]

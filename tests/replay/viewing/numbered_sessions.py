@@ -35,6 +35,7 @@ from tests.replay.clips import (
     numbered_results,
     write_clip,
 )
+from tests.waiting import PATIENCE_S
 
 __all__ = ["CASES", "FOOTAGE_CASES", "NumberReader", "added", "numbers_of", "recorded"]
 
@@ -199,7 +200,7 @@ def _parts(folder: Path, count: int) -> Path:
 def _killed(folder: Path, count: int, name: str = "killed") -> Path:
     output = folder / f"{name}.parquet"
     program = [sys.executable, "-c", _KILLED, str(output), str(count)]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-500:]
     return output.with_suffix(".arrows")
 

@@ -47,6 +47,7 @@ from tests.replay.clips import (
 from tests.replay.viewing.exported_pages import RangeHandler, go_to, open_url, shown_picture
 from tests.replay.viewing.numbered_sessions import CASES, NumberReader, numbers_of, recorded
 from tests.replay.viewing.test_series import series
+from tests.waiting import PATIENCE_S
 from tests.web_server import serving
 
 #: H.264 at uneven times; Matroska, of which a copy is made; a camera's with a gap; a clip.
@@ -426,7 +427,7 @@ def test_an_export_that_is_stopped_leaves_no_part_of_it(tmp_path: Path, number: 
         try:
             wait_for(lambda: list(tmp_path.glob(".out.*/data/0/details-0.js")), process)
             process.send_signal(number)
-            _, said = process.communicate(timeout=60)
+            _, said = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)

@@ -23,7 +23,7 @@ from dgrec.session import Session
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
 from tests.replay.viewing.client import Client, served
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -356,7 +356,10 @@ def split(command: str) -> list[str]:
     bash = shutil.which("bash")
     assert bash is not None
     done = subprocess.run(
-        [bash, "-c", f"printf '%s\\0' {command}"], capture_output=True, check=True, timeout=60
+        [bash, "-c", f"printf '%s\\0' {command}"],
+        capture_output=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     return done.stdout.decode(errors="surrogateescape").split("\0")[:-1]
 
