@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from tests.waiting import PATIENCE_S
 __all__ = ["Command", "error_of", "names"]
 
 _ROOT = Path(__file__).parents[2]
-#: What may stand on stderr beside an error.
-_NOTES = ("No model named: ",)
+#: What may stand on stderr beside an error; how far a recording is, where that takes long.
+_NOTES = re.compile(r"No model named: |\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [\d,]+ frames? ")
 #: Nothing listens on the discard port: every request through this "proxy" is refused at once.
 _NOWHERE = "http://127.0.0.1:9"
 
@@ -75,7 +76,7 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 1, (done.returncode, done.stdout, done.stderr)
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
-    lines = [line for line in done.stderr.splitlines() if not line.startswith(_NOTES)]
+    lines = [line for line in done.stderr.splitlines() if not _NOTES.match(line)]
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("Error: ")
     return lines[0].removeprefix("Error: ")
