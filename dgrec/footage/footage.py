@@ -125,7 +125,7 @@ def find_footage(
                 "the pixels without it are needed"
             )
         return found
-    folder = session.path.absolute().parent
+    folder = session.place.parent
     footage, reason = _from_source(source, folder)
     if footage is not None:
         return footage
@@ -182,7 +182,7 @@ def find_recorded(
         largest: Bytes of a file whose digest is compared; None: of any. A larger one is used as if
             it had changed: only where the times of its pictures are those of the rows.
     """
-    folder = session.path.absolute().parent
+    folder = session.place.parent
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind, largest)
         if found is None and (recorded := video_entries(session.metadata, kind)):
