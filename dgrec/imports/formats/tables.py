@@ -39,6 +39,8 @@ _OF_FRAME: Final = (
 ).split()
 #: Only dgrec's own exports have this column: the number of a detection in its frame.
 _OF_DGREC: Final = "detection"
+#: What those have in the place of a number that is not there, or not finite.
+_NO_NUMBERS: Final = (None, "", "nan", "-nan", "inf", "-inf")
 _AS_JSON: Final = ("landmarks", "extra")
 _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 #: Under this key, a detection on its way has what its row says of the frame.
@@ -152,7 +154,7 @@ def _detection(
             "custom_data={'frame_number': number}), or name its column with --frame-column",
         )
     frame = values.count(_value(row[column]), column, where)
-    box = _box(row, where)
+    box = _box(row, where, facts)
     known: dict[str, Any] = {}
     for key, names in _NAMES.items():
         found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
@@ -162,28 +164,37 @@ def _detection(
         known["label"] = values.label(known["label"], "label", where)
     if "score" in known:
         known["score"] = values.number(_value(known["score"]), "score", where)
-    for key, most in (("category_id", 2**31 - 1), ("track_id", values.LARGEST_FRAME)):
+    for key, bits in (("category_id", 32), ("track_id", 64)):
         if key in known:
-            known[key] = values.count(_value(known[key]), key, where, most)
+            known[key] = values.whole(_value(known[key]), key, where, bits)
     category = known.get("category_id")
     if category is not None and "label" not in known and category in given.options.labels:
         known["label"] = given.options.labels[category]
-    if category is not None and "label" in known and len(facts.labels) < 100_000:
-        facts.labels.setdefault(category, known["label"])
+    if "label" in known:
+        facts.name(category, known["label"])
     more = {
         key: _value(value)
         for key, value in row.items()
         if key not in _COLUMNS and key != column and value not in (None, "")
     }
     found = values.detection(box, values.plain_extras(more, where), **known)
-    return frame, {**found, **_shapes(row, where), **_facts(row, where)}
+    return frame, {**found, **_shapes(row, where, facts), **_facts(row, where)}
 
 
-def _box(row: Mapping[str, Any], where: str) -> list[float] | None:
-    """Return a row's box; None if it has none, as classes of whole pictures in dgrec's exports."""
+def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None:
+    """Return a row's box.
+
+    dgrec's exports have whatever was recorded: none, as of classes of whole pictures (None), and
+    boxes that cannot be in a picture.
+    """
     corners = [_value(row.get(name)) for name in _BOX]
-    if _OF_DGREC in row and all(corner in (None, "") for corner in corners):
-        return None
+    if _OF_DGREC in row:
+        lacking = [corner in _NO_NUMBERS for corner in corners]
+        if any(lacking):
+            if not all(lacking):
+                facts.notes["boxes with a corner that is no number are left out"] += 1
+            return None
+        return [values.number(corner, "box", where) for corner in corners]
     return values.corners(corners, "box", where)
 
 
@@ -211,7 +222,7 @@ def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     return values.count(width, "width", where, most), values.count(height, "height", where, most)
 
 
-def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
     """Return angle, mask, key points and further keys as dgrec's own exports write them."""
     found: dict[str, Any] = {}
     for key in _AS_JSON:
@@ -226,7 +237,7 @@ def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         found[key] = value
     shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
     if found.get("landmarks"):
-        shapes["landmarks"] = _points(found["landmarks"], where)
+        shapes["landmarks"] = _points(found["landmarks"], where, facts)
     if (angle := _value(row.get("angle"))) not in (None, ""):
         shapes["angle"] = values.number(angle, "angle", where)
     if counts := row.get("mask_rle"):
@@ -237,10 +248,10 @@ def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return shapes
 
 
-def _points(value: Any, where: str) -> list[dict[str, Any]]:
+def _points(value: Any, where: str, facts: Facts) -> list[dict[str, Any]]:
     if not isinstance(value, list) or len(value) > 1000:
         raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-    return [values.landmark(point, where) for point in value]
+    return values.landmarks(value, where, facts.notes)
 
 
 def _value(text: Any) -> Any:
@@ -248,12 +259,11 @@ def _value(text: Any) -> Any:
     if not isinstance(text, str) or len(text) > 100_000:
         return text
     try:
-        number = float(text)
+        number = values.exact(text)
     except ValueError:
         number = math.nan
     if math.isfinite(number):
-        is_whole = number.is_integer() and text.lstrip("+-").isdecimal()
-        return int(number) if is_whole and abs(number) <= values.LARGEST_FRAME else number
+        return number
     if text.startswith("[") and text.endswith("]"):  # supervision writes arrays so
         try:
             return json.loads(text)
