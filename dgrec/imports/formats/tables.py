@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from dgrec.imports import (
@@ -25,6 +27,9 @@ from dgrec.imports import (
 __all__ = ["Csv", "SupervisionJson"]
 
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
+#: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
+_DELIMITERS: Final = ",;\t"
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 #: Names of the column with the number of the frame; the first that is there counts.
 _FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
 _NAMES: Final = {
@@ -55,11 +60,13 @@ class Csv(Format):
     title = "CSVSink of supervision, or a table with a detection in each row"
 
     def is_it(self, head: Head) -> bool:
-        return {*_BOX} <= {*head.first_cells}
+        return any({*_BOX} <= {*head.first_cells_by(each)} for each in _DELIMITERS)
 
     def read(self, given: Input, facts: Facts) -> Frames:
         """Yield the frames of a CSV file with a header."""
-        rows = csv.reader(lines_of(given.file), strict=True)
+        lines = lines_of(given.file)
+        header = next(lines, "")
+        rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
         try:
             names = next(rows, None)
         except csv.Error as error:
@@ -68,8 +75,21 @@ class Csv(Format):
             raise InvalidError("line 1", "there is no header")
         if (missing := [name for name in _BOX if name not in names]) or len(names) != len({*names}):
             what = f"has no column {missing[0]}" if missing else "a name stands twice"
-            raise InvalidError("line 1", f"{what}; expected {','.join(_BOX)} and a frame's number")
+            raise InvalidError(
+                "line 1",
+                f"{what}; expected {','.join(_BOX)} and a frame's number, with commas, semicolons "
+                "or tabs between them",
+            )
         yield from _frames(_csv_rows(rows, names), given, facts)
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns: that by which all corners of boxes have their names."""
+    for delimiter in _DELIMITERS:
+        cells = next(csv.reader([header], delimiter=delimiter), [])
+        if {*_BOX} <= {*cells}:
+            return delimiter
+    return ","
 
 
 def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -80,7 +100,15 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
                 continue
             if len(row) != len(names):
                 raise InvalidError(where, f"has {len(row)} values for {len(names)} columns")
-            yield where, dict(zip(names, row, strict=True))
+            found = dict(zip(names, row, strict=True))
+            for name in (*_BOX, "score", "confidence"):
+                if _DECIMAL_COMMA.fullmatch(found.get(name, "")):
+                    raise InvalidError(
+                        where,
+                        f"{name} is {found[name][:20]}, with a decimal comma; write it with a "
+                        "point",
+                    )
+            yield where, found
     except csv.Error as error:
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
 
