@@ -15,6 +15,7 @@ _NEW_BEGINNING = 3
 _MOST_BEHIND_US = 1_000_000
 #: How long a frame lasts until two stamps show it, and at most.
 _FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
+_LARGEST_SHIFT_US = 2**62
 
 
 class SteadyTime:
@@ -128,12 +129,14 @@ class VideoTimes:
 def video_shifts(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return `VideoTimes.shift` at each frame of a video, by when they were captured."""
     shifts = np.zeros(len(captured_us), np.int64)
-    behind = np.maximum.accumulate(captured_us) - captured_us
-    # Stamps that were moved apart may be ahead by a microsecond each.
-    if not len(behind) or behind.max() + np.count_nonzero(behind >= 0) < _MOST_BEHIND_US:
+    latest = np.maximum.accumulate(captured_us)
+    # As floats, which do not overflow.
+    behind = (latest.astype(np.float64) - captured_us).max(initial=0)
+    # Each that is not later than all before may put the video a microsecond ahead.
+    if behind + np.count_nonzero(captured_us[1:] <= latest[:-1]) < _MOST_BEHIND_US:
         return shifts
     times = VideoTimes()
     for number, stamp in enumerate(captured_us.tolist()):
         times.at(int(stamp))
-        shifts[number] = times.shift
+        shifts[number] = min(times.shift, _LARGEST_SHIFT_US)  # of a file, which may say anything
     return shifts

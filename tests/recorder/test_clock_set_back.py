@@ -149,6 +149,12 @@ def test_shifts_are_those_of_the_times(seed: int) -> None:
     assert 0 <= behind.min() <= behind.max() <= 1_000_000
 
 
+def test_stamps_of_a_file_may_be_anything() -> None:
+    stamps = np.array([0, 2**62, -(2**62), 2**62, -(2**62), 2**63 - 1, -(2**63)] * 3)
+    assert video_shifts(stamps).max() == 2**62
+    assert video_shifts(stamps[:0]).tolist() == []
+
+
 if __name__ == "__main__":
     killed = dgrec.Recorder(sys.argv[1], video="raw")
     add_all(killed)
