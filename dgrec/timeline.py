@@ -1,4 +1,4 @@
-"""A time line that only goes forwards, from stamps of which some may be invalid."""
+"""Time lines that only go forwards, from stamps of which some may be invalid."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SteadyTime"]
+__all__ = ["SteadyTime", "VideoTimes", "video_shifts"]
 
 #: So many stamps in a row that do not continue from an earlier one are a new beginning.
 _NEW_BEGINNING = 3
+#: A recorded video waits for a stamp that is so much behind; one further behind is of a clock that
+#: was set back.
+_MOST_BEHIND_US = 1_000_000
+#: How long a frame lasts until two stamps show it, and at most.
+_FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
+_LARGEST_SHIFT_US = 2**62
 
 
 class SteadyTime:
@@ -85,3 +91,52 @@ class SteadyTime:
         assert self.now is not None
         is_behind = stamp <= self._good or stamp + self._offset <= self.now
         return is_behind and self._odd + 1 >= _NEW_BEGINNING
+
+
+class VideoTimes:
+    """When the frames of a recorded video are shown, in microseconds since the first one.
+
+    That is when they were captured. Equal stamps, and those that are a little behind, are moved
+    apart by a microsecond. Where a program's clock was set back, the video goes on one step after
+    the last frame, and all that follow are shifted as much: otherwise an hour of frames would be
+    shown in a moment, and the file would not grow until the old time is reached again.
+
+    Attributes:
+        now: Time of the last frame; -1 before the first.
+        shift: By how much times are shifted against the stamps.
+    """
+
+    def __init__(self) -> None:
+        self.now = -1
+        self.shift = 0
+        self._first: int | None = None
+        self._step = _FIRST_STEP_US
+
+    def at(self, captured_us: int) -> int:
+        """Return the time of the next frame; it is always later than that of the last."""
+        if self._first is None:
+            self._first = captured_us
+        time = captured_us - self._first + self.shift
+        step = time - self.now
+        if step <= -_MOST_BEHIND_US:
+            self.shift += self._step - step
+        elif self.now >= 0 and 0 < step <= _LONGEST_STEP_US:
+            self._step = step
+        self.now = max(captured_us - self._first + self.shift, self.now + 1)
+        return self.now
+
+
+def video_shifts(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return `VideoTimes.shift` at each frame of a video, by when they were captured."""
+    shifts = np.zeros(len(captured_us), np.int64)
+    latest = np.maximum.accumulate(captured_us)
+    # As floats, which do not overflow.
+    behind = (latest.astype(np.float64) - captured_us).max(initial=0)
+    # Each that is not later than all before may put the video a microsecond ahead.
+    if behind + np.count_nonzero(captured_us[1:] <= latest[:-1]) < _MOST_BEHIND_US:
+        return shifts
+    times = VideoTimes()
+    for number, stamp in enumerate(captured_us.tolist()):
+        times.at(int(stamp))
+        shifts[number] = min(times.shift, _LARGEST_SHIFT_US)  # of a file, which may say anything
+    return shifts

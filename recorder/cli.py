@@ -382,9 +382,9 @@ def recover_command(
     "replayed",
     multiple=True,
     metavar="[SOURCE=]SESSION",
-    help="Put the recording in the place of the model and the camera. Repeatable: a model becomes "
-    "the session that was recorded from it, a camera or file that of the same name, or that of "
-    "SOURCE.",
+    help="Put the recording in the place of the model and the camera. Repeatable, and a folder "
+    "stands for the sessions in it: a model becomes the session that was recorded from it, a "
+    "camera or file that of the same name, or that of SOURCE.",
 )
 @click.option(
     "--pace",

@@ -80,7 +80,7 @@ def _state_of_parts(session: Session) -> str:
         count += f" ({removed:,} removed: --keep-only)"
     if not journals:
         return f"{count}, sealed"
-    if any(is_being_written(part.path) for part in journals):
+    if any(is_being_written(part.place) for part in journals):
         return f"{count}, being recorded"
     if all(part.ended for part in journals):
         return f"{count}, {len(journals)} not sealed"

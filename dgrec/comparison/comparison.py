@@ -279,7 +279,7 @@ def _check_different(name: str, sessions: Sequence[Session]) -> None:
     # Copies of one run would pass for several runs that hardly vary.
     seen: dict[str, Path] = {}
     for session in sessions:
-        key = session.id or str(resolved(session.path))
+        key = session.id or str(resolved(session.place))
         if key in seen:
             raise SessionError(
                 f"{session.path}: is the same recording as {seen[key]}; {name} needs different ones"

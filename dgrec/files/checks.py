@@ -29,6 +29,17 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
 
 
+def placed(path: Path) -> Path:
+    """Return the absolute path, which names the file also where the program changes its folder.
+
+    The path itself where the program's folder was removed: no relative path names a file then.
+    """
+    try:
+        return path.absolute()
+    except OSError:
+        return path
+
+
 def resolved(path: Path) -> Path:
     """Return the absolute path without links; `Path.resolve` raises where links form a circle."""
     return Path(os.path.realpath(path))

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from dgrec import sample
 from dgrec.errors import VideoError
 from dgrec.footage.recorded_files import (
@@ -23,6 +27,7 @@ from dgrec.footage.recorded_files import (
 )
 from dgrec.footage.video_frames import VideoFrames
 from dgrec.format import video_entries
+from dgrec.timeline import video_shifts
 from dgrec.units import and_more
 from dgrec.video import named_files
 
@@ -60,6 +65,9 @@ class Footage:
     digests: Callable[[], list[tuple[int, int]]] = field(default=list, compare=False)
     #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
+    #: Numbers of frames from which on a recorded video is shifted against the stamps, since the
+    #: clock was set back, and by how many microseconds; of a changed one.
+    shifts: tuple[tuple[int, int], ...] = field(default=(), compare=False)
     #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
     times_s: tuple[float, ...] = field(default=(), compare=False)
     #: The files that ``path`` names, if it is a playlist.
@@ -77,6 +85,11 @@ class Footage:
             return self
         at = bisect.bisect_right(self.parts, frame, key=lambda part: part[0]) - 1
         return self.parts[max(at, 0)][1]
+
+    def shift_us(self, number: int) -> int:
+        """Return by how much a frame's time in a recorded video is shifted against its stamp."""
+        at = bisect.bisect_right(self.shifts, number, key=lambda shift: shift[0]) - 1
+        return self.shifts[at][1] if at >= 0 else 0
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -125,7 +138,7 @@ def find_footage(
                 "the pixels without it are needed"
             )
         return found
-    folder = session.path.absolute().parent
+    folder = session.place.parent
     footage, reason = _from_source(source, folder)
     if footage is not None:
         return footage
@@ -182,7 +195,7 @@ def find_recorded(
         largest: Bytes of a file whose digest is compared; None: of any. A larger one is used as if
             it had changed: only where the times of its pictures are those of the rows.
     """
-    folder = session.path.absolute().parent
+    folder = session.place.parent
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind, largest)
         if found is None and (recorded := video_entries(session.metadata, kind)):
@@ -236,6 +249,7 @@ def _recorded_footage(
 ) -> Footage:
     # A recorder that was killed left no digest.
     changed = bool(note) or not item.get("sha256")
+    is_kept = item.get("packets") == "kept"
     started_at = _time(item.get("started_at"))
     captured = _captured(batches) if changed else []
     if started_at is None and captured and captured[0][0] == 0:
@@ -251,10 +265,24 @@ def _recorded_footage(
         times_s=tuple(time_s for time_s in times_s if time_s > 0),
         frames=item.get("frames"),
         annotated=item.get("kind") == "annotated",
-        kept=item.get("packets") == "kept",
+        kept=is_kept,
+        shifts=_shifts(batches) if changed and not is_kept else (),
         first_row=first_row,
         digests=functools.partial(_digests, batches),
     )
+
+
+def _shifts(batches: Callable[..., Iterator[Any]]) -> tuple[tuple[int, int], ...]:
+    """Return from which frames on a recorded video is shifted, and by how much."""
+    numbers, captured = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for batch in batches(columns=["video_frame", "captured_at"]):
+        is_there = pc.and_(*(column.is_valid() for column in batch.columns))
+        for name, values in (("video_frame", numbers), ("captured_at", captured)):
+            column = batch.column(name).filter(is_there).cast(pa.int64())
+            values.append(column.to_numpy(zero_copy_only=False))
+    shifts = video_shifts(np.concatenate(captured))
+    begun = np.flatnonzero(np.diff(shifts, prepend=0))
+    return tuple(zip(np.concatenate(numbers)[begun].tolist(), shifts[begun].tolist(), strict=True))
 
 
 def _captured(batches: Callable[..., Iterator[Any]]) -> list[tuple[int, dt.datetime]]:

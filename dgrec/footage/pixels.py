@@ -72,7 +72,8 @@ def row_time_s(
     captured = row.get("captured_at")
     if captured is None or started_at is None:
         return None
-    return float((captured - started_at).total_seconds())
+    shift_s = footage.shift_us(row[footage.column]) / 1e6 if footage.shifts else 0.0
+    return float((captured - started_at).total_seconds()) + shift_s
 
 
 def is_other_video(footage: Footage, find: Callable[[float], int | None]) -> bool:

@@ -112,9 +112,9 @@ def recorded_files(sessions: Iterable[Session]) -> list[Path]:
     """Return the files, names, videos and footage of ``sessions``: no output may replace them."""
     found = []
     for session in sessions:
-        found += [session.path, *session.files]
-        found += videos_beside(session.path, session.metadata)
-        folder = session.path.absolute().parent
+        found += [session.place, *session.files]
+        found += videos_beside(session.place, session.metadata)
+        folder = session.place.parent
         source = session.metadata.get("source", {})
         # Path.is_file raises for a name that is too long.
         found += [path for path in source_paths(source, folder) if os.path.isfile(path)]  # noqa: PTH113

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import VideoError
+from dgrec.files import placed
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
 from dgrec.footage.kept_frames import KeptFrames
 from dgrec.video import (
@@ -52,6 +53,7 @@ class VideoFrames:
 
     def __init__(self, path: Path, *, changed: bool = False, kept: bool = False) -> None:
         self.path = path
+        self._place = placed(path)
         #: Number of frames, once the index was read or the end was reached.
         self.length: int | None = None
         #: Presentation time of the frame last read in seconds, from 0 at the stream's start.
@@ -95,7 +97,7 @@ class VideoFrames:
             except UntrustedIndexError:
                 self.count_frames()
         if self._counting is None:
-            self._counting = _CountingReader(self.path)
+            self._counting = _CountingReader(self._place)
         image = self._counting.read(index)
         self.time_s = self._counting.time_s
         if image is None:
@@ -150,7 +152,7 @@ class VideoFrames:
         if self._seeking is None and self._may_seek:
             self._may_seek = False
             with contextlib.suppress(UntrustedIndexError):
-                self._seeking = _SeekingReader(self.path, whole=not self._changed)
+                self._seeking = _SeekingReader(self._place, whole=not self._changed)
                 self.length = self._seeking.index.count
         return self._seeking
 
@@ -167,7 +169,7 @@ class _CountingReader:
     """Reads frames one after the other, as the recorder did."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._place = placed(path)
         #: Number of the next frame that is decoded.
         self.position = 0
         self.time_s: float | None = None
@@ -180,7 +182,7 @@ class _CountingReader:
         """
         if index < self.position:
             self._reader.release()
-            self._reader = VideoReader(self.path)
+            self._reader = VideoReader(self._place)
             self.position = 0
         while self.position < index:
             if not self._reader.skip():

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dgrec.errors import DamagedSessionError, NotASessionError, SessionError
+from dgrec.files import placed
 
 __all__ = ["Checksums", "append_checksums", "verify_checksums"]
 
@@ -54,8 +55,11 @@ def verify_checksums(path: Path) -> bool:
 class Checksums:
     """The checksums of a sealed file. Each block is compared once, when it is needed."""
 
-    def __init__(self, path: Path, sums: Sequence[int], end: int, file: os.stat_result) -> None:
+    def __init__(
+        self, path: Path, place: Path, sums: Sequence[int], end: int, file: os.stat_result
+    ) -> None:
         self.path = path
+        self._place = place
         self._file = file
         #: Offset of the end of the bytes that they cover.
         self.end = end
@@ -63,14 +67,19 @@ class Checksums:
         self._is_checked = bytearray(len(sums))
 
     @classmethod
-    def read(cls, path: Path) -> Checksums | None:
+    def read(cls, path: Path, place: Path | None = None) -> Checksums | None:
         """Check the footer and return the checksums of the bytes before it, if the file has any.
+
+        Args:
+            path: What messages call the file.
+            place: Its absolute path; None: that of ``path`` now.
 
         Raises:
             NotASessionError: It is not a Parquet file.
             DamagedSessionError: The footer or the checksums are damaged.
         """
-        with path.open("rb") as file:
+        place = place or placed(path)
+        with place.open("rb") as file:
             footer_at, footer = _footer(file, str(path))
             file.seek(max(0, footer_at - _TAIL.size))
             tail = file.read(min(footer_at, _TAIL.size))
@@ -93,7 +102,7 @@ class Checksums:
             raise DamagedSessionError(f"{path}: damaged at its end (Parquet footer)")
         if -(-body_at // _BLOCK) != count:
             raise DamagedSessionError(f"{path}: damaged (its length is wrong)")
-        return cls(path, sums, body_at, stat)
+        return cls(path, place, sums, body_at, stat)
 
     @property
     def unchecked_bytes(self) -> int:
@@ -115,7 +124,7 @@ class Checksums:
             return
         bad = []
         try:
-            with self.path.open("rb") as file:
+            with self._place.open("rb") as file:
                 if not os.path.samestat(self._file, os.fstat(file.fileno())):
                     raise SessionError(f"{self.path}: was replaced after it was opened")
                 for block in sorted(wanted):

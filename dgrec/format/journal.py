@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from dgrec.errors import NotASessionError, first_line
-from dgrec.files import is_locked
+from dgrec.files import is_locked, placed
 from dgrec.format import metadata as metadata_module
 from dgrec.format.casting import check_required
 from dgrec.format.deliveries import Deliveries, TargetCounts, deliveries_from_note
@@ -47,7 +47,10 @@ class Journal:
     and ``damage`` has a line for each thing that could not be read.
     """
 
+    #: What messages call it.
     path: Path
+    #: Its absolute path: the program may change its folder.
+    place: Path
     metadata: Metadata = field(default_factory=dict)
     #: Whether this process has locked it and does not write to it: it cannot grow.
     is_ours: bool = False
@@ -69,15 +72,19 @@ class Journal:
     _deliveries: Deliveries | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: Path, *, is_ours: bool = False) -> Journal:
+    def open(cls, path: Path, *, is_ours: bool = False, place: Path | None = None) -> Journal:
         """Read the head of the journal.
+
+        Args:
+            path: What messages call it.
+            place: Its absolute path; None: that of ``path`` now.
 
         Raises:
             NotASessionError: The file holds nothing that dgrec wrote.
             FormatVersionError: It was written by a newer dgrec.
         """
-        journal = cls(path, is_ours=is_ours)
-        with open_file(path) as file:
+        journal = cls(path, place or placed(path), is_ours=is_ours)
+        with open_file(path, place=journal.place) as file:
             message = read_message(file, os.fstat(file.fileno()).st_size)
         if message is not None:
             schema = _read_schema(message, path)
@@ -119,10 +126,11 @@ class Journal:
         self.targets = found.targets()
 
     def _read(self, found: _Pass) -> Iterator[pa.RecordBatch]:
-        with BufferedReader(open_file(self.path, buffering=0), _READ_AHEAD) as file:
+        opened = open_file(self.path, buffering=0, place=self.place)
+        with BufferedReader(opened, _READ_AHEAD) as file:
             # A damaged end, of a journal that is being written, is half a write.
             yield from found.batches(
-                file, is_growing=lambda: not self.is_ours and is_being_written(self.path)
+                file, is_growing=lambda: not self.is_ours and is_being_written(self.place)
             )
 
     @property
@@ -150,7 +158,7 @@ class Journal:
         if at < 0:
             return None
         first, start = self.places[at]
-        with open_file(self.path) as file:
+        with open_file(self.path, place=self.place) as file:
             there = os.fstat(file.fileno()).st_size - start
             file.seek(start)
             message = read_message(file, there)

@@ -18,7 +18,7 @@ from dgrec.errors import (
     StorageError,
     first_line,
 )
-from dgrec.files import NewFile, write_error
+from dgrec.files import NewFile, placed, write_error
 from dgrec.format import metadata as metadata_module
 from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
@@ -207,6 +207,8 @@ class SealedFile:
     the checksums before they are read.
 
     Args:
+        path: What messages call it.
+        place: Its absolute path, where the program may have changed its folder since it was named.
         checksums: Those of the file, if they were read before.
         check: Whether anything is compared with checksums.
 
@@ -218,24 +220,30 @@ class SealedFile:
     """
 
     def __init__(
-        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+        self,
+        path: Path,
+        *,
+        place: Path | None = None,
+        checksums: Checksums | None = None,
+        check: bool = True,
     ) -> None:
         self.path = path
-        check_file(path)
+        self._place = place or placed(path)
+        check_file(path, self._place)
         if checksums is None and check:
-            checksums = Checksums.read(path)
+            checksums = Checksums.read(path, self._place)
             if checksums is not None and checksums.end <= _LITTLE_BYTES:
                 checksums.check()
         #: None if the file has none: another tool has rewritten it.
         self.checksums = checksums
         # Arrow takes only names that are UTF-8. Giving it an open file is slower.
-        self._opened = None if is_utf8(str(path)) else path.open("rb")
+        self._opened = None if is_utf8(str(self._place)) else self._place.open("rb")
         try:
             self._file = self._open_parquet()
             stored = self._file.metadata.metadata or {}
             #: The columns as they are in the file.
             self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
-            self._nested = NestedValues(path, self._decoded, self.stored_schema)
+            self._nested = NestedValues(self._place, self._decoded, self.stored_schema)
             self._check_footer()
         except _UNREADABLE as error:
             self._close_opened()
@@ -261,7 +269,7 @@ class SealedFile:
             "thrift_string_size_limit": _LONGEST_FOOTER_TEXT,
             "thrift_container_size_limit": _MOST_FOOTER_ITEMS,
         }
-        file: Any = self._opened or self.path
+        file: Any = self._opened or self._place
         footer = pq.ParquetFile(file, **limits)
         leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
         self._leaves = [leaf.path for leaf in leaves]

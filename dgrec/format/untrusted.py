@@ -111,25 +111,31 @@ def parse_json(text: str | bytes, allowance: Allowance | None = None) -> Any:
         raise DecodeError(f"not valid JSON: {reason}") from None
 
 
-def open_file(path: Path, buffering: int = -1) -> Any:
+def open_file(path: Path, buffering: int = -1, *, place: Path | None = None) -> Any:
     """Open a file for reading, in binary.
+
+    Args:
+        path: What messages call it.
+        place: Where it is, if that may be another file by now: the program changed its folder.
 
     Raises:
         NotASessionError: It is a folder, a pipe or a device.
         OSError: There is no such file, or it cannot be opened.
     """
-    check_file(path)
-    return path.open("rb", buffering)
+    check_file(path, place)
+    return (place or path).open("rb", buffering)
 
 
-def check_file(path: Path) -> None:
+def check_file(path: Path, place: Path | None = None) -> None:
     """Check that a path is a plain file: opening a pipe may wait, and a device may have no end.
+
+    The arguments are those of `open_file`.
 
     Raises:
         NotASessionError: It is a folder, a pipe or a device.
         OSError: There is no such file.
     """
-    kind = path.stat().st_mode
+    kind = (place or path).stat().st_mode
     if stat.S_ISDIR(kind):
         raise NotASessionError(f"{path}: cannot be read: it is a folder; name one session in it")
     if not stat.S_ISREG(kind):

@@ -41,8 +41,11 @@ class Head:
 
     @property
     def first_cells(self) -> list[str]:
+        return self.first_cells_by(",")
+
+    def first_cells_by(self, delimiter: str) -> list[str]:
         lines = self.text.splitlines()
-        return [cell.strip().strip('"') for cell in lines[0].split(",")] if lines else []
+        return [cell.strip().strip('"') for cell in lines[0].split(delimiter)] if lines else []
 
     def has_keys(self, start: str, *keys: str, without: str = "") -> bool:
         """Return whether it is JSON that begins so, and has these keys, and none of others.

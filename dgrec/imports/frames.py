@@ -10,6 +10,9 @@ from typing import IO, Any
 
 __all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input"]
 
+#: A model has fewer classes.
+_MOST_NAMED = 100_000
+
 
 @dataclass(slots=True)
 class ImportedFrame:
@@ -71,6 +74,11 @@ class Facts:
     is_sparse: bool = False
     #: What a session does not keep of the file, and how often.
     notes: Counter[str] = field(default_factory=Counter)
+
+    def name(self, category: int | None, label: str) -> None:
+        """Take a detection's label for the name of its category, if that can be a model's."""
+        if category is not None and category >= 0 and len(self.labels) < _MOST_NAMED:
+            self.labels.setdefault(category, label)
 
 
 Frames = Generator[ImportedFrame, None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
@@ -16,6 +17,7 @@ from dgrec.format import Allowance, DecodeError
 from dgrec.imports.text import InvalidError
 
 __all__ = [
+    "LACKING_POINTS",
     "LARGEST_FRAME",
     "PackedMask",
     "box_of_size",
@@ -23,15 +25,17 @@ __all__ = [
     "corners",
     "count",
     "detection",
+    "exact",
     "frame_of_name",
     "key_points",
     "label",
-    "landmark",
+    "landmarks",
     "number",
     "objects",
     "packed_mask",
     "plain_extras",
     "stamp",
+    "whole",
 ]
 
 #: Coordinates beyond this are not pixels.
@@ -39,6 +43,8 @@ _LARGEST_COORDINATE: Final = 1e9
 #: Numbers of frames up to here are exact as a double.
 LARGEST_FRAME: Final = 2**53
 _LONGEST_LABEL: Final = 10_000
+#: What is noted of key points without a place.
+LACKING_POINTS: Final = "key points that are not marked are left out"
 _MOST_POINTS: Final = 1000
 #: Pictures of more pixels are refused.
 _MOST_PIXELS: Final = 40_000_000
@@ -74,6 +80,26 @@ def count(value: Any, name: str, where: str, most: int = LARGEST_FRAME) -> int:
     if type(value) is int and 0 <= value <= most:
         return value
     raise InvalidError(where, f"{name!r} is not a whole number from 0 to {most:,}")
+
+
+def exact(text: str) -> int | float:
+    """Return the number of a text: whole ones to the last digit, which a float may not hold.
+
+    Raises:
+        ValueError: It is not a number.
+    """
+    is_whole = len(text) <= 20 and text.lstrip("+-").isdecimal()
+    return int(text) if is_whole else float(text)
+
+
+def whole(value: Any, name: str, where: str, bits: int = 32) -> int:
+    """Return a whole number that a signed integer of so many bits holds: an id of any program."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    most = 2 ** (bits - 1) - 1
+    if type(value) is int and -most - 1 <= value <= most:
+        return value
+    raise InvalidError(where, f"{name!r} is not a whole number of {bits} bits")
 
 
 def stamp(value: Any, name: str, where: str) -> int:
@@ -149,6 +175,14 @@ def key_points(
     return found
 
 
+def landmarks(value: Sequence[Any], where: str, notes: Counter[str]) -> list[dict[str, Any]]:
+    """Return key points that have PySDK's keys already, but for those without a place."""
+    there = [point for point in value if not isinstance(point, dict) or point.get("landmark") != []]
+    if len(there) < len(value):
+        notes[LACKING_POINTS] += len(value) - len(there)
+    return [landmark(point, where) for point in there]
+
+
 def landmark(value: Any, where: str) -> dict[str, Any]:
     """Return a key point that has PySDK's keys already."""
     point = objects(value, where)
@@ -160,12 +194,12 @@ def landmark(value: Any, where: str) -> dict[str, Any]:
     if point.get("label") is not None:
         found["label"] = label(point["label"], "label", where)
     if point.get("category_id") is not None:
-        found["category_id"] = count(point["category_id"], "category_id", where, 2**31 - 1)
+        found["category_id"] = whole(point["category_id"], "category_id", where)
     if point.get("score") is not None:
         found["score"] = number(point["score"], "score", where)
     connect = point.get("connect")
     if isinstance(connect, list) and len(connect) <= _MOST_POINTS:
-        found["connect"] = [count(n, "connect", where, 2**31 - 1) for n in connect]
+        found["connect"] = [whole(n, "connect", where) for n in connect]
     # In the order of the file.
     return {key: found[key] for key in point if key in found}
 

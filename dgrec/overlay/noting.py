@@ -27,7 +27,7 @@ from dgrec.overlay.operations import (
     value_runs,
     whole,
 )
-from dgrec.overlay.overlay import drawing_on, masks_of, without_masks
+from dgrec.overlay.overlay import drawing_on, masks_of, of_own_class, without_masks
 from dgrec.overlay.pysdk import inner_results
 
 __all__ = ["note_analyzers", "note_overlay"]
@@ -160,7 +160,7 @@ def note_overlay(result: Any, operations: Operations, *, is_pil: bool = False) -
         is_pil: It would be drawn by PIL.
     """
     try:
-        _note_all(result, operations, is_pil)
+        _note_all(of_own_class(result), operations, is_pil)
     except TooMuchError:
         operations.note("too much to draw: the rest of this frame is left out")
     except Exception as error:  # results of files may be anything

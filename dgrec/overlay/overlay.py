@@ -19,8 +19,18 @@ from dgrec.analyzers import drawable_result
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-__all__ = ["as_pil", "drawing_on", "image_overlay", "masks_of", "without_masks"]
+__all__ = [
+    "DRAWN_AS",
+    "as_pil",
+    "drawing_on",
+    "image_overlay",
+    "masks_of",
+    "of_own_class",
+    "without_masks",
+]
 
+#: Of a class that only draws texts with half a character in them as well: the class below it.
+DRAWN_AS = "_dgrec_drawn_as"
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
     "DetectionResults",
@@ -41,7 +51,7 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
 
     Raises whatever PySDK and OpenCV raise on invalid values, such as a box of NaN.
     """
-    result = drawable_result(result)
+    result = drawable_result(of_own_class(result))
     if hasattr(getattr(result, "_input_image", None), "getchannel"):  # of PIL
         if image is not None:
             result = copy.copy(result)
@@ -57,6 +67,15 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
     # PySDK draws all but the masks.
     overlay = draw(without_masks(result) if masks else result, masks)
     return overlay
+
+
+def of_own_class(result: Any) -> Any:
+    """Return a result with PySDK's own class, if it has one that draws odd texts (`DRAWN_AS`)."""
+    own = vars(type(result)).get(DRAWN_AS)
+    if own is not None:
+        result = copy.copy(result)
+        result.__class__ = own
+    return result
 
 
 def without_masks(result: Any) -> Any:

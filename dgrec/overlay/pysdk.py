@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import with_degirum_counts
+from dgrec.analyzers import drawable, drawable_result, with_degirum_counts
 from dgrec.errors import VideoError
 from dgrec.format import OVERLAY_SETTINGS, InnerResult, RestoredFrame
-from dgrec.overlay.overlay import image_overlay
+from dgrec.overlay.overlay import DRAWN_AS, image_overlay
 
 __all__ = [
     "as_pysdk",
@@ -74,8 +74,12 @@ def pysdk_result(
 
 
 def plain_class(result_class: Any, results: Any) -> Any:
-    """Return the class of a result: its own, or one that draws the results inside of it as well."""
-    return _combined(result_class) if _has_extra_results(results) else result_class
+    """Return the class of a result: its own, or one that draws the results inside of it as well.
+
+    Where a file has texts that OpenCV cannot draw, it is one that draws others in their place.
+    """
+    found = _combined(result_class) if _has_extra_results(results) else result_class
+    return found if drawable(results) is results else _with_drawable_texts(found)
 
 
 def fill_result(
@@ -199,6 +203,17 @@ def _combined(result_class: Any) -> type:
 
     name = f"{result_class.__name__}_overlay_extra_results"
     return type(name, (result_class,), {"image_overlay": property(draw_all)})
+
+
+@functools.lru_cache(8)
+def _with_drawable_texts(result_class: Any) -> type:
+    """Return a result class that draws texts with half a character in them, too."""
+
+    def draw(result: Any) -> Any:
+        return result_class.image_overlay.fget(drawable_result(result))
+
+    own = {"image_overlay": property(draw), DRAWN_AS: result_class}
+    return type(result_class.__name__, (result_class,), own)
 
 
 # --- arguments of PySDK's constructors ---

@@ -323,7 +323,7 @@ def _distinct(opened: dict[Path, Session], report: Callable[[str], None]) -> Ite
     # Parts that are named together with the recording that they belong to.
     covered = {resolved(file) for s in opened.values() if s.parts for file in s.files}
     for session in opened.values():
-        if not session.parts and resolved(session.path) in covered:
+        if not session.parts and resolved(session.place) in covered:
             session.close()
             continue
         other = first[session.id]

@@ -11,6 +11,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from dgrec.errors import NotASessionError, SessionError
+from dgrec.files import placed
 from dgrec.format import (
     AT_START,
     LOSSES,
@@ -48,6 +49,8 @@ class RecordedFile:
     A journal that is being written shows the rows that it had when it was opened.
 
     Args:
+        path: What messages call it.
+        place: Its absolute path; None: that of ``path`` now. The program may change its folder.
         checksums: Those of a sealed file, if already known.
         check: Whether a sealed file is compared with its checksums, as it is read.
 
@@ -57,16 +60,22 @@ class RecordedFile:
     """
 
     def __init__(
-        self, path: Path, *, checksums: Checksums | None = None, check: bool = True
+        self,
+        path: Path,
+        *,
+        place: Path | None = None,
+        checksums: Checksums | None = None,
+        check: bool = True,
     ) -> None:
         self.path = path
+        self.place = place = place or placed(path)
         self._sealed: SealedFile | None = None
         # The rows around the last `row`: the next one is likely near it.
         self._values: tuple[int, list[dict[str, Any]]] | None = None
         self._near: list[tuple[int, pa.RecordBatch]] = []
         self._ahead: Iterator[pa.RecordBatch] | None = None
         try:
-            with open_file(path) as file:
+            with open_file(path, place=place) as file:
                 head = file.read(4)
         except FileNotFoundError:
             raise
@@ -75,14 +84,14 @@ class RecordedFile:
         #: None for a sealed file.
         self.journal: Journal | None = None
         if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
-            self.journal = Journal.open(path)
+            self.journal = Journal.open(path, place=place)
             # One pass finds its end, its damage and its totals.
             self._totals: RowTotals | None = RowTotals()
             for batch in self.journal.batches():
                 self._totals.add(batch)
             self._rows: int = self._totals.frames
         else:
-            self._sealed = SealedFile(path, checksums=checksums, check=check)
+            self._sealed = SealedFile(path, place=place, checksums=checksums, check=check)
             self._rows = self._sealed.num_rows
             self._totals = None
 
@@ -156,7 +165,7 @@ class RecordedFile:
         """
         if self.metadata.get("ended_at"):
             return str(self.metadata["ended_at"])
-        if self.journal is not None and is_being_written(self.path):
+        if self.journal is not None and is_being_written(self.place):
             return None
         self.totals  # noqa: B018 - reads the rows, unless that was done before
         return None if self._totals is None else known_end(self._totals.ended_at, self.metadata)
@@ -180,7 +189,7 @@ class RecordedFile:
 
         False if that reader would need gigabytes for a single row.
         """
-        if self._sealed is None or not is_utf8(str(self.path)):
+        if self._sealed is None or not is_utf8(str(self.place)):
             return False
         return is_cast(self._sealed.stored_schema) and self._sealed.has_few_values
 
@@ -291,7 +300,7 @@ class RecordedFile:
 
     def _gone(self) -> SessionError:
         """Return the error for a journal that was there when it was opened."""
-        sealed = sealed_path(self.path)
+        sealed = sealed_path(self.place)
         now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
         return SessionError(f"{self.path}: no longer exists: {now}")
 

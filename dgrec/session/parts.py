@@ -112,7 +112,10 @@ class Part:
     """One part, as it was when the set was opened; see `RecordedFile`."""
 
     number: int
+    #: What messages call it.
     path: Path
+    #: Its absolute path: the program may change its folder.
+    place: Path
     rows: int
     first_frame: int
     sealed: bool
@@ -135,14 +138,14 @@ class Part:
     @property
     def was_sealed(self) -> bool:
         """Whether it was a journal, and has been sealed meanwhile."""
-        return not self.sealed and not self.path.exists() and sealed_path(self.path).exists()
+        return not self.sealed and not self.place.exists() and sealed_path(self.place).exists()
 
     @property
     def file(self) -> Path:
-        """The part's current path: it may have been sealed meanwhile."""
-        if self.sealed or self.path.exists():
-            return self.path
-        return sealed_path(self.path)
+        """The part's current absolute path: it may have been sealed meanwhile."""
+        if self.sealed or self.place.exists():
+            return self.place
+        return sealed_path(self.place)
 
 
 class PartSet:
@@ -202,6 +205,7 @@ class PartSet:
                     part = Part(
                         number=number,
                         path=path,
+                        place=file.place,
                         rows=len(file),
                         first_frame=first_frame(file.metadata),
                         sealed=file.sealed,
@@ -368,7 +372,8 @@ class PartSet:
                 if not part.was_sealed:
                     raise
                 # It was sealed in this moment: go on in the sealed file.
-                part = replace(part, path=part.file, sealed=True)
+                place = part.file
+                part = replace(part, path=part.path.with_name(place.name), place=place, sealed=True)
 
     @property
     def unchecked_bytes(self) -> int:
@@ -422,10 +427,12 @@ class PartSet:
 
     def _reopened(self, part: Part) -> RecordedFile:
         """Open a part again, under its new name if it was sealed meanwhile."""
+        place = part.file
+        path = part.path.with_name(place.name)
         try:
-            return RecordedFile(part.file, checksums=part.checksums)
+            return RecordedFile(path, place=place, checksums=part.checksums)
         except FileNotFoundError:
-            raise NotASessionError(f"{part.file}: cannot be read: No such file") from None
+            raise NotASessionError(f"{path}: cannot be read: No such file") from None
 
     def close(self) -> None:
         if self._open is not None:

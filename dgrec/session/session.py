@@ -20,6 +20,7 @@ from dgrec.errors import (
     QueryError,
     SessionError,
 )
+from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, rows_of
@@ -69,11 +70,13 @@ class Session:
     """
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
+        #: What messages call it; its absolute path is `place`.
         self.path = session_file(Path(path))
+        self.place = placed(self.path)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
-        self._rows = _rows_of(self.path, path, check=check)
+        self._rows = _rows_of(self.path, path, place=self.place, check=check)
         detail(f"{self.path}: {counted(len(self), 'frame')}")
 
     # --- facts ---
@@ -116,9 +119,9 @@ class Session:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files of this session that still exist."""
+        """The files of this session that still exist, by their absolute paths."""
         if not self.parts:
-            return (self.path,)
+            return (self.place,)
         return tuple(file for part in self.parts if (file := part.file).exists())
 
     @property
@@ -444,9 +447,8 @@ class Session:
                 connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
         except duckdb.Error as error:
             if views.is_about_files(error):
-                for file in self.files:
-                    if not file.exists():
-                        raise SessionError(f"{file}: no longer exists") from None
+                if not self.parts and not self.place.exists():
+                    raise SessionError(f"{self.path}: no longer exists") from None
                 reason = views.query_error(error)
                 raise DamagedSessionError(f"{self.path}: damaged: {reason}") from None
 
@@ -461,8 +463,16 @@ class Session:
         if self.parts or not self.sealed:
             yield self
         else:
-            with Session(self.path) as session:
+            with self.opened_again() as session:
                 yield session
+
+    def opened_again(self) -> Session:
+        """Return another session of the same file, whatever the program's folder is now."""
+        other = copy.copy(self)
+        other._connection = other._notices = None
+        other._closed = False
+        other._rows = _rows_of(self.path, self.path, place=self.place)
+        return other
 
     def close(self) -> None:
         self._closed = True
@@ -491,9 +501,11 @@ def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
     )
 
 
-def _rows_of(path: Path, given: str | Path, *, check: bool) -> RecordedFile | PartSet:
+def _rows_of(
+    path: Path, given: str | Path, *, place: Path, check: bool = True
+) -> RecordedFile | PartSet:
     try:
-        return RecordedFile(path, check=check)
+        return RecordedFile(path, place=place, check=check)
     except FileNotFoundError:
         if path.suffix == JOURNAL_SUFFIX or not path.name:  # cannot name a set
             raise NotASessionError(f"{given}: cannot be read: No such file") from None

@@ -79,6 +79,7 @@ class Queryable(Protocol):
     """The interface of a `Session` that SQL needs."""
 
     path: Path
+    place: Path
 
     @property
     def id(self) -> str: ...
@@ -198,7 +199,7 @@ def return_memory() -> None:
 
 def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Queryable]) -> None:
     # A part may be sealed while the query runs; DuckDB still reads it as the journal it was.
-    files = [path for s in sessions for path in (s.path, *(part.path for part in s.parts))]
+    files = [path for s in sessions for path in (s.place, *(part.place for part in s.parts))]
     files = list(filter(_has_plain_name, files))
     names = ", ".join(map(_literal, files))
     connection.execute(f"SET allowed_paths = [{names}]")
@@ -271,12 +272,12 @@ def _rows_of(
 
     if not session.parts:
         if _can_be_read(session):
-            yield _Rows(session.id, session.schema, path=session.path, is_finite=session.is_finite)
+            yield _Rows(session.id, session.schema, path=session.place, is_finite=session.is_finite)
         else:
             yield streamed(f"_rows_{number}", session.schema, session.batches)
     for part in session.parts:
         if _can_be_read(part):
-            yield _Rows(session.id, part.schema, path=part.path, is_finite=part.is_finite)
+            yield _Rows(session.id, part.schema, path=part.place, is_finite=part.is_finite)
         else:
             batches = functools.partial(session.batches_of, part)
             yield streamed(f"_rows_{number}_{part.number}", part.schema, batches)
@@ -285,7 +286,7 @@ def _rows_of(
 def _can_be_read(file: Queryable | Part) -> bool:
     """Return whether DuckDB itself finds the columns of `SCHEMA` in a file, and nothing else."""
     has_other_names = any(map(_is_taken, file.schema.names))
-    return file.is_plain and _has_plain_name(file.path) and not has_other_names
+    return file.is_plain and _has_plain_name(file.place) and not has_other_names
 
 
 def _select(rows: Sequence[_Rows]) -> str:

@@ -10,6 +10,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +22,7 @@ from dgrec.import_hook import when_imported
 from dgrec.paths import numbered_files
 from dgrec.stand_in.door import HOST
 from dgrec.stand_in.video_sources import named_camera, register_video_sources
+from dgrec.terminal import echo
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -55,18 +57,23 @@ class Replay:
     def of(cls, named: tuple[str, ...], pace: str, began_ns: int) -> Replay:
         """Return the replay of sessions that are named ``session.parquet`` or ``cam0=s.parquet``.
 
+        A folder stands for the sessions in it.
+
         Raises:
             ConfigError: A name is empty.
+            DgrecError: A folder has no session, or several of one model and camera.
         """
-        sessions, sources = [], []
+        sessions: list[str] = []
+        sources: list[str] = []
         for text in named:
             source, path = "", text
             if not _is_there(text):
                 source, _, path = text.rpartition("=")
             if not path:
                 raise ConfigError("--replay: the name of a session is empty")
-            sessions.append(str(Path(path).absolute()))
-            sources.append(source)
+            found = _sessions_in(Path(path)) if Path(path).is_dir() else [Path(path).absolute()]
+            sessions += map(str, found)
+            sources += [source] * len(found)
         return cls(tuple(sessions), tuple(sources), pace, began_ns)
 
     def environment(self) -> dict[str, str]:
@@ -78,6 +85,28 @@ class Replay:
         return cls(
             tuple(facts["sessions"]), tuple(facts["sources"]), facts["pace"], facts["began_ns"]
         )
+
+
+def _sessions_in(folder: Path) -> list[Path]:
+    """Return the sessions of a folder, of which each model and camera may have one."""
+    from dgrec.session import open_sessions
+
+    known: dict[tuple[str, tuple[str, ...]], Path] = {}
+    with ExitStack() as stack:
+        left_out: Callable[[str], None] = functools.partial(echo, err=True)
+        for session in open_sessions([folder], left_out, on_clip=lambda _: None):
+            stack.callback(session.close)
+            name = session.metadata.get("model", {}).get("name") or session.path.stem
+            camera = _camera_key(session, "")
+            # Runs of a program are of what it opened, which is not known.
+            key = str(name), ("program",) if camera[0] == "program" else camera
+            if key in known:
+                raise SourceError(
+                    f"--replay {folder}: has several recordings of {name} from one camera "
+                    f"({known[key].name}, {session.path.name}, ...); name those that are meant"
+                )
+            known[key] = session.place
+    return list(known.values())
 
 
 def _is_there(session: str) -> bool:

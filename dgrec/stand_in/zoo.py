@@ -216,7 +216,7 @@ def parameters_of(session: Session) -> Any:
                     }
                 ],
                 "PRE_PROCESS": list(_inputs(metadata)),
-                "MODEL_PARAMETERS": [{"ModelPath": str(session.path.absolute())}],
+                "MODEL_PARAMETERS": [{"ModelPath": str(session.place)}],
                 "POST_PROCESS": [
                     {
                         "OutputPostprocessType": str(model.get("result_type") or "None"),

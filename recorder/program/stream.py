@@ -151,7 +151,8 @@ class RecordedStream(Iterator[Any]):
         plan = make_plan(source, named_sources(Path.cwd()), request)
         described = describe_model(model)
         plan.make_folder()
-        plan = replace(plan, output=plan.output.absolute())  # the program may change its folder
+        # The program may change its folder.
+        plan = replace(plan, output=plan.output.absolute(), source=plan.source.placed())
         self.output = plan.output
         # Nothing in it knows this object: it is closed as soon as the program drops it.
         self._results = _recorded(described, plan, request, analyzers, outputs)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -69,6 +69,12 @@ class Source:
     def is_file(self) -> bool:
         """Whether its pictures are in a regular file on this machine, and stay there."""
         return self.kind in ("file", "sample") or self.recorded is not None
+
+    def placed(self) -> Source:
+        """Return the source by its absolute path, if it is one on this machine."""
+        if self.kind in ("file", "pipe", "session"):
+            return replace(self, target=os.path.abspath(str(self.target)))
+        return self
 
     def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
         """Return the facts of the metadata's ``source``; ``is_live`` if it has no end."""

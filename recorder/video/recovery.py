@@ -12,6 +12,7 @@ from dgrec.errors import VideoError
 from dgrec.footage import base_name, recorded_video
 from dgrec.format import Journal, VideoEntry, utc_text, video_entries
 from dgrec.recorder.video.mp4 import digest, drop_torn_end, frame_size, frame_stamps
+from dgrec.timeline import video_shifts
 from dgrec.units import counted
 
 __all__ = ["RecoveredVideos", "recover_videos"]
@@ -122,7 +123,7 @@ def _beginning(
     there = numbers < len(stamps)
     if not there.any():
         return None
-    begun = captured[there] - np.array(stamps)[numbers[there]]
+    begun = (captured + video_shifts(captured))[there] - np.array(stamps)[numbers[there]]
     return int(begun[0]) if np.ptp(begun) < _SAME_US else None
 
 

@@ -24,6 +24,7 @@ from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.recorder.video.mp4 import digest
+from dgrec.timeline import VideoTimes
 from dgrec.units import counted
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
@@ -116,7 +117,7 @@ class SegmentVideos:
         #: How many frames were handed over, including repeated ones (`repeats`).
         self.frames = 0
         self.first_us = 0
-        self._last_pts = -1
+        self._times = VideoTimes()
         #: What the encoder's thread does with them.
         self.is_ended = self.is_discarded = False
         self._closed = threading.Event()
@@ -130,10 +131,10 @@ class SegmentVideos:
         captured_us = captured_ns // 1000  # the resolution of the column
         if not self.frames:
             self.first_us = captured_us
-        pts_us = max(captured_us - self.first_us, self._last_pts + 1)
+        last_us = self._times.now
+        pts_us = self._times.at(captured_us)
         if self.frames:
-            self.frames += len(repeats(self._last_pts, pts_us))
-        self._last_pts = pts_us
+            self.frames += len(repeats(last_us, pts_us))
         self.frames += 1
         return self.frames - 1, pts_us
 

@@ -138,7 +138,7 @@ def _metadata(session: Session, old: Metadata, path: Path, runner: _Runner) -> M
         "analyzed": {"session_id": old.get("session_id"), "name": old.get("name")},
     }
     if "source" in old:
-        metadata["source"] = moved_source(old["source"], session.path, path)
+        metadata["source"] = moved_source(old["source"], session.place, path)
     return metadata
 
 

@@ -159,7 +159,7 @@ def _write(session: Session, span: Span, path: Path, alert: RecordedAlert) -> Cl
 
 def _check_room(session: Session, span: Span, path: Path) -> None:
     """Raise `StorageError` if a clip would take what the recording needs."""
-    files = {*session.files, *filter(Path.is_file, videos_beside(session.path, session.metadata))}
+    files = {*session.files, *filter(Path.is_file, videos_beside(session.place, session.metadata))}
     size = sum(file.stat().st_size for file in files)
     needed = size * (span.end - span.start) / max(1, len(session)) + _RESERVE_BYTES
     min_free = session.metadata.get("options", {}).get("min_free")

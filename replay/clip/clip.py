@@ -145,7 +145,7 @@ def _metadata(
     if "signals" in old and rows.has_last:
         metadata["signals"] = old["signals"]
     if "source" in old:
-        metadata["source"] = moved_source(old["source"], session.path, output)
+        metadata["source"] = moved_source(old["source"], session.place, output)
     if "events" in old:
         numbers = rows.facts["source_frame"].to_pylist()
         spans = [

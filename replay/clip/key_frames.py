@@ -58,7 +58,7 @@ def has_pictures(session: Session, start: int, end: int) -> bool:
 
 
 def _videos(session: Session) -> Iterator[_Video]:
-    folder, start = session.path.absolute().parent, 0
+    folder, start = session.place.parent, 0
     members = [(part.metadata, part.rows) for part in session.parts]
     for metadata, rows in members or [(session.metadata, len(session))]:
         for entry in video_entries(metadata):

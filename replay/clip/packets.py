@@ -136,6 +136,7 @@ def _are_of_their_rows(
         part = video.footage.part_with(rows.from_frames[frame.place])
         if part.changed and part.started_at is not None:
             offset_us = (stamps[frame.place] - part.started_at) / dt.timedelta(microseconds=1)
+            offset_us += part.shift_us(frame.number)
             if abs(files[frame.path].times_us[frame.number] - offset_us) > _TIME_TOLERANCE_US:
                 return False
     return True

@@ -18,7 +18,7 @@ from dgrec.format import DecodeError, with_columns
 from dgrec.replay.exports.block import CORNERS, FIELDS, Block, Frame, has_mask_data
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
-from dgrec.replay.exports.odd_values import with_odd_values
+from dgrec.replay.exports.odd_values import finite, with_odd_values
 from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.query import DetectionFilter
 
@@ -111,6 +111,8 @@ class Exported:
         if options.detections_where is not None:
             self._filter = DetectionFilter(session, options.detections_where)
             self._stack.callback(self._filter.close)
+        # What has no box is left out, and counted, where a format needs one.
+        self._held = target.holds if target.needs_box else target.holds | {"bbox"}
         wants_masks = "mask" in target.holds
         self._columns = [*_FRAME_COLUMNS, *target.columns, "restore"]
         if wants_masks:
@@ -355,12 +357,18 @@ class Exported:
             found, row_of, index_of = found.filter(pa.array(kept)), row_of[kept], index_of[kept]
         try:
             found = with_odd_values(
-                found, row_of.tolist(), keeps_extra="extra" in self._target.holds
+                found,
+                row_of.tolist(),
+                keeps_extra="extra" in self._target.holds,
+                held=self._held,
+                losses=self.losses,
             )
         except DecodeError as error:
             first, last = rows.column("frame")[0], rows.column("frame")[rows.num_rows - 1]
             raise DecodeError(f"frames {first} to {last}: {error}") from None
         self._count_losses(rows, found, row_of)
+        if "not finite" not in self._target.holds:
+            found = finite(found, self._held, self.losses)
         self.frame_count += rows.num_rows
         self.detection_count += len(row_of)
         return Block(split, index, positions, times_us, rows, pictures, found, row_of, index_of)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.format import DETECTION, Allowance, DecodeError, parse_json
+from dgrec.replay.exports.losses import Losses
 
-__all__ = ["with_odd_values"]
+__all__ = ["finite", "with_odd_values"]
 
 #: Fields whose nearest values the typed columns have.
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
+#: What is counted of those whose columns have no nearest value; by the column.
+_OF_OTHER_KIND = {
+    "label": ("label", "labels that are no texts"),
+    "category_id": ("category_id", "category ids that are no 32-bit numbers"),
+    "score": ("score", "scores that are no numbers"),
+    "angle": ("angle", "angles that are no numbers"),
+    "track_id": ("track_id", "track ids that are no whole numbers"),
+    "bbox": ("x_min", "boxes that are no four numbers"),
+}
 _NO_POINT: dict[str, Any] = {
     "label": None,
     "category_id": None,
@@ -26,7 +38,12 @@ _INT32 = range(-(2**31), 2**31)
 
 
 def with_odd_values(
-    found: pa.StructArray, row_of: Sequence[int], *, keeps_extra: bool
+    found: pa.StructArray,
+    row_of: Sequence[int],
+    *,
+    keeps_extra: bool,
+    held: Collection[str],
+    losses: Losses,
 ) -> pa.StructArray:
     """Return detections with all key points in ``landmarks``, and the rest in ``extra``.
 
@@ -37,6 +54,8 @@ def with_odd_values(
         found: The detections.
         row_of: The row of each.
         keeps_extra: Whether ``extra`` is exported; otherwise it only says where there is some.
+        held: What of a detection the format holds.
+        losses: Where values are counted that are not of the kind of their column.
 
     Raises:
         DecodeError: ``extra`` is not JSON, or holds too much.
@@ -50,6 +69,8 @@ def with_odd_values(
         for each in landmarks.to_pylist()
     ]
     rest: list[str | None] = [None] * len(extra)
+    held = {*held, "category_id"} if "label" in held else held
+    counted = {name for name in _OF_OTHER_KIND if name in held}
     row, allowance = -1, Allowance()
     for index, text in enumerate(extra.to_pylist()):
         if text is None:
@@ -59,6 +80,10 @@ def with_odd_values(
         values = parse_json(text, allowance)
         if not isinstance(values, dict):
             raise DecodeError("'extra' is not a JSON object")
+        for name in counted & values.keys():
+            column, what = _OF_OTHER_KIND[name]
+            if values[name] is not None and not pc.struct_field(found, column)[index].is_valid:
+                losses.add(f"left out {what}")
         if not has_points[index]:
             plain = _plain_points(values.get("landmarks"))
             if plain is not None:
@@ -76,6 +101,39 @@ def with_odd_values(
     )
 
 
+def finite(found: pa.StructArray, held: Collection[str], losses: Losses) -> pa.StructArray:
+    """Return detections whose scores, angles and key points are finite; the others are counted.
+
+    JSON has none that are not, and their readers take them for damage.
+
+    Args:
+        held: What of a detection the format holds.
+    """
+    columns: dict[str, pa.Array] = {}
+    for name in ("score", "angle"):
+        column = pc.struct_field(found, name)
+        is_odd = pc.invert(pc.fill_null(pc.is_finite(column), True))
+        if count := pc.sum(is_odd).as_py():
+            columns[name] = pc.if_else(is_odd, pa.scalar(None, column.type), column)
+            losses.add(f"left out {name}s that are not finite", count if name in held else 0)
+    landmarks = pc.struct_field(found, "landmarks")
+    places = pc.struct_field(landmarks.flatten(), "landmark").flatten()
+    scores = pc.struct_field(landmarks.flatten(), "score")
+    if not all(pc.all(pc.is_finite(each)).as_py() is not False for each in (places, scores)):
+        count = 0
+        points = landmarks.to_pylist()
+        for point in (point for each in points for point in each or ()):
+            if not np.isfinite(point["landmark"] or ()).all():
+                point["landmark"] = []
+                count += 1
+            if point["score"] is not None and not math.isfinite(point["score"]):
+                point["score"] = None
+        columns["landmarks"] = pa.array(points, DETECTION.field("landmarks").type)
+        if "landmarks" in held:
+            losses.add("left out places of key points that are not finite", count, "point")
+    return _replaced(found, columns) if columns else found
+
+
 def _replaced(found: pa.StructArray, columns: dict[str, pa.Array]) -> pa.StructArray:
     names = [field.name for field in found.type]
     arrays = [columns[name] if name in columns else pc.struct_field(found, name) for name in names]
@@ -91,7 +149,11 @@ def _plain_points(value: Any) -> list[dict[str, Any]] | None:
         if not isinstance(point, dict):
             return None
         place = point.get("landmark")
-        if not isinstance(place, list) or not all(_is_number(number) for number in place):
+        if not isinstance(place, list):
+            return None
+        # NaN and the infinities are objects in JSON.
+        place = [math.nan if isinstance(n, dict) and "$float" in n else n for n in place]
+        if not all(_is_number(number) for number in place):
             return None
         label, score, connect = point.get("label"), point.get("score"), point.get("connect")
         category = point.get("category_id")

@@ -224,7 +224,7 @@ def play_session(
     head = Playhead(frames, speed=speed, loop=loop, look=look)
     bar = TimeBar(frames, canvas.width, canvas.height)
     with Window(title, canvas.width, canvas.height + bar.height) as window:
-        folder = session.path.absolute().parent
+        folder = session.place.parent
         player = Player(window, session, pixels, head, painter_for, canvas, folder)
         player.play()
     return player

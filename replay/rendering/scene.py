@@ -110,7 +110,7 @@ class Scene:
         painters: list[Painter] = []
         if self.redact or self.trails or self.hud:
             # Opened again: another thread reads frames from the first one.
-            around = closing.enter_context(Session(session.path))
+            around = closing.enter_context(session.opened_again())
         if self.redact:
             labels = None if "all" in self.redact else self.redact
             painters.append(

@@ -72,5 +72,5 @@ def _caveats(session: Session) -> Iterator[str]:
 
 def _is_being_recorded(session: Session) -> bool:
     if session.parts:
-        return any(not part.sealed and is_being_written(part.path) for part in session.parts)
-    return not session.sealed and is_being_written(session.path)
+        return any(not part.sealed and is_being_written(part.place) for part in session.parts)
+    return not session.sealed and is_being_written(session.place)

@@ -97,7 +97,7 @@ class Videos:
         self._times: OrderedDict[int, PictureTimes | GrowingPictureTimes | None] = OrderedDict()
         self._largest: int | None = LARGEST_DIGESTED
         self.note = ""
-        last = session.parts[-1].path if session.parts else session.path
+        last = session.parts[-1].place if session.parts else session.place
         #: Whether the recording goes on.
         self.is_growing = last.suffix == JOURNAL_SUFFIX and is_being_written(last)
 

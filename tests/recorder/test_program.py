@@ -149,6 +149,21 @@ def test_what_the_loop_adds_is_recorded(model: Any, clip: str, output: Path) -> 
     check_pixels(output, list(pictures(clip)))
 
 
+def test_the_program_may_change_its_folder_before_the_first_result(
+    model: Any, clip: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "clip.mp4").symlink_to(clip)
+    monkeypatch.chdir(tmp_path)
+    stream = dgrec.predict_stream(model, "clip.mp4", output="s.parquet", max_frames=2)
+    monkeypatch.chdir(tmp_path / "other")
+    assert len(list(stream)) == 2
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert session.metadata["source"]["given"] == "clip.mp4"
+        assert len(session) == 2
+    assert not list((tmp_path / "other").iterdir())
+
+
 def test_options_of_the_source(model: Any, output: Path) -> None:
     stream = dgrec.predict_stream(model, "sample", output=output, fps=10, max_frames=5, video="raw")
     assert len(list(stream)) == 5

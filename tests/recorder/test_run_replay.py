@@ -295,6 +295,39 @@ def test_sources_are_found_by_what_was_recorded(two_cameras: list[Path], tmp_pat
     assert "secret" not in str(error.value)
 
 
+def test_a_folder_stands_for_its_sessions(
+    two_cameras: list[Path], tmp_path: Path, program: Program
+) -> None:
+    assert Replay.of((str(tmp_path),), "fast", 0).sessions == tuple(map(str, sorted(two_cameras)))
+    assert Replay.of((f"cam0={tmp_path}",), "fast", 0).sources == ("cam0", "cam0")
+    found = replayed(tmp_path)
+    for source, count in (("front.mp4", 6), ("back.mp4", 9)):
+        camera = found.camera(source)
+        assert camera is not None
+        with camera:
+            assert camera.frame_count == count
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    for number in (1, 2):
+        path = runs / f"app-{number}.parquet"
+        with dgrec.Recorder(path, metadata={"model": {"name": "cat"}}) as recorder:
+            recorder.add([])
+    for folder, why in (
+        (empty, f"{empty}: is a folder without sessions"),
+        (
+            runs,
+            f"--replay {runs}: has several recordings of cat from one camera (app-1.parquet, "
+            "app-2.parquet, ...); name those that are meant",
+        ),
+    ):
+        done = program.run(["--replay", str(folder)], "print('ran')")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert why in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_sources_that_are_named(two_cameras: list[Path]) -> None:
     found = replayed(f"0={two_cameras[0]}", f"rtsp://host/b={two_cameras[1]}")
     for source, count in ((0, 6), ("0", 6), ("rtsp://host/b", 9)):

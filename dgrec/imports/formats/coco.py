@@ -229,7 +229,7 @@ def _add(
     if annotation.get("score") is not None:
         found["score"] = values.number(annotation["score"], "score", where)
     if annotation.get("track_id") is not None:
-        found["track_id"] = values.count(annotation["track_id"], "track_id", where)
+        found["track_id"] = values.whole(annotation["track_id"], "track_id", where, 64)
     for key in ("segmentation", "keypoints"):
         if annotation.get(key):
             found[key] = annotation[key]
@@ -281,7 +281,7 @@ def _points(
     if any(v not in (0, 1, 2) for _, _, v in points):
         return _connected(values.key_points(points, names, "keypoints", where), category)
     there = [([x, y, None] if v > 0 else None) for x, y, v in points]
-    facts.notes["key points that are not marked are left out"] += there.count(None)
+    facts.notes[values.LACKING_POINTS] += there.count(None)
     placed = values.key_points(
         [point or [0, 0, None] for point in there], names, "keypoints", where
     )

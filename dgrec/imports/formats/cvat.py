@@ -274,7 +274,10 @@ class _Parser:
             with contextlib.suppress(ValueError):
                 score = values.number(float(self._attributes[name]), name, where)
         if kept := {
-            k: v for k, v in self._attributes.items() if score is None or k not in _NUMBERS
+            # dgrec's exports have an empty one where there is no score.
+            k: v
+            for k, v in self._attributes.items()
+            if k not in _NUMBERS or (score is None and v)
         }:
             more["attributes"] = kept
         track = self._track.get("id") if self.video else None

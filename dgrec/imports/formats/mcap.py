@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +31,8 @@ _LINE_LOOP: Final = (2, "LINE_LOOP")
 #: "car 0.93", "car: 93%".
 _SCORED: Final = re.compile(r"(?s)(.*?)[\s:]*\b(\d(?:\.\d+)?|\d{1,3}(?:\.\d+)?%)\s*\Z")
 _LARGEST_MESSAGE: Final = 64 << 20
+#: 1,000 key points as JSON take 200,000 characters.
+_LONGEST_TEXT: Final = 1 << 20
 #: The topic and the schema in which dgrec's exports say what they know of each frame.
 _METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 
@@ -193,7 +196,7 @@ def _frame(
 ) -> ImportedFrame:
     lines = [values.objects(item, where) for item in _list(content.get("points"), where)]
     texts = [values.objects(item, where) for item in _list(content.get("texts"), where)]
-    loops, points, others = _sorted(lines, where)
+    loops, points, others = _sorted(lines, where, facts.notes)
     if others or content.get("circles"):
         facts.notes["annotations other than closed lines are left out"] += others or 1
     if len(loops) > MOST_DETECTIONS:
@@ -262,7 +265,7 @@ def _time(value: Any, where: str) -> int | None:
 
 
 def _sorted(
-    lines: Sequence[Mapping[str, Any]], where: str
+    lines: Sequence[Mapping[str, Any]], where: str, notes: Counter[str]
 ) -> tuple[list[Mapping[str, Any]], dict[int, list[dict[str, Any]]], int]:
     """Return closed lines, key points by their index, and how many annotations are neither.
 
@@ -278,7 +281,7 @@ def _sorted(
             found = json.loads(text)
             if not isinstance(found, list) or len(found) > 1000:
                 raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-            points[len(loops) - 1] = [values.landmark(point, where) for point in found]
+            points[len(loops) - 1] = values.landmarks(found, where, notes)
         else:
             others += 1
     return loops, points, others
@@ -299,9 +302,15 @@ def _box(line: Mapping[str, Any], about: Mapping[str, str], where: str) -> list[
 def _metadata(line: Mapping[str, Any], where: str) -> dict[str, str]:
     pairs = [values.objects(pair, where) for pair in _list(line.get("metadata"), where)]
     return {
-        values.label(pair.get("key"), "key", where): values.label(pair.get("value"), "value", where)
+        values.label(pair.get("key"), "key", where): _text(pair.get("value"), where)
         for pair in pairs[:100]
     }
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
+        return value
+    raise InvalidError(where, f"'value' is not a text of up to {_LONGEST_TEXT:,} characters")
 
 
 def _text_of(
@@ -336,20 +345,19 @@ def _detection(
     box: list[float], about: Mapping[str, str], where: str, facts: Facts
 ) -> dict[str, Any]:
     numbers: dict[str, float] = {}
-    for key in ("score", "category_id", "track_id", "angle"):
-        if about.get(key):
-            try:
+    whole: dict[str, int] = {}
+    try:
+        for key in ("score", "angle"):
+            if about.get(key):
                 numbers[key] = values.number(float(about[key]), key, where)
-            except ValueError:
-                raise InvalidError(where, f"{key!r} is not a number") from None
-    whole = {
-        key: values.count(numbers[key], key, where, most)
-        for key, most in (("category_id", 2**31 - 1), ("track_id", values.LARGEST_FRAME))
-        if key in numbers
-    }
-    label = about.get("label") or None
-    if label is not None and "category_id" in whole and len(facts.labels) < 100_000:
-        facts.labels.setdefault(whole["category_id"], label)
+        for key, bits in (("category_id", 32), ("track_id", 64)):
+            if about.get(key):
+                whole[key] = values.whole(values.exact(about[key]), key, where, bits)
+    except ValueError:
+        raise InvalidError(where, f"{key!r} is not a number") from None
+    label = values.label(about.get("label", ""), "label", where) or None
+    if label is not None:
+        facts.name(whole.get("category_id"), label)
     # Without the box that was turned, its lines are the best box there is.
     angle = numbers.get("angle") if about.get("bbox") else None
     return values.detection(

@@ -108,14 +108,14 @@ def _detection(
     if len(row) < _FEWEST:
         raise InvalidError(where, f"has {len(row)} values; at least {_FEWEST} are expected")
     try:
-        frame, track, *numbers = map(float, row)
+        frame, *numbers = map(float, (row[0], *row[2:]))
+        track = values.exact(row[1].strip())
     except ValueError:
         raise InvalidError(where, "has a value that is not a number") from None
     number = values.count(frame, "frame", where)
     if number == 0:
         raise InvalidError(where, "frames count from 1")
-    if not track.is_integer() or abs(track) > values.LARGEST_FRAME:
-        raise InvalidError(where, "the track is not a whole number")
+    track_id = values.whole(track, "track", where, 64)
     box = values.box_of_size(numbers[:4], "box", where)
     confidence = values.number(numbers[4], "confidence", where)
     more: dict[str, Any] = {}
@@ -141,7 +141,7 @@ def _detection(
         category_id=category,
         label=label,
         score=score,
-        track_id=int(track) if track >= 0 else None,
+        track_id=track_id if track_id >= 0 else None,
     )
 
 

@@ -111,18 +111,18 @@ def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) 
         elif key in ("score", "angle"):
             found[key] = values.number(value, key, where)
         elif key == "category_id":
-            found[key] = values.count(value, key, where, 2**31 - 1)
+            found[key] = values.whole(value, key, where)
         elif key == "track_id":
-            found[key] = values.count(value, key, where)
+            found[key] = values.whole(value, key, where, 64)
         elif key == "landmarks":
-            found[key] = [values.landmark(point, where) for point in _list(value, key, where)]
+            found[key] = values.landmarks(_list(value, key, where), where, facts.notes)
         else:
             found |= values.plain_extras({key: value}, where)
     category = found.get("category_id")
     if category is not None and "label" not in found and category in given.options.labels:
         found["label"] = given.options.labels[category]
-    if category is not None and "label" in found and len(facts.labels) < 100_000:
-        facts.labels.setdefault(category, found["label"])
+    if "label" in found:
+        facts.name(category, found["label"])
     return found
 
 

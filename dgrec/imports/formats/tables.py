@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from dgrec.imports import (
@@ -25,6 +27,9 @@ from dgrec.imports import (
 __all__ = ["Csv", "SupervisionJson"]
 
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
+#: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
+_DELIMITERS: Final = ",;\t"
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 #: Names of the column with the number of the frame; the first that is there counts.
 _FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
 _NAMES: Final = {
@@ -39,6 +44,8 @@ _OF_FRAME: Final = (
 ).split()
 #: Only dgrec's own exports have this column: the number of a detection in its frame.
 _OF_DGREC: Final = "detection"
+#: What those have in the place of a number that is not there, or not finite.
+_NO_NUMBERS: Final = (None, "", "nan", "-nan", "inf", "-inf")
 _AS_JSON: Final = ("landmarks", "extra")
 _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 #: Under this key, a detection on its way has what its row says of the frame.
@@ -53,11 +60,13 @@ class Csv(Format):
     title = "CSVSink of supervision, or a table with a detection in each row"
 
     def is_it(self, head: Head) -> bool:
-        return {*_BOX} <= {*head.first_cells}
+        return any({*_BOX} <= {*head.first_cells_by(each)} for each in _DELIMITERS)
 
     def read(self, given: Input, facts: Facts) -> Frames:
         """Yield the frames of a CSV file with a header."""
-        rows = csv.reader(lines_of(given.file), strict=True)
+        lines = lines_of(given.file)
+        header = next(lines, "")
+        rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
         try:
             names = next(rows, None)
         except csv.Error as error:
@@ -66,8 +75,21 @@ class Csv(Format):
             raise InvalidError("line 1", "there is no header")
         if (missing := [name for name in _BOX if name not in names]) or len(names) != len({*names}):
             what = f"has no column {missing[0]}" if missing else "a name stands twice"
-            raise InvalidError("line 1", f"{what}; expected {','.join(_BOX)} and a frame's number")
+            raise InvalidError(
+                "line 1",
+                f"{what}; expected {','.join(_BOX)} and a frame's number, with commas, semicolons "
+                "or tabs between them",
+            )
         yield from _frames(_csv_rows(rows, names), given, facts)
+
+
+def _delimiter(header: str) -> str:
+    """Return what separates the columns: that by which all corners of boxes have their names."""
+    for delimiter in _DELIMITERS:
+        cells = next(csv.reader([header], delimiter=delimiter), [])
+        if {*_BOX} <= {*cells}:
+            return delimiter
+    return ","
 
 
 def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -78,7 +100,15 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
                 continue
             if len(row) != len(names):
                 raise InvalidError(where, f"has {len(row)} values for {len(names)} columns")
-            yield where, dict(zip(names, row, strict=True))
+            found = dict(zip(names, row, strict=True))
+            for name in (*_BOX, "score", "confidence"):
+                if _DECIMAL_COMMA.fullmatch(found.get(name, "")):
+                    raise InvalidError(
+                        where,
+                        f"{name} is {found[name][:20]}, with a decimal comma; write it with a "
+                        "point",
+                    )
+            yield where, found
     except csv.Error as error:
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
 
@@ -152,7 +182,7 @@ def _detection(
             "custom_data={'frame_number': number}), or name its column with --frame-column",
         )
     frame = values.count(_value(row[column]), column, where)
-    box = _box(row, where)
+    box = _box(row, where, facts)
     known: dict[str, Any] = {}
     for key, names in _NAMES.items():
         found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
@@ -162,28 +192,37 @@ def _detection(
         known["label"] = values.label(known["label"], "label", where)
     if "score" in known:
         known["score"] = values.number(_value(known["score"]), "score", where)
-    for key, most in (("category_id", 2**31 - 1), ("track_id", values.LARGEST_FRAME)):
+    for key, bits in (("category_id", 32), ("track_id", 64)):
         if key in known:
-            known[key] = values.count(_value(known[key]), key, where, most)
+            known[key] = values.whole(_value(known[key]), key, where, bits)
     category = known.get("category_id")
     if category is not None and "label" not in known and category in given.options.labels:
         known["label"] = given.options.labels[category]
-    if category is not None and "label" in known and len(facts.labels) < 100_000:
-        facts.labels.setdefault(category, known["label"])
+    if "label" in known:
+        facts.name(category, known["label"])
     more = {
         key: _value(value)
         for key, value in row.items()
         if key not in _COLUMNS and key != column and value not in (None, "")
     }
     found = values.detection(box, values.plain_extras(more, where), **known)
-    return frame, {**found, **_shapes(row, where), **_facts(row, where)}
+    return frame, {**found, **_shapes(row, where, facts), **_facts(row, where)}
 
 
-def _box(row: Mapping[str, Any], where: str) -> list[float] | None:
-    """Return a row's box; None if it has none, as classes of whole pictures in dgrec's exports."""
+def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None:
+    """Return a row's box.
+
+    dgrec's exports have whatever was recorded: none, as of classes of whole pictures (None), and
+    boxes that cannot be in a picture.
+    """
     corners = [_value(row.get(name)) for name in _BOX]
-    if _OF_DGREC in row and all(corner in (None, "") for corner in corners):
-        return None
+    if _OF_DGREC in row:
+        lacking = [corner in _NO_NUMBERS for corner in corners]
+        if any(lacking):
+            if not all(lacking):
+                facts.notes["boxes with a corner that is no number are left out"] += 1
+            return None
+        return [values.number(corner, "box", where) for corner in corners]
     return values.corners(corners, "box", where)
 
 
@@ -211,7 +250,7 @@ def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     return values.count(width, "width", where, most), values.count(height, "height", where, most)
 
 
-def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
     """Return angle, mask, key points and further keys as dgrec's own exports write them."""
     found: dict[str, Any] = {}
     for key in _AS_JSON:
@@ -226,7 +265,7 @@ def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
         found[key] = value
     shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
     if found.get("landmarks"):
-        shapes["landmarks"] = _points(found["landmarks"], where)
+        shapes["landmarks"] = _points(found["landmarks"], where, facts)
     if (angle := _value(row.get("angle"))) not in (None, ""):
         shapes["angle"] = values.number(angle, "angle", where)
     if counts := row.get("mask_rle"):
@@ -237,10 +276,10 @@ def _shapes(row: Mapping[str, Any], where: str) -> dict[str, Any]:
     return shapes
 
 
-def _points(value: Any, where: str) -> list[dict[str, Any]]:
+def _points(value: Any, where: str, facts: Facts) -> list[dict[str, Any]]:
     if not isinstance(value, list) or len(value) > 1000:
         raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-    return [values.landmark(point, where) for point in value]
+    return values.landmarks(value, where, facts.notes)
 
 
 def _value(text: Any) -> Any:
@@ -248,12 +287,11 @@ def _value(text: Any) -> Any:
     if not isinstance(text, str) or len(text) > 100_000:
         return text
     try:
-        number = float(text)
+        number = values.exact(text)
     except ValueError:
         number = math.nan
     if math.isfinite(number):
-        is_whole = number.is_integer() and text.lstrip("+-").isdecimal()
-        return int(number) if is_whole and abs(number) <= values.LARGEST_FRAME else number
+        return number
     if text.startswith("[") and text.endswith("]"):  # supervision writes arrays so
         try:
             return json.loads(text)

@@ -35,10 +35,17 @@ def _lines(
     return pc.binary_join_element_wise(pc.binary_join_element_wise(*found, ","), end, "")
 
 
-def _score(block: Block) -> pa.Array:
-    """Return scores; 1 where there is none."""
+def _score(exported: Exported, block: Block) -> pa.Array:
+    """Return scores; 1 where there is none, which is counted."""
     score = block.column("score")
-    return pc.if_else(pc.fill_null(pc.is_finite(score), False), score, 1.0)
+    exported.losses.add("wrote 1 for a score that is not there", score.null_count)
+    return pc.fill_null(score, 1.0)
+
+
+def _count_negative(exported: Exported, track: pa.Array) -> None:
+    """Count the tracks that readers take for none."""
+    count = pc.sum(pc.less(track, 0)).as_py() or 0
+    exported.losses.add("wrote negative track ids, which mean no track there", count)
 
 
 class MotResults(Format):
@@ -63,7 +70,9 @@ class MotResults(Format):
                     exported.note_numbers(block, counted)
                     numbers = pa.array(counted)
                 track = block.column("track_id")
-                lines = _lines(block, pc.add(numbers, 1), track, [_score(block)], _RESULT)
+                _count_negative(exported, track)
+                score = _score(exported, block)
+                lines = _lines(block, pc.add(numbers, 1), track, [score], _RESULT)
                 write_joined(file, lines)
 
 
@@ -108,18 +117,22 @@ class MotSequence(Format):
                 count = len(block.row_of)
                 none = pa.array(np.full(count, -1))
                 numbers = pa.array(counted + 1)
-                write_joined(found, _lines(block, numbers, none, [_score(block)], _RESULT))
+                score = _score(exported, block)
+                write_joined(found, _lines(block, numbers, none, [score], _RESULT))
                 kinds = map(
                     classes.number, *(block.values(name) for name in ("label", "category_id"))
                 )
                 last = [pa.array(np.ones(count, np.int64)), pa.array([k + 1 for k in kinds])]
                 track = block.column("track_id")
+                _count_negative(exported, track)
                 # A line without a track is null.
                 write_joined(truth, _lines(block, numbers, track, last, _TRUTH).drop_null())
                 exported.losses.add("gt.txt cannot hold what has no track", track.null_count)
         if not is_other or not exported.has_source_numbers:
             source.unlink()
         names = "".join(f"{_line(name)}\n" for name in classes.names.values())
+        changed = sum(_line(name) != name for name in classes.names.values())
+        exported.losses.add("labels.txt has other white space than labels", changed, "label")
         (path / "gt" / "labels.txt").write_text(names, "utf-8")
         _write_info(exported, path, frames, size)
 

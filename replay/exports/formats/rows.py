@@ -131,7 +131,7 @@ class FlatParquet(Format):
     name = "parquet-flat"
     title = "Parquet with a row for each detection"
     member_suffix = ".flat.parquet"
-    holds = _HOLDS
+    holds = _HOLDS | {"not finite"}
     needs_box = False
     has_splits = True
 

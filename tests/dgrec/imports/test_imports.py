@@ -255,6 +255,20 @@ def test_what_was_imported_works_with_every_command(files: dict[str, Path], tmp_
     assert "the source was a file without pictures" in said.output
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_may_be_separated_otherwise(tmp_path: Path, delimiter: str) -> None:
+    names = "frame,x_min,y_min,x_max,y_max,score,label"
+    table = f'\ufeff{names}\r\n3,1,2,30.5,40,0.5,"a, b; c\td"\r\n'.split(",")
+    text = delimiter.join(table).replace(f"a{delimiter} b", "a, b")  # not in the quoted text
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8", newline="")
+    dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        (found,) = session[0].results
+        assert session.row(0)["source_frame"] == 3
+    assert found["bbox"] == [1.0, 2.0, 30.5, 40.0]
+    assert (found["label"], found["score"]) == ("a, b; c\td", 0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -267,6 +281,10 @@ def test_what_was_imported_works_with_every_command(files: dict[str, Path], tmp_
         ("a.csv", b"x_min,y_min,x_max,y_max\n1,2,3,4\n", "line 2: nothing says which frame it is"),
         ("a.csv", HEAD + b"1,9,3,4,5\n", "line 2: 'box' is not [x_min"),
         ("a.csv", HEAD + b"-1,2,3,4,5\n", "line 2: 'frame' is not a whole"),
+        ("a.csv", HEAD.replace(b",", b";") + b"1;2,5;3;4;5\n",
+         "line 2: x_min is 2,5, with a decimal comma; write it with a point"),
+        ("a.csv", HEAD.replace(b",", b"|") + b"1|2|3|4|5\n", "its beginning: is of no format"),
+        ("a.csv", HEAD.replace(b",", b";") + b"1;2;3;4\n", "line 2: has 4 values for 5 columns"),
         ("a.csv", HEAD + b"1,.2,.3,.4,.5\n", "all coordinates are from 0 to 1"),
         ("a.txt", b"1,2,3,4,5,6,7\n1,2,3,4,5,6,nan\n", "line 2: 'confidence' is not a finite"),
         ("a.txt", b"1,2,3,4,5,6,7\n0,2,3,4,5,6,7\n", "line 2: frames count from 1"),

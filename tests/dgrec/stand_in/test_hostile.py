@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import degirum
+import numpy as np
 import pytest
 from degirum.exceptions import DegirumException
 
 import dgrec
 from dgrec.format.recorded_objects import RecordedObject
+from dgrec.overlay import Colors, Operations, image_overlay, note_overlay
 from tests.dgrec.stand_in.scripted import pictures
 from tests.factory import make_detection, make_row, new_metadata, write_session
 
 #: What a program does that a file must not have it do.
 _WATCHED = ("open", "socket.connect", "subprocess.Popen", "os.system", "exec", "import")
+ZONES = {"count_polygons": [[[0, 0], [90, 0], [90, 70], [0, 70]]], "per_class_display": True}
 _seen: list[tuple[str, str]] | None = None
 
 
@@ -166,6 +169,31 @@ def test_results_are_given_as_they_are(tmp_path: Path, results: Any) -> None:
     given = list(model.predict_batch(pictures(3)))
     assert [result.results for result in given] == [results] * 3
     assert all(isinstance(value, float) for result in given for value in result.timing.values())
+
+
+@pytest.mark.parametrize("analyzers", [False, True])
+def test_half_a_character_is_drawn_as_a_question_mark(tmp_path: Path, analyzers: bool) -> None:
+    """OpenCV would end the process. What the program gets of the label is what was recorded."""
+    counter = {"class": "degirum_tools.ZoneCounter", "parameters": ZONES}
+    more = {"analyzers": [counter]} if analyzers else {}
+    drawn = []
+    for name, label in (("half", "a\ud800b"), ("whole", "a?b")):
+        marks = [{"landmark": [10.0, 30.0], "label": label, "category_id": 0}]
+        found = make_detection(0, label=label, bbox=[5.0, 20.0, 60.0, 44.0], landmarks=marks)
+        results = use(write(tmp_path / f"{name}.parquet", {}, [found], **more))
+        assert [result.results for result in results] == [[found]] * 3
+        assert type(results[0]).__name__ == "DetectionResults"
+        drawn.append([result.image_overlay for result in results])
+        drawn.append([image_overlay(result) for result in results])
+        with dgrec.open(tmp_path / f"{name}.parquet") as session:
+            own = session[0].to_pysdk(pictures(3)[0])
+            drawn.append([own.image_overlay] * 3)
+            noted = Operations(Colors(), 96, 72)
+            note_overlay(own, noted)
+            assert not noted.notes
+            assert noted.layers
+    for half, whole in zip(drawn[:3], drawn[3:], strict=True):
+        assert all(map(np.array_equal, half, whole))
 
 
 def test_settings_on_odd_results_are_refused_in_one_line(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -244,3 +246,119 @@ def test_masks_beyond_the_picture_are_counted(tmp_path: Path) -> None:
         with dgrec.open(path) as session:
             report = session.export(tmp_path / name)
         assert report.notes == ["left out masks without a place in the picture: 1 detection"]
+
+
+ODD: list[dict[str, Any]] = [
+    {"category_id": -1},
+    {"category_id": -(2**31), "track_id": -3},
+    {"track_id": 2**62 + 1},
+    {"score": math.nan},
+    {"score": -math.inf, "angle": math.nan},
+    {"score": "high", "label": 5},
+    {"label": "half \ud800"},
+    {"category_id": 2**40, "track_id": "t1"},
+    {"landmarks": [{"landmark": [math.nan, 1.0], "score": 0.5}, {"landmark": [3.0, 4.0]}]},
+    {"landmarks": [{"landmark": [1.0, 2.0], "category_id": -1, "connect": [-1], "label": "p"}]},
+    {"landmarks": [{"landmark": [i / 7, 2.0], "label": f"point {i}"} for i in range(133)]},
+]
+_COUNTED = (
+    "left out scores that are not finite: 2 detections",
+    "left out scores that are no numbers: 1 detection",
+    "left out labels that are no texts: 2 detections",
+    "left out category ids that are no 32-bit numbers: 1 detection",
+)
+
+
+def _kept(found: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return what of an odd detection comes back."""
+    kept = {name: found[name] for name in fields & found.keys()}
+    for name, kinds in (("score", float), ("angle", float), ("label", str), ("track_id", int)):
+        value = kept.get(name)
+        is_odd = not isinstance(value, kinds) or "\ud800" in str(value)
+        if is_odd or (kinds is float and not math.isfinite(value)):
+            kept.pop(name, None)
+    if not -(2**31) <= kept.get("category_id", 0) < 2**31:
+        del kept["category_id"]
+    if "landmarks" in kept:
+        there = [each for each in kept["landmarks"] if np.isfinite(each["landmark"]).all()]
+        kept["landmarks"] = there
+    return kept
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        ("a.csv", _EVERYTHING),
+        ("a.jsonl", _EVERYTHING),
+        ("s.json", _PLAIN | {"track_id"}),
+        ("c.json", {"bbox", "score", "track_id"}),
+        ("x.mcap", _EVERYTHING),
+    ],
+    ids=lambda each: each[0],
+)
+def test_odd_values_come_back_or_are_counted(output: tuple[str, set[str]], tmp_path: Path) -> None:
+    name, fields = output
+    odd = [make_detection(0, bbox=[10.0, 20.5, 40.0, 60.5], **each) for each in ODD]
+    rows = [make_row(i, [each]) for i, each in enumerate(odd)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    kind = "supervision-json" if name == "s.json" else None
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / name, kind, images="none")
+    assert {*_COUNTED} <= {*report.notes}
+    dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        found = [{k: v for k, v in r.results[0].items() if k in fields} for r in session]
+    assert found == [_kept(each, fields) for each in odd]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_boxes_that_are_in_no_picture_come_back(name: str, tmp_path: Path) -> None:
+    boxes = [[50.0, 60.0, 3.0, 4.0], [0.0, 0.0, 1e12, 1e12], [math.nan, 6.0, 5.0, 6.0]]
+    rows = [make_row(i, [make_detection(0, bbox=box)]) for i, box in enumerate(boxes)]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        session.export(tmp_path / name)
+    report = dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert [r.results[0].get("bbox") for r in session] == [*boxes[:2], None]
+    assert any("boxes with a corner that is no number" in note for note in report.notes)
+
+
+def test_what_motchallenge_cannot_say_is_counted(tmp_path: Path) -> None:
+    odd = [{"score": None}, {"score": math.nan}, {"track_id": -3}, {"label": "a  b\nc"}]
+    odd = [make_detection(0, **{"track_id": 2**62 + 1, **each}) for each in odd]
+    del odd[0]["score"]
+    path = write_session(tmp_path / "s.parquet", [make_row(i, [d]) for i, d in enumerate(odd)])
+    with dgrec.open(path) as session:
+        for name, output in (("mot", "w"), ("mot-results", "w.txt")):
+            notes = session.export(tmp_path / output, name, images="none").notes
+            assert "wrote 1 for a score that is not there: 2 detections" in notes
+            assert "wrote negative track ids, which mean no track there: 1 detection" in notes
+            white = "labels.txt has other white space than labels: 1 label"
+            assert (white in notes) == (name == "mot")
+    for file in ("w.txt", "w/gt/gt.txt"):
+        dgrec.import_(tmp_path / file, tmp_path / "back.parquet", overwrite=True)
+        with dgrec.open(tmp_path / "back.parquet") as session:
+            tracks = [r.results[0].get("track_id") for r in session]
+        assert tracks == [2**62 + 1, 2**62 + 1, None, 2**62 + 1]
+
+
+def test_a_missing_score_is_no_attribute_of_cvat(tmp_path: Path) -> None:
+    found = make_detection(0)
+    del found["score"]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, [found])])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "t.xml", images="none")
+    dgrec.import_(tmp_path / "t.xml", tmp_path / "back.parquet")
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert not {"score", "attributes"} & session[0].results[0].keys()
+
+
+def test_parquet_keeps_what_is_not_finite(tmp_path: Path) -> None:
+    rows = [make_row(0, [make_detection(0, score=math.nan)])]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "flat.parquet", "parquet-flat")
+    assert not report.notes
+    (score,) = pq.read_table(tmp_path / "flat.parquet")["score"].to_pylist()
+    assert math.isnan(score)

@@ -264,8 +264,10 @@ def test_hostile_labels_and_tracks_are_valid_xml(tmp_path: Path) -> None:
     assert {'"><script>', "two\nlines", "a & b", "\u202e", "\ufffd\ufffd[31m"} <= found
     # Each is one of the task's labels.
     assert found <= {each.text for each in ElementTree.parse(tmp_path / "t.xml").iter("name")}
-    assert report.notes[:2] == [
+    assert report.notes[:4] == [
         "left out what has no box in the picture: 1 detection",
+        "left out scores that are not finite: 1 detection",
+        "left out angles that are not finite: 1 detection",
         "left out further boxes of a track in one frame: 1 detection",
     ]
     ElementTree.parse(tmp_path / "ls/label_config.xml")
