@@ -15,8 +15,10 @@ from dgrec.errors import ConfigError
 __all__ = [
     "Quantity",
     "and_more",
+    "count_text",
     "counted",
     "digits",
+    "ms_text",
     "parse_dimensions",
     "parse_rate",
     "parse_steps",
@@ -226,6 +228,18 @@ def and_more(problems: Sequence[str], what: str = "more") -> str:
     """
     more = len(problems) - 1
     return problems[0] + (f" (and {more:,} {what})" if more else "")
+
+
+def count_text(count: int | None) -> str:
+    """Return a count; - for one that is not known."""
+    return "-" if count is None else f"{count:,}"
+
+
+def ms_text(value: float | None) -> str:
+    """Return milliseconds with three digits, or with all before the point; - for unknown ones."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def digits(value: float) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,9 +18,7 @@ from dgrec.errors import DgrecError, SourceError
 from dgrec.format import Event
 from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
-
-if TYPE_CHECKING:
-    from dgrec.video import KeptPacket
+from dgrec.video import KeptPacket
 
 __all__ = ["Capture", "Decimator", "Feed"]
 

@@ -56,14 +56,14 @@ class DetectionCondition:
         return self._condition.holds(values)
 
 
-def parse_detection_condition(text: str, option: str = "--payload-where") -> DetectionCondition:
+def parse_detection_condition(text: str) -> DetectionCondition:
     """Return the condition that a text writes down.
 
     Raises:
         ConfigError: It is not one; the message says why.
     """
     grammar = Grammar(
-        option,
+        "--payload-where",
         _value,
         f"of a detection there are {', '.join(DETECTION_VALUES)}",
         "score > 0.5",

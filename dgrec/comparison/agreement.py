@@ -11,15 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
+from dgrec.session import Session
 
 __all__ = ["Agreement", "ChangedFrame", "LabelAgreement", "OnPair", "compare_detections"]
 
@@ -40,12 +38,12 @@ class _Shares:
     @property
     def precision(self) -> float | None:
         """Share of NEW's detections that BASE has, too; None if NEW has none."""
-        return _share(self.counts["same"], self.new)
+        return share(self.counts["same"], self.new)
 
     @property
     def recall(self) -> float | None:
         """Share of BASE's detections that NEW has, too; None if BASE has none."""
-        return _share(self.counts["same"], self.base)
+        return share(self.counts["same"], self.base)
 
 
 @dataclass
@@ -122,7 +120,8 @@ class Agreement(_Shares):
         return _f1(self.counts["same"], self.base, self.new)
 
 
-def _share(part: int, whole: int) -> float | None:
+def share(part: int, whole: int) -> float | None:
+    """Return the part as a fraction; None of nothing."""
     return part / whole if whole else None
 
 

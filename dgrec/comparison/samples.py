@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,9 +13,7 @@ from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.format import LARGEST_MEASUREMENT, MachineLoad, cuts_of
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
+from dgrec.session import Session
 
 __all__ = [
     "UNKNOWN",

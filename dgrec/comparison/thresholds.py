@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,11 +24,9 @@ from dgrec.comparison.truth import (
     read_truth,
 )
 from dgrec.errors import ConfigError
+from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
 
 __all__ = ["whatif"]
 

@@ -56,10 +56,10 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def head_of(file: IO[bytes], size: int = 1 << 16) -> bytes:
+def head_of(file: IO[bytes]) -> bytes:
     """Return the beginning of a file, from which its format can be seen."""
     file.seek(0)
-    head = file.read(size)
+    head = file.read(1 << 16)
     file.seek(0)
     return head
 

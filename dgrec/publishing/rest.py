@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,7 @@ from dgrec.format import DecodeError, has_all_frames, is_within, utc_ns
 from dgrec.message import Message
 from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
-from dgrec.session import restarts, rows_of
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
+from dgrec.session import Session, restarts, rows_of
 
 __all__ = ["Outgoing", "Rest", "rest_of"]
 

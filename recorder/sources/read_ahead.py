@@ -5,12 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dgrec.recorder.sources.source import Source, SourceReader
-
-if TYPE_CHECKING:
-    from dgrec.video import Picture
+from dgrec.video import Picture
 
 __all__ = ["ReadAhead", "open_patiently"]
 

@@ -26,7 +26,7 @@ class SessionReader:
     lost_at_end = 0
     problem = ""
 
-    def __init__(self, path: Path, video: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         from dgrec.stand_in import camera
 
         self.opening_s = time.monotonic()
@@ -35,7 +35,7 @@ class SessionReader:
                 source: dict[str, Any] = session.metadata.get("source", {})
                 self.aspect: Fraction = pixel_aspect_of(session)
                 last = session.row(len(session) - 1)["source_frame"] if len(session) else 0
-            self._camera = camera(path, pace="fast", video=video)
+            self._camera = camera(path, pace="fast")
         except SessionError as error:
             raise VideoError(str(error)) from None
         self.fps: float | None = self._camera.fps or None

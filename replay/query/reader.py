@@ -11,21 +11,19 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.files import TemporaryFolder
+from dgrec.format import is_utf8
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
-from dgrec.session import unreadable
+from dgrec.session import Session, unreadable
 from dgrec.sql import damaged_sessions, views
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
 
 __all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "remove_spilled", "without_options"]
 
@@ -253,10 +251,8 @@ class SqlReader:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def _used(self, text: str, parameters: Mapping[str, Any], all_used: bool) -> dict[str, Any]:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise QueryError("the SQL is not UTF-8 text") from None
+        if not is_utf8(text):
+            raise QueryError("the SQL is not UTF-8 text")
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
         if missing and missing[0].isdecimal():

@@ -10,16 +10,13 @@ import base64
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.files import NewFile, check_new_file, output_error
-from dgrec.footage import recorded_files, refuse_recorded
+from dgrec.footage import Pixels, recorded_files, refuse_recorded
 from dgrec.replay.report.sections import Section, report_of
 from dgrec.replay.viewing import packed, single_page
-
-if TYPE_CHECKING:
-    from dgrec.footage import Pixels
-    from dgrec.session import Session
+from dgrec.session import Session
 
 __all__ = ["check_file", "write_file", "write_report"]
 

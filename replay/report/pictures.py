@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from dgrec.footage import Pixels
-    from dgrec.replay.report.vega import Rows
-    from dgrec.session import Session
+from dgrec.footage import Pixels
+from dgrec.replay.report.vega import Rows
+from dgrec.session import Session
 
 __all__ = ["SLOWEST", "Picture", "pictures"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.errors import DgrecError
 from dgrec.footage import recorded_files
@@ -12,10 +12,8 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.report.page import check_file, write_file
 from dgrec.replay.report.plots import CHARTS
 from dgrec.replay.report.sections import chart_of, extent_of
-
-if TYPE_CHECKING:
-    from dgrec.replay.report.vega import Spec
-    from dgrec.session import Session
+from dgrec.replay.report.vega import Spec
+from dgrec.session import Session
 
 __all__ = ["PLOTS", "write_plot", "write_png"]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
+from dgrec.session import Session
+from dgrec.units import count_text
 
 __all__ = [
     "MEASURED",
@@ -270,7 +269,7 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
 
 
 def _sections(stats: SessionStats) -> Iterator[Section]:
-    dropped = ", ".join(f"{place} {_whole(stats.dropped[place])}" for place in DROP_PLACES)
+    dropped = ", ".join(f"{place} {count_text(stats.dropped[place])}" for place in DROP_PLACES)
     cuts = f"  (over {stats.moments - 1:,} cuts)" if stats.moments > 1 else ""
     at_start = stats.dropped["at_start"]
     more = f"; {at_start:,} more while the model started" if at_start else ""
@@ -282,8 +281,8 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("detections", f"{stats.detections:,}"),
             ("duration", _number(stats.duration_s, " s")),
             ("throughput", _throughput(stats.throughput_fps) + cuts),
-            ("skipped", _whole(stats.skipped)),
-            ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped}{more})"),
+            ("skipped", count_text(stats.skipped)),
+            ("dropped", f"{count_text(stats.dropped['total'])}  ({dropped}{more})"),
             ("settled", _settled(stats)),
         ],
     )
@@ -363,10 +362,6 @@ def _number(value: float | None, unit: str = "") -> str:
 
 def _throughput(fps: float | None) -> str:
     return exact_rate_text(fps) + ("" if fps is None else " frames/s")
-
-
-def _whole(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _short(label: str) -> str:
