@@ -17,8 +17,6 @@ from dgrec.errors import DgrecError, ModelError
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.model import LoadedModel
 
-__all__ = ["HERE", "AIServer", "Inference", "Outage", "ServerLostError", "close_beside"]
-
 #: Silence after which a server counts as lost, while recording and once the recording is to end. A
 #: slow model has longer: several times what its last results took.
 _SILENCE_S = 5.0

@@ -20,8 +20,6 @@ from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
 from dgrec.video import KeptPacket
 
-__all__ = ["Capture", "Decimator", "Feed"]
-
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
 

@@ -35,9 +35,6 @@ from dgrec.recorder.options import (
 from dgrec.terminal import is_quiet
 from dgrec.units import parse_rate, parse_share, parse_size, parse_time
 
-__all__ = ["COMMANDS"]
-
-
 #: Options that are not called like their fields.
 _FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {

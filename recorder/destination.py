@@ -29,20 +29,6 @@ from dgrec.recorder.writing import recorded_videos
 from dgrec.session import parts_of
 from dgrec.units import size_text
 
-__all__ = [
-    "check_folder",
-    "check_output",
-    "check_pattern",
-    "check_room",
-    "check_videos",
-    "free_path",
-    "make_folder",
-    "makes_folder",
-    "name_pattern",
-    "output_path",
-    "replaced_files",
-]
-
 #: For sessions without a given name.
 DEFAULT_FOLDER = Path("recordings")
 

@@ -21,15 +21,6 @@ from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_addr
 from dgrec.session import OVERLAY_SETTINGS
 from dgrec.stand_in import model_name
 
-__all__ = [
-    "LoadedModel",
-    "ModelRequest",
-    "describe_model",
-    "lead_path_to_this_python",
-    "load_model",
-    "parse_property",
-]
-
 #: The variable that degirum_tools reads the token from. Without it PySDK looks into its own store
 #: (`degirum token install`). There is no option for it: other users can see command lines.
 TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"

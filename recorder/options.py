@@ -19,24 +19,6 @@ from dgrec.units import (
 if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
     from dgrec.format import Durability, MaskMode
 
-__all__ = [
-    "CHOICES",
-    "COUNTS",
-    "HELP",
-    "KeepOnly",
-    "LOSSLESS_IS_FIXED",
-    "QUANTITIES",
-    "QueuePolicy",
-    "RecordingOptions",
-    "Retention",
-    "SignalsChoice",
-    "Splitting",
-    "VIDEO_OPTIONS",
-    "VideoChoice",
-    "VideoPolicy",
-    "parse_video_size",
-]
-
 QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
 VideoPolicy = Literal["block", "leave-out"]

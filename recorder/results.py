@@ -27,20 +27,6 @@ from dgrec.format import (
     utc_ns,
 )
 
-__all__ = [
-    "DetectionList",
-    "added_attributes",
-    "describe_result",
-    "finite",
-    "own_pixels",
-    "recordable",
-    "signal_name",
-    "signal_value",
-    "size_of",
-    "snapshot",
-    "stamp_ns",
-]
-
 
 @dataclass
 class DetectionList:

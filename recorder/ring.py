@@ -15,8 +15,6 @@ from dgrec.format import Event, Row
 from dgrec.recorder.video import Group, VideoState
 from dgrec.video import KeptPacket
 
-__all__ = ["RING_BYTES", "Ring", "RingEntry", "memory_of"]
-
 #: The most that the ring holds: rows with their results, and packets.
 RING_BYTES = 256 << 20
 #: What the objects of a row, and of a packet, take besides what they hold.

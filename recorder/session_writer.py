@@ -63,8 +63,6 @@ from dgrec.recorder.writing import (
 from dgrec.session import open_session
 from dgrec.video import PacketFormat
 
-__all__ = ["SessionWriter"]
-
 
 class SessionWriter:
     """Writes a session: rows through a journal, videos, parts, and what its metadata says.

@@ -12,8 +12,6 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
 from dgrec.units import count_text
 
-__all__ = ["Tried", "try_rules", "write_alerts"]
-
 #: Alerts that a table shows of each session.
 _MOST_SHOWN = 100
 

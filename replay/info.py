@@ -12,8 +12,6 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
 from dgrec.units import count_text, counted, size_text
 
-__all__ = ["describe", "facts", "state_of", "write_info"]
-
 #: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
 #: The most events of a kind that are shown one by one.

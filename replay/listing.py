@@ -21,8 +21,6 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
 from dgrec.units import count_text, size_text
 
-__all__ = ["NOT_A_SESSION", "ListedSession", "list_session", "listed", "write_listing"]
-
 #: The state of another program's file.
 NOT_A_SESSION = "not a session"
 #: Longer names of models are shortened in the table.

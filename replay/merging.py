@@ -31,8 +31,6 @@ from dgrec.paths import part_path, session_stem
 from dgrec.replay.clip import ClipReport, Span, check_clip_output, moved_source, write_clip
 from dgrec.session import Session
 
-__all__ = ["merge"]
-
 #: What has to be the same: results of another model cannot be shown with the first one's labels.
 _SAME_MODEL: Final = ("name", "result_type", "labels", "checksum")
 

@@ -13,15 +13,6 @@ from dgrec.options import Parsed, SessionPath, option_group
 from dgrec.replay.options import FiniteRange, given_flags
 from dgrec.units import parse_dimensions, parse_time
 
-__all__ = [
-    "check_annotated",
-    "check_no_overlay",
-    "overlay_options",
-    "overlay_settings",
-    "parse_grid",
-    "picture_options",
-]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

@@ -27,8 +27,6 @@ from dgrec.publishing import (
 from dgrec.replay.events import source_events
 from dgrec.session import Session, restarts, rows_of
 
-__all__ = ["publish", "publish_missing"]
-
 #: Rows that are Python values at once.
 _ROWS = 256
 

@@ -28,8 +28,6 @@ from dgrec.session import Session, open_session, rows_of
 from dgrec.units import counted
 from dgrec.video import import_av, open_container
 
-__all__ = ["Findings", "check", "verify"]
-
 _ROWS_AT_ONCE = 256
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)

@@ -14,8 +14,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from dgrec.errors import ConfigError
 
-__all__ = ["LONGEST", "Condition", "Grammar", "parse_condition"]
-
 V = TypeVar("V", bound=Hashable)
 
 #: A condition that takes longer to read is not one that a person wrote.

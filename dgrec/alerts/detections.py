@@ -12,13 +12,6 @@ import numpy as np
 
 from dgrec.alerts.condition import Condition, Grammar, parse_condition
 
-__all__ = [
-    "DETECTION_VALUES",
-    "DetectionCondition",
-    "known_number",
-    "parse_detection_condition",
-]
-
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What can be compared of a detection: a text, and numbers.
 DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")

@@ -21,17 +21,6 @@ from dgrec.alerts.condition import LONGEST, Condition, Grammar, parse_condition
 from dgrec.errors import ConfigError
 from dgrec.units import parse_time
 
-__all__ = [
-    "FUNCTIONS",
-    "ROW_VALUES",
-    "WINDOW_S",
-    "Rule",
-    "Value",
-    "Values",
-    "parse_rule",
-    "window_values",
-]
-
 #: Numbers of a row.
 ROW_VALUES: Final = (
     "latency_ms",

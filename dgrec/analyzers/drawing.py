@@ -21,8 +21,6 @@ from dgrec.analyzers.settings import PACKAGE
 from dgrec.analyzers.texts import drawable, drawable_result
 from dgrec.format import Metadata, json_values
 
-__all__ = ["Drawing", "Notice", "drawing_of", "with_degirum_counts"]
-
 Image = np.ndarray[Any, Any]
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError
 
-__all__ = ["AnalyzerRequest"]
-
 
 @dataclass(frozen=True)
 class AnalyzerRequest:

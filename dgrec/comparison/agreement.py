@@ -19,8 +19,6 @@ from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
 from dgrec.session import Session
 
-__all__ = ["Agreement", "ChangedFrame", "LabelAgreement", "OnPair", "compare_detections"]
-
 #: Gets a frame of BASE, that of NEW which is paired with it, and which detections go together.
 OnPair = Callable[[FrameBoxes, FrameBoxes, FrameMatches], None]
 

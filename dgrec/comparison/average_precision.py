@@ -27,8 +27,6 @@ from dgrec.comparison.truth import (
 )
 from dgrec.session import Session
 
-__all__ = ["Accuracy", "LabelAccuracy", "accuracy"]
-
 #: IoU from which a detection is right: AP50 takes the first, AP50:95 the mean over all.
 _THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 #: Recalls at which the precision is averaged.

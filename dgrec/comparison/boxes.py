@@ -14,8 +14,6 @@ from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.samples import UNKNOWN
 from dgrec.session import Session
 
-__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps", "shares_inside"]
-
 #: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
 NEAR_IOU: Final = 0.1

@@ -25,24 +25,6 @@ from dgrec.comparison.blocks import (
 )
 from dgrec.units import counted
 
-__all__ = [
-    "CONFIDENCE",
-    "GOOD_SESSIONS",
-    "MARGIN",
-    "MIN_BEYOND",
-    "MIN_SESSIONS",
-    "Change",
-    "Estimate",
-    "Series",
-    "mean_estimate",
-    "quantile_estimate",
-    "rate_change",
-    "rounded_up",
-    "series_change",
-    "session_rate_change",
-    "welch_change",
-]
-
 #: Of every interval.
 CONFIDENCE = 0.95
 #: A change whose whole interval is within this is none.

@@ -25,8 +25,6 @@ from dgrec.format import MachineLoad
 from dgrec.session import Session, table_card
 from dgrec.units import counted, digits
 
-__all__ = ["ComparedSession", "Comparison", "are_of_same_frames", "compare"]
-
 
 @dataclass(frozen=True)
 class ComparedSession:

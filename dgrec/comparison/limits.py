@@ -36,8 +36,6 @@ from dgrec.comparison.metrics import METRICS, MetricRow
 from dgrec.comparison.verdicts import holm
 from dgrec.errors import ConfigError
 
-__all__ = ["Clause", "Limit", "Outcome", "check_limits", "parse_limit"]
-
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<compare>[<>]=?)"
     r"|(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*(?P<unit>%|frames/s|1/min|(?!(?:and|or)\b)[a-z]+)?)",

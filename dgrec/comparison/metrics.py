@@ -30,18 +30,6 @@ from dgrec.comparison.samples import (
 )
 from dgrec.comparison.verdicts import Verdict, decide
 
-__all__ = [
-    "METRICS",
-    "STALLS",
-    "MetricRow",
-    "SessionValues",
-    "Speed",
-    "Value",
-    "compare_samples",
-    "compare_values",
-    "session_values",
-]
-
 #: Fewer frames that are the same on both sides may be the same by chance.
 _MIN_PAIRS: Final = 10
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}

@@ -15,19 +15,6 @@ from dgrec.errors import NotASessionError
 from dgrec.format import LARGEST_MEASUREMENT, MachineLoad, cuts_of
 from dgrec.session import Session
 
-__all__ = [
-    "UNKNOWN",
-    "DROP_PLACES",
-    "STAGES",
-    "STALL_MS",
-    "Integers",
-    "Positions",
-    "Sample",
-    "count_stalls",
-    "read_sample",
-    "stall_limit",
-]
-
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
 

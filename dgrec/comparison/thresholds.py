@@ -28,8 +28,6 @@ from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
 
-__all__ = ["whatif"]
-
 THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
 #: Settings that are looked at in one pass over a session.

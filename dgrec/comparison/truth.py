@@ -23,9 +23,6 @@ from dgrec.paths import PICTURES_SUFFIX, names_session
 from dgrec.session import Session, session_file
 from dgrec.units import counted
 
-__all__ = ["Truth", "TruthError", "TruthFrame", "check_sizes", "left_out", "read_truth"]
-
-
 #: Members of COCO's annotations, and of MOTChallenge's ground truth.
 _MARKS: Final = ("iscrowd", "considered")
 

@@ -9,8 +9,6 @@ from enum import StrEnum
 
 from dgrec.comparison.changes import CONFIDENCE, MARGIN, Change, rounded_up
 
-__all__ = ["Decision", "Verdict", "decide", "holm"]
-
 
 class Verdict(StrEnum):
     FASTER = "FASTER"

@@ -12,19 +12,6 @@ from dgrec.errors import OutputError, StorageError
 from dgrec.files.leftovers import remove_leftovers
 from dgrec.paths import SESSION_SUFFIX
 
-__all__ = [
-    "check_new_file",
-    "check_parent",
-    "check_session_name",
-    "exists_already",
-    "is_storage_failure",
-    "output_error",
-    "read_small_text",
-    "resolved",
-    "sync_folder",
-    "write_error",
-]
-
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
 

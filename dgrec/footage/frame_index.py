@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FrameIndex", "UntrustedIndexError"]
-
 #: Codecs whose packets are one picture each, and whose key frames can be trusted.
 _CODECS = frozenset(
     "h264 hevc av1 libdav1d vp8 libvpx vp9 libvpx-vp9 mpeg4 mjpeg prores ffv1".split()

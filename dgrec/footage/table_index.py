@@ -11,8 +11,6 @@ import numpy as np
 
 from dgrec.footage.frame_index import UntrustedIndexError
 
-__all__ = ["TableIndex"]
-
 _GROUPS_KEPT = 256
 
 

@@ -20,8 +20,6 @@ from dgrec.format.casting import taken_apart
 from dgrec.format.leaves import leaves_of
 from dgrec.format.pages import check_page_counts
 
-__all__ = ["MOST_IN_GROUP", "NestedValues"]
-
 #: Values of one leaf in a row group. Locating them takes 30 bytes for each.
 MOST_IN_GROUP = 16_000_000
 #: Values of all leaves together: 40,000 detections in a frame, or 500 with all landmarks of a face.

@@ -14,19 +14,6 @@ from dgrec.format.metadata_types import checked
 from dgrec.format.recorded_objects import InnerResult
 from dgrec.format.untrusted import DecodeError
 
-__all__ = [
-    "OVERLAY_SETTINGS",
-    "added_values",
-    "checked_description",
-    "conversion_from",
-    "described",
-    "pysdk_class",
-    "result_from",
-    "sampled_conversion",
-    "state_of",
-    "type_string",
-]
-
 #: Overlay settings of PySDK's models, without their prefix ``overlay_``, and the argument of a
 #: result's constructor for each.
 OVERLAY_SETTINGS = {

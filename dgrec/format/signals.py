@@ -19,22 +19,6 @@ from dgrec import compute as pc
 from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.schema import SCHEMA, SIGNAL
 
-__all__ = [
-    "LONGEST_NAME",
-    "MOST_WITHOUT_ROW",
-    "Signal",
-    "WaitingSignals",
-    "array_of",
-    "as_metadata",
-    "as_note",
-    "from_metadata",
-    "from_note",
-    "signals_column",
-    "signals_of",
-    "with_earlier",
-    "with_signals",
-]
-
 #: How many values are kept of a time without frames: ten names at 1 Hz for almost three hours.
 MOST_WITHOUT_ROW = 100_000
 #: Characters of a signal's name.

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input"]
-
 
 @dataclass(slots=True)
 class ImportedFrame:

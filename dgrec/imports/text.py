@@ -14,8 +14,6 @@ from typing import IO, Any, Final
 
 from dgrec.errors import ImportFileError
 
-__all__ = ["InvalidError", "JsonReader", "head_of", "lines_of", "open_binary"]
-
 _CHUNK: Final = 1 << 18
 #: Longer values are refused: the annotations of a picture, with masks, take a few MB.
 _LONGEST_VALUE: Final = 64 << 20

@@ -30,18 +30,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "ERASED",
-    "Colors",
-    "Operations",
-    "TooMuchError",
-    "bitmap_runs",
-    "line_width",
-    "painted_width",
-    "value_runs",
-    "whole",
-]
-
 #: The color of what removes what is below it.
 ERASED = -1
 #: The most that is noted of a frame: about as many numbers and letters.

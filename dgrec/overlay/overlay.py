@@ -19,8 +19,6 @@ from dgrec.analyzers import drawable_result
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-__all__ = ["as_pil", "drawing_on", "image_overlay", "masks_of", "without_masks"]
-
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
     "DetectionResults",

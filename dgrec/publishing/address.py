@@ -17,16 +17,6 @@ from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.logins import Login, login_of
 from dgrec.publishing.target import Target
 
-__all__ = [
-    "STDOUT",
-    "TargetAddress",
-    "check_discovery",
-    "distinct_names",
-    "missing_command",
-    "open_target",
-    "parse_target",
-]
-
 #: The target that is standard output.
 STDOUT: Final = "-"
 

@@ -14,8 +14,6 @@ from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
 from dgrec.publishing.address import STDOUT
 from dgrec.publishing.target import Target
 
-__all__ = ["Lines", "check_target"]
-
 #: Suffixes of sessions and their videos, which lines must not be written under.
 _SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
 

@@ -19,8 +19,6 @@ from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
 from dgrec.session import Session, restarts, rows_of
 
-__all__ = ["Outgoing", "Rest", "rest_of"]
-
 #: Rows that are Python values at once.
 _ROWS = 256
 

@@ -32,8 +32,6 @@ from dgrec.format import (
 )
 from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 
-__all__ = ["RecordedFile", "rows_of"]
-
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
 #: Up to so many rows of a journal are looked up one batch at a time.

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from dgrec.footage import Pixels
     from dgrec.replay.exports import ExportReport
 
-__all__ = ["Session", "open_session"]
-
 #: A notebook does not show the latency of longer sessions, which would take too long to read.
 _MOST_SHOWN = 1_000_000
 

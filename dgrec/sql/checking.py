@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Queryable")
 
-__all__ = ["check_files", "damaged_sessions"]
-
 #: So much is compared as a whole: a look at the statement's plan takes longer.
 _LITTLE_BYTES = 32 << 20
 

@@ -15,8 +15,6 @@ from dgrec.errors import DamagedSessionError
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session
 
-__all__ = ["Frames", "RecordedFrame"]
-
 
 @dataclass(slots=True)
 class RecordedFrame:

@@ -16,8 +16,6 @@ from dgrec.session import Session
 from dgrec.stand_in.given import Pairing
 from dgrec.units import counted
 
-__all__ = ["MATCHES", "MISSING", "Matcher", "has_digests"]
-
 #: How much further than the nearest frame the one that is due may be.
 _AS_NEAR = 1.25
 

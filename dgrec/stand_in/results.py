@@ -10,8 +10,6 @@ from dgrec.analyzers import Drawing, recorded_time
 from dgrec.format import RestoredFrame, result_values
 from dgrec.overlay import fill_result, plain_class
 
-__all__ = ["Recorded", "as_recorded", "drawn_class", "recorded_class", "timed_class"]
-
 
 @dataclass(slots=True)
 class Recorded:

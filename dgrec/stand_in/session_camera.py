@@ -17,8 +17,6 @@ from dgrec.format import SCHEMA, utc_ns
 from dgrec.session import Session
 from dgrec.stand_in import given
 
-__all__ = ["PACES", "SessionCamera"]
-
 PACES = ("recorded", "fast")
 
 # OpenCV's numbers; importing cv2 for some integers would cost 0.4 s.

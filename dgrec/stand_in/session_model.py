@@ -24,8 +24,6 @@ from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 from dgrec.stand_in.tracked import Trackers
 
-__all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
-
 PACES = ("fast", "recorded")
 _NOTHING = Drawing()
 

@@ -17,18 +17,6 @@ import numpy as np
 
 from dgrec.errors import ModelError
 
-__all__ = [
-    "FIXED",
-    "LIMITS",
-    "NMS",
-    "THRESHOLD",
-    "TOP_K",
-    "Limit",
-    "kept",
-    "recorded_limits",
-    "suppressed",
-]
-
 
 @dataclass(frozen=True)
 class Limit:

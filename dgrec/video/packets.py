@@ -10,17 +10,6 @@ from dgrec.errors import VideoError
 from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.pyav import import_av
 
-__all__ = [
-    "KEPT_CODECS",
-    "MOST_REORDERED",
-    "KeptPacket",
-    "PacketFormat",
-    "PacketOrder",
-    "copy_of",
-    "kept_packet",
-    "packet_format",
-]
-
 #: What FFmpeg's names of the codecs that can be kept are called in metadata.
 KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
 #: Those whose packets need parameters that stand before the first of them.

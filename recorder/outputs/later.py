@@ -14,8 +14,6 @@ from dgrec.recorder.outputs.publisher import Publisher
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["LaterDelivery"]
-
 #: A target that takes nothing for as long is given up.
 _PATIENCE_S: Final = 10.0
 #: Between writes of what was taken.

@@ -24,8 +24,6 @@ from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.session import open_session
 from dgrec.stand_in import REPLAY, Replay, Replayed
 
-__all__ = ["Recorded", "run_program"]
-
 
 @dataclass(frozen=True)
 class Recorded:

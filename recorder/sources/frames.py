@@ -16,8 +16,6 @@ from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
 from dgrec.video import KeptPacket, Picture
 
-__all__ = ["FileSource", "Frame", "FrameSource"]
-
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5
 #: How long a frame lasts if the file does not say, and how long it lasts at most.

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dgrec.recorder.sources.source import Source, SourceReader
 from dgrec.video import Picture
 
-__all__ = ["ReadAhead", "open_patiently"]
-
 #: How many pictures are read ahead.
 _MOST = 2
 _LOOK_S = 0.05

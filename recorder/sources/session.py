@@ -12,8 +12,6 @@ from dgrec.footage import find_footage, media_us, pixel_aspect_of
 from dgrec.session import Session
 from dgrec.video import Picture
 
-__all__ = ["SessionReader", "footage_facts"]
-
 
 class SessionReader:
     """Pictures of a session, as fast as they are asked for; see `SourceReader`.

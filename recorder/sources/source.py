@@ -21,8 +21,6 @@ from dgrec.footage import file_facts
 from dgrec.paths import names_session, numbered_files, session_stem
 from dgrec.video import PacketFormat, Picture, digest_of_answer
 
-__all__ = ["Source", "SourceReader", "open_source", "parse_source"]
-
 Kind = Literal["camera", "file", "pipe", "url", "sample", "asset", "session"]
 
 _CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)

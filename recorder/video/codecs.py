@@ -11,8 +11,6 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.recorder.video.scheduling import kept_scheduling
 
-__all__ = ["CODECS", "LOSSLESS", "Codec", "check_codec", "find_codec", "open_stream"]
-
 
 @dataclass(frozen=True)
 class Codec:

@@ -11,8 +11,6 @@ from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.video import Image, import_av
 
-__all__ = ["PictureEncoder"]
-
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 

@@ -14,8 +14,6 @@ from dgrec.format import Journal, VideoEntry, utc_text, video_entries
 from dgrec.recorder.video.mp4 import digest, drop_torn_end, frame_size, frame_stamps
 from dgrec.units import counted
 
-__all__ = ["RecoveredVideos", "recover_videos"]
-
 #: Stamps agree to the microsecond, except that equal ones were moved apart by one.
 _SAME_US = 1000
 #: Less in a video of kept packets, whose pictures may be that near to each other.

@@ -26,8 +26,6 @@ from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.recorder.video.mp4 import digest
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
-__all__ = ["SegmentVideos", "VideoOptions", "video_options"]
-
 Entry = dict[str, Any]
 
 

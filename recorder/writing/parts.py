@@ -39,8 +39,6 @@ from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
 from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.sealer import Sealer
 
-__all__ = ["PartedJournal"]
-
 #: How long a part goes on after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
 #: How long a part waits for targets to take its last rows, so that it says when they did.

@@ -22,8 +22,6 @@ from dgrec.recorder.video import SegmentVideos
 from dgrec.recorder.writing.moments import Moments, Sample
 from dgrec.session import is_in_set, run_ended_us
 
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
-
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0
 _POLL_SECONDS = 0.02

@@ -24,8 +24,6 @@ from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
 
-__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
-
 #: Rows are written after this time or size, whichever comes first. The promise is one second: half
 #: of it is left for a busy machine.
 FLUSH_SECONDS = 0.5

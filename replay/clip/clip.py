@@ -21,8 +21,6 @@ from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
 from dgrec.session import Session, parts_of
 
-__all__ = ["check_clip_output", "moved_source", "write_clip"]
-
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
     "analyzed part parts damage video end_detail totals machine is_finite signals targets".split()

@@ -9,8 +9,6 @@ import click
 from dgrec.options import Command
 from dgrec.replay.options import output_options, say_damage, sessions_argument
 
-__all__ = ["alerts_command"]
-
 
 @click.command(
     "alerts",

@@ -12,8 +12,6 @@ from dgrec.replay.options import say_damage, session_argument, video_option
 from dgrec.terminal import say_written
 from dgrec.units import counted
 
-__all__ = ["analyze_command"]
-
 
 @click.command(
     "analyze",

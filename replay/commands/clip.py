@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dgrec.replay.clip import ClipReport, Span
     from dgrec.session import Session
 
-__all__ = ["clip_command"]
-
 _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (2026-01-02T03:04:05Z)"
 
 

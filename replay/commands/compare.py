@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from dgrec.replay.links import Links
     from dgrec.session import Session
 
-__all__ = ["FAILED_EXIT_CODE", "compare_command"]
-
 #: Of a comparison that a --fail-on condition holds for.
 FAILED_EXIT_CODE = 3
 

@@ -17,8 +17,6 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.replay.exports import ExportReport, Format
 
-__all__ = ["export_command"]
-
 #: The names of `dgrec.replay.exports`, which is loaded when something is exported.
 _NAMES = (
     "coco coco-results csv cvat jsonl label-studio mcap mot mot-results otel parquet-flat perfetto "

@@ -12,8 +12,6 @@ from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argumen
 from dgrec.terminal import say_written
 from dgrec.units import counted, parse_dimensions
 
-__all__ = ["FORMATS", "import_command", "merge_command"]
-
 #: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
 

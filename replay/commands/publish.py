@@ -11,8 +11,6 @@ from dgrec.replay.options import FiniteRange, say_damage, session_argument
 from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
 
-__all__ = ["publish_command"]
-
 
 @click.command(
     "publish",

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["query_command"]
-
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
 #: A name or an address, but not a statement.
 _WORD = re.compile(r"[^\s()'\"]+")

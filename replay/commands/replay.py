@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from dgrec.replay.rendering import ReplayOutput, Scene, Selection
     from dgrec.session import Session
 
-__all__ = ["replay_command"]
-
 
 @click.command(
     "replay",

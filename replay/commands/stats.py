@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["stats_command"]
-
 #: Seconds between two looks at a journal.
 _REFRESH_S = 1.0
 _CHARTS = "--charts are drawn below the tables of one session: without --by and the like, as text"

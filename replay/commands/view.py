@@ -16,8 +16,6 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.footage import Position
 
-__all__ = ["view_command"]
-
 
 @click.command(
     "view",

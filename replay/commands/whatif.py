@@ -16,8 +16,6 @@ from dgrec.units import parse_steps
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["whatif_command"]
-
 
 @click.command(
     "whatif",

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dgrec.comparison import Accuracy
 from dgrec.replay.output import Destination, Section, json_text, write_report
 
-__all__ = ["write_accuracy"]
-
 _HEAD = ("objects", "right", "wrong", "precision", "recall", "AP50", "AP50:95")
 
 

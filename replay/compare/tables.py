@@ -24,15 +24,6 @@ from dgrec.comparison import (
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.units import and_more, count_text, counted, digits
 
-__all__ = [
-    "KIND_NAMES",
-    "NOT_COMPARED",
-    "comparison_notes",
-    "comparison_sections",
-    "conclude",
-    "write_comparison",
-]
-
 #: Says where a frame is shown, by its position in BASE.
 See = Callable[[int], str]
 KIND_NAMES = {

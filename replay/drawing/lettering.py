@@ -9,8 +9,6 @@ import numpy as np
 
 from dgrec.video import Image
 
-__all__ = ["Lettering", "Line", "draw_panel", "paste", "text_height"]
-
 _FIRST, _LAST = 32, 126
 #: Characters are drawn larger by this factor and scaled down, which smooths them.
 _OVERSAMPLED = 4

@@ -19,8 +19,6 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
-__all__ = ["Redaction", "Region", "regions_of"]
-
 #: Blocks across the longer side of a box: too few to recognise a face or read a plate.
 _BLOCKS = 5
 #: The most rows that are looked at before and after a frame.

@@ -15,8 +15,6 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
-__all__ = ["Trails", "track_color", "trails_of"]
-
 #: The centre of each track's box.
 _Centres = dict[int, tuple[float, float]]
 _GOLDEN = 0.618033988749895

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["EVERYTHING", "Exported", "has_other_numbers", "session_name", "utf8"]
-
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
 _ROWS_AT_ONCE = 1024

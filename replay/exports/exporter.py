@@ -42,15 +42,6 @@ from dgrec.replay.exports.selection import (
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = [
-    "ExportReport",
-    "check_output",
-    "export",
-    "export_session",
-    "export_to_stdout",
-    "member_outputs",
-]
-
 _Splits = list[tuple[str, np.ndarray[Any, Any]]]
 
 

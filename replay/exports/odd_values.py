@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 
 from dgrec.format import DETECTION, Allowance, DecodeError, parse_json
 
-__all__ = ["with_odd_values"]
-
 #: Fields whose nearest values the typed columns have.
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
 _NO_POINT: dict[str, Any] = {

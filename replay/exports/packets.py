@@ -16,8 +16,6 @@ from dgrec.video import import_av
 if TYPE_CHECKING:
     from dgrec.replay.exports.exported import Exported
 
-__all__ = ["UnsuitableVideoError", "VideoPackets", "check_rows", "unchanged_video"]
-
 _Array = np.ndarray[Any, Any]
 #: Filters that make packets readable without the container's header.
 _FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.video import Image
 
-__all__ = ["Pictures"]
-
 
 class Pictures:
     """Writes pictures of a session's frames into a folder.

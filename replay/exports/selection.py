@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from dgrec.footage import Position
     from dgrec.session import Session
 
-__all__ = ["ExportOptions", "PictureKind", "chosen_positions", "parse_split", "split_positions"]
-
 PictureKind = Literal["jpg", "png", "none"]
 PICTURE_KINDS: tuple[str, ...] = get_args(PictureKind)
 

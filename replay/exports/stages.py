@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.block import Frame
     from dgrec.replay.exports.exported import Exported
 
-__all__ = ["STAGE_COLUMNS", "FrameTimes", "Slice", "frame_times", "frames_with_times"]
-
 #: The columns of frames that are needed for it.
 STAGE_COLUMNS = (
     "read_ms",

@@ -16,17 +16,6 @@ import pyarrow as pa
 
 from dgrec.terminal import shown
 
-__all__ = [
-    "JSON_LINE",
-    "cell_text",
-    "in_markdown",
-    "is_numeric",
-    "json_text",
-    "person_text",
-    "rows_of",
-    "values_of",
-]
-
 
 def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
     """Yield rows as Python values (`values_of`)."""

@@ -18,8 +18,6 @@ from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["Mark", "Marks", "find_marks"]
-
 #: How long a label has to be absent before it appears: detections flicker.
 _ABSENT_US = 1_000_000
 _COLUMNS = ["dropped_before", "latency_ms", "captured_at", LABEL_LEAF]

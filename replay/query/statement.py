@@ -19,8 +19,6 @@ import duckdb
 from dgrec.errors import QueryError
 from dgrec.sql import library, views
 
-__all__ = ["check_only_reads", "one_statement", "without_end"]
-
 #: Functions that may stand in FROM, besides dgrec's own macros: they make rows of their arguments,
 #: or describe the views. All others read files, settings or addresses in memory, run text as SQL,
 #: or change something.

@@ -31,17 +31,6 @@ from dgrec.session import RecordedResult, Session, rows_of
 from dgrec.units import counted
 from dgrec.video import Image
 
-__all__ = [
-    "Canvas",
-    "ReplayFrame",
-    "OverlayPainter",
-    "at_speed",
-    "canvas_for",
-    "replay_frames",
-    "usual_step_us",
-    "write_replay",
-]
-
 #: WebP has 14 bits for a side, and several pictures are in memory at a time.
 _LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
 #: Rows that are converted to Python values at once.

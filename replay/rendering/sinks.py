@@ -16,17 +16,6 @@ from dgrec.files import NewFolder, Unfinished, check_new_file, check_parent, out
 from dgrec.session import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
-__all__ = [
-    "JPEG_QUALITY",
-    "MP4",
-    "PictureFolder",
-    "Sink",
-    "Target",
-    "encode_picture",
-    "output_errors",
-    "picture_folder",
-]
-
 JPEG_QUALITY = 92
 
 

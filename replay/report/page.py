@@ -18,8 +18,6 @@ from dgrec.replay.report.sections import Section, report_of
 from dgrec.replay.viewing import packed, single_page
 from dgrec.session import Session
 
-__all__ = ["check_file", "write_file", "write_report"]
-
 
 def write_report(
     session: Session,

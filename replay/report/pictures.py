@@ -13,8 +13,6 @@ from dgrec.footage import Pixels
 from dgrec.replay.report.vega import Rows
 from dgrec.session import Session
 
-__all__ = ["SLOWEST", "Picture", "pictures"]
-
 #: Frames in the strip of the slowest, and how wide each is in the file, in pixels.
 _PICTURES = 12
 _PICTURE_WIDTH = 480

@@ -22,8 +22,6 @@ from dgrec.replay.report.vega import (
     tooltip,
 )
 
-__all__ = ["CHARTS", "ChartPlan"]
-
 #: Up to here every frame is a point of its own.
 _POINTS = 3000
 #: Lines of the program's marks, and names of signals, at most.

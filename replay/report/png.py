@@ -15,8 +15,6 @@ from dgrec.replay.report.sections import chart_of, extent_of
 from dgrec.replay.report.vega import Spec
 from dgrec.session import Session
 
-__all__ = ["PLOTS", "write_plot", "write_png"]
-
 #: Names of the plots, in their order.
 PLOTS = tuple(plan.name for plan in CHARTS)
 

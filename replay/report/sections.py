@@ -25,8 +25,6 @@ from dgrec.session import Session
 from dgrec.units import counted
 from dgrec.version import __version__
 
-__all__ = ["Section", "chart_of", "extent_of", "report_of"]
-
 
 @dataclass(frozen=True)
 class _Column:

@@ -7,17 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "FRAMES_IN_SPAN",
-    "Extent",
-    "Rows",
-    "Spec",
-    "base_spec",
-    "number_text",
-    "over_time",
-    "tooltip",
-]
-
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]
 

@@ -15,8 +15,6 @@ from dgrec.replay.stats.published import PUBLISHED_QUERY, published
 from dgrec.replay.stats.questions import NAMED_SESSIONS
 from dgrec.session import Session
 
-__all__ = ["LOADS_QUERY", "PIPELINES_QUERY", "explain"]
-
 #: A loop that is busy for this share of the time comes too late for some of a camera's frames.
 _OFTEN = 0.6
 #: Frames that wait in the queue on average where the queue is never empty.

@@ -8,8 +8,6 @@ from dgrec.format import cuts_of, is_being_written
 from dgrec.session import Session
 from dgrec.units import and_more
 
-__all__ = ["caveats", "moments"]
-
 #: How recordings end unintended.
 _ENDED_EARLY = {
     "source_lost": "the source was lost",

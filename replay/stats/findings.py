@@ -11,8 +11,6 @@ from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Se
 from dgrec.replay.stats.summary import unsettled
 from dgrec.units import counted, ms_text
 
-__all__ = ["STAGE_NAMES", "findings", "load_section", "write_pipelines"]
-
 #: Two bounds that are no further apart are one number to a reader.
 _NEAR = 0.05
 #: Stages whose times may contain waiting for their turn.

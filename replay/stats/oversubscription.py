@@ -10,8 +10,6 @@ from dgrec.format import MachineLoad, video_entries
 from dgrec.replay.stats.pipeline import Load
 from dgrec.session import Session
 
-__all__ = ["HUMPS_QUERY", "Humps", "oversubscription"]
-
 #: Inference is of two kinds if the slow frames take so many times the fast ones,
 _APART = 5.0
 #: hardly any take a time between them (in the middle third, by the logarithm),

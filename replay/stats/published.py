@@ -8,8 +8,6 @@ from typing import Any
 from dgrec.session import Session
 from dgrec.units import counted, ms_text
 
-__all__ = ["PUBLISHED_QUERY", "published"]
-
 PUBLISHED_QUERY = """\
 SELECT session_id, count(published_ms) AS frames, quantile_cont(published_ms, 0.5) AS p50_ms,
        quantile_cont(published_ms, 0.95) AS p95_ms,

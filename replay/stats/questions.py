@@ -7,8 +7,6 @@ import textwrap
 
 from dgrec.sql import library
 
-__all__ = ["KEYS", "NAMED_SESSIONS", "by_query", "late_query", "script", "window_query"]
-
 #: What recordings can be grouped by, and the column of the answer.
 KEYS = {
     "session": "s.name",

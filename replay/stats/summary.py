@@ -14,20 +14,6 @@ from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.session import Session
 from dgrec.units import count_text
 
-__all__ = [
-    "MEASURED",
-    "STAGES",
-    "Distribution",
-    "LabelStats",
-    "SessionStats",
-    "measure",
-    "queries",
-    "stage_durations",
-    "stage_section",
-    "unsettled",
-    "write_stats",
-]
-
 #: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
 #: latency, which includes waiting between them.
 STAGES = (

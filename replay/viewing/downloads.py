@@ -19,8 +19,6 @@ from dgrec.files import TemporaryFolder, output_error
 from dgrec.replay.exports import format_of
 from dgrec.replay.viewing.parameters import RequestError
 
-__all__ = ["Downloads", "command"]
-
 #: One thing that is made may take so many bytes, and so many have to stay free.
 _MOST_BYTES: Final = 4_000_000_000
 _LEAST_FREE: Final = 1_000_000_000

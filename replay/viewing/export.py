@@ -25,8 +25,6 @@ from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
 from dgrec.session import Session
 
-__all__ = ["Exported", "export_folder"]
-
 #: The page in an export, by its name in the package.
 _PAGE: Final = {
     "export.html": "index.html",

@@ -15,8 +15,6 @@ from aiohttp import web
 
 from dgrec.serving import PAGE_HEADERS
 
-__all__ = ["open_regular", "serve_file"]
-
 #: Read and sent at a time; no more of a file is in memory for a client.
 _PIECE: Final = 256 << 10
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\s*", re.ASCII)

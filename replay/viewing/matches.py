@@ -11,8 +11,6 @@ from dgrec.replay.query import DetectionFilter, SqlReader
 from dgrec.replay.viewing.time_line import time_line
 from dgrec.session import Session
 
-__all__ = ["MOST_ROWS", "matches"]
-
 #: Rows in one request.
 MOST_ROWS = 1_000
 

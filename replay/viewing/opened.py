@@ -21,8 +21,6 @@ from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, rows_of
 from dgrec.sql import views
 
-__all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
-
 _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
 _NONE: Final = np.zeros(0, np.int64)

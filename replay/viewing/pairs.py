@@ -42,8 +42,6 @@ from dgrec.replay.viewing.workers import THREADS, CancelledError, Task
 from dgrec.session import Session
 from dgrec.terminal import detail
 
-__all__ = ["GROUPS", "Pair", "Pairs"]
-
 #: What the page tells apart, of the kinds of `dgrec.comparison.KINDS`; ``same`` is none of them.
 GROUPS: Final = {
     "label": ("label_flip", "both"),

@@ -18,8 +18,6 @@ from dgrec.replay.viewing.videos import Video
 from dgrec.session import Session
 from dgrec.video import VideoWriter, import_av, open_container
 
-__all__ = ["Preview", "make_preview", "plays_everywhere"]
-
 #: What all browsers decode, by FFmpeg's names: codecs, kinds of pixels, and types of files.
 _CODECS: Final = frozenset(("h264", "vp8", "vp9", "av1"))
 _PIXELS: Final = frozenset(("yuv420p", "yuvj420p"))

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["STAGE_COLUMNS", "Series", "begin_series", "series_names"]
-
 #: Durations, in the order of a frame's way, and their SQL.
 STAGE_COLUMNS = {
     **{

@@ -34,8 +34,6 @@ from dgrec.replay.viewing.workers import Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
-__all__ = ["ViewServer"]
-
 _T = TypeVar("_T")
 
 _STATIC: Final = {

@@ -19,8 +19,6 @@ from dgrec.sql import library
 from dgrec.terminal import shortened
 from dgrec.units import parse_size
 
-__all__ = ["MOST_ROWS", "answer", "questions", "with_places"]
-
 #: Rows that a page gets, whatever it asks for, and unless it asks.
 MOST_ROWS, _ROWS = 20_000, 1_000
 #: Characters of a cell, and of all cells: one column may hold masks.

@@ -12,8 +12,6 @@ from typing import Any, BinaryIO, Final
 from dgrec.files import output_error
 from dgrec.replay.viewing.values import json_bytes
 
-__all__ = ["FolderTarget", "PageTarget", "Target", "packed"]
-
 _LEVEL: Final = 6
 
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["MOST_PIXELS", "TimeLine", "Pixels", "time_line", "once", "pixels"]
-
 #: A wider time line gets fewer, wider pixels.
 MOST_PIXELS = 4096
 #: Stamps that DuckDB and Python have: from year 1 to 9999, in microseconds since 1970.

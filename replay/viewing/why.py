@@ -10,8 +10,6 @@ from dgrec.replay.stats import explain, load_section, stage_durations, stage_sec
 from dgrec.replay.viewing.time_line import once
 from dgrec.session import Session
 
-__all__ = ["table_cells", "why"]
-
 
 @once
 def why(session: Session, reader: SqlReader) -> dict[str, Any]:

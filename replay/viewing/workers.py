@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-__all__ = ["THREADS", "CancelledError", "Task", "Workers"]
-
 _T = TypeVar("_T")
 _READERS = 4
 #: What the names of threads of a viewer begin with.

@@ -22,8 +22,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Csv", "SupervisionJson"]
-
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: Names of the column with the number of the frame; the first that is there counts.
 _FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
