@@ -167,14 +167,8 @@ class JsonReader:
 
     def elements(self) -> Iterator[Any]:
         """Yield the elements of the array that follows."""
-        self._take("[")
-        if self.peek() == "]":
-            self._at += 1
-            return
-        while True:
+        for _ in self.rows():
             yield self.value()
-            if self._take(",]") == "]":
-                return
 
     def rows(self) -> Iterator[None]:
         """Yield once for each element of the array that follows; the caller reads it."""

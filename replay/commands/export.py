@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import ConfigError, DgrecError, NotASessionError
-from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
-from dgrec.replay.options import say_damage, selection_options, video_option
+from dgrec.options import Command, NamedPath, Parsed, json_option
+from dgrec.replay.options import say_damage, selection_options, sessions_argument, video_option
 from dgrec.terminal import echo, say_written
 from dgrec.units import counted
 
@@ -50,9 +50,7 @@ def _split(text: str) -> Any:
     short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
     epilog="Example: dgrec export session.parquet -o faces.csv",
 )
-@click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
-)
+@sessions_argument
 @click.option(
     "--output",
     "-o",

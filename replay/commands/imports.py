@@ -25,6 +25,16 @@ def _size(text: str) -> tuple[int, int]:
     return width, height
 
 
+_output_option = click.option(
+    "--output",
+    "-o",
+    type=SessionOutput(),
+    required=True,
+    metavar="SESSION.parquet",
+    help="The session to write.",
+)
+
+
 @click.command(
     "import",
     cls=Command,
@@ -37,14 +47,7 @@ def _size(text: str) -> tuple[int, int]:
     epilog="Example: dgrec import labels.json -o truth.parquet --video faces.mp4",
 )
 @click.argument("file", type=NamedPath(path_type=Path))
-@click.option(
-    "--output",
-    "-o",
-    type=SessionOutput(),
-    required=True,
-    metavar="SESSION.parquet",
-    help="The session to write.",
-)
+@_output_option
 @click.option(
     "--format",
     "form",
@@ -132,14 +135,7 @@ def import_command(
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
 @sessions_argument
-@click.option(
-    "--output",
-    "-o",
-    type=SessionOutput(),
-    required=True,
-    metavar="SESSION.parquet",
-    help="The session to write.",
-)
+@_output_option
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @json_option
 def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> None:

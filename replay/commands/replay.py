@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, SessionPath, json_option
+from dgrec.options import Command, json_option
 from dgrec.replay.options import (
     FiniteRange,
     check_companions,
     check_group,
     say_damage,
     selection_options,
+    sessions_argument,
     video_option,
 )
 from dgrec.replay.picture_options import (
@@ -60,9 +61,7 @@ Keys in the window:
   q esc        quit
 """,
 )
-@click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
-)
+@sessions_argument
 @click.option(
     "--together",
     is_flag=True,

@@ -66,9 +66,6 @@ class Exported:
     """What of a session is exported to a format.
 
     Args:
-        session: The session.
-        target: The format.
-        options: What was asked for.
         positions: Of the frames, ascending; by split, if the format has splits (else one, ``""``).
         images: What is exported of pictures.
         pictures: Where pictures are written, if they are.

@@ -30,9 +30,6 @@ class UnsuitableVideoError(VideoError):
 class VideoPackets:
     """The packets of a video, one for each frame, in the order in which they are shown.
 
-    Args:
-        exported: What is exported.
-
     Raises:
         UnsuitableVideoError: There are frames that are stored out of order, or packets that do not
             belong to the rows.
@@ -140,7 +137,6 @@ def check_rows(exported: Exported, times_s: _Array) -> None:
     Where pictures could not be decoded, numbers of pictures are not those of packets.
 
     Args:
-        exported: What is exported.
         times_s: The times of the video's frames, from the first one on.
 
     Raises:

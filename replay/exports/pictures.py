@@ -20,7 +20,6 @@ class Pictures:
     """Writes pictures of a session's frames into a folder.
 
     Args:
-        session: The session.
         folder: Where they go.
         suffix: ``.jpg`` or ``.png``.
         prefix: What their names are called with in the export: the folder's name and a slash.

@@ -53,7 +53,6 @@ class Tracks:
     They are in a temporary file meanwhile. A track has one label, that of its first detection.
 
     Args:
-        exported: What is exported.
         spill: The folder of the temporary file; None: the system's.
     """
 

@@ -83,7 +83,6 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
     The session is opened here, so that its player can go on reading from its own.
 
     Args:
-        path: The session.
         frames: The frames that are played.
         stop: Ends the search early, with the marks of fewer frames.
     """

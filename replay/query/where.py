@@ -96,7 +96,6 @@ def matching_frames(session: Session, text: str, start: int, end: int) -> np.nda
     They are ascending.
 
     Args:
-        session: The session.
         text: The predicate; see `dgrec.sql.conditions`.
         start: Number of the first frame to look at.
         end: Number of the frame to stop before.

@@ -88,7 +88,6 @@ class PictureFolder(Sink):
     """A folder of PNG or JPEG files, named by the frame's number: ``frame-000123.png``.
 
     Args:
-        path: The folder.
         suffix: ``.png`` or ``.jpg``.
         overwrite: Whether pictures of this kind in it may be replaced; other files stay.
 

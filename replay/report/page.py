@@ -29,7 +29,6 @@ def write_report(
     """Write the report of ``session`` to ``output``.
 
     Args:
-        session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
         overwrite: Whether ``output`` may be replaced.

@@ -15,12 +15,9 @@ from dgrec.replay.report.sections import chart_of, extent_of
 from dgrec.replay.report.vega import Spec
 from dgrec.session import Session
 
-#: Names of the plots, in their order.
-PLOTS = tuple(plan.name for plan in CHARTS)
-
 
 def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = False) -> None:
-    """Write the plot ``name`` (one of `PLOTS`) as a PNG, twice as dense as on the page.
+    """Write the plot ``name`` (of `CHARTS`) as a PNG, twice as dense as on the page.
 
     Raises:
         OutputError: The file exists, or cannot be written.

@@ -130,6 +130,11 @@ def over_time(
     }
 
 
+def measure(field: str, title: str, **more: Any) -> Spec:
+    """Return the encoding of a number."""
+    return {"field": field, "type": "quantitative", **more, "axis": {"title": title}}
+
+
 def tooltip(**titles: str) -> list[Spec]:
     return [
         {"field": name, "title": title, **({"format": ".4~g"} if _is_measured(name) else {})}

@@ -17,7 +17,7 @@ from dgrec.files import NewFolder, check_parent, exchange, exists_already, outpu
 from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
-from dgrec.replay.viewing.files import open_regular
+from dgrec.replay.viewing.files import folder_size, open_regular
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
@@ -84,7 +84,7 @@ def export_folder(
             recordings = stack.enter_context(_opened(parts))
         exported = _Writer(recordings, new.temporary, redact, advise, progress).write()
         shutil.rmtree(new.temporary / _CLIPS, ignore_errors=True)
-        exported.bytes = _size(new.temporary)
+        exported.bytes = folder_size(new.temporary)
         try:
             new.temporary.chmod(0o777 & ~_umask())
             new.finish(lambda folder: _replace(folder, new.temporary, overwrite=overwrite))
@@ -248,7 +248,7 @@ class _Writer:
             folders[name] = folder
             if thumb:
                 thumbs[name] = "thumb.jpg"
-            size = _size(self._target.folder / folder)
+            size = folder_size(self._target.folder / folder)
             exported.recordings[name] = facts["frames"] or 0, size
             exported.detections += facts["detections"] or 0
         if not folders:
@@ -274,11 +274,6 @@ class _Writer:
             opened, folder, target, videos, preview, note, progress=progress("frames")
         )
         return contents.write(has_thumb=not redact)
-
-
-def _size(folder: Path) -> int:
-    """Return the size of a folder in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _videos(
