@@ -136,7 +136,7 @@ _GROUPS = {
 }
 
 
-view_option = click.option(
+_view_option = click.option(
     "--view",
     is_flag=True,
     help="Show what is recorded in a browser, until the recording ends; see `dgrec view`.",
@@ -231,7 +231,7 @@ view_option = click.option(
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @json_option
-@view_option
+@_view_option
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -390,7 +390,7 @@ def recover_command(
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@view_option
+@_view_option
 @partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(

@@ -30,7 +30,7 @@ from dgrec.session import parts_of
 from dgrec.units import size_text
 
 #: For sessions without a given name.
-DEFAULT_FOLDER = Path("recordings")
+_DEFAULT_FOLDER = Path("recordings")
 
 
 #: The name of a session in a folder.
@@ -45,7 +45,7 @@ def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
     """Return the pattern of the names of sessions: a name as given, or one in a folder."""
     if output is not None and not output.is_dir():
         return with_session_suffix(output)
-    folder = DEFAULT_FOLDER if output is None else output
+    folder = _DEFAULT_FOLDER if output is None else output
     return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
 
 
@@ -85,7 +85,7 @@ def output_path(pattern: Path, source_name: str, moment: datetime) -> Path:
 
 def makes_folder(pattern: Path) -> bool:
     """Return whether the folder of a session is made: the usual one, or one with a placeholder."""
-    return pattern.parent == DEFAULT_FOLDER or _PLACEHOLDER.search(str(pattern.parent)) is not None
+    return pattern.parent == _DEFAULT_FOLDER or _PLACEHOLDER.search(str(pattern.parent)) is not None
 
 
 def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bool = False) -> None:

@@ -58,7 +58,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "signals": get_args(SignalsChoice),
     "keep_only": get_args(KeepOnly),
 }
-LOSSLESS_IS_FIXED = (
+_LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
     "--video-quality and --video-size"
 )
@@ -73,7 +73,7 @@ VIDEO_OPTIONS = {
 DEFAULT_CODEC = "h264"
 DEFAULT_QUALITY = 70
 #: How much is kept before and after an alert if nothing else is asked for, in seconds.
-DEFAULT_AROUND_S = 10.0
+_DEFAULT_AROUND_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class RecordingOptions:
         if not isinstance(self.codec, str | None):
             raise ConfigError(f"--codec: {value_text(self.codec)} is not the name of a codec")
         if self.video == "lossless" and self._shapes_video():
-            raise ConfigError(LOSSLESS_IS_FIXED)
+            raise ConfigError(_LOSSLESS_IS_FIXED)
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
@@ -281,8 +281,8 @@ class RecordingOptions:
     def around_s(self) -> tuple[float, float]:
         """How much is kept before and after an alert, in seconds."""
         return (
-            DEFAULT_AROUND_S if self.before is None else float(self.before),
-            DEFAULT_AROUND_S if self.after is None else float(self.after),
+            _DEFAULT_AROUND_S if self.before is None else float(self.before),
+            _DEFAULT_AROUND_S if self.after is None else float(self.after),
         )
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dgrec.errors import ConfigError, DamagedSessionError
+from dgrec.errors import ConfigError
 from dgrec.format import DecodeError, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
@@ -25,10 +25,7 @@ from dgrec.publishing import (
     rest_of,
 )
 from dgrec.replay.events import source_events
-from dgrec.session import Session, restarts, rows_of
-
-#: Rows that are Python values at once.
-_ROWS = 256
+from dgrec.session import Session, damaged_frame, each_row, restarts
 
 
 def publish(
@@ -180,14 +177,11 @@ def _device(session: Session, source: str, options: PayloadOptions) -> Device:
 def _frames(session: Session) -> Iterator[tuple[int, PublishedFrame]]:
     """Yield each frame with its number in the recording."""
     for batch in session.batches():
-        for start in range(0, batch.num_rows, _ROWS):
-            for row in rows_of(batch.slice(start, _ROWS)):
-                try:
-                    yield row["frame"], PublishedFrame.of_recorded(row, session.id)
-                except DecodeError as error:
-                    raise DamagedSessionError(
-                        f"{session.path}: damaged: frame {row['frame']}: {error}"
-                    ) from None
+        for row in each_row(batch):
+            try:
+                yield row["frame"], PublishedFrame.of_recorded(row, session.id)
+            except DecodeError as error:
+                raise damaged_frame(session.path, row, error) from None
 
 
 def _names(session: Session) -> dict[str, str]:

@@ -14,7 +14,7 @@ from dgrec.alerts.condition import Condition, Grammar, parse_condition
 
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What can be compared of a detection: a text, and numbers.
-DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
+_DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
 
 
 class DetectionCondition:
@@ -58,7 +58,7 @@ def parse_detection_condition(text: str) -> DetectionCondition:
     grammar = Grammar(
         "--payload-where",
         _value,
-        f"of a detection there are {', '.join(DETECTION_VALUES)}",
+        f"of a detection there are {', '.join(_DETECTION_VALUES)}",
         "score > 0.5",
         texts=("label",),
     )
@@ -66,7 +66,7 @@ def parse_detection_condition(text: str) -> DetectionCondition:
 
 
 def _value(node: ast.expr) -> str | None:
-    return node.id if isinstance(node, ast.Name) and node.id in DETECTION_VALUES else None
+    return node.id if isinstance(node, ast.Name) and node.id in _DETECTION_VALUES else None
 
 
 def known_number(value: Any) -> float | None:

@@ -28,7 +28,7 @@ from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
 
-THRESHOLD: Final = settings.THRESHOLD
+_THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
 #: Settings that are looked at in one pass over a session.
 _MOST_SETTINGS: Final = 1000
@@ -70,7 +70,7 @@ def whatif(
             return whatif(opened, thresholds, nms=nms, trackers=trackers, truth=truth)
     model = session.metadata.get("model", {})
     recorded = settings.recorded_limits(model.get("parameters"))
-    _check(THRESHOLD, thresholds, recorded)
+    _check(_THRESHOLD, thresholds, recorded)
     _check(NMS, nms, recorded)
     chosen = [
         Setting(threshold, overlap, tracker)

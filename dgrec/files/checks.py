@@ -27,7 +27,7 @@ def check_session_name(path: Path) -> None:
         raise OutputError(f"{path}: a session is Parquet; choose a name that ends in .parquet")
 
 
-def is_storage_failure(error: OSError) -> bool:
+def _is_storage_failure(error: OSError) -> bool:
     """Return whether the disk is to blame, rather than a name or a permission."""
     return error.errno in _FULL or error.errno in _FAILED
 
@@ -115,5 +115,5 @@ def sync_folder(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     except OSError as error:
-        if is_storage_failure(error):
+        if _is_storage_failure(error):
             raise

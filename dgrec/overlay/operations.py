@@ -144,7 +144,7 @@ class Operations:
 
     def color(self, color: Any) -> int:
         """Return the number of a color (red, green, blue) on this layer."""
-        if self._may_erase and is_unseen(tuple(color)):
+        if self._may_erase and _is_unseen(tuple(color)):
             return ERASED
         return self.colors.number(color)
 
@@ -189,7 +189,7 @@ def whole(value: Any) -> int:
 
 
 @functools.lru_cache(4096)
-def is_unseen(color: tuple[Any, ...]) -> bool:
+def _is_unseen(color: tuple[Any, ...]) -> bool:
     """Return whether PySDK takes a pixel of this color for one that was not drawn."""
     import cv2
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
 
-from dgrec.errors import NotASessionError, SessionError
+from dgrec.errors import DamagedSessionError, NotASessionError, SessionError
 from dgrec.format import (
     AT_START,
     LOSSES,
@@ -329,6 +329,17 @@ class RecordedFile:
 def _whole(columns: list[str]) -> list[str]:
     """Return the columns that parts are named of: those of a journal are read whole."""
     return list(dict.fromkeys(name.partition(".")[0] for name in columns))
+
+
+def each_row(batch: pa.RecordBatch, at_once: int = 256) -> Iterator[dict[str, Any]]:
+    """Yield rows as `rows_of` has them; only so many at once are values of Python."""
+    for start in range(0, batch.num_rows, at_once):
+        yield from rows_of(batch.slice(start, at_once))
+
+
+def damaged_frame(path: Path, row: Mapping[str, Any], error: Exception) -> DamagedSessionError:
+    """Return the error for a row that does not hold what dgrec writes."""
+    return DamagedSessionError(f"{path}: damaged: frame {row['frame']}: {error}")
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

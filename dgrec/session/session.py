@@ -22,7 +22,7 @@ from dgrec.errors import (
 )
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
-from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.file import RecordedFile, damaged_frame, each_row
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
@@ -269,9 +269,8 @@ class Session:
     def __iter__(self) -> Iterator[RecordedResult]:
         metadata = self.metadata
         for batch in self.batches():
-            for start in range(0, batch.num_rows, 256):
-                for row in rows_of(batch.slice(start, 256)):
-                    yield self.restored(row, metadata)
+            for row in each_row(batch):
+                yield self.restored(row, metadata)
 
     @overload
     def __getitem__(self, index: int) -> RecordedResult: ...
@@ -313,9 +312,7 @@ class Session:
                 row, self.metadata if metadata is None else metadata, self.notices_until
             )
         except DecodeError as error:
-            raise DamagedSessionError(
-                f"{self.path}: damaged: frame {row['frame']}: {error}"
-            ) from None
+            raise damaged_frame(self.path, row, error) from None
 
     def notices_until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time, which frames show for a while."""

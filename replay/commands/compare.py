@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dgrec.session import Session
 
 #: Of a comparison that a --fail-on condition holds for.
-FAILED_EXIT_CODE = 3
+_FAILED_EXIT_CODE = 3
 
 
 class _SeveralValues(Command):
@@ -156,7 +156,7 @@ def compare_command(
     for text in failed:
         echo(f"failed: {text}", err=True)
     if failed:
-        raise SystemExit(FAILED_EXIT_CODE)
+        raise SystemExit(_FAILED_EXIT_CODE)
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
     if problems:
         raise DgrecError(f"--fail-on {'; '.join(problems)}")

@@ -14,14 +14,14 @@ _FIRST, _LAST = 32, 126
 _OVERSAMPLED = 4
 
 #: Blue, green, red.
-WHITE = (245, 245, 245)
+_WHITE = (245, 245, 245)
 
 
 class Line(NamedTuple):
     """A line of text and its color (blue, green, red)."""
 
     text: str
-    color: tuple[int, int, int] = WHITE
+    color: tuple[int, int, int] = _WHITE
 
 
 def text_height(width: int, height: int) -> int:

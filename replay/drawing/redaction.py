@@ -74,7 +74,7 @@ class Region:
         return turned
 
 
-def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
+def _regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
     """Return the regions of a row's detections with one of ``labels`` (None: all detections).
 
     A detection covers its box, its mask and its key points.
@@ -187,7 +187,7 @@ class Redaction(Painter):
             # Rows without any time count as simultaneous, which covers too much rather than too
             # little.
             time_us = 0 if captured is None else round(captured.timestamp() * 1e6)
-        return _Sighting(time_us, regions_of(row, self._labels))
+        return _Sighting(time_us, _regions_of(row, self._labels))
 
     def regions(self, result: RecordedResult) -> list[Region]:
         """Return the regions to cover on a frame, margins included."""

@@ -376,7 +376,7 @@ class Exported:
             kept &= matches
         needs = []
         if self._target.needs_box:
-            needs.append(("box in the picture", has_box(found)))
+            needs.append(("box in the picture", _has_box(found)))
         if self._target.needs_track:
             track = pc.struct_field(found, "track_id").is_valid()
             needs.append(("track", track.to_numpy(zero_copy_only=False)))
@@ -426,7 +426,7 @@ def _has_masks(column: pa.ListArray) -> bool:
     return has_mask_data(column.flatten())
 
 
-def has_box(found: pa.StructArray) -> _Array:
+def _has_box(found: pa.StructArray) -> _Array:
     """Return which detections have a box that can be in a picture."""
     is_there = np.ones(len(found), bool)
     values = []

@@ -148,7 +148,7 @@ def export_session(
         splits = split_positions(positions, options.split)
     jobs = [(output, splits)]
     if not target.has_splits and options.split:
-        jobs = [(split_output(output, name), [(name, chosen)]) for name, chosen in splits]
+        jobs = [(_split_output(output, name), [(name, chosen)]) for name, chosen in splits]
     for path, _ in jobs:
         check_output(session, path, target, images, overwrite=overwrite)
     report, losses, notes = ExportReport(target.name), Losses(), dict[str, None]()
@@ -229,7 +229,7 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: Format) ->
     return outputs
 
 
-def split_output(output: Path, name: str) -> Path:
+def _split_output(output: Path, name: str) -> Path:
     """Return the output of a split: ``boxes-train.csv`` for ``boxes.csv``."""
     return output.with_name(f"{output.stem}-{name}{output.suffix}")
 
@@ -244,10 +244,10 @@ def check_output(
         return
     check_new_file(resolved(path), overwrite=overwrite)
     if images != "none" and not target.has_pictures_inside:
-        _check_folder(pictures_folder(path), None, overwrite=overwrite)
+        _check_folder(_pictures_folder(path), None, overwrite=overwrite)
 
 
-def pictures_folder(path: Path) -> Path:
+def _pictures_folder(path: Path) -> Path:
     """Return the folder for the pictures of an export that is a file."""
     return path.with_name(f"{path.stem}{PICTURES_SUFFIX}")
 
@@ -323,7 +323,7 @@ class _Place:
             self._file = NewFile(resolved(path), replace=overwrite)
             self.content = self.pictures = Path(self._file.name)
             if images != "none" and not target.has_pictures_inside:
-                folder = pictures_folder(path)
+                folder = _pictures_folder(path)
                 self._folder = NewFolder(folder)
                 self.pictures, self.prefix = self._folder.temporary, f"{folder.name}/"
                 self.outputs.append(folder)

@@ -25,14 +25,14 @@ from dgrec.replay.query.statement import check_only_reads, one_statement, withou
 from dgrec.session import Session, unreadable
 from dgrec.sql import damaged_sessions, views
 
-__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "remove_spilled", "without_options"]
+__all__ = ["SqlReader", "check_only_reads", "remove_spilled", "without_options"]
 
 _T = TypeVar("_T")
 
 #: Rows in one Arrow batch: with masks in them, more would be tens of megabytes at a time.
 _BATCH_ROWS = 2048
 #: Threads that run statements are called so, and a number.
-WORKER_NAME = "dgrec-duckdb"
+_WORKER_NAME = "dgrec-duckdb"
 #: How long an interrupted statement may go on.
 _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
@@ -111,7 +111,7 @@ class SqlReader:
         _spills.add(self._spill)
         # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
         # work, and this one waits where Ctrl-C reaches it.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=WORKER_NAME)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=_WORKER_NAME)
         try:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
