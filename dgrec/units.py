@@ -19,6 +19,7 @@ __all__ = [
     "counted",
     "digits",
     "ms_text",
+    "parse_both_dimensions",
     "parse_dimensions",
     "parse_rate",
     "parse_steps",
@@ -178,6 +179,18 @@ def parse_dimensions(text: str) -> tuple[int | None, int | None]:
     )
     if width == 0 or height == 0 or (width is None and height is None):
         raise _invalid(text, "size", "WIDTHxHEIGHT, such as 640x360")
+    return width, height
+
+
+def parse_both_dimensions(text: str) -> tuple[int, int]:
+    """Return width and height from ``640x360``.
+
+    Raises:
+        ConfigError: It does not say both.
+    """
+    width, height = parse_dimensions(text)
+    if width is None or height is None:
+        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
     return width, height
 
 

@@ -23,6 +23,7 @@ from dgrec.options import (
     analyzer_options,
     json_option,
     payload_options,
+    usage_errors,
 )
 from dgrec.recorder.options import (
     CHOICES,
@@ -298,7 +299,7 @@ def record_command(
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
-    try:
+    with usage_errors():
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
         request = RecordRequest(
@@ -310,8 +311,6 @@ def record_command(
             publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     code = run_record(request)
     if code:
         raise SystemExit(code)
@@ -419,11 +418,9 @@ def run_command(
     def is_given(name: str) -> bool:
         return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
-    try:
+    with usage_errors():
         options = RecordingOptions(**given)
         replay = Replay.of(replayed, pace, time.time_ns()) if replayed else None
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if replay is None and is_given("pace"):
         raise click.UsageError("--pace goes with --replay")
     records = replay is None or is_given("folder")

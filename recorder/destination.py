@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from dgrec.errors import ConfigError, OutputError, StorageError
-from dgrec.files import check_parent, check_session_name, exists_already, output_error
+from dgrec.files import check_parent, check_session_name, exists_already, output_errors
 from dgrec.format import is_being_written
 from dgrec.paths import (
     JOURNAL_SUFFIX,
@@ -135,10 +135,8 @@ def check_folder(output: Path, *, makes_folder: bool = False) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make the folder of a session, and those above it."""
-    try:
+    with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from None
 
 
 def check_room(folder: Path, min_free: int | None) -> None:

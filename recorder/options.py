@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from dgrec.errors import ConfigError, value_text
 from dgrec.units import (
     Quantity,
-    parse_dimensions,
+    parse_both_dimensions,
     parse_rate,
     parse_share,
     parse_size,
@@ -308,9 +308,7 @@ def parse_video_size(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: It is not a size, or not one that can be encoded.
     """
-    width, height = parse_dimensions(text)
-    if width is None or height is None:
-        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
+    width, height = parse_both_dimensions(text)
     _check_video_size(width, height)
     return width, height
 

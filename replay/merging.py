@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, SessionError, StorageError
-from dgrec.files import NewFolder, output_error, resolved
+from dgrec.files import NewFolder, output_errors, resolved
 from dgrec.footage import base_name
 from dgrec.format import (
     NULLABLE_SCHEMA,
@@ -95,10 +95,8 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
 
 
 def _folder_beside(output: Path) -> NewFolder:
-    try:
+    with output_errors(output):
         return NewFolder(output.with_suffix(".parts"))
-    except OSError as error:
-        raise output_error(output, error) from None
 
 
 def _check_alike(sessions: Sequence[Session]) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
@@ -52,6 +53,15 @@ def output_error(path: Path | str, error: Exception) -> OutputError:
     if number in _FULL or number in _FAILED:
         return StorageError(text, is_full=number in _FULL)
     return OutputError(text)
+
+
+@contextlib.contextmanager
+def output_errors(path: Path | str) -> Iterator[None]:
+    """Raise `output_error` for what goes wrong with a file in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from None
 
 
 def exists_already(path: Path) -> OutputError:

@@ -10,19 +10,10 @@ import click
 from dgrec.options import Command, NamedPath, Parsed, SessionOutput, json_option
 from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argument
 from dgrec.terminal import say_written
-from dgrec.units import counted, parse_dimensions
+from dgrec.units import counted, parse_both_dimensions
 
 #: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
-
-
-def _size(text: str) -> tuple[int, int]:
-    from dgrec.errors import ConfigError
-
-    width, height = parse_dimensions(text)
-    if width is None or height is None:
-        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
-    return width, height
 
 
 _output_option = click.option(
@@ -67,7 +58,10 @@ _output_option = click.option(
     help="Frames per second of the footage, where neither FILE nor --video says it.",
 )
 @click.option(
-    "--size", type=Parsed(_size), metavar="WxH", help="Size of the frames, likewise: 1280x720."
+    "--size",
+    type=Parsed(parse_both_dimensions),
+    metavar="WxH",
+    help="Size of the frames, likewise: 1280x720.",
 )
 @click.option(
     "--labels",

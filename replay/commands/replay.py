@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, json_option
+from dgrec.options import Command, json_option, usage_errors
 from dgrec.replay.options import (
     FiniteRange,
     check_companions,
@@ -154,16 +154,14 @@ def replay_command(
 
     import dgrec
     from dgrec.analyzers import AnalyzerRequest
-    from dgrec.errors import ConfigError, VideoError
+    from dgrec.errors import VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, select_frames
 
     if analyzer_functions and options["no_overlay"]:
         raise click.UsageError("--analyzers does nothing with --no-overlay")
-    try:
+    with usage_errors():
         request = AnalyzerRequest(functions=analyzer_functions)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from dgrec.files import (
     check_new_file,
     check_parent,
     output_error,
+    output_errors,
     resolved,
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
@@ -224,7 +224,7 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: Format) ->
         raise ConfigError(f"{twice[0]}: would be the export of two sessions of one name")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; the exports of several sessions are in a folder")
-    with _output_errors(folder):
+    with output_errors(folder):
         folder.mkdir(exist_ok=True)
     return outputs
 
@@ -315,7 +315,7 @@ class _Place:
         self._path, self._overwrite, self._is_finished = path, overwrite, False
         self._file: NewFile | None = None
         self._folder: NewFolder | None = None
-        with _output_errors(path):
+        with output_errors(path):
             if target.is_folder:
                 self._folder = NewFolder(path)
                 self.content = self.pictures = self._folder.temporary
@@ -330,7 +330,7 @@ class _Place:
 
     def finish(self) -> None:
         """Give everything its name."""
-        with _output_errors(self._path):
+        with output_errors(self._path):
             if self._folder is not None:
                 self._folder.finish(self._merge)
             if self._file is not None:
@@ -358,11 +358,3 @@ class _Place:
                     unfinished.discard()
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise output_error(self._path, error) from None
-
-
-@contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise output_error(path, error) from None

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dgrec.files import NewFile, check_new_file, output_error
+from dgrec.files import NewFile, check_new_file, output_errors
 from dgrec.footage import Pixels, recorded_files, refuse_recorded
 from dgrec.replay.report.sections import Section, report_of
 from dgrec.replay.viewing import packed, single_page
@@ -64,8 +64,5 @@ def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
 
 def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write ``data`` so that the file appears when it is whole."""
-    try:
-        with NewFile(path, replace=overwrite) as new:
-            new.file.write(data)
-    except OSError as error:
-        raise output_error(path, error) from None
+    with output_errors(path), NewFile(path, replace=overwrite) as new:
+        new.file.write(data)

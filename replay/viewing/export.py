@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from dgrec.errors import ConfigError, DgrecError, OutputError, first_line
-from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_error
+from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_errors
 from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
@@ -74,10 +74,8 @@ def export_folder(
         recordings = stack.enter_context(_opened(places))
         if not recordings.names():
             raise ConfigError(f"{', '.join(map(str, places))}: no recordings found")
-        try:
+        with output_errors(output):
             new = NewFolder(output)
-        except OSError as error:
-            raise output_error(output, error) from None
         stack.callback(new.discard)
         if start is not None or end is not None:
             parts = _cut(recordings, new.temporary / _CLIPS, start, end, advise)
@@ -85,11 +83,9 @@ def export_folder(
         exported = _Writer(recordings, new.temporary, redact, advise, progress).write()
         shutil.rmtree(new.temporary / _CLIPS, ignore_errors=True)
         exported.bytes = folder_size(new.temporary)
-        try:
+        with output_errors(output):
             new.temporary.chmod(0o777 & ~_umask())
             new.finish(lambda folder: _replace(folder, new.temporary, overwrite=overwrite))
-        except OSError as error:
-            raise output_error(output, error) from None
     return exported
 
 
@@ -186,10 +182,8 @@ def _cut(
             selection = select_frames(session, first, last)
             stem = Path(name).name[:100] or "session"
             clip = folder / str(number) / f"{stem}.parquet"
-            try:
+            with output_errors(clip.parent):
                 clip.parent.mkdir(parents=True)
-            except OSError as error:
-                raise output_error(clip.parent, error) from None
             has_pictures = find_footage(session).path is not None
             report = write_clip(
                 session,
