@@ -6,7 +6,7 @@ import bisect
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pyarrow as pa
 
@@ -357,3 +357,17 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         columns["timing"] = [[]] * batch.num_rows
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def flat_detections(rows: pa.RecordBatch) -> pa.Table:
+    """Return a row for each detection: ``frame``, and the fields of the detection."""
+    import pyarrow.compute as pc
+
+    column = cast(pa.ListArray, rows.column("detections"))
+    values = column.flatten()
+    parents = pc.list_parent_indices(column)
+    frame = rows.column("frame").take(parents)
+    fields = [f.name for f in values.type]
+    return pa.table(
+        [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
+    )

@@ -8,7 +8,7 @@ import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from dgrec.errors import (
 )
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
-from dgrec.session.file import RecordedFile, damaged_frame, each_row
+from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
@@ -255,7 +255,7 @@ class Session:
         names = ["frame", "detections"]
         schema = pa.schema([SCHEMA.field(name) for name in names])
         none = pa.RecordBatch.from_pylist([], schema=schema)
-        return pa.concat_tables(map(_flat_detections, list(self.batches(names)) or [none]))
+        return pa.concat_tables(map(flat_detections, list(self.batches(names)) or [none]))
 
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
@@ -471,19 +471,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
-    import pyarrow.compute as pc
-
-    column = cast(pa.ListArray, rows.column("detections"))
-    values = column.flatten()
-    parents = pc.list_parent_indices(column)
-    frame = rows.column("frame").take(parents)
-    fields = [f.name for f in values.type]
-    return pa.table(
-        [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
-    )
 
 
 def _rows_of(path: Path, given: str | Path, *, check: bool) -> RecordedFile | PartSet:
