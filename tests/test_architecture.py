@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
 import re
 import subprocess
@@ -169,6 +170,22 @@ def _public_names(tree: ast.Module) -> Iterator[str]:
             continue
         # Not types, which are CamelCase.
         yield from (each for each in names if each[0] != "_" and (each.islower() or each.isupper()))
+
+
+@pytest.mark.slow
+def test_what_bench_and_examples_import_is_there() -> None:
+    """Nothing else runs all of their functions."""
+    gone = [
+        f"{path.relative_to(ROOT)}: {name} from {module}"
+        for folder in ("bench", "examples", "docs")
+        for path in sorted((ROOT / folder).glob("**/*.py"))
+        for module, names in imports(path)
+        if module.split(".")[0] == "dgrec"
+        for name in names
+        if not hasattr(importlib.import_module(module), name)
+        and importlib.util.find_spec(f"{module}.{name}") is None
+    ]
+    assert gone == []
 
 
 @pytest.mark.slow
