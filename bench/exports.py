@@ -265,9 +265,9 @@ def _measured(send: Any, name: str, other: int | None, frames: int, session: str
 
 
 def _has(name: str) -> bool:
-    from dgrec.replay.exports import load_formats
+    from dgrec.replay.exports import FORMATS
 
-    return len(load_formats()[name].pictures) > 1
+    return len(FORMATS.load()[name].pictures) > 1
 
 
 def _run(

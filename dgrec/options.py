@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -25,6 +26,7 @@ __all__ = [
     "json_option",
     "option_group",
     "payload_options",
+    "usage_errors",
     "verbosity_options",
 ]
 
@@ -34,6 +36,15 @@ if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:  # older versions of click know no brackets there
     _ParamType = click.ParamType
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Refuse the command line for what the library refuses in the block."""
+    try:
+        yield
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
 
 
 class NamedPath(click.Path):

@@ -31,6 +31,7 @@ __all__ = [
     "set_verbosity",
     "shortened",
     "shown",
+    "warn",
 ]
 
 Colour = Literal["red", "green", "yellow"]
@@ -58,6 +59,11 @@ def note(text: str) -> None:
     """Print a line on standard error, unless ``--quiet`` was given."""
     if not is_quiet():
         echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    echo(f"Warning: {text}", err=True)
 
 
 def detail(text: str) -> None:

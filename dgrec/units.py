@@ -15,8 +15,11 @@ from dgrec.errors import ConfigError
 __all__ = [
     "Quantity",
     "and_more",
+    "count_text",
     "counted",
     "digits",
+    "ms_text",
+    "parse_both_dimensions",
     "parse_dimensions",
     "parse_rate",
     "parse_steps",
@@ -179,6 +182,18 @@ def parse_dimensions(text: str) -> tuple[int | None, int | None]:
     return width, height
 
 
+def parse_both_dimensions(text: str) -> tuple[int, int]:
+    """Return width and height from ``640x360``.
+
+    Raises:
+        ConfigError: It does not say both.
+    """
+    width, height = parse_dimensions(text)
+    if width is None or height is None:
+        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
+    return width, height
+
+
 def _seconds(text: str) -> float | None:
     if match := _PLAIN.match(text):
         return float(match[1])
@@ -226,6 +241,18 @@ def and_more(problems: Sequence[str], what: str = "more") -> str:
     """
     more = len(problems) - 1
     return problems[0] + (f" (and {more:,} {what})" if more else "")
+
+
+def count_text(count: int | None) -> str:
+    """Return a count; - for one that is not known."""
+    return "-" if count is None else f"{count:,}"
+
+
+def ms_text(value: float | None) -> str:
+    """Return milliseconds with three digits, or with all before the point; - for unknown ones."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def digits(value: float) -> str:

@@ -17,8 +17,6 @@ from dgrec.errors import DgrecError, ModelError
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.model import LoadedModel
 
-__all__ = ["HERE", "AIServer", "Inference", "Outage", "ServerLostError", "close_beside"]
-
 #: Silence after which a server counts as lost, while recording and once the recording is to end. A
 #: slow model has longer: several times what its last results took.
 _SILENCE_S = 5.0
@@ -141,12 +139,12 @@ class AIServer(Inference):
         capture.take_back()
 
     def end(self, stream: Iterator[Any]) -> None:
-        close_beside(stream)
+        _close_beside(stream)
 
     def abandon(self, stream: Iterator[Any]) -> None:
         if self._feed is not None:
             self._feed.is_abandoned = True
-        close_beside(stream)
+        _close_beside(stream)
 
     @staticmethod
     def queue_depth(model: Any) -> int:
@@ -255,7 +253,7 @@ class AIServer(Inference):
         return outcome[0] if outcome else ""
 
 
-def close_beside(stream: Iterator[Any]) -> None:
+def _close_beside(stream: Iterator[Any]) -> None:
     """Close a stream of results in a thread, which may hang while the server does not answer."""
 
     def close() -> None:

@@ -23,8 +23,6 @@ from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.writing import Moments
 from dgrec.session import parts_in_set
 
-__all__ = ["Alerting", "check_alert_options", "check_without_analyzers"]
-
 #: The longest name of a file, in bytes, on most file systems.
 _LONGEST_NAME = 255
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +18,7 @@ from dgrec.errors import DgrecError, SourceError
 from dgrec.format import Event
 from dgrec.recorder.ending import SourceCounts
 from dgrec.recorder.sources import Frame, FrameSource
-
-if TYPE_CHECKING:
-    from dgrec.video import KeptPacket
-
-__all__ = ["Capture", "Decimator", "Feed"]
+from dgrec.video import KeptPacket
 
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7

@@ -23,6 +23,7 @@ from dgrec.options import (
     analyzer_options,
     json_option,
     payload_options,
+    usage_errors,
 )
 from dgrec.recorder.options import (
     CHOICES,
@@ -34,9 +35,6 @@ from dgrec.recorder.options import (
 )
 from dgrec.terminal import is_quiet
 from dgrec.units import parse_rate, parse_share, parse_size, parse_time
-
-__all__ = ["COMMANDS"]
-
 
 #: Options that are not called like their fields.
 _FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
@@ -139,7 +137,7 @@ _GROUPS = {
 }
 
 
-view_option = click.option(
+_view_option = click.option(
     "--view",
     is_flag=True,
     help="Show what is recorded in a browser, until the recording ends; see `dgrec view`.",
@@ -234,7 +232,7 @@ view_option = click.option(
     "--keep-total count the parts of all runs. Without --output: recordings/SOURCE.parquet.",
 )
 @json_option
-@view_option
+@_view_option
 @click.option("--display", is_flag=True, help="Show the overlay in a window while recording.")
 @click.option(
     "--publish",
@@ -301,7 +299,7 @@ def record_command(
     def take(kind: type) -> dict[str, Any]:
         return {each.name: given.pop(each.name) for each in fields(kind) if each.name in given}
 
-    try:
+    with usage_errors():
         options = RecordingOptions(**take(RecordingOptions))
         model = ModelRequest(**take(ModelRequest), properties=dict(map(parse_property, properties)))
         request = RecordRequest(
@@ -313,8 +311,6 @@ def record_command(
             publishing=PublishRequest(**take(PublishRequest)),
             **given,
         )
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     code = run_record(request)
     if code:
         raise SystemExit(code)
@@ -393,7 +389,7 @@ def recover_command(
     show_default=True,
     help="With --replay: when pictures and results come.",
 )
-@view_option
+@_view_option
 @partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
@@ -422,11 +418,9 @@ def run_command(
     def is_given(name: str) -> bool:
         return context.get_parameter_source(name) is not ParameterSource.DEFAULT
 
-    try:
+    with usage_errors():
         options = RecordingOptions(**given)
         replay = Replay.of(replayed, pace, time.time_ns()) if replayed else None
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if replay is None and is_given("pace"):
         raise click.UsageError("--pace goes with --replay")
     records = replay is None or is_given("folder")

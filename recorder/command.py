@@ -31,8 +31,6 @@ from dgrec.terminal import detail, echo, is_verbose, say_written
 from dgrec.terminal import line as printable
 from dgrec.units import counted, size_text
 
-__all__ = ["run_record", "run_recover"]
-
 #: Exit code of a recording that was ended and sealed before the disk was full (``--min-free``).
 _DISK_LOW = 5
 

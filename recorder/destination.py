@@ -13,7 +13,7 @@ from glob import escape
 from pathlib import Path
 
 from dgrec.errors import ConfigError, OutputError, StorageError
-from dgrec.files import check_parent, check_session_name, exists_already, output_error
+from dgrec.files import check_parent, check_session_name, exists_already, output_errors
 from dgrec.format import is_being_written
 from dgrec.paths import (
     JOURNAL_SUFFIX,
@@ -29,22 +29,8 @@ from dgrec.recorder.writing import recorded_videos
 from dgrec.session import parts_of
 from dgrec.units import size_text
 
-__all__ = [
-    "check_folder",
-    "check_output",
-    "check_pattern",
-    "check_room",
-    "check_videos",
-    "free_path",
-    "make_folder",
-    "makes_folder",
-    "name_pattern",
-    "output_path",
-    "replaced_files",
-]
-
 #: For sessions without a given name.
-DEFAULT_FOLDER = Path("recordings")
+_DEFAULT_FOLDER = Path("recordings")
 
 
 #: The name of a session in a folder.
@@ -59,7 +45,7 @@ def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
     """Return the pattern of the names of sessions: a name as given, or one in a folder."""
     if output is not None and not output.is_dir():
         return with_session_suffix(output)
-    folder = DEFAULT_FOLDER if output is None else output
+    folder = _DEFAULT_FOLDER if output is None else output
     return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
 
 
@@ -99,7 +85,7 @@ def output_path(pattern: Path, source_name: str, moment: datetime) -> Path:
 
 def makes_folder(pattern: Path) -> bool:
     """Return whether the folder of a session is made: the usual one, or one with a placeholder."""
-    return pattern.parent == DEFAULT_FOLDER or _PLACEHOLDER.search(str(pattern.parent)) is not None
+    return pattern.parent == _DEFAULT_FOLDER or _PLACEHOLDER.search(str(pattern.parent)) is not None
 
 
 def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bool = False) -> None:
@@ -149,10 +135,8 @@ def check_folder(output: Path, *, makes_folder: bool = False) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make the folder of a session, and those above it."""
-    try:
+    with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(folder, error) from None
 
 
 def check_room(folder: Path, min_free: int | None) -> None:

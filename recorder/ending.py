@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from dgrec.errors import DgrecError, StorageError
 
-__all__ = ["Ending", "SourceCounts"]
-
 
 @dataclass(kw_only=True)
 class SourceCounts:

@@ -19,8 +19,6 @@ from typing import Any, BinaryIO, Final
 
 from dgrec.recorder.outputs import NewestFrame, Shown
 
-__all__ = ["FrameSocket", "offer_frames"]
-
 #: A process that takes or gives nothing for so long gets no further questions.
 _PATIENCE_S: Final = 2.0
 #: Bytes of one answer: a picture, or what waits for targets.

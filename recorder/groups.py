@@ -16,8 +16,6 @@ from dgrec.recorder.writing import find_earlier
 if TYPE_CHECKING:
     from dgrec.recorder.job import Plan, RecordRequest
 
-__all__ = ["Group", "make_group"]
-
 #: The resolution of stamps.
 _STAMP_NS = 1000
 

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from dgrec.recorder.sources import Frame
 
-__all__ = ["Held", "HeldResult"]
-
 #: Rows reach the disk within a second, half of which the writer may take.
 _LONGEST_S = 0.3
 _LOOK_S = 0.1

@@ -13,8 +13,6 @@ from dgrec.errors import DgrecError
 from dgrec.format import LONGEST_NAME, Signal, is_utf8
 from dgrec.recorder.machine import system_times
 
-__all__ = ["HostSignals"]
-
 _INTERVAL_S = 1.0
 #: How long the end of a recording waits for a sensor that hangs.
 _LONGEST_READ_S = 1.0

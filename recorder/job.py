@@ -63,8 +63,6 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.video import check_codec, video_options
 from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recover_parts
 
-__all__ = ["Job", "Plan", "RecordRequest", "make_plan", "prepare"]
-
 #: The resolution of stamps.
 _STAMP_NS = 1000
 

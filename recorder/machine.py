@@ -11,8 +11,6 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
-__all__ = ["MachineMeter", "system_times", "usable_cores"]
-
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 

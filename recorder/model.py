@@ -21,18 +21,9 @@ from dgrec.recorder.zoo import CLOUD, LOCAL, folder_of, nearest_models, zoo_addr
 from dgrec.session import OVERLAY_SETTINGS
 from dgrec.stand_in import model_name
 
-__all__ = [
-    "LoadedModel",
-    "ModelRequest",
-    "describe_model",
-    "lead_path_to_this_python",
-    "load_model",
-    "parse_property",
-]
-
 #: The variable that degirum_tools reads the token from. Without it PySDK looks into its own store
 #: (`degirum token install`). There is no option for it: other users can see command lines.
-TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"
+_TOKEN_VARIABLE = "DEGIRUM_CLOUD_TOKEN"
 
 # A label for each of a face's six keypoints would cover the face.
 _BUNDLED_OVERLAY = {
@@ -231,7 +222,7 @@ def _connect_and_load(
     request: ModelRequest, properties: dict[str, Any]
 ) -> tuple[str, str, str, Any]:
     """Return (model name, zoo as recorded, inference host, PySDK model)."""
-    token = os.environ.get(TOKEN_VARIABLE) or None
+    token = os.environ.get(_TOKEN_VARIABLE) or None
     if request.registry:
         return _load_from_registry(request, properties, token)
     from degirum_tools import ModelSpec

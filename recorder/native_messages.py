@@ -7,8 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 
-__all__ = ["TENSORFLOW_LITE", "left_out"]
-
 #: What TensorFlow Lite writes once, with the first inference; no setting of its silences that.
 TENSORFLOW_LITE = b"INFO: Created TensorFlow Lite"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from dgrec.errors import ConfigError, value_text
 from dgrec.units import (
     Quantity,
-    parse_dimensions,
+    parse_both_dimensions,
     parse_rate,
     parse_share,
     parse_size,
@@ -18,24 +18,6 @@ from dgrec.units import (
 
 if TYPE_CHECKING:  # pyarrow takes 0.4 s, which `dgrec record --help` must not wait for
     from dgrec.format import Durability, MaskMode
-
-__all__ = [
-    "CHOICES",
-    "COUNTS",
-    "HELP",
-    "KeepOnly",
-    "LOSSLESS_IS_FIXED",
-    "QUANTITIES",
-    "QueuePolicy",
-    "RecordingOptions",
-    "Retention",
-    "SignalsChoice",
-    "Splitting",
-    "VIDEO_OPTIONS",
-    "VideoChoice",
-    "VideoPolicy",
-    "parse_video_size",
-]
 
 QueuePolicy = Literal["block", "drop-oldest"]
 VideoChoice = Literal["auto", "none", "raw", "lossless", "annotated", "both"]
@@ -76,7 +58,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "signals": get_args(SignalsChoice),
     "keep_only": get_args(KeepOnly),
 }
-LOSSLESS_IS_FIXED = (
+_LOSSLESS_IS_FIXED = (
     "--video lossless has one codec and quality, and the size of the frames: leave out --codec, "
     "--video-quality and --video-size"
 )
@@ -91,7 +73,7 @@ VIDEO_OPTIONS = {
 DEFAULT_CODEC = "h264"
 DEFAULT_QUALITY = 70
 #: How much is kept before and after an alert if nothing else is asked for, in seconds.
-DEFAULT_AROUND_S = 10.0
+_DEFAULT_AROUND_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -247,7 +229,7 @@ class RecordingOptions:
         if not isinstance(self.codec, str | None):
             raise ConfigError(f"--codec: {value_text(self.codec)} is not the name of a codec")
         if self.video == "lossless" and self._shapes_video():
-            raise ConfigError(LOSSLESS_IS_FIXED)
+            raise ConfigError(_LOSSLESS_IS_FIXED)
         if self.every and self.fps:
             raise ConfigError("--every and --fps both leave frames out: give one of them")
         if self.splitting.keep and not self.splitting:
@@ -299,8 +281,8 @@ class RecordingOptions:
     def around_s(self) -> tuple[float, float]:
         """How much is kept before and after an alert, in seconds."""
         return (
-            DEFAULT_AROUND_S if self.before is None else float(self.before),
-            DEFAULT_AROUND_S if self.after is None else float(self.after),
+            _DEFAULT_AROUND_S if self.before is None else float(self.before),
+            _DEFAULT_AROUND_S if self.after is None else float(self.after),
         )
 
     @property
@@ -326,9 +308,7 @@ def parse_video_size(text: str) -> tuple[int, int]:
     Raises:
         ConfigError: It is not a size, or not one that can be encoded.
     """
-    width, height = parse_dimensions(text)
-    if width is None or height is None:
-        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
+    width, height = parse_both_dimensions(text)
     _check_video_size(width, height)
     return width, height
 

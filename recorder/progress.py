@@ -9,8 +9,6 @@ import numpy as np
 
 from dgrec.rates import RecentRate, frame_rate
 
-__all__ = ["Progress"]
-
 #: The current rate is that of the last so many seconds.
 RECENT_S = 10.0
 

@@ -22,8 +22,6 @@ from dgrec.publishing import (
 )
 from dgrec.recorder.outputs import AlertFeed, Publisher
 
-__all__ = ["PublishRequest"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest:

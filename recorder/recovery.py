@@ -16,8 +16,6 @@ from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, sealed_path
 from dgrec.recorder.video import recover_videos
 from dgrec.session import part_of, parts_of
 
-__all__ = ["Recovery", "is_journal", "left_behind", "recover"]
-
 
 @dataclass(frozen=True)
 class Recovery:

@@ -10,8 +10,6 @@ from typing import Any
 from dgrec.format import Metadata, result_values
 from dgrec.recorder.results import DetectionList, describe_result
 
-__all__ = ["ResultKinds"]
-
 #: What decides how a result is drawn, apart from its class and labels.
 _settings_of = attrgetter(
     "_overlay_color",

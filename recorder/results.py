@@ -27,20 +27,6 @@ from dgrec.format import (
     utc_ns,
 )
 
-__all__ = [
-    "DetectionList",
-    "added_attributes",
-    "describe_result",
-    "finite",
-    "own_pixels",
-    "recordable",
-    "signal_name",
-    "signal_value",
-    "size_of",
-    "snapshot",
-    "stamp_ns",
-]
-
 
 @dataclass
 class DetectionList:
@@ -82,8 +68,8 @@ def recordable(result: Any) -> Any:
     has_all = all(hasattr(result, name) for name in ("__dict__", "results", "timing", "info"))
     if has_all and isinstance(result.timing, Mapping):
         return result
-    if is_supervision(result):
-        made = DetectionList(detections_of_supervision(result))
+    if _is_supervision(result):
+        made = DetectionList(_detections_of_supervision(result))
         if metadata := getattr(result, "metadata", None):  # of all detections of the frame
             vars(made)["metadata"] = dict(metadata)
         return made
@@ -277,13 +263,13 @@ def added_attributes(result: Any, losses: json_values.Losses | None = None) -> s
     return json_values.dumps(added, "result", losses) if added else None
 
 
-def is_supervision(value: Any) -> bool:
+def _is_supervision(value: Any) -> bool:
     """Return whether this is supervision's ``Detections``, which need not be installed."""
     kind = type(value)
     return kind.__name__ == "Detections" and kind.__module__.partition(".")[0] == "supervision"
 
 
-def detections_of_supervision(found: Any) -> list[dict[str, Any]]:
+def _detections_of_supervision(found: Any) -> list[dict[str, Any]]:
     """Return supervision's detections as PySDK has them.
 
     ``data`` (but for the class names, which are labels) is kept under its own names; masks are

@@ -15,10 +15,8 @@ from dgrec.format import Event, Row
 from dgrec.recorder.video import Group, VideoState
 from dgrec.video import KeptPacket
 
-__all__ = ["RING_BYTES", "Ring", "RingEntry", "memory_of"]
-
 #: The most that the ring holds: rows with their results, and packets.
-RING_BYTES = 256 << 20
+_RING_BYTES = 256 << 20
 #: What the objects of a row, and of a packet, take besides what they hold.
 _ROW_BYTES = 1200
 _PACKET_BYTES = 500
@@ -113,7 +111,7 @@ class Ring:
     """
 
     def __init__(
-        self, before_s: float, after_s: float, *, has_video: bool, limit: int = RING_BYTES
+        self, before_s: float, after_s: float, *, has_video: bool, limit: int = _RING_BYTES
     ) -> None:
         self.before_us, self.after_us = round(before_s * 1e6), round(after_s * 1e6)
         self.limit = limit

@@ -21,8 +21,6 @@ from dgrec.recorder.video import EncodedPackets, VideoOptions, VideoRecorder
 from dgrec.recorder.writing import RowWriter
 from dgrec.units import size_text
 
-__all__ = ["RingWriter", "judges_of"]
-
 #: A result is recorded by then: a later row cannot have come out before.
 _ON_ITS_WAY_US = 1_000_000
 #: Values that were logged and wait for a row, at most.

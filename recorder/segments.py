@@ -18,8 +18,6 @@ from dgrec.recorder.options import Splitting
 if TYPE_CHECKING:
     from dgrec.recorder.video import SegmentVideos
 
-__all__ = ["Cutter", "Names", "PlacedRow", "Segment", "names_of"]
-
 
 class Names:
     """The names of a recording's segments; this base class: of the only one."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -61,11 +61,7 @@ from dgrec.recorder.writing import (
     unsealed,
 )
 from dgrec.session import open_session
-
-if TYPE_CHECKING:
-    from dgrec.video import PacketFormat
-
-__all__ = ["SessionWriter"]
+from dgrec.video import PacketFormat
 
 
 class SessionWriter:

@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn, Self
 
-__all__ = ["StopSignals", "late_interrupt"]
-
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = b"\0"
 

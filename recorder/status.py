@@ -37,8 +37,6 @@ from dgrec.units import counted, size_text
 if TYPE_CHECKING:
     from dgrec.recorder.job import Job
 
-__all__ = ["Announcer", "StatusView", "facts", "summary"]
-
 #: How often a line with the figures is printed where stderr is not a terminal.
 _REPORT_EVERY_S = 60.0
 

@@ -20,8 +20,6 @@ from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
 from dgrec.units import counted
 
-__all__ = ["Stream"]
-
 
 class Stream:
     """Records the results of `predict_stream` for one source.

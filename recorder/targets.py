@@ -16,8 +16,6 @@ from dgrec.recorder.outputs import LaterDelivery, Output, Publisher
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["PublishedFrames", "Targets"]
-
 #: Frames that some targets have taken, and others not yet. No target has as many on their way:
 #: with one that is away, older frames are never complete.
 _MOST_OPEN: Final = 8192

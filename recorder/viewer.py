@@ -21,8 +21,6 @@ from typing import Any, Final
 from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
 
-__all__ = ["Viewer", "viewing"]
-
 #: How much less of the processor than the recording it gets.
 _NICE: Final = 10
 _END_S: Final = 5.0

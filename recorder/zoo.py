@@ -18,8 +18,6 @@ from urllib.request import url2pathname
 from dgrec.credentials import redact
 from dgrec.errors import ModelError
 
-__all__ = ["CLOUD", "LOCAL", "folder_of", "nearest_models", "zoo_address"]
-
 #: PySDK's names for inference on this machine and in DeGirum's cloud.
 LOCAL, CLOUD = "@local", "@cloud"
 _CLOUD_HOST = "https://hub.degirum.com"

@@ -10,8 +10,7 @@ from dgrec.alerts import Alert, Rule, alerts_of, unknown_labels
 from dgrec.format import utc_text
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
-
-__all__ = ["Tried", "try_rules", "write_alerts"]
+from dgrec.units import count_text
 
 #: Alerts that a table shows of each session.
 _MOST_SHOWN = 100
@@ -99,7 +98,7 @@ def _row(alert: Alert, began_us: int | None) -> tuple[str, ...]:
     lasts = "to the end"
     if alert.ended_us is not None:
         lasts = f"{(alert.ended_us - alert.fired_us) / 1e6:,.1f} s"
-    frame = "-" if alert.source_frame is None else f"{alert.source_frame:,}"
+    frame = count_text(alert.source_frame)
     return alert.name, at, lasts, frame
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from dgrec.replay.verify import Findings
     from dgrec.session import Session
 
-__all__ = ["COMMANDS"]
-
 
 @click.command(
     "list",

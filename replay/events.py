@@ -7,8 +7,6 @@ from typing import Any
 
 from dgrec.session import Session
 
-__all__ = ["damage_events", "source_events"]
-
 
 def source_events(session: Session) -> list[dict[str, Any]]:
     """Return the events of a session; of a journal, those that have been read so far."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.format import is_being_written, leaves_of, video_entries
 from dgrec.replay.events import damage_events, source_events
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.units import counted, size_text
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["describe", "facts", "state_of", "write_info"]
+from dgrec.session import Session
+from dgrec.units import count_text, counted, size_text
 
 #: Longer values are shortened in the table, not in JSON.
 _LONGEST_VALUE = 160
@@ -180,7 +176,7 @@ def _session_rows(info: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if metadata.get("end_detail"):
         yield "end detail", _value_text(metadata["end_detail"])
     yield "frames", f"{info['frames']:,}"
-    yield "detections", "-" if info["detections"] is None else f"{info['detections']:,}"
+    yield "detections", count_text(info["detections"])
     yield "format version", _value_text(metadata.get("format", {}).get("version"))
 
 

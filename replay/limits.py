@@ -8,8 +8,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["MEMORY", "TIMEOUT_S", "bounded_memory", "only_bounded"]
-
 #: DuckDB's memory for a statement, in its own notation, and the longest time that one may take.
 MEMORY = "2GB"
 TIMEOUT_S = 300.0

@@ -13,8 +13,6 @@ from dgrec.errors import ConfigError, QueryError
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX
 from dgrec.replay.output import QueryResult
 
-__all__ = ["COMMAND", "Links", "fragment", "parse_links", "with_links"]
-
 #: Instead of an address: commands.
 COMMAND = "command"
 #: Parts of a session's path in a link: the server finds it by fewer, too.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,12 +19,7 @@ from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.info import state_of
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
-from dgrec.units import size_text
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["NOT_A_SESSION", "ListedSession", "list_session", "listed", "write_listing"]
+from dgrec.units import count_text, size_text
 
 #: The state of another program's file.
 NOT_A_SESSION = "not a session"
@@ -185,7 +180,7 @@ def _row(listed: ListedSession) -> tuple[str, ...]:
         _length(listed.duration_s),
         model,
         rate_text(listed.fps),
-        "-" if listed.dropped is None else f"{listed.dropped:,}",
+        count_text(listed.dropped),
         size_text(size),
         listed.state,
     )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, SessionError, StorageError
-from dgrec.files import NewFolder, output_error, resolved
+from dgrec.files import NewFolder, output_errors, resolved
 from dgrec.footage import base_name
 from dgrec.format import (
     NULLABLE_SCHEMA,
@@ -30,8 +30,6 @@ from dgrec.format import (
 from dgrec.paths import part_path, session_stem
 from dgrec.replay.clip import ClipReport, Span, check_clip_output, moved_source, write_clip
 from dgrec.session import Session
-
-__all__ = ["merge"]
 
 #: What has to be the same: results of another model cannot be shown with the first one's labels.
 _SAME_MODEL: Final = ("name", "result_type", "labels", "checksum")
@@ -97,10 +95,8 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
 
 
 def _folder_beside(output: Path) -> NewFolder:
-    try:
+    with output_errors(output):
         return NewFolder(output.with_suffix(".parts"))
-    except OSError as error:
-        raise output_error(output, error) from None
 
 
 def _check_alike(sessions: Sequence[Session]) -> None:

@@ -19,25 +19,6 @@ if TYPE_CHECKING:
     from dgrec.replay.clip import ClipReport
     from dgrec.session import Session
 
-__all__ = [
-    "TABLE_ROWS",
-    "POSITION",
-    "FiniteRange",
-    "check_companions",
-    "check_group",
-    "clips_option",
-    "given_flags",
-    "links_option",
-    "output_options",
-    "say_clip",
-    "say_clip_written",
-    "say_damage",
-    "selection_options",
-    "session_argument",
-    "sessions_argument",
-    "video_option",
-]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 

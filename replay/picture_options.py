@@ -13,15 +13,6 @@ from dgrec.options import Parsed, SessionPath, option_group
 from dgrec.replay.options import FiniteRange, given_flags
 from dgrec.units import parse_dimensions, parse_time
 
-__all__ = [
-    "check_annotated",
-    "check_no_overlay",
-    "overlay_options",
-    "overlay_settings",
-    "parse_grid",
-    "picture_options",
-]
-
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -62,7 +53,7 @@ def parse_grid(text: str) -> tuple[int, int]:
 _HEX_COLOR = re.compile(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\Z")
 
 
-def parse_color(text: str) -> tuple[int, int, int]:
+def _parse_color(text: str) -> tuple[int, int, int]:
     """Return a color (red, green, blue) written as ``R,G,B`` or ``#RRGGBB``."""
     match = _HEX_COLOR.match(text)
     parts = [str(int(item, 16)) for item in match.groups()] if match else text.split(",")
@@ -74,7 +65,7 @@ def parse_color(text: str) -> tuple[int, int, int]:
     return values[0], values[1], values[2]
 
 
-def parse_alpha(text: str) -> float | str:
+def _parse_alpha(text: str) -> float | str:
     """Return PySDK's ``overlay_alpha``: a number from 0 to 1, or ``auto``."""
     if text == "auto":
         return text
@@ -110,7 +101,7 @@ def overlay_options(command: _Command) -> _Command:
         ),
         click.option(
             "--alpha",
-            type=parse_alpha,
+            type=_parse_alpha,
             metavar="OPACITY",
             help="Of what is drawn: 0 to 1, or auto (masks let the picture through).",
         ),
@@ -122,7 +113,7 @@ def overlay_options(command: _Command) -> _Command:
         ),
         click.option(
             "--color",
-            type=parse_color,
+            type=_parse_color,
             metavar="COLOR",
             multiple=True,
             help="R,G,B or #RRGGBB; several are taken in turn, by class.",

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 from dgrec.terminal import is_quiet
 
-__all__ = ["frames_bar"]
-
 
 @contextmanager
 def frames_bar() -> Iterator[Callable[[str, int, int], None]]:

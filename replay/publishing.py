@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from dgrec.errors import ConfigError, DamagedSessionError
-from dgrec.format import DecodeError, Event, stamp_us
+from dgrec.errors import ConfigError
+from dgrec.format import DecodeError, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
     ALERT_KINDS,
@@ -24,12 +24,8 @@ from dgrec.publishing import (
     open_target,
     rest_of,
 )
-from dgrec.session import Session, restarts, rows_of
-
-__all__ = ["publish", "publish_missing"]
-
-#: Rows that are Python values at once.
-_ROWS = 256
+from dgrec.replay.events import source_events
+from dgrec.session import Session, damaged_frame, each_row, restarts
 
 
 def publish(
@@ -151,9 +147,9 @@ class _Pace:
 def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int | None, Message]]:
     """Yield the messages of a session, each with the time at which it was sent."""
     messages = Messages(options, session.id)
-    alerts = deque(each for each in _events(session) if each.get("kind") in ALERT_KINDS)
+    alerts = deque(each for each in source_events(session) if each.get("kind") in ALERT_KINDS)
     last_us: int | None = None
-    runs = deque(restarts(_events(session)))
+    runs = deque(restarts(source_events(session)))
     for number, frame in _frames(session):
         while runs and runs[0].source_frame <= frame.source_frame:
             began_us = runs.popleft().began_us
@@ -173,26 +169,19 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
 
 
 def _device(session: Session, source: str, options: PayloadOptions) -> Device:
-    fired = (each.get("text") for each in _events(session) if each.get("kind") == "alert")
+    fired = (each.get("text") for each in source_events(session) if each.get("kind") == "alert")
     names = tuple(dict.fromkeys(str(name) for name in fired if name))
     return Device(source, str(session.metadata.get("model", {}).get("name") or ""), names, options)
-
-
-def _events(session: Session) -> list[Event]:
-    return list(session.metadata.get("events", []))
 
 
 def _frames(session: Session) -> Iterator[tuple[int, PublishedFrame]]:
     """Yield each frame with its number in the recording."""
     for batch in session.batches():
-        for start in range(0, batch.num_rows, _ROWS):
-            for row in rows_of(batch.slice(start, _ROWS)):
-                try:
-                    yield row["frame"], PublishedFrame.of_recorded(row, session.id)
-                except DecodeError as error:
-                    raise DamagedSessionError(
-                        f"{session.path}: damaged: frame {row['frame']}: {error}"
-                    ) from None
+        for row in each_row(batch):
+            try:
+                yield row["frame"], PublishedFrame.of_recorded(row, session.id)
+            except DecodeError as error:
+                raise damaged_frame(session.path, row, error) from None
 
 
 def _names(session: Session) -> dict[str, str]:

@@ -24,14 +24,11 @@ from dgrec.format import (
     with_columns,
 )
 from dgrec.replay.events import damage_events, source_events
-from dgrec.session import Session, open_session, rows_of
+from dgrec.session import Session, each_row, open_session
 from dgrec.timeline import video_shifts
 from dgrec.units import counted
 from dgrec.video import import_av, open_container
 
-__all__ = ["Findings", "check", "verify"]
-
-_ROWS_AT_ONCE = 256
 _PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COUNTS = ("skipped_before", "dropped_before", *_PLACES)
 _DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
@@ -137,12 +134,11 @@ def _is_left(journal: Path) -> bool:
 def _results(session: Session, batch: pa.RecordBatch) -> str | None:
     """Return the problem of the first row whose results cannot be restored."""
     metadata = session.metadata
-    for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
-        for row in rows_of(batch.slice(start, _ROWS_AT_ONCE)):
-            try:
-                session.restored(row, metadata)
-            except DamagedSessionError as error:
-                return _without_path(str(error), session.path)
+    for row in each_row(batch):
+        try:
+            session.restored(row, metadata)
+        except DamagedSessionError as error:
+            return _without_path(str(error), session.path)
     return None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -117,6 +119,73 @@ def test_inside_a_folder_modules_are_imported() -> None:
         if any(f"{module}.{imported}" not in MODULES for imported in names)
     ]
     assert circular == []
+
+
+#: What pytest finds by its name, and commands that are gathered where they are made.
+FOUND_OTHERWISE = re.compile(r"pytest_addoption|dgrec_check|\w+_command")
+
+
+@pytest.mark.slow
+def test_what_a_module_keeps_to_itself_begins_with_an_underscore() -> None:
+    """Functions and constants. A type may be what a function takes; faces say what they have."""
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8"))
+        for path in (*MODULES.values(), *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/*.py"))
+    }
+    used = {path: set(_names_used(tree)) for path, tree in trees.items()}
+    own = [
+        f"{module}.{name}"
+        for module, path in MODULES.items()
+        if module.count(".") > 1 and path.name != "__init__.py"
+        for name in _public_names(trees[path])
+        if not FOUND_OTHERWISE.fullmatch(name)
+        if not any(name in used[other] for other in used if other != path)
+    ]
+    assert own == []
+
+
+def _names_used(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value  # a name that is looked up
+
+
+def _public_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [
+                each.id
+                for target in targets
+                for each in ast.walk(target)
+                if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)
+            ]
+        else:
+            continue
+        # Not types, which are CamelCase.
+        yield from (each for each in names if each[0] != "_" and (each.islower() or each.isupper()))
+
+
+@pytest.mark.slow
+def test_what_bench_and_examples_import_is_there() -> None:
+    """Nothing else runs all of their functions."""
+    gone = [
+        f"{path.relative_to(ROOT)}: {name} from {module}"
+        for folder in ("bench", "examples", "docs")
+        for path in sorted((ROOT / folder).glob("**/*.py"))
+        for module, names in imports(path)
+        if module.split(".")[0] == "dgrec"
+        for name in names
+        if not hasattr(importlib.import_module(module), name)
+        and importlib.util.find_spec(f"{module}.{name}") is None
+    ]
+    assert gone == []
 
 
 @pytest.mark.slow

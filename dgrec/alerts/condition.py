@@ -14,9 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from dgrec.errors import ConfigError
 
-__all__ = ["LONGEST", "Condition", "Grammar", "parse_condition"]
-
-V = TypeVar("V", bound=Hashable)
+_V = TypeVar("_V", bound=Hashable)
 
 #: A condition that takes longer to read is not one that a person wrote.
 LONGEST: Final = 1000
@@ -36,7 +34,7 @@ _OF_TEXTS: Final = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 
 
 @dataclass(frozen=True)
-class Grammar(Generic[V]):
+class Grammar(Generic[_V]):
     """What can be compared.
 
     Args:
@@ -48,14 +46,14 @@ class Grammar(Generic[V]):
     """
 
     option: str
-    value: Callable[[ast.expr], V | None]
+    value: Callable[[ast.expr], _V | None]
     hint: str
     example: str
-    texts: Collection[V] = ()
+    texts: Collection[_V] = ()
 
 
 @dataclass(frozen=True)
-class Condition(Generic[V]):
+class Condition(Generic[_V]):
     """A condition that has been read.
 
     Args:
@@ -64,15 +62,15 @@ class Condition(Generic[V]):
     """
 
     text: str
-    values: frozenset[V]
-    _grammar: Grammar[V] = field(repr=False, compare=False)
+    values: frozenset[_V]
+    _grammar: Grammar[_V] = field(repr=False, compare=False)
     _node: ast.expr = field(repr=False, compare=False)
 
-    def holds(self, values: Mapping[V, float | str | None]) -> bool:
+    def holds(self, values: Mapping[_V, float | str | None]) -> bool:
         """Return whether it holds, given its values (None: unknown); unknown: it does not."""
         return self._truth(self._node, values) is True
 
-    def _truth(self, node: ast.expr, values: Mapping[V, float | str | None]) -> bool | None:
+    def _truth(self, node: ast.expr, values: Mapping[_V, float | str | None]) -> bool | None:
         if isinstance(node, ast.BoolOp):
             stops = isinstance(node.op, ast.Or)
             known: bool | None = not stops
@@ -98,7 +96,7 @@ class Condition(Generic[V]):
             left = right
         return result
 
-    def _operand(self, node: ast.expr, values: Mapping[V, float | str | None]) -> Any:
+    def _operand(self, node: ast.expr, values: Mapping[_V, float | str | None]) -> Any:
         if isinstance(node, ast.Tuple | ast.List):
             return [_constant(each) for each in node.elts]
         constant = _constant(node)
@@ -109,7 +107,7 @@ class Condition(Generic[V]):
         return values[value]
 
 
-def parse_condition(text: str, grammar: Grammar[V]) -> Condition[V]:
+def parse_condition(text: str, grammar: Grammar[_V]) -> Condition[_V]:
     """Return the condition that a text writes down.
 
     Raises:
@@ -123,12 +121,12 @@ def parse_condition(text: str, grammar: Grammar[V]) -> Condition[V]:
         raise ConfigError(
             f"{grammar.option}: {text!r} is not a condition, such as {grammar.example}"
         ) from None
-    values: set[V] = set()
+    values: set[_V] = set()
     _check(node, grammar, values)
     return Condition(text, frozenset(values), grammar, node)
 
 
-def _check(node: ast.expr, grammar: Grammar[V], values: set[V]) -> None:
+def _check(node: ast.expr, grammar: Grammar[_V], values: set[_V]) -> None:
     if isinstance(node, ast.BoolOp):
         for each in node.values:
             _check(each, grammar, values)
@@ -142,7 +140,7 @@ def _check(node: ast.expr, grammar: Grammar[V], values: set[V]) -> None:
         )
 
 
-def _check_comparison(node: ast.Compare, grammar: Grammar[V], values: set[V]) -> None:
+def _check_comparison(node: ast.Compare, grammar: Grammar[_V], values: set[_V]) -> None:
     """Check that numbers are compared with numbers, and texts with texts."""
     last = node.comparators[-1]
     if len(node.ops) == 1 and isinstance(node.ops[0], ast.In | ast.NotIn):
@@ -166,7 +164,7 @@ def _check_comparison(node: ast.Compare, grammar: Grammar[V], values: set[V]) ->
         )
 
 
-def _kind(node: ast.expr, grammar: Grammar[V], values: set[V]) -> type:
+def _kind(node: ast.expr, grammar: Grammar[_V], values: set[_V]) -> type:
     constant = _constant(node)
     if constant is not None and (grammar.texts or not isinstance(constant, str)):
         return type(constant)

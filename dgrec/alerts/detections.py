@@ -12,16 +12,9 @@ import numpy as np
 
 from dgrec.alerts.condition import Condition, Grammar, parse_condition
 
-__all__ = [
-    "DETECTION_VALUES",
-    "DetectionCondition",
-    "known_number",
-    "parse_detection_condition",
-]
-
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What can be compared of a detection: a text, and numbers.
-DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
+_DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
 
 
 class DetectionCondition:
@@ -56,16 +49,16 @@ class DetectionCondition:
         return self._condition.holds(values)
 
 
-def parse_detection_condition(text: str, option: str = "--payload-where") -> DetectionCondition:
+def parse_detection_condition(text: str) -> DetectionCondition:
     """Return the condition that a text writes down.
 
     Raises:
         ConfigError: It is not one; the message says why.
     """
     grammar = Grammar(
-        option,
+        "--payload-where",
         _value,
-        f"of a detection there are {', '.join(DETECTION_VALUES)}",
+        f"of a detection there are {', '.join(_DETECTION_VALUES)}",
         "score > 0.5",
         texts=("label",),
     )
@@ -73,7 +66,7 @@ def parse_detection_condition(text: str, option: str = "--payload-where") -> Det
 
 
 def _value(node: ast.expr) -> str | None:
-    return node.id if isinstance(node, ast.Name) and node.id in DETECTION_VALUES else None
+    return node.id if isinstance(node, ast.Name) and node.id in _DETECTION_VALUES else None
 
 
 def known_number(value: Any) -> float | None:

@@ -18,8 +18,6 @@ from dgrec.alerts.events import EventCondition, EventRule
 from dgrec.alerts.rule import ROW_VALUES, WINDOW_S, Rule, Value, Values, window_values
 from dgrec.errors import DgrecError
 
-__all__ = ["Alert", "AlertFrame", "Evaluator"]
-
 _WINDOW_US = WINDOW_S * 1_000_000
 
 

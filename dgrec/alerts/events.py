@@ -19,8 +19,6 @@ from dgrec.alerts.rule import Rule, parse_rule
 from dgrec.analyzers import recorded_time
 from dgrec.errors import ConfigError, DgrecError, first_line
 
-__all__ = ["ADDED", "EventCondition", "EventRule", "parse_rules"]
-
 _SUFFIXES: Final = (".yaml", ".yml")
 _LARGEST_FILE: Final = 2**20
 #: What a metric asks of a result, and the analyzer that adds it.

@@ -24,8 +24,6 @@ from dgrec.format import (
 )
 from dgrec.session import Part, Session, restarts
 
-__all__ = ["alerts_of", "frame_of", "unknown_labels"]
-
 #: Labels of a model that are named to who asks for another one.
 _NAMED = 10
 

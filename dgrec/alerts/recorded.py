@@ -16,8 +16,6 @@ from dgrec.format import stamp_us
 from dgrec.paths import SESSION_SUFFIX
 from dgrec.session import Session, run_ended_us
 
-__all__ = ["LONGEST_CLIP_NAME", "RecordedAlert", "clip_path", "recorded_alerts", "without_clip"]
-
 #: What names of clips keep of an alert's name: letters, digits, and no more than so many bytes.
 _UNSAFE: Final = re.compile(r"[^\w-]+")
 _LONGEST: Final = 60

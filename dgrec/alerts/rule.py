@@ -19,31 +19,19 @@ from typing import Final
 
 from dgrec.alerts.condition import LONGEST, Condition, Grammar, parse_condition
 from dgrec.errors import ConfigError
+from dgrec.format import STAGE_KEYS
 from dgrec.units import parse_time
-
-__all__ = [
-    "FUNCTIONS",
-    "ROW_VALUES",
-    "WINDOW_S",
-    "Rule",
-    "Value",
-    "Values",
-    "parse_rule",
-    "window_values",
-]
 
 #: Numbers of a row.
 ROW_VALUES: Final = (
     "latency_ms",
     "read_ms",
-    "preprocess_ms",
-    "inference_ms",
-    "postprocess_ms",
+    *STAGE_KEYS,
     "dropped_before",
     "skipped_before",
 )
 #: Values of one frame, with the label of what is counted; without one: of all detections.
-FUNCTIONS: Final = ("count", "best")
+_FUNCTIONS: Final = ("count", "best")
 #: Values of a window of time are of as many seconds, which end with the frame.
 WINDOW_S: Final = 10
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -163,7 +151,7 @@ def _value(node: ast.expr) -> Value | None:
         return Value(node.id) if node.id in known else None
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.keywords:
         return None
-    if node.func.id not in FUNCTIONS or len(node.args) > 1:
+    if node.func.id not in _FUNCTIONS or len(node.args) > 1:
         return None
     if not node.args:
         return Value(node.func.id)

@@ -21,8 +21,6 @@ from dgrec.analyzers.settings import PACKAGE
 from dgrec.analyzers.texts import drawable, drawable_result
 from dgrec.format import Metadata, json_values
 
-__all__ = ["Drawing", "Notice", "drawing_of", "with_degirum_counts"]
-
 Image = np.ndarray[Any, Any]
 
 
@@ -154,43 +152,42 @@ def _ready(analyzer: Any) -> Any:
 # --- built from a file -------------------------------------------------------------------------
 
 
+def _taken(tools: Any, given: Mapping[str, Any], names: str) -> dict[str, Any]:
+    """Return these settings as constructors take them."""
+    taken = {name: given[name] for name in names.split()}
+    for name, value in taken.items():
+        if name == "annotation_color":
+            taken[name] = None if value is None else tuple(value)
+        elif name == "anchor_point" or (name == "annotation_pos" and isinstance(value, str)):
+            taken[name] = tools.AnchorPoint[value]
+        elif name == "annotation_pos":
+            taken[name] = tuple(value)
+    return taken
+
+
 def _tracker(tools: Any, given: Mapping[str, Any]) -> Any:
-    return tools.ObjectTracker(
-        anchor_point=tools.AnchorPoint[given["anchor_point"]],
-        trail_depth=given["trail_depth"],
-        show_overlay=given["show_overlay"],
-        annotation_color=_color(given["annotation_color"]),
-        show_only_track_ids=given["show_only_track_ids"],
-    )
+    names = "anchor_point trail_depth show_overlay annotation_color show_only_track_ids"
+    return tools.ObjectTracker(**_taken(tools, given, names))
 
 
 def _zone_counter(tools: Any, given: Mapping[str, Any]) -> Any:
-    counters = given["show_inzone_counters"]
-    return tools.ZoneCounter(
-        given["zones"],
-        class_list=given["class_list"],
-        per_class_display=given["per_class_display"],
-        use_tracking=counters is not None,
-        show_overlay=given["show_overlay"],
-        show_inzone_counters=counters,
-        annotation_color=_color(given["annotation_color"]),
-        annotation_line_width=given["annotation_line_width"],
+    names = (
+        "class_list per_class_display show_overlay show_inzone_counters annotation_color "
+        "annotation_line_width"
     )
+    uses_tracking = given["show_inzone_counters"] is not None
+    settings = _taken(tools, given, names)
+    return tools.ZoneCounter(given["zones"], use_tracking=uses_tracking, **settings)
 
 
 def _line_counter(tools: Any, given: Mapping[str, Any]) -> Any:
-    return tools.LineCounter(
-        given["lines"],
-        absolute_directions=given["absolute_directions"],
-        per_class_display=given["per_class_display"],
-        show_overlay=given["show_overlay"],
-        annotation_color=_color(given["annotation_color"]),
-        annotation_line_width=given["annotation_line_width"],
+    names = (
+        "absolute_directions per_class_display show_overlay annotation_color annotation_line_width"
     )
+    return tools.LineCounter(given["lines"], **_taken(tools, given, names))
 
 
 def _event_detector(tools: Any, given: Mapping[str, Any]) -> Any:
-    position = given["annotation_pos"]
     # Only the name is drawn, and any event will do for it.
     event = {
         "Trigger": given["event_description"]["Trigger"],
@@ -198,38 +195,20 @@ def _event_detector(tools: Any, given: Mapping[str, Any]) -> Any:
         "is greater than": 0,
         "during": [1, "frame"],
     }
-    return tools.EventDetector(
-        event,
-        show_overlay=given["show_overlay"],
-        annotation_color=_color(given["annotation_color"]),
-        annotation_font_scale=given["annotation_font_scale"],
-        annotation_pos=(
-            tools.AnchorPoint[position] if isinstance(position, str) else tuple(position)
-        ),
-    )
+    names = "show_overlay annotation_color annotation_font_scale annotation_pos"
+    return tools.EventDetector(event, **_taken(tools, given, names))
 
 
 def _object_selector(tools: Any, given: Mapping[str, Any]) -> Any:
-    return tools.ObjectSelector(
-        show_overlay=given["show_overlay"],
-        annotation_color=_color(given["annotation_color"]),
-    )
+    return tools.ObjectSelector(**_taken(tools, given, "show_overlay annotation_color"))
 
 
 def _event_notifier(tools: Any, given: Mapping[str, Any]) -> Any:
-    position = given["annotation_pos"]
-    # Its condition is Python code, and is not the file's: here it never notifies.
-    return tools.EventNotifier(
-        given["name"],
-        "False",
-        show_overlay=given["show_overlay"],
-        annotation_color=_color(given["annotation_color"]),
-        annotation_font_scale=given["annotation_font_scale"],
-        annotation_pos=(
-            tools.AnchorPoint[position] if isinstance(position, str) else tuple(position)
-        ),
-        annotation_cool_down=given["annotation_cool_down"],
+    names = (
+        "show_overlay annotation_color annotation_font_scale annotation_pos annotation_cool_down"
     )
+    # Its condition is Python code, and is not the file's: here it never notifies.
+    return tools.EventNotifier(given["name"], "False", **_taken(tools, given, names))
 
 
 def _is_notifier(analyzer: Any) -> bool:
@@ -268,10 +247,6 @@ def _built(text: str) -> Any:
         return _ready(_BUILT[name](degirum_tools, drawable(entry.get("parameters") or {})))
     except (AttributeError, LookupError, TypeError, ValueError):
         return None  # a setting is missing, or not what this version takes
-
-
-def _color(value: list[int] | None) -> tuple[int, ...] | None:
-    return None if value is None else tuple(value)
 
 
 # --- counts ------------------------------------------------------------------------------------

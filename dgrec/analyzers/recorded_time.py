@@ -7,9 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["recorded_time"]
-
-
 _lock = threading.Lock()
 #: How many threads are inside of `recorded_time`: the functions are replaced while any is.
 _inside = 0

@@ -14,8 +14,6 @@ from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError
 
-__all__ = ["AnalyzerRequest"]
-
 
 @dataclass(frozen=True)
 class AnalyzerRequest:
@@ -191,7 +189,7 @@ def _called(text: str) -> list[Any]:
     try:
         made = function()
     except Exception as error:
-        raise DgrecError(error_at(path, error)) from None
+        raise DgrecError(_error_at(path, error)) from None
     analyzers = list(made) if isinstance(made, list | tuple) else [made]
     for each in analyzers:
         if not isinstance(each, ResultAnalyzerBase):
@@ -221,7 +219,7 @@ def _module(path: Path, shown: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise DgrecError(error_at(Path(shown), error)) from None
+        raise DgrecError(_error_at(Path(shown), error)) from None
     return module
 
 
@@ -234,12 +232,12 @@ def _name_errors(analyzer: Any, path: Path) -> None:
         try:
             analyze(result)
         except Exception as error:
-            raise DgrecError(error_at(path, error)) from error
+            raise DgrecError(_error_at(path, error)) from error
 
     analyzer.analyze = named
 
 
-def error_at(path: Path, error: BaseException) -> str:
+def _error_at(path: Path, error: BaseException) -> str:
     """Return an error of a user's file in one line, with the line that raised it."""
     kind = type(error).__name__
     text = (str(error).strip().splitlines() or [""])[0]

@@ -17,19 +17,6 @@ import numpy as np
 
 from dgrec.credentials import redact_text
 
-__all__ = [
-    "PACKAGE",
-    "added_by",
-    "analyzers_of_model",
-    "analyzers_of_result",
-    "as_list",
-    "attach",
-    "class_of",
-    "describe",
-    "detach",
-    "remove_added",
-]
-
 #: The package of the analyzers that can be drawn from a file, and the prefix of their names there.
 PACKAGE = "degirum_tools"
 

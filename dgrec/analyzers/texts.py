@@ -10,8 +10,6 @@ from typing import Any, Final
 
 from dgrec.format import is_utf8
 
-__all__ = ["drawable", "drawable_result"]
-
 #: What is drawn of a result is not nested deeper.
 _DEEPEST: Final = 6
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))

@@ -19,13 +19,13 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """
 
-from dgrec.comparison.agreement import Agreement, OnPair
+from dgrec.comparison.agreement import Agreement
 from dgrec.comparison.average_precision import Accuracy, LabelAccuracy, accuracy
 from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, are_of_same_frames, compare
 from dgrec.comparison.limits import Limit, Outcome, check_limits, parse_limit
-from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
+from dgrec.comparison.matching import KINDS, FrameMatches, match_frames, paired
 from dgrec.comparison.metrics import MetricRow, Value
 from dgrec.comparison.outcomes import Outcome as SettingOutcome
 from dgrec.comparison.outcomes import WhatIf
@@ -45,9 +45,7 @@ __all__ = [
     "LabelAccuracy",
     "Limit",
     "MARGIN",
-    "Match",
     "MetricRow",
-    "OnPair",
     "Outcome",
     "SettingOutcome",
     "UNKNOWN",

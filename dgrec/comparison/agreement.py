@@ -11,17 +11,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["Agreement", "ChangedFrame", "LabelAgreement", "OnPair", "compare_detections"]
+from dgrec.session import Session
 
 #: Gets a frame of BASE, that of NEW which is paired with it, and which detections go together.
 OnPair = Callable[[FrameBoxes, FrameBoxes, FrameMatches], None]
@@ -40,12 +36,12 @@ class _Shares:
     @property
     def precision(self) -> float | None:
         """Share of NEW's detections that BASE has, too; None if NEW has none."""
-        return _share(self.counts["same"], self.new)
+        return share(self.counts["same"], self.new)
 
     @property
     def recall(self) -> float | None:
         """Share of BASE's detections that NEW has, too; None if BASE has none."""
-        return _share(self.counts["same"], self.base)
+        return share(self.counts["same"], self.base)
 
 
 @dataclass
@@ -122,7 +118,8 @@ class Agreement(_Shares):
         return _f1(self.counts["same"], self.base, self.new)
 
 
-def _share(part: int, whole: int) -> float | None:
+def share(part: int, whole: int) -> float | None:
+    """Return the part as a fraction; None of nothing."""
     return part / whole if whole else None
 
 

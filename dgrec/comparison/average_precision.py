@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
+from dgrec.comparison.agreement import share
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import FrameBoxes, frames_of, overlaps, shares_inside
 from dgrec.comparison.truth import (
@@ -24,11 +25,7 @@ from dgrec.comparison.truth import (
     left_out,
     read_truth,
 )
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["Accuracy", "LabelAccuracy", "accuracy"]
+from dgrec.session import Session
 
 #: IoU from which a detection is right: AP50 takes the first, AP50:95 the mean over all.
 _THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
@@ -54,11 +51,11 @@ class LabelAccuracy:
 
     @property
     def precision(self) -> float | None:
-        return _share(self.right, self.right + self.wrong)
+        return share(self.right, self.right + self.wrong)
 
     @property
     def recall(self) -> float | None:
-        return _share(self.right, self.objects)
+        return share(self.right, self.objects)
 
 
 @dataclass(frozen=True)
@@ -94,12 +91,12 @@ class Accuracy:
     @property
     def precision(self) -> float | None:
         """Share of the detections that are right; None without a detection."""
-        return _share(self.right, self.right + self.wrong)
+        return share(self.right, self.right + self.wrong)
 
     @property
     def recall(self) -> float | None:
         """Share of the objects that were found; None without an object."""
-        return _share(self.right, self.objects)
+        return share(self.right, self.objects)
 
     @property
     def ap50(self) -> float | None:
@@ -118,10 +115,6 @@ class Accuracy:
         for entry, label in zip(value["labels"], self.labels, strict=True):
             entry |= {"precision": label.precision, "recall": label.recall}
         return value
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

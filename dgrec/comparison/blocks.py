@@ -26,17 +26,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "Floats",
-    "Mask",
-    "block_length",
-    "degrees_of_freedom",
-    "effective_size",
-    "mean_variance",
-    "politis_white",
-    "ranks",
-]
-
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,7 @@ import pyarrow as pa
 from dgrec import compute as pc
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.samples import UNKNOWN
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["NEAR_IOU", "SAME_IOU", "FrameBoxes", "frames_of", "overlaps", "shares_inside"]
+from dgrec.session import Session
 
 #: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5

@@ -25,34 +25,16 @@ from dgrec.comparison.blocks import (
 )
 from dgrec.units import counted
 
-__all__ = [
-    "CONFIDENCE",
-    "GOOD_SESSIONS",
-    "MARGIN",
-    "MIN_BEYOND",
-    "MIN_SESSIONS",
-    "Change",
-    "Estimate",
-    "Series",
-    "mean_estimate",
-    "quantile_estimate",
-    "rate_change",
-    "rounded_up",
-    "series_change",
-    "session_rate_change",
-    "welch_change",
-]
-
 #: Of every interval.
 CONFIDENCE = 0.95
 #: A change whose whole interval is within this is none.
 MARGIN = 0.02
 #: Effective samples that lie beyond a quantile, or it is not judged.
-MIN_BEYOND = 10.0
+_MIN_BEYOND = 10.0
 #: Seconds without a stall that show, at this confidence, that there is less than one a minute.
-NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
+_NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
 #: Fewer sessions a side do not show their spread.
-MIN_SESSIONS = 3
+_MIN_SESSIONS = 3
 #: Sessions a side that show changes that matter (bench.calibration).
 GOOD_SESSIONS = 5
 
@@ -159,16 +141,16 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
     if value <= 0:
         return Estimate(value, "is 0 ms: a ratio needs more")
     beyond = series.effective * min(p, 1 - p)
-    if beyond < MIN_BEYOND:
-        frames = math.ceil(len(series) * MIN_BEYOND / beyond)
+    if beyond < _MIN_BEYOND:
+        frames = math.ceil(len(series) * _MIN_BEYOND / beyond)
         return Estimate(
             value if p == 0.5 else None,
-            f"{beyond:.1f} effective samples beyond it, not {MIN_BEYOND:.0f}: takes about "
+            f"{beyond:.1f} effective samples beyond it, not {_MIN_BEYOND:.0f}: takes about "
             f"{rounded_up(frames):,} frames",
         )
     below = series.values <= value
     variance = mean_variance(below, series.block)
-    reach = t_quantile(degrees_of_freedom(len(series), series.block)) * math.sqrt(variance)
+    reach = _t_quantile(degrees_of_freedom(len(series), series.block)) * math.sqrt(variance)
     low, high = max(p - reach, 0.0), min(p + reach, 1.0)
     lower, upper = series.quantile(low), series.quantile(high)
     if lower <= 0:
@@ -223,7 +205,7 @@ def _with_interval(estimate: Estimate) -> Estimate:
     assert estimate.influence is not None
     assert estimate.value is not None
     freedom = degrees_of_freedom(len(estimate.influence), estimate.block)
-    reach = t_quantile(freedom) * math.sqrt(estimate.variance)
+    reach = _t_quantile(freedom) * math.sqrt(estimate.variance)
     return replace(
         estimate,
         low=estimate.value * math.exp(-reach * estimate.down),
@@ -310,9 +292,9 @@ def _too_few_sessions(base: int, new: int) -> str | None:
     for side, count in (("BASE", base), ("NEW", new)):
         if not count:
             problems.append((side, "no session has a value"))
-        elif count < MIN_SESSIONS:
+        elif count < _MIN_SESSIONS:
             sessions = f"{counted(count, 'session')} with a value"
-            problems.append((side, f"{sessions}, {MIN_SESSIONS} are needed"))
+            problems.append((side, f"{sessions}, {_MIN_SESSIONS} are needed"))
     return _by_side(problems) if problems else None
 
 
@@ -321,7 +303,7 @@ def _sessions_to_tell(logs: Sequence[Floats]) -> str:
     variance = float(np.mean([x.var(ddof=1) for x in logs]))
 
     def is_enough(count: int) -> bool:
-        return t_quantile(2 * count - 2) * math.sqrt(2 * variance / count) <= math.log1p(MARGIN)
+        return _t_quantile(2 * count - 2) * math.sqrt(2 * variance / count) <= math.log1p(MARGIN)
 
     # With as many as there are, it was not enough.
     counts = range(max(map(len, logs)) + 1, 1001)
@@ -359,7 +341,7 @@ def session_rate_change(
 
     freedom = _welch_satterthwaite(parts)
     error = math.sqrt(sum(v for v, _ in parts))
-    reach = t_quantile(freedom) ** 2
+    reach = _t_quantile(freedom) ** 2
     below, above = a * a - reach * parts[0][0], b * b - reach * parts[1][0]
     root = a * b + math.sqrt(max((a * b) ** 2 - below * above, 0.0))
     return Change(
@@ -408,12 +390,12 @@ def rate_change(
 
 def _none_happened(base_seconds: float, new_seconds: float) -> Change:
     """Return no change, if both sides are long enough to show that there is hardly any event."""
-    if min(base_seconds, new_seconds) >= NONE_SECONDS:
+    if min(base_seconds, new_seconds) >= _NONE_SECONDS:
         return Change(0.0, 0.0, 0.0)
     return Change(
         0.0,
         problem=f"none in {base_seconds:,.0f} s and {new_seconds:,.0f} s: less than one a minute "
-        f"takes {NONE_SECONDS / 60:.1f} minutes a side to show",
+        f"takes {_NONE_SECONDS / 60:.1f} minutes a side to show",
     )
 
 
@@ -427,7 +409,9 @@ def _ratio_change(
     """Return a change with standard errors (and their degrees of freedom) to below and above."""
     from scipy.special import stdtr
 
-    low, high = (e * t_quantile(f) if e > 0 else 0.0 for e, f in zip(errors, freedoms, strict=True))
+    low, high = (
+        e * _t_quantile(f) if e > 0 else 0.0 for e, f in zip(errors, freedoms, strict=True)
+    )
     towards_none = 0 if log_ratio > 0 else 1
     error, freedom = errors[towards_none], freedoms[towards_none]
     if log_ratio == 0:
@@ -446,7 +430,7 @@ def _welch_satterthwaite(parts: Sequence[tuple[float, float]]) -> float:
     return sum(part for part, _ in parts) ** 2 / below if below > 0 else 1.0
 
 
-def t_quantile(freedom: float) -> float:
+def _t_quantile(freedom: float) -> float:
     """Return how many standard errors an interval reaches to either side."""
     from scipy.special import stdtrit
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.comparison.agreement import Agreement, OnPair, compare_detections
 from dgrec.comparison.changes import CONFIDENCE, MARGIN
@@ -22,13 +22,8 @@ from dgrec.comparison.samples import Sample, read_sample
 from dgrec.errors import SessionError, value_text
 from dgrec.files import resolved
 from dgrec.format import MachineLoad
-from dgrec.session import table_card
+from dgrec.session import Session, table_card
 from dgrec.units import counted, digits
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["ComparedSession", "Comparison", "are_of_same_frames", "compare"]
 
 
 @dataclass(frozen=True)

@@ -27,18 +27,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from dgrec.comparison.agreement import Agreement
 from dgrec.comparison.changes import CONFIDENCE
 from dgrec.comparison.comparison import Comparison
 from dgrec.comparison.metrics import METRICS, MetricRow
 from dgrec.comparison.verdicts import holm
 from dgrec.errors import ConfigError
-
-if TYPE_CHECKING:
-    from dgrec.comparison.agreement import Agreement
-
-__all__ = ["Clause", "Limit", "Outcome", "check_limits", "parse_limit"]
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<word>[A-Za-z_]\w*)|(?P<compare>[<>]=?)"

@@ -29,8 +29,6 @@ from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import NEAR_IOU, SAME_IOU, FrameBoxes, overlaps
 from dgrec.comparison.samples import UNKNOWN
 
-__all__ = ["KINDS", "FrameMatches", "Match", "match_frames", "paired"]
-
 _T = TypeVar("_T")
 #: The kinds of (dis)agreement on a detection.
 KINDS: Final = (

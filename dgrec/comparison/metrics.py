@@ -30,26 +30,14 @@ from dgrec.comparison.samples import (
 )
 from dgrec.comparison.verdicts import Verdict, decide
 
-__all__ = [
-    "METRICS",
-    "STALLS",
-    "MetricRow",
-    "SessionValues",
-    "Speed",
-    "Value",
-    "compare_samples",
-    "compare_values",
-    "session_values",
-]
-
 #: Fewer frames that are the same on both sides may be the same by chance.
 _MIN_PAIRS: Final = 10
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-THROUGHPUT: Final = "throughput_fps"
+_THROUGHPUT: Final = "throughput_fps"
 STALLS: Final = "stalls_per_min"
 #: Every row of a comparison, with its unit.
 METRICS: Final = {
-    THROUGHPUT: "frames/s",
+    _THROUGHPUT: "frames/s",
     **{f"{stage.removesuffix('_ms')}_{label}_ms": "ms" for stage in STAGES for label in _QUANTILES},
     STALLS: "1/min",
 }
@@ -200,7 +188,7 @@ def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
     else:
         change = series_change(estimates[0], estimates[1], paired=paired)
     a, b = map(_value, estimates)
-    return _Measured(THROUGHPUT, "frames/s", False, a, b, change)
+    return _Measured(_THROUGHPUT, "frames/s", False, a, b, change)
 
 
 def _as_rate(interval: Estimate) -> Estimate:
@@ -299,7 +287,7 @@ class SessionValues:
 
 def session_values(sample: Sample) -> SessionValues:
     gaps = sample.gaps
-    values = {THROUGHPUT: _as_rate(mean_estimate(sample.steps)).value}
+    values = {_THROUGHPUT: _as_rate(mean_estimate(sample.steps)).value}
     for name in STAGES:
         series = sample.stage(name)
         for label, p in _QUANTILES.items():
@@ -332,7 +320,7 @@ def compare_values(
         ]
         values = _side_value(a), _side_value(b)
         note = " and ".join(parts) or None
-        less = metric != THROUGHPUT
+        less = metric != _THROUGHPUT
         measured.append(_Measured(metric, unit, less, *values, welch_change(a, b), note))
     return _decided([*measured, _session_stalls(base, new)])
 

@@ -10,8 +10,6 @@ import numpy as np
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import NEAR_IOU, FrameBoxes, overlaps
 
-__all__ = ["MOST_BOXES", "Block", "most_frames"]
-
 #: Pairs of boxes that are compared at once: some 100 MB.
 _MOST_PAIRS = 1_000_000
 #: Of frames with more detections, none are compared.

@@ -9,8 +9,6 @@ from typing import Any, Final
 
 from dgrec.format import Metadata
 
-__all__ = ["Difference", "differences", "same_footage"]
-
 #: In the order in which they are shown: the likelier reason first.
 _GROUPS: Final = ("model", "source", "versions", "options", "host", "overlay")
 #: Where a file lies says nothing about its content, which the digest names.

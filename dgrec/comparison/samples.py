@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,22 +13,7 @@ from dgrec.comparison.blocks import Floats, Mask, mean_variance
 from dgrec.comparison.changes import Series
 from dgrec.errors import NotASessionError
 from dgrec.format import LARGEST_MEASUREMENT, MachineLoad, cuts_of
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = [
-    "UNKNOWN",
-    "DROP_PLACES",
-    "STAGES",
-    "STALL_MS",
-    "Integers",
-    "Positions",
-    "Sample",
-    "count_stalls",
-    "read_sample",
-    "stall_limit",
-]
+from dgrec.session import Session
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
@@ -36,13 +21,13 @@ Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
 #: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
 #: is what recording cost, no stage of the pipeline.
 STAGES: Final = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms")
-DROP_PLACES: Final = ("camera", "queue", "writer")
+_DROP_PLACES: Final = ("camera", "queue", "writer")
 
 #: Stands for the number of a frame in its source where the file does not say it.
 UNKNOWN: Final = -1
 
 #: A gap between two results longer than so many times the median one, and so long, is a stall.
-STALL_TIMES: Final = 3.0
+_STALL_TIMES: Final = 3.0
 STALL_MS: Final = 100.0
 _ROWS_AT_ONCE: Final = 65_536
 
@@ -233,7 +218,7 @@ class _Stages(Mapping[str, Floats]):
 
 def stall_limit(usual_ms: float) -> float:
     """Return from how many milliseconds a gap is a stall, where ``usual_ms`` is the median gap."""
-    return max(STALL_TIMES * usual_ms, STALL_MS)
+    return max(_STALL_TIMES * usual_ms, STALL_MS)
 
 
 def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
@@ -288,7 +273,7 @@ def read_sample(session: Session) -> Sample:
         source_frame=np.nan_to_num(source, copy=False, nan=UNKNOWN).astype(np.int64),
         times=_Times(times),
         stages=_Stages(session),
-        dropped={place: losses[place] for place in DROP_PLACES},
+        dropped={place: losses[place] for place in _DROP_PLACES},
         lost=losses["lost"],
         skipped=losses["skipped"],
         dropped_at_start=losses["at_start"],
@@ -367,7 +352,7 @@ def _losses(session: Session) -> dict[str, int | None]:
 
     None where the file does not have it.
     """
-    names = ("lost", "at_start", "skipped", *DROP_PLACES)
+    names = ("lost", "at_start", "skipped", *_DROP_PLACES)
     found = session.sql_rows(
         "SELECT dropped, at_start, skipped, camera, queue, writer FROM _session_losses"
     )

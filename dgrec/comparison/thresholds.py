@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,15 +24,11 @@ from dgrec.comparison.truth import (
     read_truth,
 )
 from dgrec.errors import ConfigError
+from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
 
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["whatif"]
-
-THRESHOLD: Final = settings.THRESHOLD
+_THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
 #: Settings that are looked at in one pass over a session.
 _MOST_SETTINGS: Final = 1000
@@ -74,7 +70,7 @@ def whatif(
             return whatif(opened, thresholds, nms=nms, trackers=trackers, truth=truth)
     model = session.metadata.get("model", {})
     recorded = settings.recorded_limits(model.get("parameters"))
-    _check(THRESHOLD, thresholds, recorded)
+    _check(_THRESHOLD, thresholds, recorded)
     _check(NMS, nms, recorded)
     chosen = [
         Setting(threshold, overlap, tracker)

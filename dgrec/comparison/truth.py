@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,14 +20,8 @@ from dgrec.footage import base_name
 from dgrec.format import VideoEntry, video_entries
 from dgrec.imports import Facts, read_frames
 from dgrec.paths import PICTURES_SUFFIX, names_session
-from dgrec.session import session_file
+from dgrec.session import Session, session_file
 from dgrec.units import counted
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["Truth", "TruthError", "TruthFrame", "check_sizes", "left_out", "read_truth"]
-
 
 #: Members of COCO's annotations, and of MOTChallenge's ground truth.
 _MARKS: Final = ("iscrowd", "considered")

@@ -9,8 +9,6 @@ from enum import StrEnum
 
 from dgrec.comparison.changes import CONFIDENCE, MARGIN, Change, rounded_up
 
-__all__ = ["Decision", "Verdict", "decide", "holm"]
-
 
 class Verdict(StrEnum):
     FASTER = "FASTER"
@@ -79,12 +77,12 @@ def _times(factor: float) -> str:
     return f"{factor:.1f} times" if factor < 10 else f"{rounded_up(math.ceil(factor)):,} times"
 
 
-def holm(p_values: Sequence[float | None], alpha: float = 1 - CONFIDENCE) -> list[bool]:
+def holm(p_values: Sequence[float | None]) -> list[bool]:
     """Return which hypotheses Holm's step-down procedure (1979) rejects, all taken together."""
     given = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     rejected = [False] * len(p_values)
     for step, (p, index) in enumerate(given):
-        if p > alpha / (len(given) - step):
+        if p > (1 - CONFIDENCE) / (len(given) - step):
             break
         rejected[index] = True
     return rejected

@@ -6,24 +6,12 @@ import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
 from dgrec.files.leftovers import remove_leftovers
 from dgrec.paths import SESSION_SUFFIX
-
-__all__ = [
-    "check_new_file",
-    "check_parent",
-    "check_session_name",
-    "exists_already",
-    "is_storage_failure",
-    "output_error",
-    "read_small_text",
-    "resolved",
-    "sync_folder",
-    "write_error",
-]
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE})
@@ -51,7 +39,7 @@ def check_session_name(path: Path) -> None:
         raise OutputError(f"{path}: a session is Parquet; choose a name that ends in .parquet")
 
 
-def is_storage_failure(error: OSError) -> bool:
+def _is_storage_failure(error: OSError) -> bool:
     """Return whether the disk is to blame, rather than a name or a permission."""
     return error.errno in _FULL or error.errno in _FAILED
 
@@ -76,6 +64,15 @@ def output_error(path: Path | str, error: Exception) -> OutputError:
     if number in _FULL or number in _FAILED:
         return StorageError(text, is_full=number in _FULL)
     return OutputError(text)
+
+
+@contextlib.contextmanager
+def output_errors(path: Path | str) -> Iterator[None]:
+    """Raise `output_error` for what goes wrong with a file in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise output_error(path, error) from None
 
 
 def exists_already(path: Path) -> OutputError:
@@ -139,5 +136,5 @@ def sync_folder(folder: Path) -> None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
     except OSError as error:
-        if is_storage_failure(error):
+        if _is_storage_failure(error):
             raise

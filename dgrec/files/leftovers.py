@@ -22,8 +22,6 @@ from pathlib import Path
 from dgrec.errors import OutputError
 from dgrec.files.locks import OPEN_TO_LOCK, is_locked, lock, try_lock
 
-__all__ = ["CREATE", "check_alone", "make_temporary", "remove_leftovers"]
-
 CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
 #: How many bytes of a name, from its beginning and its end, go into the random one: file systems
 #: take 255. What belongs to one owner differs at the end.

@@ -7,8 +7,6 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["OPEN_TO_LOCK", "is_locked", "lock", "try_lock"]
-
 #: Without O_NONBLOCK, opening a FIFO would wait for a writer.
 OPEN_TO_LOCK = os.O_RDONLY | os.O_NONBLOCK
 _ATTEMPTS, _PAUSE_S = 20, 0.005

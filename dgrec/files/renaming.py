@@ -12,8 +12,6 @@ from typing import Any
 from dgrec.files.checks import exists_already
 from dgrec.files.leftovers import CREATE
 
-__all__ = ["exchange", "link", "link_over", "rename", "rename_exclusively"]
-
 #: What file systems without hard links answer (FAT, some network shares).
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2

@@ -12,8 +12,6 @@ from typing import Self
 
 from dgrec.files.leftovers import make_temporary, remove_leftovers
 
-__all__ = ["TemporaryFolder"]
-
 
 class TemporaryFolder:
     """A folder that only this user can open, among the system's temporary files.

@@ -18,8 +18,6 @@ from dgrec.files.checks import exists_already, sync_folder
 from dgrec.files.leftovers import check_alone, make_temporary, remove_leftovers
 from dgrec.files.locks import OPEN_TO_LOCK, lock
 
-__all__ = ["NewFile", "NewFolder", "Unfinished"]
-
 
 class Unfinished(ABC):
     """Something that is being written, and gets its name once it is complete.

@@ -34,8 +34,6 @@ from dgrec.video import named_files
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Footage", "files_of", "find_footage", "find_recorded"]
-
 #: Rows whose times show whether a changed video belongs to the session.
 _SAMPLES = 16
 

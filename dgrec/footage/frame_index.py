@@ -5,13 +5,11 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-
-__all__ = ["FrameIndex", "UntrustedIndexError"]
 
 #: Codecs whose packets are one picture each, and whose key frames can be trusted.
 _CODECS = frozenset(
@@ -40,6 +38,34 @@ class Group:
     #: Presentation times in the stream's time base, sorted.
     pts: np.ndarray[Any, Any]
     key_pts: int
+
+
+def packets_from(
+    container: Any, stream: Any, wanted: int, times: Iterable[int], *, by: Literal["dts", "pts"]
+) -> Iterator[Any]:
+    """Yield the packets from a key packet on.
+
+    Args:
+        wanted: Its time, of the kind ``by``.
+        times: Where to seek it, until it is found.
+
+    Raises:
+        UntrustedIndexError: It is not there.
+    """
+    for time in times:
+        container.seek(time, stream=stream, backward=True)
+        is_there = False
+        for packet in container.demux(stream):
+            if not is_there:
+                at = getattr(packet, by)
+                if at is None or (at > wanted and packet.is_keyframe):
+                    break
+                is_there = at == wanted
+            if is_there:
+                yield packet
+        if is_there:
+            return
+    raise UntrustedIndexError("a key frame is not where the table says")
 
 
 class FrameIndex:
@@ -154,20 +180,9 @@ class FrameIndex:
             is_last = group + 1 == self.groups
             following = self._end_time if is_last else self._key_times[group + 1] - 1
             times = [max(following, wanted), wanted]
-        for time in times:
-            container.seek(time, stream=stream, backward=True)
-            is_there = False
-            for packet in container.demux(stream):
-                if not is_there:
-                    at = packet.dts if self._pts is None else packet.pts
-                    if at is None or (at > wanted and packet.is_keyframe):
-                        break
-                    is_there = at == wanted
-                if is_there:
-                    yield packet
-            if is_there:
-                return
-        raise UntrustedIndexError("a key frame is not where the table says")
+        yield from packets_from(
+            container, stream, wanted, times, by="dts" if self._pts is None else "pts"
+        )
 
     def first(self, group: int) -> int:
         """Return the number of a group's first frame."""

@@ -19,8 +19,6 @@ from dgrec.video import (
     use_one_thread,
 )
 
-__all__ = ["KeptFrames"]
-
 #: Decoded frames that are kept, so that steps back need no decoding.
 _KEPT_FRAMES = 24
 _KEPT_BYTES = 128 << 20

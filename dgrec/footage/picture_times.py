@@ -15,8 +15,6 @@ from dgrec.footage.pixels import is_other_video, row_time_s, tolerance_s
 from dgrec.footage.table_index import TableIndex
 from dgrec.video import MOST_REORDERED, import_av, open_container
 
-__all__ = ["GrowingPictureTimes", "PictureTimes", "Shown"]
-
 #: Pictures before that of the first row: a video of kept packets begins with a key frame.
 _MOST_BEFORE = 4096
 

@@ -23,8 +23,6 @@ from dgrec.video import Image
 if TYPE_CHECKING:
     from dgrec.session import RecordedResult, Session
 
-__all__ = ["Pixels", "is_other_video", "pixel_aspect_of", "row_time_s", "tolerance_s"]
-
 #: How far a frame's time may be from its row's: containers round to milliseconds.
 _TOLERANCE_S = 0.002
 #: A recorded video carries the times of its rows to the microsecond.

@@ -20,8 +20,6 @@ from dgrec.units import parse_time
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Position", "chosen_batches", "parse_position", "resolve"]
-
 #: A gap of more rows is jumped over by row group; shorter ones are read.
 _WORTH_A_JUMP = 2048
 

@@ -27,18 +27,6 @@ from dgrec.video import named_files
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = [
-    "base_name",
-    "difference_of",
-    "file_facts",
-    "may_open",
-    "recorded_files",
-    "recorded_video",
-    "refuse_recorded",
-    "videos_beside",
-    "source_paths",
-]
-
 #: Digests of files as they are now.
 _DIGESTS: dict[tuple[int, ...], str] = {}
 _MOST_DIGESTS = 1000

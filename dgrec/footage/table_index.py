@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.footage.frame_index import UntrustedIndexError
-
-__all__ = ["TableIndex"]
+from dgrec.footage.frame_index import UntrustedIndexError, packets_from
 
 _GROUPS_KEPT = 256
 
@@ -126,20 +124,7 @@ class TableIndex:
         """Yield the packets from a key packet on.
 
         Args:
-            wanted: Its decoding time.
             latest: A time at which it is still the last key packet; FFmpeg seeks an MP4 by
                 presentation time, which the table lacks.
         """
-        for time in (latest, wanted):
-            self._container.seek(time, stream=self._stream, backward=True)
-            is_there = False
-            for packet in self._container.demux(self._stream):
-                if not is_there:
-                    if packet.dts is None or (packet.dts > wanted and packet.is_keyframe):
-                        break
-                    is_there = packet.dts == wanted
-                if is_there:
-                    yield packet
-            if is_there:
-                return
-        raise UntrustedIndexError("a key frame is not where the table says")
+        return packets_from(self._container, self._stream, wanted, (latest, wanted), by="dts")

@@ -14,16 +14,6 @@ from dgrec.timeline import SteadyTime
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = [
-    "FIRST_STEP_US",
-    "LONGEST_STEP_US",
-    "LONGEST_USUAL_STEP_US",
-    "Timeline",
-    "column_values",
-    "media_us",
-    "session_times",
-]
-
 _Array = np.ndarray[Any, Any]
 
 #: A year: longer steps between damaged stamps are shortened, so that sums fit 64 bits.

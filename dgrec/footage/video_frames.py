@@ -23,8 +23,6 @@ from dgrec.video import (
     use_one_thread,
 )
 
-__all__ = ["VideoFrames"]
-
 #: Up to about here, decoding on is faster than opening the index and seeking.
 _NEAR = 100
 #: Frames before a wanted one that are kept, so that steps back need no decoding.

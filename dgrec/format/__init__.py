@@ -67,7 +67,6 @@ from dgrec.format.schema import (
     LATER_COLUMNS,
     NULLABLE_SCHEMA,
     SCHEMA,
-    SIGNAL,
     STAGE_KEYS,
 )
 from dgrec.format.signals import (
@@ -129,7 +128,6 @@ __all__ = [
     "Row",
     "RowTotals",
     "SCHEMA",
-    "SIGNAL",
     "STAGE_KEYS",
     "SealedFile",
     "Signal",

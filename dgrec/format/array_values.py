@@ -12,8 +12,6 @@ import numpy as np
 
 from dgrec.format.untrusted import Allowance, DecodeError, inflate
 
-__all__ = ["array_from", "array_spec", "is_kept", "scalar_from", "scalar_spec"]
-
 _KINDS = "biufcSUmMV"
 #: The types of arrays and scalars that are rebuilt: numbers, truth values, text, stamps, and raw
 #: bytes. Never objects: NumPy would take their bytes for addresses.

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["NullColumns", "compact", "is_utf8", "nested_array", "number_array", "repeated_text"]
-
 _KEPT_NULLS = 4096
 _ZEROS = pa.py_buffer(bytes(4 * (_KEPT_NULLS + 1)))
 _from_buffers: Any = pa.Array.from_buffers  # the stubs lack ``children``

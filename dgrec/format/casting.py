@@ -18,17 +18,6 @@ from dgrec import compute as pc
 from dgrec.errors import DamagedSessionError, NotASessionError, first_line
 from dgrec.format.schema import SCHEMA
 
-__all__ = [
-    "FIRST_US",
-    "LAST_US",
-    "cast_batches",
-    "cast_schema",
-    "check_required",
-    "is_cast",
-    "taken_apart",
-    "with_columns",
-]
-
 #: Microseconds from 1970 to the years 2 and 9999, a year within what Python's dates can hold.
 FIRST_US, LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
 _UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}

@@ -20,8 +20,6 @@ from typing import BinaryIO
 from dgrec.errors import DamagedSessionError, NotASessionError, SessionError
 from dgrec.files import placed
 
-__all__ = ["Checksums", "append_checksums", "verify_checksums"]
-
 _MAGIC = b"DGRCSUM1"
 _BLOCK = 1 << 20
 _TAIL = struct.Struct("<II8s")

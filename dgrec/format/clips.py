@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Span", "have_common_frames", "merged_from", "original_of", "recorded_spans"]
-
 #: First frame, and the one after the last.
 Span = tuple[int, int]
 

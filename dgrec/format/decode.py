@@ -17,8 +17,6 @@ from dgrec.format.masks import unpack_array
 from dgrec.format.result_values import checked_description, conversion_from
 from dgrec.format.untrusted import Allowance, DecodeError, parse_json
 
-__all__ = ["RestoredFrame", "restore"]
-
 #: The keys of a detection that has no ``keys``, which another tool may have left out.
 _USUAL_KEYS = ("bbox", "category_id", "label", "score", "angle", "track_id")
 #: Longest text of keys that is kept, and how many are: a file may have any number.

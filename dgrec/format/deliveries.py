@@ -18,20 +18,6 @@ import pyarrow as pa
 
 from dgrec import compute as pc
 
-__all__ = [
-    "Deliveries",
-    "Delivery",
-    "Range",
-    "TargetCounts",
-    "delivery_ticks",
-    "deliveries_as_note",
-    "deliveries_from_note",
-    "has_all_frames",
-    "is_within",
-    "merged_targets",
-    "without_ranges",
-]
-
 #: The first and the last number of a range; both belong to it.
 Range = tuple[int, int]
 _Numbers = np.ndarray[Any, np.dtype[np.int64]]

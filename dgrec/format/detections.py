@@ -29,8 +29,6 @@ from dgrec.format.masks import MaskMode, is_packable, pack_array
 from dgrec.format.packing import pack_boxes, pack_floats, pack_int32
 from dgrec.format.schema import DETECTION, LANDMARK, MASK, SCHEMA
 
-__all__ = ["BBOX", "detections_column"]
-
 _ABSENT: Any = object()
 _INT32 = range(-(2**31), 2**31)
 _INT64 = range(-(2**63), 2**63)

@@ -14,16 +14,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import xxhash
 
-__all__ = [
-    "NO_FINGERPRINT",
-    "Fingerprint",
-    "digest",
-    "distance",
-    "fingerprint",
-    "signature",
-    "vectors",
-]
-
 _Array = np.ndarray[Any, Any]
 
 #: Cells of a signature, down and across.

@@ -25,8 +25,6 @@ from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 from dgrec.format.signals import Signal, signals_column
 
-__all__ = ["Row", "build_batch", "milliseconds", "stage_values"]
-
 _TYPES = {column.name: column.type for column in SCHEMA}
 _ROW = pa.struct(list(SCHEMA))
 _NULLS = NullColumns(SCHEMA)

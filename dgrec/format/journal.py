@@ -24,8 +24,6 @@ from dgrec.format.schema import LATER_COLUMNS, METADATA_KEY, SCHEMA
 from dgrec.format.signals import WaitingSignals, as_metadata, from_note, with_earlier
 from dgrec.format.untrusted import open_file
 
-__all__ = ["Journal", "JournalTail", "is_being_written"]
-
 _READ_AHEAD = 1 << 20
 #: Batches of half a second are put together up to this size: a day has 172,800.
 _TOGETHER_BYTES = 1 << 20

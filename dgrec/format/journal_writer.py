@@ -29,8 +29,6 @@ from dgrec.format.messages import CRC_KEY, CRC_ZEROS, END_OF_STREAM, set_checksu
 from dgrec.format.metadata import Metadata
 from dgrec.format.schema import METADATA_KEY, SCHEMA
 
-__all__ = ["Durability", "JournalWriter", "stream_id"]
-
 Durability = Literal["never", "flush", "frame"]
 
 _NOTE_KEY = "dgrec.batch"

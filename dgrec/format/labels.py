@@ -10,17 +10,6 @@ import pyarrow as pa
 from dgrec import compute as pc
 from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
 
-__all__ = [
-    "FRAME_LABELS",
-    "FRAME_LABELS_COLUMNS",
-    "LABEL_COUNTS",
-    "LABEL_COUNTS_COLUMNS",
-    "frame_labels",
-    "label_counts",
-    "labels_of",
-    "rows_with_labels",
-]
-
 #: For each label in a frame: its detections, how many of them have a score, the sum of scores.
 FRAME_LABELS = pa.schema(
     [

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["Leaf", "leaves_of"]
-
 
 @dataclass(frozen=True)
 class Leaf:

@@ -7,8 +7,6 @@ from typing import Any
 
 from dgrec.format.metadata import Metadata
 
-__all__ = ["MachineLoad"]
-
 #: The processors are full at this share.
 _FULL = 0.9
 #: A recording that uses no more than this share of them is not what fills them.

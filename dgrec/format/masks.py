@@ -11,8 +11,6 @@ import numpy as np
 
 from dgrec.format.untrusted import Allowance, DecodeError, inflate
 
-__all__ = ["MaskMode", "is_packable", "pack_array", "unpack_array"]
-
 MaskMode = Literal["exact", "bitmap"]
 
 #: Types of arrays that `is_packable` accepts.

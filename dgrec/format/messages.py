@@ -19,16 +19,6 @@ import pyarrow as pa
 
 from dgrec.format.untrusted import parse_json
 
-__all__ = [
-    "CRC_KEY",
-    "CRC_ZEROS",
-    "END_OF_STREAM",
-    "decode",
-    "read_message",
-    "set_checksums",
-    "whole_messages",
-]
-
 _CONTINUATION = b"\xff\xff\xff\xff"
 END_OF_STREAM = _CONTINUATION + b"\0\0\0\0"
 # JSON text cannot contain the unit separator, so nothing recorded looks like this.

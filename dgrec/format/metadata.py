@@ -33,27 +33,6 @@ from dgrec.format.metadata_types import checked
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.version import __version__
 
-__all__ = [
-    "Event",
-    "RESTARTED",
-    "Metadata",
-    "VideoEntry",
-    "cuts_of",
-    "dumps",
-    "known_end",
-    "loads",
-    "new",
-    "parse",
-    "part_of_metadata",
-    "pixel_aspect",
-    "result_type",
-    "source_size",
-    "utc_ns",
-    "utc_text",
-    "uuid7",
-    "video_entries",
-]
-
 Metadata = dict[str, Any]
 #: Something that happened while recording: its ``kind``, times and more (docs/format.md).
 Event = dict[str, Any]

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-__all__ = ["checked"]
-
 #: Deeper values are left out. Each clip of a clip adds a level.
 _DEEPEST: Final = 64
 _LONGEST_TEXT: Final = 16_384

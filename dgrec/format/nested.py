@@ -20,12 +20,10 @@ from dgrec.format.casting import taken_apart
 from dgrec.format.leaves import leaves_of
 from dgrec.format.pages import check_page_counts
 
-__all__ = ["MOST_IN_GROUP", "NestedValues"]
-
 #: Values of one leaf in a row group. Locating them takes 30 bytes for each.
 MOST_IN_GROUP = 16_000_000
 #: Values of all leaves together: 40,000 detections in a frame, or 500 with all landmarks of a face.
-MOST_IN_ROW = 1_000_000
+_MOST_IN_ROW = 1_000_000
 #: Values that are decoded at a time.
 _MOST_AT_ONCE = 2_000_000
 _ROWS_AT_ONCE = 4096
@@ -103,13 +101,13 @@ class NestedValues:
             return _ROWS_AT_ONCE
         with contextlib.suppress(FileNotFoundError):  # an open file can be read to its end
             check_page_counts(self._path, self._file, group, list(self._read(names)))
-        if sum(self._counts(group, names)) <= MOST_IN_ROW:
+        if sum(self._counts(group, names)) <= _MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
         for list_ in lists:  # inner ones after outer ones
             values += list_.leaves * self._values_in_rows(group, list_.path)
-            if values.max(initial=0) > MOST_IN_ROW:
-                raise ValueError(f"a frame with more than {MOST_IN_ROW:,} values in its lists")
+            if values.max(initial=0) > _MOST_IN_ROW:
+                raise ValueError(f"a frame with more than {_MOST_IN_ROW:,} values in its lists")
         rows = _ROWS_AT_ONCE
         while rows > 1 and _most_in_window(values, rows) > _MOST_AT_ONCE:
             rows //= 2

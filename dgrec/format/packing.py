@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["pack_boxes", "pack_floats", "pack_int32"]
-
 #: The version that writes every value in full: later ones refer back to objects seen before.
 _VERSION = 2
 _HEAD = 5  # the tag of a list, and its length

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-__all__ = ["check_page_counts"]
-
 _READ_AT_ONCE = 1 << 14
 #: A header also has bounds, which may be texts.
 _LONGEST_HEADER = 1 << 24

@@ -31,8 +31,6 @@ from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_en
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
 
-__all__ = ["SealedFile", "seal", "write_sealed"]
-
 # A jump to a frame reads a row group: nine minutes at 30 frames a second.
 _ROW_GROUP_FRAMES = 16_384
 # Masks and key points make rows large, and a row group has to fit in memory.

@@ -9,17 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = [
-    "InnerResult",
-    "RecordedEnum",
-    "RecordedMeta",
-    "RecordedObject",
-    "RecordedTuple",
-    "enum_member",
-    "is_result",
-    "is_stream_meta",
-]
-
 
 class RecordedObject:
     """An object whose class dgrec does not rebuild, such as a line counter's totals.

@@ -14,19 +14,6 @@ from dgrec.format.metadata_types import checked
 from dgrec.format.recorded_objects import InnerResult
 from dgrec.format.untrusted import DecodeError
 
-__all__ = [
-    "OVERLAY_SETTINGS",
-    "added_values",
-    "checked_description",
-    "conversion_from",
-    "described",
-    "pysdk_class",
-    "result_from",
-    "sampled_conversion",
-    "state_of",
-    "type_string",
-]
-
 #: Overlay settings of PySDK's models, without their prefix ``overlay_``, and the argument of a
 #: result's constructor for each.
 OVERLAY_SETTINGS = {
@@ -52,7 +39,7 @@ def pysdk_class(result_class: type) -> type | None:
     return None
 
 
-def type_string(result_class: type) -> str | None:
+def _type_string(result_class: type) -> str | None:
     """Return PySDK's name of a result type: that of the class of PySDK's own nearest to it."""
     base: Any = pysdk_class(result_class)
     if base is None:
@@ -73,7 +60,7 @@ def described(result: Any) -> dict[str, Any]:
     backend = "pil" if hasattr(getattr(result, "image", None), "getchannel") else "opencv"
     return {
         "model": {
-            "result_type": type_string(type(result)),
+            "result_type": _type_string(type(result)),
             # PySDK adds names that are not the model's, by themselves.
             "labels": {str(key): name for key, name in labels.items() if isinstance(key, int)},
             "input_shape": getattr(result, "_input_shape", None),

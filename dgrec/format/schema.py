@@ -8,20 +8,6 @@ import pyarrow as pa
 
 from dgrec.format.leaves import leaves_of
 
-__all__ = [
-    "FORMAT_VERSION",
-    "LABEL_LEAF",
-    "LATER_COLUMNS",
-    "METADATA_KEY",
-    "NULLABLE_SCHEMA",
-    "SCHEMA",
-    "SCORE_LEAF",
-    "SIGNAL",
-    "STAGE_KEYS",
-    "parquet_bounds",
-    "parquet_encodings",
-]
-
 #: Major version of the session format. A reader refuses anything newer.
 FORMAT_VERSION: Final = 1
 

@@ -19,22 +19,6 @@ from dgrec import compute as pc
 from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.schema import SCHEMA, SIGNAL
 
-__all__ = [
-    "LONGEST_NAME",
-    "MOST_WITHOUT_ROW",
-    "Signal",
-    "WaitingSignals",
-    "array_of",
-    "as_metadata",
-    "as_note",
-    "from_metadata",
-    "from_note",
-    "signals_column",
-    "signals_of",
-    "with_earlier",
-    "with_signals",
-]
-
 #: How many values are kept of a time without frames: ten names at 1 Hz for almost three hours.
 MOST_WITHOUT_ROW = 100_000
 #: Characters of a signal's name.
@@ -50,7 +34,7 @@ class Signal(NamedTuple):
     value: float
 
 
-def array_of(signals: Sequence[Signal]) -> pa.StructArray:
+def _array_of(signals: Sequence[Signal]) -> pa.StructArray:
     """Return signals as items of the column."""
     names, times, values = zip(*signals, strict=True) if signals else ((), (), ())
     return _items(names, [time // 1000 for time in times], values)
@@ -63,7 +47,7 @@ def signals_column(signals: Sequence[Sequence[Signal]]) -> pa.Array:
     """
     ends = accumulate(map(len, signals), initial=0)
     mask = pa.array([not of_row for of_row in signals])
-    items = array_of(list(chain.from_iterable(signals)))
+    items = _array_of(list(chain.from_iterable(signals)))
     return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), items, type=_LIST, mask=mask)
 
 
@@ -122,7 +106,7 @@ class WaitingSignals:
         return found
 
     def joined(self) -> pa.StructArray:
-        return pa.concat_arrays(self._chunks) if self._chunks else array_of(())
+        return pa.concat_arrays(self._chunks) if self._chunks else _array_of(())
 
 
 # --- as JSON -----------------------------------------------------------------------------------
@@ -145,7 +129,7 @@ def from_note(value: Any) -> pa.StructArray:
         is_signal = isinstance(item, list) and list(map(type, item)) == [str, int, float]
         if not is_signal or len(item[0]) > LONGEST_NAME or not FIRST_US <= item[1] <= LAST_US:
             raise ValueError("a batch's signals are not a list of signals")
-    return _items(*zip(*value, strict=True)) if value else array_of(())
+    return _items(*zip(*value, strict=True)) if value else _array_of(())
 
 
 def as_metadata(signals: pa.StructArray) -> list[dict[str, Any]]:
@@ -168,7 +152,7 @@ def from_metadata(metadata: Mapping[str, Any]) -> pa.StructArray:
             since = moment - dt.datetime.fromtimestamp(0, dt.UTC)
             if name is not None and value is not None:
                 found.append((name, since // dt.timedelta(microseconds=1), float(value)))
-    return _items(*zip(*found, strict=True)) if found else array_of(())
+    return _items(*zip(*found, strict=True)) if found else _array_of(())
 
 
 def _items(

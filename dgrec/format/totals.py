@@ -13,19 +13,6 @@ from dgrec import compute as pc
 from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 
-__all__ = [
-    "AT_START",
-    "FLOATS",
-    "LARGEST_MEASUREMENT",
-    "LOSSES",
-    "TOTALLED",
-    "RowTotals",
-    "StartLosses",
-    "add_rows",
-    "loses_at_start",
-    "since_start",
-]
-
 #: Totals of source frames that have no row, and the column that each adds up.
 LOSSES = {
     "skipped": "skipped_before",

@@ -14,8 +14,6 @@ from typing import Any, Final
 
 from dgrec.errors import NotASessionError
 
-__all__ = ["Allowance", "DecodeError", "check_file", "inflate", "open_file", "parse_json"]
-
 _MB: Final = 1 << 20
 #: Memory for the arrays of a frame, whatever its size: the least and the most.
 _LEAST_BYTES: Final = 64 * _MB

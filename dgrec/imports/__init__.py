@@ -15,7 +15,7 @@ text       large text files, piece by piece
 
 from dgrec.imports import values
 from dgrec.imports.format import FORMATS, Format, Head
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, ImportOptions, Input
+from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
 from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of, open_binary
@@ -27,7 +27,6 @@ __all__ = [
     "Frames",
     "Gathering",
     "Head",
-    "ImportOptions",
     "ImportReport",
     "ImportedFrame",
     "Input",

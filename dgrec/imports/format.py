@@ -12,9 +12,6 @@ from dgrec.imports.frames import Facts, Frames, Input
 from dgrec.imports.text import InvalidError, head_of
 from dgrec.registry import Registry
 
-__all__ = ["FORMATS", "Format", "Head", "find_format", "format_of"]
-
-
 #: What files begin with that have to be converted first.
 _FOREIGN: Final = {
     b"\xff\xfe": "is UTF-16 text; save it as UTF-8",

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["Facts", "Frames", "ImportOptions", "ImportedFrame", "Input"]
-
 #: A model has fewer classes.
 _MOST_NAMED = 100_000
 

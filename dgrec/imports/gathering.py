@@ -13,8 +13,6 @@ from dgrec.errors import DgrecError, StorageError, first_line
 from dgrec.files import TemporaryFolder
 from dgrec.imports.text import InvalidError
 
-__all__ = ["Gathered", "Gathering", "MOST_DETECTIONS", "too_many"]
-
 #: Of a frame: lists in a row have a limit.
 MOST_DETECTIONS: Final = 100_000
 

@@ -21,8 +21,6 @@ from dgrec.paths import with_session_suffix
 from dgrec.session import parts_of
 from dgrec.video import VideoReader
 
-__all__ = ["ImportReport", "import_", "read_frames"]
-
 
 @dataclass(frozen=True)
 class ImportReport:

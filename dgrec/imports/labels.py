@@ -10,8 +10,6 @@ from dgrec.errors import ConfigError, ImportFileError
 from dgrec.files import read_small_text
 from dgrec.imports.text import InvalidError, JsonReader, open_binary
 
-__all__ = ["GivenLabels", "read_labels"]
-
 _MOST: Final = 100_000
 
 #: Names by id, and the pictures of COCO annotations: frame number and size by id as JSON.

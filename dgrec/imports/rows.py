@@ -21,8 +21,6 @@ from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.text import InvalidError
 from dgrec.imports.values import PackedMask
 
-__all__ = ["FASTEST", "MOST_ADDED", "ImportedRows"]
-
 #: Rows that are made at a time.
 _FRAMES_AT_ONCE: Final = 1024
 _DETECTIONS_AT_ONCE: Final = 8192

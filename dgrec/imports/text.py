@@ -14,8 +14,6 @@ from typing import IO, Any, Final
 
 from dgrec.errors import ImportFileError
 
-__all__ = ["InvalidError", "JsonReader", "head_of", "lines_of", "open_binary"]
-
 _CHUNK: Final = 1 << 18
 #: Longer values are refused: the annotations of a picture, with masks, take a few MB.
 _LONGEST_VALUE: Final = 64 << 20
@@ -56,10 +54,10 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
         yield file
 
 
-def head_of(file: IO[bytes], size: int = 1 << 16) -> bytes:
+def head_of(file: IO[bytes]) -> bytes:
     """Return the beginning of a file, from which its format can be seen."""
     file.seek(0)
-    head = file.read(size)
+    head = file.read(1 << 16)
     file.seek(0)
     return head
 
@@ -169,14 +167,8 @@ class JsonReader:
 
     def elements(self) -> Iterator[Any]:
         """Yield the elements of the array that follows."""
-        self._take("[")
-        if self.peek() == "]":
-            self._at += 1
-            return
-        while True:
+        for _ in self.rows():
             yield self.value()
-            if self._take(",]") == "]":
-                return
 
     def rows(self) -> Iterator[None]:
         """Yield once for each element of the array that follows; the caller reads it."""

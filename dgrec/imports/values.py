@@ -16,28 +16,6 @@ import numpy as np
 from dgrec.format import Allowance, DecodeError
 from dgrec.imports.text import InvalidError
 
-__all__ = [
-    "LACKING_POINTS",
-    "LARGEST_FRAME",
-    "PackedMask",
-    "box_of_size",
-    "coco_mask",
-    "corners",
-    "count",
-    "detection",
-    "exact",
-    "frame_of_name",
-    "key_points",
-    "label",
-    "landmarks",
-    "number",
-    "objects",
-    "packed_mask",
-    "plain_extras",
-    "stamp",
-    "whole",
-]
-
 #: Coordinates beyond this are not pixels.
 _LARGEST_COORDINATE: Final = 1e9
 #: Numbers of frames up to here are exact as a double.

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Image", "copied", "new_picture", "scratch"]
-
 Image = np.ndarray[Any, Any]
 
 

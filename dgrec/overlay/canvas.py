@@ -15,8 +15,6 @@ import numpy as np
 
 from dgrec.overlay.arrays import Image, copied, new_picture, scratch
 
-__all__ = ["Mask", "canvas_class", "fingerprint"]
-
 _Area = tuple[slice, slice]
 
 #: OpenCV may draw farther coordinates elsewhere.

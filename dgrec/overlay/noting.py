@@ -30,8 +30,6 @@ from dgrec.overlay.operations import (
 from dgrec.overlay.overlay import drawing_on, masks_of, of_own_class, without_masks
 from dgrec.overlay.pysdk import inner_results
 
-__all__ = ["note_analyzers", "note_overlay"]
-
 #: Class maps of larger pictures are not drawn.
 _MOST_PIXELS = 40_000_000
 #: Detections that cannot be drawn, after which the others are left out.

@@ -10,8 +10,6 @@ import numpy as np
 from dgrec.analyzers import drawable
 from dgrec.overlay.operations import Operations, line_width, painted_width, whole
 
-__all__ = ["OPENCV", "Draw", "Picture"]
-
 
 class Picture:
     """A picture without pixels: what is drawn on it is noted."""

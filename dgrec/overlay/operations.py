@@ -30,18 +30,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "ERASED",
-    "Colors",
-    "Operations",
-    "TooMuchError",
-    "bitmap_runs",
-    "line_width",
-    "painted_width",
-    "value_runs",
-    "whole",
-]
-
 #: The color of what removes what is below it.
 ERASED = -1
 #: The most that is noted of a frame: about as many numbers and letters.
@@ -156,7 +144,7 @@ class Operations:
 
     def color(self, color: Any) -> int:
         """Return the number of a color (red, green, blue) on this layer."""
-        if self._may_erase and is_unseen(tuple(color)):
+        if self._may_erase and _is_unseen(tuple(color)):
             return ERASED
         return self.colors.number(color)
 
@@ -201,7 +189,7 @@ def whole(value: Any) -> int:
 
 
 @functools.lru_cache(4096)
-def is_unseen(color: tuple[Any, ...]) -> bool:
+def _is_unseen(color: tuple[Any, ...]) -> bool:
     """Return whether PySDK takes a pixel of this color for one that was not drawn."""
     import cv2
 

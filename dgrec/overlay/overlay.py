@@ -19,16 +19,6 @@ from dgrec.analyzers import drawable_result
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-__all__ = [
-    "DRAWN_AS",
-    "as_pil",
-    "drawing_on",
-    "image_overlay",
-    "masks_of",
-    "of_own_class",
-    "without_masks",
-]
-
 #: Of a class that only draws texts with half a character in them as well: the class below it.
 DRAWN_AS = "_dgrec_drawn_as"
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.

@@ -15,16 +15,6 @@ from dgrec.errors import VideoError
 from dgrec.format import OVERLAY_SETTINGS, InnerResult, RestoredFrame
 from dgrec.overlay.overlay import DRAWN_AS, image_overlay
 
-__all__ = [
-    "as_pysdk",
-    "fill_result",
-    "inner_results",
-    "plain_class",
-    "pysdk_result",
-    "result_class_of",
-    "with_inner_results",
-]
-
 #: Under this key, a gizmo that combines crops keeps the results about a detection.
 _EXTRA_RESULTS = "extra_results"
 

@@ -8,26 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from dgrec.credentials import redact, remember
 from dgrec.errors import ConfigError
+from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.logins import Login, login_of
-
-if TYPE_CHECKING:
-    from dgrec.publishing.homeassistant import Device
-    from dgrec.publishing.target import Target
-
-__all__ = [
-    "STDOUT",
-    "TargetAddress",
-    "check_discovery",
-    "distinct_names",
-    "missing_command",
-    "open_target",
-    "parse_target",
-]
+from dgrec.publishing.target import Target
 
 #: The target that is standard output.
 STDOUT: Final = "-"

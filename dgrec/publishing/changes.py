@@ -13,8 +13,6 @@ from typing import Any, Final
 
 from dgrec.publishing.plain import plain
 
-__all__ = ["Change", "Changes"]
-
 #: No tracker gives larger numbers.
 _LARGEST_TRACK: Final = 2**63
 

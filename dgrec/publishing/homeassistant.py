@@ -16,8 +16,6 @@ from dgrec.publishing.messages import PayloadOptions
 from dgrec.publishing.payload import json_message
 from dgrec.version import __version__
 
-__all__ = ["OFF", "OFFLINE", "ON", "ONLINE", "Device"]
-
 #: What Home Assistant listens to, unless it is set up otherwise.
 _PREFIX: Final = "homeassistant"
 ONLINE, OFFLINE = b"online", b"offline"

@@ -11,8 +11,6 @@ from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 
-__all__ = ["WebServer"]
-
 #: Seconds for a connection, and for an answer.
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
 #: Seconds before another attempt: twice as many each time.

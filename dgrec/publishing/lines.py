@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
-from dgrec.files import output_error
+from dgrec.files import output_error, output_errors
 from dgrec.message import Message
 from dgrec.paths import SESSION_SUFFIXES, VIDEO_SUFFIXES
 from dgrec.publishing.address import STDOUT
 from dgrec.publishing.target import Target
-
-__all__ = ["Lines", "check_target"]
 
 #: Suffixes of sessions and their videos, which lines must not be written under.
 _SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
@@ -32,10 +30,8 @@ def check_target(target: str, output: Path) -> None:
     if target == STDOUT:
         return
     path = Path(target)
-    try:
+    with output_errors(path):
         fits = not path.exists() or not path.is_file() or _holds_lines(path)
-    except OSError as error:
-        raise output_error(path, error) from None
     same = os.path.realpath(path) == os.path.realpath(output)
     if same or path.suffix.lower() in _SESSION_SUFFIXES:
         raise OutputError(
@@ -61,7 +57,7 @@ class Lines(Target):
         super().__init__()
         self.name = target
         path = Path(target)
-        try:
+        with output_errors(path):
             if target == STDOUT:
                 sys.stdout.flush()
                 # A descriptor of its own: a line that is never read must not hold up the exit.
@@ -72,8 +68,6 @@ class Lines(Target):
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             if is_cut_off:
                 os.write(self._file, b"\n")
-        except OSError as error:
-            raise output_error(path, error) from None
 
     def send(self, message: Message) -> None:
         line = memoryview(message.text + b"\n")

@@ -12,8 +12,6 @@ from dgrec.config import config_file, environment_secret, expand, file_secret, r
 from dgrec.credentials import remember_secret
 from dgrec.errors import ConfigError
 
-__all__ = ["Login", "login_of"]
-
 _TABLE: Final = "publish"
 _KEYS: Final = ("user", "password", "password_file", "token", "token_file")
 

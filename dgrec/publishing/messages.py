@@ -19,8 +19,6 @@ from dgrec.publishing.changes import Change, Changes
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, json_message, message_of
 from dgrec.publishing.plain import plain
 
-__all__ = ["ALERT_KINDS", "Messages", "PayloadOptions"]
-
 #: Kinds of events that are alerts, and what becomes of the alert there.
 ALERT_KINDS = {"alert": "started", "alert_end": "ended"}
 

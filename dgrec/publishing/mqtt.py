@@ -16,8 +16,6 @@ from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.homeassistant import OFF, OFFLINE, ON, ONLINE, Device
 from dgrec.publishing.target import Target
 
-__all__ = ["Broker"]
-
 #: Messages that the broker has not confirmed yet, at most.
 _MOST_ON_THE_WAY: Final = 100
 #: Seconds between attempts to connect.

@@ -16,8 +16,6 @@ from dgrec.alerts import DetectionCondition
 from dgrec.format import STAGE_KEYS, Row, json_values, milliseconds, restore, utc_ns, utc_text
 from dgrec.publishing.plain import PIXELS, plain
 
-__all__ = ["PayloadForm", "PublishedFrame", "json_message", "message_of", "payload"]
-
 PayloadForm = Literal["guide", "full"]
 
 #: What DeGirum's guide publishes of a detection.

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["PIXELS", "plain"]
-
 _LONGEST_BITS: Final = 10_000
 #: Keys of detections that are pictures.
 PIXELS: Final = ("mask", "data")

@@ -6,26 +6,18 @@ import math
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec import compute as pc
-from dgrec.errors import ConfigError, DamagedSessionError
+from dgrec.errors import ConfigError
 from dgrec.format import DecodeError, has_all_frames, is_within, utc_ns
 from dgrec.message import Message
 from dgrec.publishing.messages import Messages, PayloadOptions
 from dgrec.publishing.payload import PublishedFrame
-from dgrec.session import restarts, rows_of
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["Outgoing", "Rest", "rest_of"]
-
-#: Rows that are Python values at once.
-_ROWS = 256
+from dgrec.session import Session, damaged_frame, each_row, restarts
 
 
 class Outgoing(NamedTuple):
@@ -103,10 +95,8 @@ class Rest:
             # A change is one from the frames before.
             wanted = self._is_due(batch, options.every) if options.only_changes else is_left_out
             rows, marks = batch.filter(pa.array(wanted)), is_left_out[wanted].tolist()
-            for start in range(0, rows.num_rows, _ROWS):
-                found = rows_of(rows.slice(start, _ROWS))
-                for row, mark in zip(found, marks[start : start + _ROWS], strict=True):
-                    yield options, row, mark
+            for row, mark in zip(each_row(rows), marks, strict=True):
+                yield options, row, mark
 
     def _is_left_out(self, rows: pa.RecordBatch, ranges: list[tuple[int, int]], every: int) -> Any:
         numbers = pc.fill_null(rows.column("source_frame"), -1).to_numpy(zero_copy_only=False)
@@ -126,9 +116,7 @@ class Rest:
         try:
             return PublishedFrame.of_recorded(row, self.session_id)
         except DecodeError as error:
-            raise DamagedSessionError(
-                f"{self.session.path}: damaged: frame {row['frame']}: {error}"
-            ) from None
+            raise damaged_frame(self.session.path, row, error) from None
 
 
 def _options_of(entry: Mapping[str, Any]) -> PayloadOptions:

@@ -25,8 +25,6 @@ from dgrec.serving import (
 )
 from dgrec.units import counted
 
-__all__ = ["ServedTarget"]
-
 #: How long the end waits for clients that have not got everything.
 _PATIENCE_S: Final = 2.5
 #: What stands in a path as it is (RFC 3986, section 3.3), beside letters, digits and -._~

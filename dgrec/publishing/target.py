@@ -7,8 +7,6 @@ from typing import Self
 
 from dgrec.message import Message
 
-__all__ = ["Target"]
-
 
 class Target:
     """Takes messages, one after the other, in one thread.

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from dgrec.message import Message
 
-__all__ = ["Channel", "Client", "Loss", "Receipt"]
-
 #: What may wait for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
 _MOST_BYTES: Final = 8 * 2**20

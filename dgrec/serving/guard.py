@@ -19,8 +19,6 @@ from aiohttp import web
 
 from dgrec.config import environment_secret
 
-__all__ = ["Guard", "is_loopback"]
-
 _TOKEN_VARIABLE: Final = "DGREC_TOKEN"
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 

@@ -20,8 +20,6 @@ from dgrec.serving.guard import Guard
 from dgrec.serving.tls import Certificate, Handshake
 from dgrec.terminal import echo
 
-__all__ = ["HEADERS", "PAGE_HEADERS", "Handler", "Route", "Server", "open_server"]
-
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 #: Connections at once. A recorder needs its file descriptors for other things.

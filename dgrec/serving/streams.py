@@ -12,8 +12,6 @@ from aiohttp import WSCloseCode, web
 from dgrec.serving.channel import Channel, Client
 from dgrec.serving.server import HEADERS
 
-__all__ = ["serve_events", "serve_websocket"]
-
 #: Seconds between signs of life to a client that gets no messages.
 _HEARTBEAT_S: Final = 15.0
 #: A connection is closed whose client has taken nothing for as long.

@@ -11,8 +11,6 @@ from weakref import WeakSet
 
 from dgrec.errors import ConfigError
 
-__all__ = ["Certificate", "Handshake"]
-
 #: A client that has not finished its handshake by then is disconnected.
 _HANDSHAKE_S: Final = 5.0
 _FAREWELL_S: Final = 1.0

@@ -7,7 +7,7 @@ from dgrec.session.discovery import (
     open_sessions,
     unreadable,
 )
-from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.file import RecordedFile, damaged_frame, each_row, rows_of
 from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import (
@@ -29,6 +29,8 @@ __all__ = [
     "RecordedResult",
     "Session",
     "connect",
+    "damaged_frame",
+    "each_row",
     "find_sessions",
     "first_frame",
     "is_in_set",

@@ -6,8 +6,6 @@ from typing import Any
 
 from dgrec.format import LOSSES
 
-__all__ = ["added_machine", "added_totals"]
-
 
 def added_totals(parts: list[Any]) -> dict[str, Any]:
     """Add up the ``totals`` of all parts; nothing while one of them is still being recorded."""

@@ -22,8 +22,6 @@ from dgrec.session.session import Session
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["connect", "find_sessions", "names_something", "open_sessions", "unreadable"]
-
 
 def connect(
     *paths: str | os.PathLike[str],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pyarrow as pa
 
-from dgrec.errors import NotASessionError, SessionError
+from dgrec.errors import DamagedSessionError, NotASessionError, SessionError
 from dgrec.files import placed
 from dgrec.format import (
     AT_START,
@@ -32,8 +32,6 @@ from dgrec.format import (
     with_columns,
 )
 from dgrec.paths import JOURNAL_SUFFIX, sealed_path
-
-__all__ = ["RecordedFile", "rows_of"]
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
@@ -342,6 +340,17 @@ def _whole(columns: list[str]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in columns))
 
 
+def each_row(batch: pa.RecordBatch, at_once: int = 256) -> Iterator[dict[str, Any]]:
+    """Yield rows as `rows_of` has them; only so many at once are values of Python."""
+    for start in range(0, batch.num_rows, at_once):
+        yield from rows_of(batch.slice(start, at_once))
+
+
+def damaged_frame(path: Path, row: Mapping[str, Any], error: Exception) -> DamagedSessionError:
+    """Return the error for a row that does not hold what dgrec writes."""
+    return DamagedSessionError(f"{path}: damaged: frame {row['frame']}: {error}")
+
+
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """Return rows as Python values: the columns of `SCHEMA`, None where the file lacks one.
 
@@ -357,3 +366,17 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         columns["timing"] = [[]] * batch.num_rows
     names = list(columns)
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def flat_detections(rows: pa.RecordBatch) -> pa.Table:
+    """Return a row for each detection: ``frame``, and the fields of the detection."""
+    import pyarrow.compute as pc
+
+    column = cast(pa.ListArray, rows.column("detections"))
+    values = column.flatten()
+    parents = pc.list_parent_indices(column)
+    frame = rows.column("frame").take(parents)
+    fields = [f.name for f in values.type]
+    return pa.table(
+        [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
+    )

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, SESSION_SUFFIXES, VIDEO_SUFFIXES
 
-__all__ = ["session_file"]
-
 
 def session_file(path: Path) -> Path:
     """Return the file of the session that ``path`` names; ``path`` itself if there is none.

@@ -11,8 +11,6 @@ import numpy as np
 
 from dgrec.format import LARGEST_MEASUREMENT, Metadata
 
-__all__ = ["session_card", "table_card"]
-
 Latencies = np.ndarray[Any, np.dtype[np.float64]]
 
 

@@ -15,8 +15,6 @@ from dgrec.format import DecodeError, json_values
 if TYPE_CHECKING:
     from dgrec.analyzers import Notice
 
-__all__ = ["Notices"]
-
 #: Under this key results have them.
 _KEY = "notifications"
 

@@ -43,16 +43,6 @@ from dgrec.paths import (
 from dgrec.session.added_metadata import added_machine, added_totals
 from dgrec.session.file import RecordedFile
 
-__all__ = [
-    "Part",
-    "PartSet",
-    "first_frame",
-    "is_in_set",
-    "part_of",
-    "parts_in_set",
-    "parts_of",
-]
-
 #: The recorder may seal or remove parts while they are being opened.
 _ATTEMPTS = 5
 

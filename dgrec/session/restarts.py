@@ -7,8 +7,6 @@ from typing import Any, NamedTuple
 
 from dgrec.format import RESTARTED, stamp_us
 
-__all__ = ["Restart", "restarts", "run_ended_us"]
-
 
 class Restart(NamedTuple):
     """The beginning of another run.

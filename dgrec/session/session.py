@@ -8,7 +8,7 @@ import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from dgrec.errors import (
 from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX
-from dgrec.session.file import RecordedFile, rows_of
+from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from dgrec.analyzers import Notice
     from dgrec.footage import Pixels
     from dgrec.replay.exports import ExportReport
-
-__all__ = ["Session", "open_session"]
 
 #: A notebook does not show the latency of longer sessions, which would take too long to read.
 _MOST_SHOWN = 1_000_000
@@ -260,7 +258,7 @@ class Session:
         names = ["frame", "detections"]
         schema = pa.schema([SCHEMA.field(name) for name in names])
         none = pa.RecordBatch.from_pylist([], schema=schema)
-        return pa.concat_tables(map(_flat_detections, list(self.batches(names)) or [none]))
+        return pa.concat_tables(map(flat_detections, list(self.batches(names)) or [none]))
 
     def _column(self, name: str) -> np.ndarray[Any, Any] | None:
         if name not in self.schema.names:
@@ -274,9 +272,8 @@ class Session:
     def __iter__(self) -> Iterator[RecordedResult]:
         metadata = self.metadata
         for batch in self.batches():
-            for start in range(0, batch.num_rows, 256):
-                for row in rows_of(batch.slice(start, 256)):
-                    yield self.restored(row, metadata)
+            for row in each_row(batch):
+                yield self.restored(row, metadata)
 
     @overload
     def __getitem__(self, index: int) -> RecordedResult: ...
@@ -318,9 +315,7 @@ class Session:
                 row, self.metadata if metadata is None else metadata, self.notices_until
             )
         except DecodeError as error:
-            raise DamagedSessionError(
-                f"{self.path}: damaged: frame {row['frame']}: {error}"
-            ) from None
+            raise damaged_frame(self.path, row, error) from None
 
     def notices_until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time, which frames show for a while."""
@@ -486,19 +481,6 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _flat_detections(rows: pa.RecordBatch) -> pa.Table:
-    import pyarrow.compute as pc
-
-    column = cast(pa.ListArray, rows.column("detections"))
-    values = column.flatten()
-    parents = pc.list_parent_indices(column)
-    frame = rows.column("frame").take(parents)
-    fields = [f.name for f in values.type]
-    return pa.table(
-        [frame, *(pc.struct_field(values, name) for name in fields)], names=["frame", *fields]
-    )
 
 
 def _rows_of(

@@ -1,7 +1,7 @@
 """SQL over sessions: the views, and the library of views and macros on top of them."""
 
 from dgrec.sql import library, views
-from dgrec.sql.checking import check_files, damaged_sessions
+from dgrec.sql.checking import check_files, damaged_sessions, nodes_of
 from dgrec.sql.conditions import EXAMPLE, frame_condition
 
 __all__ = [
@@ -10,5 +10,6 @@ __all__ = [
     "damaged_sessions",
     "frame_condition",
     "library",
+    "nodes_of",
     "views",
 ]

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Queryable")
 
-__all__ = ["check_files", "damaged_sessions"]
-
 #: So much is compared as a whole: a look at the statement's plan takes longer.
 _LITTLE_BYTES = 32 << 20
 
@@ -74,9 +72,9 @@ def _columns_read(
     except (duckdb.Error, ValueError, LookupError):
         return None
     columns: set[str] = set()
-    for node in _nodes(plan):
-        info = node.get("extra_info", {})
-        if info.get("Function") != "READ_PARQUET":
+    for node in nodes_of(plan):
+        info = node.get("extra_info")
+        if not isinstance(info, dict) or info.get("Function") != "READ_PARQUET":
             continue
         projected = info.get("Projections")
         projected = [projected] if isinstance(projected, str) else projected
@@ -87,12 +85,13 @@ def _columns_read(
     return columns
 
 
-def _nodes(plan: Any) -> Iterator[dict[str, Any]]:
-    waiting = [plan]
+def nodes_of(tree: Any) -> Iterator[dict[str, Any]]:
+    """Yield all objects in the JSON of a plan or a syntax tree."""
+    waiting = [tree]
     while waiting:
         item = waiting.pop()
         if isinstance(item, dict):
             yield item
-            waiting.append(item.get("children", []))
+            waiting.extend(item.values())
         elif isinstance(item, list):
             waiting.extend(item)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["EXAMPLE", "frame_condition"]
-
 #: What an error about a condition on frames shows.
 EXAMPLE: Final = 'such as "latency_ms > 100" or "count(\'car\') >= 2"'
 

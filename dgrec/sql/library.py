@@ -14,8 +14,6 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["Entry", "entries", "literal", "statements", "text"]
-
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 
 

@@ -19,8 +19,6 @@ from dgrec.format import SCHEMA, dumps, from_metadata
 if TYPE_CHECKING:
     from dgrec.sql.views import Queryable
 
-__all__ = ["STREAMS", "stamp"]
-
 _UTC: Final = pa.timestamp("us", tz="UTC")
 _EVENTS: Final = pa.schema(
     [

@@ -22,8 +22,6 @@ from dgrec.format import (
 if TYPE_CHECKING:
     from dgrec.sql.views import Queryable
 
-__all__ = ["Room", "RowStream", "label_streams"]
-
 _T = TypeVar("_T")
 #: The first column says which session a row is of.
 _SESSION_ID = pa.field("session_id", pa.dictionary(pa.int32(), pa.string()))

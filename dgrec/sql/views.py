@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dgrec.format import Metadata
     from dgrec.session import Part
 
-__all__ = ["Queryable", "connect", "is_about_files", "query_error"]
-
 #: The views besides the library.
 _VIEWS = ("frames", "detections", "sessions", "frame_labels")
 #: DuckDB's error for a table that does not exist, with its guess where it has one.

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dgrec.stand_in.session_camera import SessionCamera
 
-__all__ = ["HOST", "camera", "model", "register_zoo"]
-
 #: The ``inference_host_address`` of recorded sessions.
 HOST = "@dgrec"
 

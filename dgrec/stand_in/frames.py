@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 
 from dgrec.analyzers import Notice
-from dgrec.errors import DamagedSessionError
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
-from dgrec.session import Session
-
-__all__ = ["Frames", "RecordedFrame"]
+from dgrec.session import Session, damaged_frame
 
 
 @dataclass(slots=True)
@@ -50,9 +47,7 @@ class Frames:
         try:
             restored = restore(row)
         except DecodeError as error:
-            raise DamagedSessionError(
-                f"{self.session.path}: damaged: frame {row['frame']}: {error}"
-            ) from None
+            raise damaged_frame(self.session.path, row, error) from None
         stamp = row["completed_at"] or row["captured_at"]
         return RecordedFrame(
             restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")

@@ -21,8 +21,6 @@ from dgrec.format import digest, original_of
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Origin", "Pairing", "SessionFacts", "note", "numbers"]
-
 #: Copies are recognised as long as not as many further pictures have been given out.
 _MOST_PICTURES = 20_000
 

@@ -16,14 +16,12 @@ from dgrec.session import Session
 from dgrec.stand_in.given import Pairing
 from dgrec.units import counted
 
-__all__ = ["MATCHES", "MISSING", "Matcher", "has_digests"]
-
 #: How much further than the nearest frame the one that is due may be.
 _AS_NEAR = 1.25
 
 #: How frames are found, and what pictures get that were not recorded.
-MATCHES = ("auto", "pixels", "order", "camera")
-MISSING = ("error", "nearest", "empty")
+_MATCHES = ("auto", "pixels", "order", "camera")
+_MISSING = ("error", "nearest", "empty")
 
 
 class Matcher:
@@ -42,7 +40,7 @@ class Matcher:
     """
 
     def __init__(self, session: Session, match: str = "auto", missing: str = "error") -> None:
-        for name, value, known in (("match", match, MATCHES), ("missing", missing, MISSING)):
+        for name, value, known in (("match", match, _MATCHES), ("missing", missing, _MISSING)):
             if value not in known:
                 raise ModelError(f"{name}={value!r}: expected {', '.join(known)}")
         self.missing = missing

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.stand_in.session_camera import SessionCamera
 
-__all__ = ["REPLAY", "RecordedCamera", "Replay", "Replayed", "model_name", "replay_recordings"]
-
 #: The program's environment: a `Replay` as JSON.
 REPLAY = "DGREC_REPLAY"
 #: What PySDK's `ZooManager` connects to.

@@ -16,8 +16,6 @@ from dgrec.stand_in.replayed_program import Replayed
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.stand_in.zoo import parameters_of
 
-__all__ = ["ReplayedModel", "ReplayedZoo", "compound_results"]
-
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
     def __init__(self, replayed: Replayed) -> None:

@@ -10,8 +10,6 @@ from dgrec.analyzers import Drawing, recorded_time
 from dgrec.format import RestoredFrame, result_values
 from dgrec.overlay import fill_result, plain_class
 
-__all__ = ["Recorded", "as_recorded", "drawn_class", "recorded_class", "timed_class"]
-
 
 @dataclass(slots=True)
 class Recorded:
@@ -24,7 +22,7 @@ class Recorded:
 
 
 @functools.cache
-def recorded_class(own: Any) -> Any:
+def _recorded_class(own: Any) -> Any:
     """Return a subclass of a class of PySDK's, whose constructor takes recorded results.
 
     PySDK's own constructors turn the model's output into results, which recorded ones are already.
@@ -45,7 +43,7 @@ def as_recorded(chosen: Any) -> Any:
         chosen: PySDK's, a program's own, or one with analyzers: these run in its constructor.
     """
     own: Any = result_values.pysdk_class(chosen)
-    base = recorded_class(own)
+    base = _recorded_class(own)
     # Python looks for the next constructor in the order of the bases: `base` is before `own`.
     return base if chosen is own else type(chosen.__name__, (chosen, base), {})
 

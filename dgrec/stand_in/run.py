@@ -23,8 +23,6 @@ from dgrec.stand_in.matching import Matcher
 if TYPE_CHECKING:
     from dgrec.stand_in.session_model import SessionModel
 
-__all__ = ["from_the_first", "run"]
-
 
 def run(model: SessionModel, matcher: Matcher, sources: Callable[[], Iterator[Any]]) -> Any:
     """Return an iterator over the results of pictures, by PySDK's own loop.

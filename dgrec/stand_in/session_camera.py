@@ -17,9 +17,7 @@ from dgrec.format import SCHEMA, utc_ns
 from dgrec.session import Session
 from dgrec.stand_in import given
 
-__all__ = ["PACES", "SessionCamera"]
-
-PACES = ("recorded", "fast")
+_PACES = ("recorded", "fast")
 
 # OpenCV's numbers; importing cv2 for some integers would cost 0.4 s.
 _POS_MSEC, _POS_FRAMES, _POS_AVI_RATIO, _WIDTH, _HEIGHT, _FPS = range(6)
@@ -77,8 +75,8 @@ class SessionCamera:
         loop: bool = False,
         video: str | Path | None = None,
     ) -> None:
-        if pace not in PACES:
-            raise ConfigError(f"pace={pace!r}: expected {' or '.join(PACES)}")
+        if pace not in _PACES:
+            raise ConfigError(f"pace={pace!r}: expected {' or '.join(_PACES)}")
         self._pace, self._loop = pace, loop
         self._lock = threading.RLock()
         self._ended = threading.Event()

@@ -24,9 +24,7 @@ from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 from dgrec.stand_in.tracked import Trackers
 
-__all__ = ["PACES", "SessionModel", "StandInError", "device_of"]
-
-PACES = ("fast", "recorded")
+_PACES = ("fast", "recorded")
 _NOTHING = Drawing()
 
 
@@ -61,8 +59,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         super().__init__(name, parameters, device, num_devices)
         how = how or {}
         self.pace = how.get("pace", "fast")
-        if self.pace not in PACES:
-            raise StandInError(f"pace={self.pace!r}: expected {', '.join(PACES)}")
+        if self.pace not in _PACES:
+            raise StandInError(f"pace={self.pace!r}: expected {', '.join(_PACES)}")
         try:
             self._frames = Frames(Path(parameters.ModelPath))
             self._matcher = Matcher(

@@ -17,18 +17,6 @@ import numpy as np
 
 from dgrec.errors import ModelError
 
-__all__ = [
-    "FIXED",
-    "LIMITS",
-    "NMS",
-    "THRESHOLD",
-    "TOP_K",
-    "Limit",
-    "kept",
-    "recorded_limits",
-    "suppressed",
-]
-
 
 @dataclass(frozen=True)
 class Limit:
@@ -53,10 +41,10 @@ class Limit:
 
 THRESHOLD = Limit("output_confidence_threshold", is_least=True)
 NMS = Limit("output_nms_threshold")
-PER_CLASS = Limit("output_max_detections_per_class")
-MOST = Limit("output_max_detections")
+_PER_CLASS = Limit("output_max_detections_per_class")
+_MOST = Limit("output_max_detections")
 TOP_K = Limit("output_top_k", zero_is_none=True)
-LIMITS = (THRESHOLD, NMS, PER_CLASS, MOST, TOP_K)
+LIMITS = (THRESHOLD, NMS, _PER_CLASS, _MOST, TOP_K)
 
 #: Boxes with corners beyond are not those of a picture.
 _FARTHEST = 1e9
@@ -117,11 +105,11 @@ def kept(
         chosen = [index for index in chosen if scores[index] >= threshold]
     if (overlap := changed.get(NMS.property)) is not None:
         chosen = _without_overlaps(results, scores, chosen, overlap, by_class=by_class)
-    if (most := changed.get(PER_CLASS.property)) is not None:
+    if (most := changed.get(_PER_CLASS.property)) is not None:
         chosen = [
             index for group in _by_class(results, chosen) for index in _best(scores, group, most)
         ]
-    if (most := changed.get(MOST.property)) is not None:
+    if (most := changed.get(_MOST.property)) is not None:
         chosen = _best(scores, chosen, most)
     return sorted(chosen)
 

@@ -13,8 +13,6 @@ from typing import Any
 
 from dgrec.analyzers import added_by, class_of, describe, remove_added
 
-__all__ = ["Begun", "Trackers"]
-
 #: Analyzers that change what the model gave.
 _CHANGING = ("degirum_tools.ObjectTracker",)
 

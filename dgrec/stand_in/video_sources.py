@@ -15,8 +15,6 @@ from dgrec.paths import names_session
 if TYPE_CHECKING:
     from dgrec.stand_in.session_camera import SessionCamera
 
-__all__ = ["named_camera", "register_video_sources"]
-
 #: Options of `dgrec.camera`, which may follow the name of a session.
 _OPTIONS = ("pace", "loop", "video")
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")

@@ -22,8 +22,6 @@ from dgrec.session import Session, parts_of
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.units import and_more
 
-__all__ = ["SessionZoo", "load", "parameters_of"]
-
 _HOW = ("match", "missing", "pace")
 #: The device of a model of which none was recorded.
 _NO_DEVICE = "DGREC/SESSION"

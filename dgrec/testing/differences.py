@@ -15,8 +15,6 @@ import dgrec
 from dgrec.errors import DgrecError
 from dgrec.units import counted
 
-__all__ = ["compare", "write"]
-
 #: Frames that are named and drawn, and differences of a frame that are named.
 _FRAMES, _DIFFERENCES = 5, 4
 #: A longer value is cut off.

@@ -15,8 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["dgrec_camera", "dgrec_check", "dgrec_model"]
-
 _UPDATE = "--dgrec-update"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-__all__ = ["is_random_access_point", "nal_length_size"]
-
 
 def is_random_access_point(
     codec: str, data: bytes, nal_length_size: int | None, *, closed: bool = False

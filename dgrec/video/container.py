@@ -12,21 +12,6 @@ from dgrec.video.http_body import HttpBody, is_web_address
 from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
 
-__all__ = [
-    "JPEG_STREAM",
-    "announced_count",
-    "announced_end",
-    "discard_others",
-    "frame_rate",
-    "has_end",
-    "has_unknown_length",
-    "is_playlist",
-    "lacks_its_index",
-    "open_container",
-    "use_one_thread",
-    "video_stream",
-]
-
 #: Streams that have no end, whatever their container says.
 _LIVE_SCHEMES = frozenset(("rtsp", "rtsps", "rtp", "udp", "srt", "rtmp", "rtmps", "tcp", "mms"))
 #: JPEG pictures one after the other, as cameras send them over HTTP.

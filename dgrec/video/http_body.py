@@ -12,8 +12,6 @@ import urllib.request
 from typing import IO, Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["HttpBody", "digest_of_answer", "is_web_address", "load_mp4", "quoted"]
-
 #: A longer answer gets no digest, since that means loading it twice.
 _MOST_BYTES = 256 << 20
 _MOST_S = 10.0

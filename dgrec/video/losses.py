@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Losses"]
-
 #: Codecs whose packets show one picture each (unless it is interlaced): a packet whose picture
 #: never comes out was lost, even if the decoder reports no error.
 _ONE_PICTURE_A_PACKET = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"))

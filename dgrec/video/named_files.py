@@ -18,8 +18,6 @@ from typing import Any, BinaryIO
 from dgrec.files import resolved
 from dgrec.video.pyav import import_av
 
-__all__ = ["NamedFiles", "named_files"]
-
 _HEAD_BYTES = 4096
 #: The beginning of FFmpeg's own list format (concat).
 _LIST_HEAD = b"ffconcat version"

@@ -10,19 +10,8 @@ from dgrec.errors import VideoError
 from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.pyav import import_av
 
-__all__ = [
-    "KEPT_CODECS",
-    "MOST_REORDERED",
-    "KeptPacket",
-    "PacketFormat",
-    "PacketOrder",
-    "copy_of",
-    "kept_packet",
-    "packet_format",
-]
-
 #: What FFmpeg's names of the codecs that can be kept are called in metadata.
-KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
+_KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
 #: Those whose packets need parameters that stand before the first of them.
 _WITH_PARAMETERS = ("h264", "hevc")
 #: The limit of H.264 and HEVC.
@@ -52,7 +41,7 @@ class PacketFormat:
     @property
     def name(self) -> str:
         """The codec's name in metadata."""
-        return KEPT_CODECS[self.codec]
+        return _KEPT_CODECS[self.codec]
 
     @property
     def may_reorder(self) -> bool:
@@ -168,7 +157,7 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
     av = import_av()
     context = stream.codec_context
     codec, extradata = context.name, bytes(context.extradata or b"")
-    if codec not in KEPT_CODECS or (codec in _WITH_PARAMETERS and not extradata):
+    if codec not in _KEPT_CODECS or (codec in _WITH_PARAMETERS and not extradata):
         raise VideoError(f"packets of {codec} are not kept")
     made = io.BytesIO()
     try:

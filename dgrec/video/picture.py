@@ -12,8 +12,6 @@ import numpy as np
 from dgrec.video.packets import KeptPacket
 from dgrec.video.pyav import import_av
 
-__all__ = ["AS_STORED", "Image", "Picture", "PixelConverter", "Turn", "pixel_aspect", "turn_of"]
-
 #: Pixels: uint8, height x width x 3, BGR.
 Image = np.ndarray[Any, Any]
 

@@ -15,8 +15,6 @@ from urllib.parse import unquote, urlsplit
 from dgrec.video.http_body import HttpBody
 from dgrec.video.truncation import EndWatch
 
-__all__ = ["PlaylistFiles"]
-
 
 class PlaylistFiles:
     """Opens files for FFmpeg, as PyAV's ``io_open``.

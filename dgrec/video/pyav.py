@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-__all__ = ["import_av"]
-
 
 def import_av() -> Any:
     """Import PyAV, after OpenCV.

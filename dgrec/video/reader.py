@@ -41,8 +41,6 @@ from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
 from dgrec.video.truncation import is_cut_off
 
-__all__ = ["VideoReader"]
-
 #: FFmpeg's flag for containers without stamps: those that it returns are made up.
 _NO_STAMPS = 0x80
 #: Formats that mark a packet for any damage, not only if it is incomplete.

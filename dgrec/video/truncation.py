@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["EndWatch", "is_cut_off"]
-
 #: MPEG-TS: the size of a packet, and its first byte.
 _TS_PACKET = 188
 _TS_SYNC = 0x47

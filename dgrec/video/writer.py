@@ -16,8 +16,6 @@ from dgrec.files import NewFile, Unfinished, check_new_file, output_error
 from dgrec.video.picture import Image
 from dgrec.video.pyav import import_av
 
-__all__ = ["ContainerFile", "Repeats", "VideoWriter", "add_stream", "check_output", "repeats"]
-
 #: Encoders of H.264 that a build of PyAV may have, with options for good pictures at speed.
 _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "20", "forced-idr": "1"},

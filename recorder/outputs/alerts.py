@@ -20,8 +20,6 @@ from dgrec.recorder.outputs.publisher import AlertFeed
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["AlertListener", "Alerts", "parse_command"]
-
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
 #: A frame that has come may be on its way for as long: there is no silence before that.

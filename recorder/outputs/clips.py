@@ -23,8 +23,6 @@ from dgrec.paths import journal_path
 from dgrec.processes import module_command
 from dgrec.units import and_more, counted
 
-__all__ = ["AlertClips", "without_clips"]
-
 #: How long to wait before another attempt where not all could be cut, at first and at most.
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0

@@ -6,17 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from dgrec.errors import DgrecError
 from dgrec.publishing import Target, rest_of
 from dgrec.recorder.outputs.publisher import Publisher
+from dgrec.session import Session
 from dgrec.units import counted
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["LaterDelivery"]
 
 #: A target that takes nothing for as long is given up.
 _PATIENCE_S: Final = 10.0

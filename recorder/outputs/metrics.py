@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
     from dgrec.serving import Server
 
-__all__ = ["Metrics", "parse_metrics_address"]
-
 _PATH: Final = "/metrics"
 #: A model with more labels than this has the others counted as one: each is a series of its own.
 #: So are those that are longer than names.

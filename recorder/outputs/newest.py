@@ -18,8 +18,6 @@ from dgrec.recorder.results import DetectionList
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["NewestFrame", "Shown"]
-
 #: Seconds from one picture to the next, at least.
 _STEP_S: Final = 1 / 15
 #: Wider pictures are scaled down.

@@ -18,8 +18,6 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["Output", "OutputQueue"]
-
 #: How long the end of a recording waits for an output that takes nothing: where the recording
 #: waits for its outputs, and otherwise.
 _PATIENCE_S = 60.0

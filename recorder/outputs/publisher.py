@@ -24,8 +24,6 @@ from dgrec.recorder.outputs.output import Output
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-__all__ = ["AlertFeed", "Publisher"]
-
 #: Messages of which it is not known whether they have arrived. No target has as many on their way:
 #: older ones are left out for good.
 _MOST_OPEN: Final = 8192

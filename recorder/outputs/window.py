@@ -11,8 +11,6 @@ from dgrec.overlay import image_overlay
 from dgrec.recorder.outputs.output import Output
 from dgrec.screen import has_display, prepare_windows
 
-__all__ = ["OverlayWindow"]
-
 
 class OverlayWindow(Output):
     """Shows the newest result's overlay with degirum_tools' Display.

@@ -6,8 +6,6 @@ import atexit
 from collections.abc import Callable
 from multiprocessing import parent_process, util
 
-__all__ = ["at_end"]
-
 _closing: list[Callable[[], None]] = []
 
 

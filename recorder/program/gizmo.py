@@ -13,8 +13,6 @@ from dgrec.recorder.program.stamps import video_frame
 if TYPE_CHECKING:
     from degirum_tools.streams import Gizmo
 
-__all__ = ["recorder_gizmo"]
-
 #: As deep as those of PySDK's own gizmos.
 _DEPTH = 10
 

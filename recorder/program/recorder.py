@@ -41,8 +41,6 @@ from dgrec.terminal import echo
 if TYPE_CHECKING:
     from degirum_tools.streams import Gizmo
 
-__all__ = ["Recorder"]
-
 #: Recorders with something in them, which the program may drop without closing them.
 _open: set[Recorder] = set()
 

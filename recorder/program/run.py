@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from dgrec.errors import ConfigError, DgrecError, NotASessionError
-from dgrec.files import output_error
+from dgrec.files import output_errors
 from dgrec.format import uuid7
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program import site
@@ -23,8 +23,6 @@ from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS, VIEW
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.session import open_session
 from dgrec.stand_in import REPLAY, Replay, Replayed
-
-__all__ = ["Recorded", "run_program"]
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,8 @@ def run_program(
     group = str(uuid7())
     environment = _environment()
     if folder is not None:
-        try:
+        with output_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(folder, error) from None
         before = set(folder.iterdir())
         environment |= _recording(folder, options, group) | {VIEW: view}
     if replay is not None:

@@ -21,8 +21,6 @@ from dgrec.recorder.results import DetectionList, own_pixels, size_of
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
 
-__all__ = ["Capture", "ProgramSession", "path_beside"]
-
 
 @dataclass(frozen=True, slots=True)
 class Capture:

@@ -8,8 +8,6 @@ from typing import Any
 
 from dgrec.recorder.program.session import Capture
 
-__all__ = ["video_frame"]
-
 
 def video_frame(info: Any, capture: Capture) -> Capture:
     """Return what the video gizmo noted in a frame's metadata, or ``capture`` if there is none."""

@@ -27,8 +27,6 @@ from dgrec.recorder.sources import named_sources, open_patiently, open_source
 from dgrec.recorder.viewer import viewing
 from dgrec.terminal import echo
 
-__all__ = ["RecordedStream", "predict_stream"]
-
 _log = logging.getLogger("dgrec")
 
 #: Streams that the program may leave without closing them.

@@ -28,8 +28,6 @@ from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watching import METHODS, Watched
 from dgrec.terminal import echo
 
-__all__ = ["FOLDER", "GROUP", "OPTIONS", "VIEW", "record_models"]
-
 #: Environment of the program: where sessions go, how, what they have in common, and where they
 #: offer their newest frames.
 FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"

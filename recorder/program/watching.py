@@ -17,9 +17,6 @@ from dgrec.format import fingerprint
 from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.program.stamps import video_frame
 
-__all__ = ["METHODS", "Watch", "Watched"]
-
-
 #: Where degirum_tools runs the models that are in compound models.
 _COMPOUND = "degirum_tools.compound_models"
 

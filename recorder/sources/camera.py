@@ -10,8 +10,6 @@ from fractions import Fraction
 from dgrec.errors import VideoError
 from dgrec.video import Picture
 
-__all__ = ["CameraReader"]
-
 
 class CameraReader:
     """Pictures of a local camera (V4L2); see `SourceReader`.

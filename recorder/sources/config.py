@@ -7,8 +7,6 @@ from pathlib import Path
 from dgrec.config import config_file, read_config
 from dgrec.errors import ConfigError
 
-__all__ = ["named_sources"]
-
 _LONGEST_NAME = 100
 
 

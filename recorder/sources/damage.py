@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dgrec.format import Event, utc_text
 
-__all__ = ["DamageLog"]
-
 #: Losses closer than the first belong to one event, which lasts no longer than the second.
 _APART_NS = 10_000_000_000
 _LONGEST_NS = 60_000_000_000

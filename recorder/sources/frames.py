@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.format import NO_FINGERPRINT, Event, Fingerprint, fingerprint, utc_text
@@ -14,11 +14,7 @@ from dgrec.recorder.sources.damage import DamageLog
 from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.recorder.sources.source import SourceReader
 from dgrec.timeline import SteadyTime
-
-if TYPE_CHECKING:
-    from dgrec.video import KeptPacket, Picture
-
-__all__ = ["FileSource", "Frame", "FrameSource"]
+from dgrec.video import KeptPacket, Picture
 
 # OpenCV's numbers for the properties that PySDK may ask for: width, height, frame rate.
 _WIDTH, _HEIGHT, _FPS = 3, 4, 5

@@ -16,8 +16,6 @@ from dgrec.format import Event, utc_text
 from dgrec.recorder.sources.frames import Frame, FrameSource
 from dgrec.recorder.sources.source import Source, SourceReader
 
-__all__ = ["LiveSource", "LossMeter"]
-
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
 #: How often `read` checks whether it has waited long enough.

@@ -5,14 +5,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dgrec.recorder.sources.source import Source, SourceReader
-
-if TYPE_CHECKING:
-    from dgrec.video import Picture
-
-__all__ = ["ReadAhead", "open_patiently"]
+from dgrec.video import Picture
 
 #: How many pictures are read ahead.
 _MOST = 2

@@ -12,8 +12,6 @@ from dgrec.footage import find_footage, media_us, pixel_aspect_of
 from dgrec.session import Session
 from dgrec.video import Picture
 
-__all__ = ["SessionReader", "footage_facts"]
-
 
 class SessionReader:
     """Pictures of a session, as fast as they are asked for; see `SourceReader`.
@@ -26,7 +24,7 @@ class SessionReader:
     lost_at_end = 0
     problem = ""
 
-    def __init__(self, path: Path, video: Path | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         from dgrec.stand_in import camera
 
         self.opening_s = time.monotonic()
@@ -35,7 +33,7 @@ class SessionReader:
                 source: dict[str, Any] = session.metadata.get("source", {})
                 self.aspect: Fraction = pixel_aspect_of(session)
                 last = session.row(len(session) - 1)["source_frame"] if len(session) else 0
-            self._camera = camera(path, pace="fast", video=video)
+            self._camera = camera(path, pace="fast")
         except SessionError as error:
             raise VideoError(str(error)) from None
         self.fps: float | None = self._camera.fps or None

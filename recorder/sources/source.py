@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import unquote
 
 from dgrec import sample
@@ -19,12 +19,7 @@ from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.footage import file_facts
 from dgrec.paths import names_session, numbered_files, session_stem
-from dgrec.video import digest_of_answer
-
-if TYPE_CHECKING:
-    from dgrec.video import PacketFormat, Picture
-
-__all__ = ["Source", "SourceReader", "open_source", "parse_source"]
+from dgrec.video import PacketFormat, Picture, digest_of_answer
 
 Kind = Literal["camera", "file", "pipe", "url", "sample", "asset", "session"]
 

@@ -10,8 +10,6 @@ from typing import Any
 from dgrec.errors import VideoError
 from dgrec.recorder.video.scheduling import kept_scheduling
 
-__all__ = ["CODECS", "LOSSLESS", "Codec", "find_codec", "open_stream"]
-
 
 @dataclass(frozen=True)
 class Codec:

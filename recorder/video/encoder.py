@@ -32,8 +32,6 @@ from dgrec.video import KeptPacket
 if TYPE_CHECKING:
     from dgrec.recorder.sources import Frame
 
-__all__ = ["NO_VIDEO", "VideoPlace", "VideoRecorder", "VideoState"]
-
 #: Why a row of a recording with video has no `video_frame`: see docs/format.md.
 VideoState = Literal["encoder_busy", "encoder_failed", "part_not_begun", "no_key_frame", "damaged"]
 

@@ -18,8 +18,6 @@ from dgrec.recorder.video.codecs import Codec
 from dgrec.units import counted
 from dgrec.video import import_av
 
-__all__ = ["EncoderProcess"]
-
 _PROGRAM = "dgrec.recorder.video.encoder_program"
 _MICROSECOND = Fraction(1, 1_000_000)
 #: It has stopped if it used none of the processor's time in so many looks, one after the other.

@@ -20,8 +20,6 @@ from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.video.picture_encoder import PictureEncoder
 from dgrec.video import Image, PacketFormat, copy_of, import_av, repeats
 
-__all__ = ["EncodedVideo", "KeptVideo", "VideoFile"]
-
 _MICROSECOND = Fraction(1, 1_000_000)
 #: The duration of a fragment. A killed recorder loses the one that is not complete.
 _FRAGMENT_US = 500_000

@@ -9,8 +9,6 @@ from typing import Any
 
 from dgrec.video import import_av
 
-__all__ = ["fragment_of"]
-
 _OPTIONS = {
     # "discont": the fragment begins at the time of its first packet, not at 0.
     "movflags": "+frag_custom+empty_moov+default_base_moof+frag_discont",

@@ -14,8 +14,6 @@ from typing import Any, Literal, NamedTuple
 
 from dgrec.video import MOST_REORDERED, KeptPacket, PacketFormat, repeats
 
-__all__ = ["Group", "KeptOrder", "KeptPlace", "TimedPacket"]
-
 #: A packet without a picture, and without a time that would say so, was lost after so many others.
 _LOST_AFTER = 64
 #: A group of pictures that takes more memory is not kept for the next part.

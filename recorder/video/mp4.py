@@ -13,8 +13,6 @@ from typing import Any, BinaryIO
 from dgrec.errors import VideoError
 from dgrec.video import import_av
 
-__all__ = ["digest", "drop_torn_end", "frame_size", "frame_stamps"]
-
 
 def digest(path: Path) -> str:
     """Force a video to the disk and return its SHA-256."""

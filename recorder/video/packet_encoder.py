@@ -12,8 +12,6 @@ from dgrec.recorder.video.picture_encoder import PictureEncoder
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.video import Image, KeptPacket, PacketFormat, import_av
 
-__all__ = ["EncodedFormat", "EncodedPackets"]
-
 
 @dataclass(frozen=True, eq=False)
 class EncodedFormat(PacketFormat):

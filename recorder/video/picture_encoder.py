@@ -14,8 +14,6 @@ from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.recorder.video.encoder_process import EncoderProcess
 from dgrec.video import Image, import_av
 
-__all__ = ["PictureEncoder", "check_codec"]
-
 _MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 

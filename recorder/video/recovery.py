@@ -15,8 +15,6 @@ from dgrec.recorder.video.mp4 import digest, drop_torn_end, frame_size, frame_st
 from dgrec.timeline import video_shifts
 from dgrec.units import counted
 
-__all__ = ["RecoveredVideos", "recover_videos"]
-
 #: Stamps agree to the microsecond, except that equal ones were moved apart by one.
 _SAME_US = 1000
 #: Less in a video of kept packets, whose pictures may be that near to each other.

@@ -9,8 +9,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["kept_scheduling"]
-
 #: Policy and priority.
 _Scheduling = tuple[int, int]
 

@@ -28,8 +28,6 @@ from dgrec.timeline import VideoTimes
 from dgrec.units import counted
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
-__all__ = ["SegmentVideos", "VideoOptions", "video_options"]
-
 Entry = dict[str, Any]
 
 

@@ -40,8 +40,6 @@ from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
 from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
 
-__all__ = ["NOTHING_EARLIER", "Continuation", "Earlier", "find_earlier", "recover_parts"]
-
 
 @dataclass(frozen=True)
 class Earlier:

@@ -6,8 +6,6 @@ import bisect
 import threading
 from fractions import Fraction
 
-__all__ = ["Moments", "Sample"]
-
 
 class Moments:
     """The moments of a recording: from so long before each alert to so long after its end.

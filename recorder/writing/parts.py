@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
@@ -34,15 +34,10 @@ from dgrec.paths import journal_path
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
-from dgrec.recorder.video import VideoRecorder
+from dgrec.recorder.video import SegmentVideos, VideoRecorder
 from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
 from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.sealer import Sealer
-
-if TYPE_CHECKING:
-    from dgrec.recorder.video import SegmentVideos
-
-__all__ = ["PartedJournal"]
 
 #: How long a part goes on after the next one could not be begun.
 _RETRY_NS = 5_000_000_000

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
@@ -19,13 +18,9 @@ from dgrec.footage import videos_beside
 from dgrec.format import Event, Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.paths import sealed_path
 from dgrec.recorder.options import Retention
+from dgrec.recorder.video import SegmentVideos
 from dgrec.recorder.writing.moments import Moments, Sample
 from dgrec.session import is_in_set, run_ended_us
-
-if TYPE_CHECKING:
-    from dgrec.recorder.video import SegmentVideos
-
-__all__ = ["SealedPart", "Sealer", "recorded_videos", "unsealed"]
 
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0

@@ -24,12 +24,10 @@ from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
 
-__all__ = ["FLUSH_BYTES", "FLUSH_SECONDS", "RowWriter"]
-
 #: Rows are written after this time or size, whichever comes first. The promise is one second: half
 #: of it is left for a busy machine.
 FLUSH_SECONDS = 0.5
-FLUSH_BYTES = 1 << 20
+_FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
 #: How often parts are looked at that have ended, while nothing is written.
 _LOOK_SECONDS = 0.5
@@ -114,7 +112,7 @@ class RowWriter:
             self._rows.append(PlacedRow(row, segment))
             self._waiting_bytes += _estimate(row)
             # Waking the thread for every row would take more time than writing it.
-            if self._idle or self._waiting_bytes >= FLUSH_BYTES or self._is_half_full():
+            if self._idle or self._waiting_bytes >= _FLUSH_BYTES or self._is_half_full():
                 self._changed.notify_all()
 
     def note(self, event: Event) -> None:
@@ -292,7 +290,7 @@ class RowWriter:
                     break
             self._idle = False
             due = time.monotonic() + (0 if self._per_frame else FLUSH_SECONDS)
-            while not self._hurries and self._waiting_bytes < FLUSH_BYTES:
+            while not self._hurries and self._waiting_bytes < _FLUSH_BYTES:
                 left = due - time.monotonic()
                 if left <= 0 or self._is_half_full():
                     break

@@ -32,8 +32,6 @@ from dgrec.paths import numbered_files, part_path
 from dgrec.replay.clip import moved_source
 from dgrec.session import Session, parts_of, rows_of
 
-__all__ = ["check_analysis_output", "write_analysis"]
-
 #: Rows that are Python values at once.
 _ROWS_IN_PYTHON = 256
 #: The columns that analyzers change.

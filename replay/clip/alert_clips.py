@@ -21,8 +21,6 @@ from dgrec.replay.clip.spans import Span
 from dgrec.session import Part, Session
 from dgrec.units import size_text
 
-__all__ = ["AlertClip", "cut_alerts"]
-
 #: What is to stay free on the disk for the recording that goes on.
 _RESERVE_BYTES = 64_000_000
 #: What clips have before and after alerts of a recording that does not say it.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import OutputError, VideoError
-from dgrec.files import NewFile, check_new_file, check_session_name, output_error, resolved
+from dgrec.files import NewFile, check_new_file, check_session_name, output_errors, resolved
 from dgrec.footage import files_of, refuse_recorded
 from dgrec.format import Metadata, RowTotals, uuid7, video_entries, write_sealed
 from dgrec.paths import VIDEO_SUFFIXES, video_path
@@ -20,8 +20,6 @@ from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
 from dgrec.session import Session, parts_of
-
-__all__ = ["check_clip_output", "moved_source", "write_clip"]
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
@@ -64,10 +62,8 @@ def write_clip(
     rows = ClipRows(session, spans)
     report = ClipReport(rows.count, len(spans))
     videos: list[dict[str, Any]] = []
-    try:
+    with output_errors(output):
         new = NewFile(output, replace=overwrite)
-    except OSError as error:
-        raise output_error(output, error) from None
     # The videos belong to the session: after a kill, neither is in the way of the next attempt.
     with new:
         for video in recorded_videos(session, rows, report):

@@ -22,8 +22,6 @@ from dgrec.replay.clip.rows import ClipRows
 from dgrec.units import counted
 from dgrec.video import copy_of, import_av, is_random_access_point, nal_length_size
 
-__all__ = ["KeptClip", "KeptFile", "copy_kept"]
-
 _MICROSECOND = Fraction(1, 1_000_000)
 _STEP_US = 40_000
 

@@ -16,8 +16,6 @@ from dgrec.replay.clip.packets import Packets
 from dgrec.session import Session
 from dgrec.video import import_av
 
-__all__ = ["from_key_frame", "has_pictures"]
-
 
 @dataclass(frozen=True)
 class _Video:

@@ -18,8 +18,6 @@ from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.video import import_av, repeats
 
-__all__ = ["Packets", "VideoTarget", "copy_packets"]
-
 _MICROSECOND = Fraction(1, 1_000_000)
 _TIME_TOLERANCE_US = 2
 

@@ -13,8 +13,6 @@ from dgrec.replay.clip.rows import ClipRows
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["ClipReport", "RecordedVideo", "recorded_videos"]
-
 
 @dataclass
 class ClipReport:

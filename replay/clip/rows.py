@@ -18,8 +18,6 @@ from dgrec.format import cuts_of, signals_of, utc_ns, utc_text, with_signals
 from dgrec.replay.clip.spans import Span
 from dgrec.session import Session
 
-__all__ = ["ClipRows"]
-
 
 class _After(NamedTuple):
     """What is asked of the rows behind the spans."""

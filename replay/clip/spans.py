@@ -14,8 +14,6 @@ from dgrec.replay.query import SqlReader, check_only_reads
 from dgrec.session import Session
 from dgrec.sql import EXAMPLE, frame_condition
 
-__all__ = ["Span", "spans_where"]
-
 
 @dataclass(frozen=True, slots=True)
 class Span:

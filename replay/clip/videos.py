@@ -20,8 +20,6 @@ from dgrec.replay.rendering import Canvas
 from dgrec.session import Session
 from dgrec.video import Image, VideoWriter, check_output
 
-__all__ = ["cut", "from_source"]
-
 
 def cut(
     video: RecordedVideo,

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import Command
+from dgrec.options import Command, usage_errors
 from dgrec.replay.options import output_options, say_damage, sessions_argument
-
-__all__ = ["alerts_command"]
 
 
 @click.command(
@@ -42,16 +40,13 @@ def alerts_command(
     The same rules fire live at the same frames: `dgrec record --alert NAME=RULE`.
     """
     from dgrec.alerts import parse_rules
-    from dgrec.errors import ConfigError
     from dgrec.replay.alerts import try_rules, write_alerts
     from dgrec.replay.output import open_output
     from dgrec.session import open_sessions
     from dgrec.terminal import echo
 
-    try:
+    with usage_errors():
         parsed = parse_rules(rules)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     opened = open_sessions(sessions, lambda line: echo(line, err=True), with_clips=True)
     for session in opened:
         say_damage(session)

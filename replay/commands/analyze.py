@@ -6,13 +6,10 @@ from pathlib import Path
 
 import click
 
-from dgrec.errors import ConfigError
-from dgrec.options import Command, SessionOutput, analyzer_options, json_option
+from dgrec.options import Command, SessionOutput, analyzer_options, json_option, usage_errors
 from dgrec.replay.options import say_damage, session_argument, video_option
 from dgrec.terminal import say_written
 from dgrec.units import counted
-
-__all__ = ["analyze_command"]
 
 
 @click.command(
@@ -53,10 +50,8 @@ def analyze_command(
     from dgrec.analyzers import AnalyzerRequest
     from dgrec.replay.analysis import check_analysis_output, write_analysis
 
-    try:
+    with usage_errors():
         request = AnalyzerRequest(tracker, analyzer_functions)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if not request:
         raise click.UsageError("say what to run: --tracker, --analyzers FILE.py:FUNCTION, or both")
     with dgrec.open(session) as opened:

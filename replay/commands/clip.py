@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, Parsed, SessionOutput, SessionPath, json_option
-from dgrec.replay.options import check_group, say_clip_written, say_damage, selection_options
+from dgrec.options import Command, Parsed, SessionOutput, json_option
+from dgrec.replay.options import (
+    check_group,
+    say_clip_written,
+    say_damage,
+    selection_options,
+    sessions_argument,
+)
 from dgrec.terminal import echo, is_quiet, note
 from dgrec.units import counted, parse_time
 
@@ -18,8 +24,6 @@ if TYPE_CHECKING:
     from dgrec.footage import Position
     from dgrec.replay.clip import ClipReport, Span
     from dgrec.session import Session
-
-__all__ = ["clip_command"]
 
 _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (2026-01-02T03:04:05Z)"
 
@@ -31,9 +35,7 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     short_help="Cut a part of a session, or all frames that match, with its video.",
     epilog='Example: dgrec clip s.parquet --where "latency_ms > 100" --pad 2s -o reel.parquet',
 )
-@click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
-)
+@sessions_argument
 @click.option(
     "--output",
     "-o",

@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from dgrec.replay.links import Links
     from dgrec.session import Session
 
-__all__ = ["FAILED_EXIT_CODE", "compare_command"]
-
 #: Of a comparison that a --fail-on condition holds for.
-FAILED_EXIT_CODE = 3
+_FAILED_EXIT_CODE = 3
 
 
 class _SeveralValues(Command):
@@ -158,7 +156,7 @@ def compare_command(
     for text in failed:
         echo(f"failed: {text}", err=True)
     if failed:
-        raise SystemExit(FAILED_EXIT_CODE)
+        raise SystemExit(_FAILED_EXIT_CODE)
     problems = [outcome.problem for _, outcome in checked if outcome.problem is not None]
     if problems:
         raise DgrecError(f"--fail-on {'; '.join(problems)}")

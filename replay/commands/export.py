@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dgrec.errors import ConfigError, DgrecError, NotASessionError
-from dgrec.options import Command, NamedPath, Parsed, SessionPath, json_option
-from dgrec.replay.options import say_damage, selection_options, video_option
+from dgrec.options import Command, NamedPath, Parsed, json_option, usage_errors
+from dgrec.replay.options import say_damage, selection_options, sessions_argument, video_option
 from dgrec.terminal import echo, say_written
 from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.replay.exports import ExportReport, Format
-
-__all__ = ["export_command"]
 
 #: The names of `dgrec.replay.exports`, which is loaded when something is exported.
 _NAMES = (
@@ -52,9 +50,7 @@ def _split(text: str) -> Any:
     short_help="Write a recording for other tools: COCO, YOLO, CVAT, Rerun, Perfetto ...",
     epilog="Example: dgrec export session.parquet -o faces.csv",
 )
-@click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
-)
+@sessions_argument
 @click.option(
     "--output",
     "-o",
@@ -122,12 +118,10 @@ def export_command(
     from dgrec.replay.exports import ExportOptions, format_of
 
     chosen["redact"] = tuple(chosen["redact"])
-    try:
+    with usage_errors():
         options = ExportOptions(**chosen)
         # The names in a folder have no suffix that could say it.
         target = format_of(form, output)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if as_json and str(output) == "-":
         raise click.UsageError("--json and --output - both write to standard output")
     if is_all or len(sessions) > 1:

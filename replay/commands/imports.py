@@ -10,21 +10,20 @@ import click
 from dgrec.options import Command, NamedPath, Parsed, SessionOutput, json_option
 from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argument
 from dgrec.terminal import say_written
-from dgrec.units import counted, parse_dimensions
-
-__all__ = ["FORMATS", "import_command", "merge_command"]
+from dgrec.units import counted, parse_both_dimensions
 
 #: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
 
 
-def _size(text: str) -> tuple[int, int]:
-    from dgrec.errors import ConfigError
-
-    width, height = parse_dimensions(text)
-    if width is None or height is None:
-        raise ConfigError(f"{text!r} is not a valid size; expected WIDTHxHEIGHT, such as 640x360")
-    return width, height
+_output_option = click.option(
+    "--output",
+    "-o",
+    type=SessionOutput(),
+    required=True,
+    metavar="SESSION.parquet",
+    help="The session to write.",
+)
 
 
 @click.command(
@@ -39,14 +38,7 @@ def _size(text: str) -> tuple[int, int]:
     epilog="Example: dgrec import labels.json -o truth.parquet --video faces.mp4",
 )
 @click.argument("file", type=NamedPath(path_type=Path))
-@click.option(
-    "--output",
-    "-o",
-    type=SessionOutput(),
-    required=True,
-    metavar="SESSION.parquet",
-    help="The session to write.",
-)
+@_output_option
 @click.option(
     "--format",
     "form",
@@ -66,7 +58,10 @@ def _size(text: str) -> tuple[int, int]:
     help="Frames per second of the footage, where neither FILE nor --video says it.",
 )
 @click.option(
-    "--size", type=Parsed(_size), metavar="WxH", help="Size of the frames, likewise: 1280x720."
+    "--size",
+    type=Parsed(parse_both_dimensions),
+    metavar="WxH",
+    help="Size of the frames, likewise: 1280x720.",
 )
 @click.option(
     "--labels",
@@ -134,14 +129,7 @@ def import_command(
     epilog="Example: dgrec merge monday.parquet tuesday.parquet -o week.parquet",
 )
 @sessions_argument
-@click.option(
-    "--output",
-    "-o",
-    type=SessionOutput(),
-    required=True,
-    metavar="SESSION.parquet",
-    help="The session to write.",
-)
+@_output_option
 @click.option("--overwrite", is_flag=True, help="Replace the output if it exists.")
 @json_option
 def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_json: bool) -> None:

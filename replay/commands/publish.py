@@ -6,12 +6,10 @@ from pathlib import Path
 
 import click
 
-from dgrec.options import Command, json_option, payload_options
+from dgrec.options import Command, json_option, payload_options, usage_errors
 from dgrec.replay.options import FiniteRange, say_damage, session_argument
 from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
-
-__all__ = ["publish_command"]
 
 
 @click.command(
@@ -61,7 +59,6 @@ def publish_command(
     for.
     """
     import dgrec
-    from dgrec.errors import ConfigError
     from dgrec.publishing import PayloadOptions, check_discovery, parse_target
     from dgrec.replay.publishing import publish, publish_missing
 
@@ -71,7 +68,7 @@ def publish_command(
     def say(line: str) -> None:
         echo(line, err=True)
 
-    try:
+    with usage_errors():
         addresses = [parse_target(text) for text in targets]
         options = PayloadOptions(
             form=payload,  # type: ignore[arg-type]
@@ -82,8 +79,6 @@ def publish_command(
         )
         if mqtt_discovery:
             check_discovery(addresses)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if as_json and "-" in targets:
         raise click.UsageError("--json and the target - both write to standard output")
     with dgrec.open(session) as opened:

@@ -23,7 +23,7 @@ from dgrec.replay.options import (
     say_clip,
     say_damage,
 )
-from dgrec.terminal import echo
+from dgrec.terminal import echo, warn
 from dgrec.units import Quantity, parse_size, parse_time
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from dgrec.replay.output import QueryResult
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
-
-__all__ = ["query_command"]
 
 _FORMATS = ("table", "json", "jsonl", "csv", "markdown", "parquet")
 #: A name or an address, but not a statement.
@@ -166,7 +164,7 @@ def query_command(
     from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:
-        sessions = open_sessions(paths, _warn, with_clips=with_clips, on_clip=say_clip)
+        sessions = open_sessions(paths, warn, with_clips=with_clips, on_clip=say_clip)
         for session in sessions:
             stack.enter_context(session)
             say_damage(session)
@@ -178,7 +176,7 @@ def query_command(
                 None if memory_limit is None else f"{int(memory_limit)}B",
                 timeout=timeout,
                 unsafe=unsafe,
-                left_out=_warn,
+                left_out=warn,
             )
         )
         try:
@@ -276,7 +274,3 @@ def _read_sql(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise click.ClickException(f"{file}: cannot be read: {reason}") from None
-
-
-def _warn(line: str) -> None:
-    echo(f"Warning: {line}", err=True)

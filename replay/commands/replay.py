@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dgrec.options import Command, SessionPath, json_option
+from dgrec.options import Command, json_option, usage_errors
 from dgrec.replay.options import (
     FiniteRange,
     check_companions,
     check_group,
     say_damage,
     selection_options,
+    sessions_argument,
     video_option,
 )
 from dgrec.replay.picture_options import (
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from dgrec.replay.drawing import Stack
     from dgrec.replay.rendering import ReplayOutput, Scene, Selection
     from dgrec.session import Session
-
-__all__ = ["replay_command"]
 
 
 @click.command(
@@ -62,9 +61,7 @@ Keys in the window:
   q esc        quit
 """,
 )
-@click.argument(
-    "sessions", metavar="SESSION...", nargs=-1, required=True, type=SessionPath(path_type=Path)
-)
+@sessions_argument
 @click.option(
     "--together",
     is_flag=True,
@@ -157,16 +154,14 @@ def replay_command(
 
     import dgrec
     from dgrec.analyzers import AnalyzerRequest
-    from dgrec.errors import ConfigError, VideoError
+    from dgrec.errors import VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
     from dgrec.replay.rendering import choose_output, select_frames
 
     if analyzer_functions and options["no_overlay"]:
         raise click.UsageError("--analyzers does nothing with --no-overlay")
-    try:
+    with usage_errors():
         request = AnalyzerRequest(functions=analyzer_functions)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     with ExitStack() as closing:
         opened = closing.enter_context(dgrec.open(session))
         if not len(opened):

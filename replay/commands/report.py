@@ -15,8 +15,6 @@ from dgrec.terminal import say_written
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["report_command"]
-
 _PLOTS = ("latency", "histogram", "stages", "throughput", "detections")
 
 

@@ -14,15 +14,13 @@ import click
 
 from dgrec.options import Command, Parsed, SessionPath
 from dgrec.replay.options import clips_option, output_options, say_clip
-from dgrec.terminal import echo
+from dgrec.terminal import echo, warn
 from dgrec.units import Quantity, parse_time
 
 if TYPE_CHECKING:
     from dgrec.replay.output import Destination
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
-
-__all__ = ["stats_command"]
 
 #: Seconds between two looks at a journal.
 _REFRESH_S = 1.0
@@ -116,7 +114,7 @@ def stats_command(
     with contextlib.ExitStack() as stack:
         opened = open_sessions(
             sessions,
-            _warn,
+            warn,
             with_clips=with_clips,
             on_clip=say_clip,
         )
@@ -139,7 +137,7 @@ def stats_command(
         for session in opened:
             if not len(session):
                 echo(f"{session.path}: has no frames", err=True)
-        reader = stack.enter_context(SqlReader(opened, left_out=_warn))
+        reader = stack.enter_context(SqlReader(opened, left_out=warn))
         with open_output(output, overwrite=overwrite, keep=keep) as destination:
             if query is not None:
                 write_rows(reader.stream(query), form, destination)
@@ -158,10 +156,6 @@ def _check_combination(asked: list[str], form: str, show_sql: bool, charts: bool
         raise click.UsageError("--why is written as table, json or markdown")
     if charts and (form != "table" or show_sql or set(asked) - {"--follow"}):
         raise click.UsageError(_CHARTS)
-
-
-def _warn(line: str) -> None:
-    echo(f"Warning: {line}", err=True)
 
 
 def _say_what_is_missing(session: Session) -> None:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.options import Command, NamedPath, SessionPath, json_option
+from dgrec.options import Command, NamedPath, SessionPath, json_option, usage_errors
 from dgrec.replay.options import POSITION, check_companions
 from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
-
-__all__ = ["view_command"]
 
 
 @click.command(
@@ -112,7 +110,7 @@ def view_command(
     The address has a random token (DGREC_TOKEN sets your own), and only this machine reaches it
     unless --listen says otherwise. Nothing on the page changes a recording. Ctrl-C ends it.
     """
-    from dgrec.errors import ConfigError, NotASessionError
+    from dgrec.errors import NotASessionError
     from dgrec.replay.viewing import parse_listen, show
     from dgrec.serving import Certificate
     from dgrec.session import names_something
@@ -126,10 +124,8 @@ def view_command(
         raise click.UsageError(f"--at takes a time, such as 12.5s; a frame is --frame {at.text}")
     if key is not None and cert is None:
         raise click.UsageError("--key goes with --cert")
-    try:
+    with usage_errors():
         host, port = parse_listen(listen)
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     for place in places if shown is None else ():
         if not names_something(str(place)):
             raise NotASessionError(f"{place}: there is no such folder or session")

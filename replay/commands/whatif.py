@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dgrec.errors import ConfigError
-from dgrec.options import Command, NamedPath, Parsed
+from dgrec.options import Command, NamedPath, Parsed, usage_errors
 from dgrec.replay.options import output_options, say_damage, session_argument
 from dgrec.terminal import echo
 from dgrec.units import parse_steps
 
 if TYPE_CHECKING:
     from dgrec.session import Session
-
-__all__ = ["whatif_command"]
 
 
 @click.command(
@@ -89,11 +86,9 @@ def whatif_command(
 
     if not (thresholds or nms or trackers or truth):
         raise click.UsageError("say what to try: --threshold, --nms, --tracker, or --truth")
-    try:
+    with usage_errors():
         for text in trackers:
             AnalyzerRequest((text,))
-    except ConfigError as error:
-        raise click.UsageError(str(error)) from None
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.UsageError(f"--plot {plot}: a plot is a PNG; choose a name that ends in .png")
     if plot is not None and len({*(thresholds or ())}) < 2:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
+from dgrec.comparison import Accuracy
 from dgrec.replay.output import Destination, Section, json_text, write_report
-
-if TYPE_CHECKING:
-    from dgrec.comparison import Accuracy
-
-__all__ = ["write_accuracy"]
 
 _HEAD = ("objects", "right", "wrong", "precision", "recall", "AP50", "AP50:95")
 

@@ -6,31 +6,23 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dgrec.comparison import GOOD_SESSIONS, KINDS, MARGIN, Verdict
+from dgrec.comparison import (
+    GOOD_SESSIONS,
+    KINDS,
+    MARGIN,
+    Agreement,
+    ComparedSession,
+    Comparison,
+    Limit,
+    MetricRow,
+    Outcome,
+    Value,
+    Verdict,
+)
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.units import and_more, counted, digits
-
-if TYPE_CHECKING:
-    from dgrec.comparison import (
-        Agreement,
-        ComparedSession,
-        Comparison,
-        Limit,
-        MetricRow,
-        Outcome,
-        Value,
-    )
-
-__all__ = [
-    "KIND_NAMES",
-    "NOT_COMPARED",
-    "comparison_notes",
-    "comparison_sections",
-    "conclude",
-    "write_comparison",
-]
+from dgrec.units import and_more, count_text, counted, digits
 
 #: Says where a frame is shown, by its position in BASE.
 See = Callable[[int], str]
@@ -126,7 +118,7 @@ def comparison_sections(comparison: Comparison, see: See | None = None) -> Itera
                     recording.path,
                     f"{recording.frames:,}",
                     f"{recording.compared:,}",
-                    _count_of(recording.lost),
+                    count_text(recording.lost),
                 )
                 for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new))
                 for recording in recordings
@@ -172,14 +164,10 @@ def _recording_row(side: str, recording: ComparedSession) -> tuple[str, ...]:
         _warm_up(recording),
         f"{recording.compared:,}",
         "-" if recording.effective is None else f"{recording.effective:,.0f}",
-        (f"{_count_of(recording.lost)} ({places})" if places else _count_of(recording.lost))
+        (f"{count_text(recording.lost)} ({places})" if places else count_text(recording.lost))
         + start,
-        _count_of(recording.skipped),
+        count_text(recording.skipped),
     )
-
-
-def _count_of(count: int | None) -> str:
-    return "-" if count is None else f"{count:,}"
 
 
 def _warm_up(recording: ComparedSession) -> str:

@@ -20,18 +20,6 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
-__all__ = [
-    "BARS",
-    "Corner",
-    "Elapsed",
-    "Hud",
-    "HudModel",
-    "HudValues",
-    "hud_lines",
-    "strip_image",
-    "time_text",
-]
-
 Corner = Literal["top-left", "top-right", "bottom-left", "bottom-right"]
 #: Frames in the latency strip.
 BARS = 100

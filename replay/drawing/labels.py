@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from dgrec.errors import VideoError
 from dgrec.session import Session
 
-__all__ = ["check_labels"]
-
 
 def check_labels(option: str, labels: Iterable[str], sessions: Sequence[Session]) -> None:
     """Refuse labels that never occur: a mistyped one would leave everything visible.

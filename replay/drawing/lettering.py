@@ -9,21 +9,19 @@ import numpy as np
 
 from dgrec.video import Image
 
-__all__ = ["Lettering", "Line", "draw_panel", "paste", "text_height"]
-
 _FIRST, _LAST = 32, 126
 #: Characters are drawn larger by this factor and scaled down, which smooths them.
 _OVERSAMPLED = 4
 
 #: Blue, green, red.
-WHITE = (245, 245, 245)
+_WHITE = (245, 245, 245)
 
 
 class Line(NamedTuple):
     """A line of text and its color (blue, green, red)."""
 
     text: str
-    color: tuple[int, int, int] = WHITE
+    color: tuple[int, int, int] = _WHITE
 
 
 def text_height(width: int, height: int) -> int:

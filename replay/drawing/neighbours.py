@@ -8,8 +8,6 @@ from typing import Any, Generic, TypeVar
 
 from dgrec.session import RecordedResult, Session
 
-__all__ = ["Neighbours"]
-
 _T = TypeVar("_T")
 #: Rows that are remembered: more than any painter needs.
 _REMEMBERED = 4096

@@ -11,8 +11,6 @@ import numpy as np
 from dgrec.session import RecordedResult
 from dgrec.video import Image
 
-__all__ = ["Filtered", "Painter", "Resize", "SquarePixels", "Stack"]
-
 
 class Painter(ABC):
     """Draws something of a frame's results.

@@ -19,8 +19,6 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
-__all__ = ["Redaction", "Region", "regions_of"]
-
 #: Blocks across the longer side of a box: too few to recognise a face or read a plate.
 _BLOCKS = 5
 #: The most rows that are looked at before and after a frame.
@@ -76,7 +74,7 @@ class Region:
         return turned
 
 
-def regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
+def _regions_of(row: Mapping[str, Any], labels: frozenset[str] | None) -> list[Region]:
     """Return the regions of a row's detections with one of ``labels`` (None: all detections).
 
     A detection covers its box, its mask and its key points.
@@ -189,7 +187,7 @@ class Redaction(Painter):
             # Rows without any time count as simultaneous, which covers too much rather than too
             # little.
             time_us = 0 if captured is None else round(captured.timestamp() * 1e6)
-        return _Sighting(time_us, regions_of(row, self._labels))
+        return _Sighting(time_us, _regions_of(row, self._labels))
 
     def regions(self, result: RecordedResult) -> list[Region]:
         """Return the regions to cover on a frame, margins included."""

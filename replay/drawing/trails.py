@@ -15,8 +15,6 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
-__all__ = ["Trails", "track_color", "trails_of"]
-
 #: The centre of each track's box.
 _Centres = dict[int, tuple[float, float]]
 _GOLDEN = 0.618033988749895
@@ -28,7 +26,7 @@ def track_color(track: int) -> tuple[int, int, int]:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def trails_of(centres: Sequence[_Centres]) -> dict[int, list[tuple[float, float]]]:
+def _trails_of(centres: Sequence[_Centres]) -> dict[int, list[tuple[float, float]]]:
     """Return each track's path, the oldest point first, from its centres frame by frame."""
     paths: dict[int, list[tuple[float, float]]] = {}
     for frame in centres:
@@ -76,7 +74,7 @@ class Trails(Painter):
         position = self._neighbours.note(result)
         back = itertools.islice(self._neighbours.before(position), self._length - 1)
         frames = [self._neighbours[position], *back]
-        return trails_of(frames[::-1])
+        return _trails_of(frames[::-1])
 
     def draw(self, result: RecordedResult, image: Image) -> Image:
         import cv2

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["CORNERS", "FIELDS", "Block", "Detection", "Frame", "has_mask_data"]
-
 _Array = np.ndarray[Any, Any]
 CORNERS = ("x_min", "y_min", "x_max", "y_max")
 #: The fields of detections without masks, in the order of `Detection`.

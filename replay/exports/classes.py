@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["Classes"]
-
 #: Higher ids of a model's labels are not believed.
 _MOST = 100_000
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
-__all__ = ["EVERYTHING", "Exported", "has_other_numbers", "session_name", "utf8"]
-
 _Array = np.ndarray[Any, Any]
 #: Rows whose detections are handled at once.
 _ROWS_AT_ONCE = 1024
@@ -68,9 +66,6 @@ class Exported:
     """What of a session is exported to a format.
 
     Args:
-        session: The session.
-        target: The format.
-        options: What was asked for.
         positions: Of the frames, ascending; by split, if the format has splits (else one, ``""``).
         images: What is exported of pictures.
         pictures: Where pictures are written, if they are.
@@ -389,7 +384,7 @@ class Exported:
             kept &= matches
         needs = []
         if self._target.needs_box:
-            needs.append(("box in the picture", has_box(found)))
+            needs.append(("box in the picture", _has_box(found)))
         if self._target.needs_track:
             track = pc.struct_field(found, "track_id").is_valid()
             needs.append(("track", track.to_numpy(zero_copy_only=False)))
@@ -439,7 +434,7 @@ def _has_masks(column: pa.ListArray) -> bool:
     return has_mask_data(column.flatten())
 
 
-def has_box(found: pa.StructArray) -> _Array:
+def _has_box(found: pa.StructArray) -> _Array:
     """Return which detections have a box that can be in a picture."""
     is_there = np.ones(len(found), bool)
     values = []

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from dgrec.files import (
     check_new_file,
     check_parent,
     output_error,
+    output_errors,
     resolved,
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
@@ -41,15 +41,6 @@ from dgrec.replay.exports.selection import (
 
 if TYPE_CHECKING:
     from dgrec.session import Session
-
-__all__ = [
-    "ExportReport",
-    "check_output",
-    "export",
-    "export_session",
-    "export_to_stdout",
-    "member_outputs",
-]
 
 _Splits = list[tuple[str, np.ndarray[Any, Any]]]
 
@@ -157,7 +148,7 @@ def export_session(
         splits = split_positions(positions, options.split)
     jobs = [(output, splits)]
     if not target.has_splits and options.split:
-        jobs = [(split_output(output, name), [(name, chosen)]) for name, chosen in splits]
+        jobs = [(_split_output(output, name), [(name, chosen)]) for name, chosen in splits]
     for path, _ in jobs:
         check_output(session, path, target, images, overwrite=overwrite)
     report, losses, notes = ExportReport(target.name), Losses(), dict[str, None]()
@@ -233,12 +224,12 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: Format) ->
         raise ConfigError(f"{twice[0]}: would be the export of two sessions of one name")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; the exports of several sessions are in a folder")
-    with _output_errors(folder):
+    with output_errors(folder):
         folder.mkdir(exist_ok=True)
     return outputs
 
 
-def split_output(output: Path, name: str) -> Path:
+def _split_output(output: Path, name: str) -> Path:
     """Return the output of a split: ``boxes-train.csv`` for ``boxes.csv``."""
     return output.with_name(f"{output.stem}-{name}{output.suffix}")
 
@@ -253,10 +244,10 @@ def check_output(
         return
     check_new_file(resolved(path), overwrite=overwrite)
     if images != "none" and not target.has_pictures_inside:
-        _check_folder(pictures_folder(path), None, overwrite=overwrite)
+        _check_folder(_pictures_folder(path), None, overwrite=overwrite)
 
 
-def pictures_folder(path: Path) -> Path:
+def _pictures_folder(path: Path) -> Path:
     """Return the folder for the pictures of an export that is a file."""
     return path.with_name(f"{path.stem}{PICTURES_SUFFIX}")
 
@@ -324,7 +315,7 @@ class _Place:
         self._path, self._overwrite, self._is_finished = path, overwrite, False
         self._file: NewFile | None = None
         self._folder: NewFolder | None = None
-        with _output_errors(path):
+        with output_errors(path):
             if target.is_folder:
                 self._folder = NewFolder(path)
                 self.content = self.pictures = self._folder.temporary
@@ -332,14 +323,14 @@ class _Place:
             self._file = NewFile(resolved(path), replace=overwrite)
             self.content = self.pictures = Path(self._file.name)
             if images != "none" and not target.has_pictures_inside:
-                folder = pictures_folder(path)
+                folder = _pictures_folder(path)
                 self._folder = NewFolder(folder)
                 self.pictures, self.prefix = self._folder.temporary, f"{folder.name}/"
                 self.outputs.append(folder)
 
     def finish(self) -> None:
         """Give everything its name."""
-        with _output_errors(self._path):
+        with output_errors(self._path):
             if self._folder is not None:
                 self._folder.finish(self._merge)
             if self._file is not None:
@@ -367,11 +358,3 @@ class _Place:
                     unfinished.discard()
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise output_error(self._path, error) from None
-
-
-@contextlib.contextmanager
-def _output_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise output_error(path, error) from None

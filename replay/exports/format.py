@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.exported import Exported
     from dgrec.replay.exports.selection import PictureKind
 
-__all__ = ["FORMATS", "Format", "format_of"]
-
 
 #: The formats by name, once ``FORMATS.load()`` was called.
 FORMATS: Registry[Format] = Registry("dgrec.replay.exports.formats")

@@ -15,8 +15,6 @@ from dgrec.replay.drawing import Region
 if TYPE_CHECKING:
     from dgrec.replay.exports.block import Block, Frame
 
-__all__ = ["Mask", "corners_of", "frame_masks", "masks_of"]
-
 _Array = np.ndarray[Any, Any]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from dgrec.units import counted
 
-__all__ = ["Losses"]
-
 
 class Losses:
     """Counts what is lost in an export.

@@ -14,8 +14,6 @@ import pyarrow.compute as pc
 from dgrec.format import DETECTION, Allowance, DecodeError, parse_json
 from dgrec.replay.exports.losses import Losses
 
-__all__ = ["finite", "with_odd_values"]
-
 #: Fields whose nearest values the typed columns have.
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
 #: What is counted of those whose columns have no nearest value; by the column.

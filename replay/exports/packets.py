@@ -16,8 +16,6 @@ from dgrec.video import import_av
 if TYPE_CHECKING:
     from dgrec.replay.exports.exported import Exported
 
-__all__ = ["UnsuitableVideoError", "VideoPackets", "check_rows", "unchanged_video"]
-
 _Array = np.ndarray[Any, Any]
 #: Filters that make packets readable without the container's header.
 _FILTERS = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
@@ -31,9 +29,6 @@ class UnsuitableVideoError(VideoError):
 
 class VideoPackets:
     """The packets of a video, one for each frame, in the order in which they are shown.
-
-    Args:
-        exported: What is exported.
 
     Raises:
         UnsuitableVideoError: There are frames that are stored out of order, or packets that do not
@@ -142,7 +137,6 @@ def check_rows(exported: Exported, times_s: _Array) -> None:
     Where pictures could not be decoded, numbers of pictures are not those of packets.
 
     Args:
-        exported: What is exported.
         times_s: The times of the video's frames, from the first one on.
 
     Raises:

@@ -15,14 +15,11 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.video import Image
 
-__all__ = ["Pictures"]
-
 
 class Pictures:
     """Writes pictures of a session's frames into a folder.
 
     Args:
-        session: The session.
         folder: Where they go.
         suffix: ``.jpg`` or ``.png``.
         prefix: What their names are called with in the export: the folder's name and a slash.

@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from dgrec.footage import Position
     from dgrec.session import Session
 
-__all__ = ["ExportOptions", "PictureKind", "chosen_positions", "parse_split", "split_positions"]
-
 PictureKind = Literal["jpg", "png", "none"]
-PICTURE_KINDS: tuple[str, ...] = get_args(PictureKind)
+_PICTURE_KINDS: tuple[str, ...] = get_args(PictureKind)
 
 _SPLIT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,40}\Z", re.ASCII)
 _Array = np.ndarray[Any, Any]
@@ -55,8 +53,8 @@ class ExportOptions:
             raise ConfigError(f"every: {self.every} is too little; 1 is the least")
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise ConfigError(f"min_score: {self.min_score} is not a finite number")
-        if self.images is not None and self.images not in PICTURE_KINDS:
-            raise ConfigError(f"images: {self.images!r} is not one of {', '.join(PICTURE_KINDS)}")
+        if self.images is not None and self.images not in _PICTURE_KINDS:
+            raise ConfigError(f"images: {self.images!r} is not one of {', '.join(_PICTURE_KINDS)}")
 
 
 def parse_split(text: str) -> tuple[tuple[str, float], ...]:

@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dgrec.format import STAGE_KEYS
+
 if TYPE_CHECKING:
     from dgrec.replay.exports.block import Frame
     from dgrec.replay.exports.exported import Exported
 
-__all__ = ["STAGE_COLUMNS", "FrameTimes", "Slice", "frame_times", "frames_with_times"]
-
 #: The columns of frames that are needed for it.
 STAGE_COLUMNS = (
     "read_ms",
-    "preprocess_ms",
-    "inference_ms",
-    "postprocess_ms",
+    *STAGE_KEYS,
     "recorder_ms",
     "published_ms",
     "dropped_before",
@@ -59,14 +57,14 @@ class FrameTimes:
 def frames_with_times(exported: Exported) -> Iterator[FrameTimes]:
     """Yield the frames that have times; the others are counted as a loss."""
     for frame in exported.frames():
-        times = frame_times(frame)
+        times = _frame_times(frame)
         if times is None:
             exported.leave_out_frames("without possible times", 1, len(frame.detections))
         else:
             yield times
 
 
-def frame_times(frame: Frame) -> FrameTimes | None:
+def _frame_times(frame: Frame) -> FrameTimes | None:
     """Return when a frame's stages were; None if its stamps are missing or impossible."""
     row = frame.row
     captured, completed = row["captured_at"], row["completed_at"]

@@ -17,8 +17,6 @@ from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.exported import Exported
 from dgrec.replay.exports.geometry import corners_of
 
-__all__ = ["Place", "Track", "Tracks"]
-
 _PLACE = ("x_min", "y_min", "x_max", "y_max", "angle", "score")
 #: Beyond this, ids of tracks may not fit into what reads them.
 _HIGHEST = 2**31 - 1
@@ -55,7 +53,6 @@ class Tracks:
     They are in a temporary file meanwhile. A track has one label, that of its first detection.
 
     Args:
-        exported: What is exported.
         spill: The folder of the temporary file; None: the system's.
     """
 

@@ -17,8 +17,6 @@ from dgrec.terminal import Colour, line, painted, shown
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["Destination", "open_output"]
-
 
 @dataclass
 class Destination:

@@ -23,9 +23,6 @@ from dgrec.replay.output.values import (
 from dgrec.terminal import shortened
 from dgrec.units import counted
 
-__all__ = ["QueryResult", "csv_line", "write_rows"]
-
-
 #: Rows of a table that share their column widths.
 _PAGE_ROWS = 1000
 _ROW_GROUP_ROWS = 122_880

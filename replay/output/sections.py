@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Section", "write_report"]
-
 
 #: Colours of cells on a terminal.
 _COLOURS = {"SLOWER": "red", "FASTER": "green", "UNCLEAR": "yellow", "damaged": "red"}

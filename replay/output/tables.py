@@ -12,8 +12,6 @@ from dgrec.replay.output.destination import Destination
 from dgrec.replay.output.values import in_markdown
 from dgrec.terminal import shown
 
-__all__ = ["markdown_table", "markdown_line", "plain_table", "terminal_width"]
-
 
 def markdown_table(
     names: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[bool]

@@ -16,17 +16,6 @@ import pyarrow as pa
 
 from dgrec.terminal import shown
 
-__all__ = [
-    "JSON_LINE",
-    "cell_text",
-    "in_markdown",
-    "is_numeric",
-    "json_text",
-    "person_text",
-    "rows_of",
-    "values_of",
-]
-
 
 def rows_of(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[Any, ...]]:
     """Yield rows as Python values (`values_of`)."""
@@ -76,7 +65,7 @@ def _with_dicts(value: Any, type_: pa.DataType) -> Any:
 
 def json_text(value: Any, indent: int | None = None) -> str:
     """Return ``value`` as JSON; NaN and the infinities become null."""
-    encoder = JSON_LINE if indent is None else _json_encoder(indent)
+    encoder = _JSON_LINE if indent is None else _json_encoder(indent)
     try:
         return encoder.encode(value)
     except ValueError:
@@ -93,7 +82,7 @@ def _json_encoder(indent: int | None) -> json.JSONEncoder:
     return json.JSONEncoder(default=_json_value, allow_nan=False, ensure_ascii=False, indent=indent)
 
 
-JSON_LINE = _json_encoder(None)
+_JSON_LINE = _json_encoder(None)
 
 
 def _finite(value: Any) -> Any:

@@ -18,8 +18,6 @@ from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["Mark", "Marks", "find_marks"]
-
 #: How long a label has to be absent before it appears: detections flicker.
 _ABSENT_US = 1_000_000
 _COLUMNS = ["dropped_before", "latency_ms", "captured_at", LABEL_LEAF]
@@ -85,7 +83,6 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
     The session is opened here, so that its player can go on reading from its own.
 
     Args:
-        path: The session.
         frames: The frames that are played.
         stop: Ends the search early, with the marks of fewer frames.
     """

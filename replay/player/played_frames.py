@@ -12,8 +12,6 @@ from dgrec.footage import Timeline, chosen_batches, session_times
 from dgrec.format import cuts_of
 from dgrec.session import Session
 
-__all__ = ["PlayedFrames", "played_frames"]
-
 
 @dataclass(frozen=True)
 class PlayedFrames:

@@ -10,8 +10,6 @@ import numpy as np
 from dgrec.replay.player.marks import Marks
 from dgrec.replay.player.played_frames import PlayedFrames
 
-__all__ = ["Action", "Look", "Playhead"]
-
 Action = Literal[
     "quit",
     "pause",

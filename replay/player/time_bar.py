@@ -11,8 +11,6 @@ from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.replay.player.playhead import Playhead
 from dgrec.video import Image
 
-__all__ = ["HELP", "TimeBar"]
-
 #: Keys and what they do, as the help shows them.
 HELP = (
     ("space", "play, pause"),

@@ -10,8 +10,6 @@ from dgrec.replay.player.playhead import Action
 from dgrec.screen import prepare_windows
 from dgrec.video import Image
 
-__all__ = ["Window", "action_of"]
-
 #: Largest part of a screen that a window takes at first; it can be resized.
 _LARGEST = (1600, 900)
 

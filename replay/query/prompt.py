@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from dgrec.replay.query.reader import SqlReader
 
-__all__ = ["Prompt", "run_script"]
-
 _HELP = """\
 Statements are DuckDB's SQL, on one line or several, and end with a semicolon.
 Tab completes names, the arrow keys bring back what was typed before.

@@ -11,30 +11,28 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.files import TemporaryFolder
+from dgrec.format import is_utf8
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
-from dgrec.session import unreadable
+from dgrec.session import Session, unreadable
 from dgrec.sql import damaged_sessions, views
 
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["WORKER_NAME", "SqlReader", "check_only_reads", "remove_spilled", "without_options"]
+__all__ = ["SqlReader", "check_only_reads", "remove_spilled", "without_options"]
 
 _T = TypeVar("_T")
 
 #: Rows in one Arrow batch: with masks in them, more would be tens of megabytes at a time.
 _BATCH_ROWS = 2048
 #: Threads that run statements are called so, and a number.
-WORKER_NAME = "dgrec-duckdb"
+_WORKER_NAME = "dgrec-duckdb"
 #: How long an interrupted statement may go on.
 _PATIENCE_S = 3.0
 #: Bytes of intermediate results on the disk, unless there is little room.
@@ -113,7 +111,7 @@ class SqlReader:
         _spills.add(self._spill)
         # DuckDB's Arrow stream does not look at signals while it computes: a thread does that
         # work, and this one waits where Ctrl-C reaches it.
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=WORKER_NAME)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=_WORKER_NAME)
         try:
             if not unsafe:
                 # Before the connection is made: the threads it starts are bound by it, too.
@@ -253,10 +251,8 @@ class SqlReader:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def _used(self, text: str, parameters: Mapping[str, Any], all_used: bool) -> dict[str, Any]:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise QueryError("the SQL is not UTF-8 text") from None
+        if not is_utf8(text):
+            raise QueryError("the SQL is not UTF-8 text")
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
         if missing and missing[0].isdecimal():

@@ -11,15 +11,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
 
 from dgrec.errors import QueryError
-from dgrec.sql import library, views
-
-__all__ = ["check_only_reads", "one_statement", "without_end"]
+from dgrec.sql import library, nodes_of, views
 
 #: Functions that may stand in FROM, besides dgrec's own macros: they make rows of their arguments,
 #: or describe the views. All others read files, settings or addresses in memory, run text as SQL,
@@ -130,7 +128,7 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
     if tree.get("error"):
         raise QueryError(f"the statement cannot be checked: {tree.get('error_message')}")
     own: frozenset[str] | None = None
-    for node in _nodes(tree):
+    for node in nodes_of(tree):
         kind = str(node.get("type", ""))
         if kind.endswith("_NODE") and kind not in _QUERY_NODES:
             what = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE")
@@ -156,17 +154,6 @@ def _check_tree(connection: duckdb.DuckDBPyConnection, text: str) -> None:
             name = str(node.get("table_name", "")).lower()
             if name in _REFUSED_VIEWS:
                 raise QueryError(f"{name} is refused: a query reads the sessions it was given")
-
-
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
-    waiting = [tree]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            yield item
-            waiting.extend(item.values())
-        elif isinstance(item, list):
-            waiting.extend(item)
 
 
 def _own_macros(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:

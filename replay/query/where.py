@@ -14,8 +14,6 @@ from dgrec.session import RecordedResult, Session
 from dgrec.sql import EXAMPLE, frame_condition
 from dgrec.units import parse_size
 
-__all__ = ["DetectionFilter", "matching_frames"]
-
 #: Frames looked at in one query: as many as a row group of a sealed file holds at most.
 _FRAMES_AT_ONCE = 16_384
 _EXAMPLES = {
@@ -98,7 +96,6 @@ def matching_frames(session: Session, text: str, start: int, end: int) -> np.nda
     They are ascending.
 
     Args:
-        session: The session.
         text: The predicate; see `dgrec.sql.conditions`.
         start: Number of the first frame to look at.
         end: Number of the frame to stop before.

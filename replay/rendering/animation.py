@@ -15,8 +15,6 @@ from dgrec.replay.rendering.sinks import Sink
 from dgrec.session import RecordedResult
 from dgrec.video import ContainerFile, Image, Repeats
 
-__all__ = ["Animation"]
-
 #: Browsers show pictures of a shorter duration for 0.1 s instead.
 _SHORTEST_US = 20_000
 

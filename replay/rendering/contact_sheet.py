@@ -13,8 +13,6 @@ from dgrec.replay.rendering.sinks import Sink, encode_picture, output_errors
 from dgrec.session import RecordedResult
 from dgrec.video import Image
 
-__all__ = ["ContactSheet", "spread"]
-
 _BACKGROUND = (24, 24, 24)
 
 

@@ -16,8 +16,6 @@ from dgrec.replay.rendering.sinks import MP4, Target, picture_folder
 from dgrec.screen import has_display
 from dgrec.session import Session
 
-__all__ = ["ReplayOutput", "choose_output"]
-
 #: Wider GIFs are too large for most viewers.
 _GIF_WIDTH = 640
 #: Of a contact sheet.

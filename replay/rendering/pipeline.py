@@ -7,8 +7,6 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-__all__ = ["ahead"]
-
 _Item = TypeVar("_Item")
 _END: Any = object()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from dgrec.errors import OutputError, OverlayError, VideoError
 from dgrec.footage import (
@@ -27,20 +26,9 @@ from dgrec.format import LABEL_LEAF, cuts_of, with_columns
 from dgrec.replay.drawing import Painter
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
-from dgrec.session import RecordedResult, Session, rows_of
+from dgrec.session import RecordedResult, Session, each_row
 from dgrec.units import counted
 from dgrec.video import Image
-
-__all__ = [
-    "Canvas",
-    "ReplayFrame",
-    "OverlayPainter",
-    "at_speed",
-    "canvas_for",
-    "replay_frames",
-    "usual_step_us",
-    "write_replay",
-]
 
 #: WebP has 14 bits for a side, and several pictures are in memory at a time.
 _LONGEST_SIDE, _MOST_PIXELS = 16_383, 70_000_000
@@ -80,7 +68,7 @@ def replay_frames(
     timeline, zero_us = Timeline(cuts_of(metadata)), None
     for batch in session.batches(None, start, end):
         times = timeline.times_us(with_columns(batch, Timeline.COLUMNS)).tolist()
-        for row, pts_us in zip(_rows_of(batch), times, strict=True):
+        for row, pts_us in zip(each_row(batch, _ROWS_IN_PYTHON), times, strict=True):
             image = pixels.frame(row)
             if image is not None:
                 zero_us = pts_us if zero_us is None else zero_us
@@ -95,7 +83,7 @@ def _chosen_frames(
     last: int | None = None
     pts_us = 0
     for here, batch in chosen_batches(session, positions):
-        for position, row in zip(here.tolist(), _rows_of(batch), strict=True):
+        for position, row in zip(here.tolist(), each_row(batch, _ROWS_IN_PYTHON), strict=True):
             image = pixels.frame(row)
             if image is None:
                 continue
@@ -132,13 +120,8 @@ def at_speed(pictures: Iterable[ReplayFrame], speed: float) -> Iterator[ReplayFr
 def _results(session: Session, start: int, end: int | None) -> Iterator[RecordedResult]:
     metadata = session.metadata
     for batch in session.batches(None, start, end):
-        for row in _rows_of(batch):
+        for row in each_row(batch, _ROWS_IN_PYTHON):
             yield session.restored(row, metadata)
-
-
-def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any]]:
-    for at in range(0, batch.num_rows, _ROWS_IN_PYTHON):
-        yield from rows_of(batch.slice(at, _ROWS_IN_PYTHON))
 
 
 class OverlayPainter(Painter):

@@ -25,8 +25,6 @@ from dgrec.replay.rendering.render import OverlayPainter
 from dgrec.replay.rendering.side_by_side import SideBySide
 from dgrec.session import Session
 
-__all__ = ["Scene"]
-
 
 @dataclass(frozen=True)
 class Scene:

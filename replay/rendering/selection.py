@@ -16,8 +16,6 @@ from dgrec.replay.rendering.render import ReplayFrame, at_speed, replay_frames
 from dgrec.session import Session
 from dgrec.units import counted
 
-__all__ = ["Selection", "select_frames"]
-
 
 @dataclass(frozen=True)
 class Selection:

@@ -19,8 +19,6 @@ from dgrec.session import RecordedResult, Session
 from dgrec.units import counted
 from dgrec.video import Image
 
-__all__ = ["Partners", "SideBySide", "Together"]
-
 #: Later than any stamp.
 _NEVER = 2**63 - 1
 

@@ -16,18 +16,7 @@ from dgrec.files import NewFolder, Unfinished, check_new_file, check_parent, out
 from dgrec.session import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
-__all__ = [
-    "JPEG_QUALITY",
-    "MP4",
-    "PictureFolder",
-    "Sink",
-    "Target",
-    "encode_picture",
-    "output_errors",
-    "picture_folder",
-]
-
-JPEG_QUALITY = 92
+_JPEG_QUALITY = 92
 
 
 class Sink(Unfinished):
@@ -99,7 +88,6 @@ class PictureFolder(Sink):
     """A folder of PNG or JPEG files, named by the frame's number: ``frame-000123.png``.
 
     Args:
-        path: The folder.
         suffix: ``.png`` or ``.jpg``.
         overwrite: Whether pictures of this kind in it may be replaced; other files stay.
 
@@ -170,7 +158,7 @@ def encode_picture(image: Image, suffix: str) -> bytes:
     # Level 2 takes twice as long for a tenth fewer bytes.
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
     if suffix != ".png":
-        options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     ok, data = cv2.imencode(suffix, image, options)
     if not ok:
         raise OutputError(f"a picture of {image.shape[1]}x{image.shape[0]} is too large")

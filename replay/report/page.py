@@ -10,18 +10,13 @@ import base64
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dgrec.files import NewFile, check_new_file, output_error
-from dgrec.footage import recorded_files, refuse_recorded
+from dgrec.files import NewFile, check_new_file, output_errors
+from dgrec.footage import Pixels, recorded_files, refuse_recorded
 from dgrec.replay.report.sections import Section, report_of
 from dgrec.replay.viewing import packed, single_page
-
-if TYPE_CHECKING:
-    from dgrec.footage import Pixels
-    from dgrec.session import Session
-
-__all__ = ["check_file", "write_file", "write_report"]
+from dgrec.session import Session
 
 
 def write_report(
@@ -34,7 +29,6 @@ def write_report(
     """Write the report of ``session`` to ``output``.
 
     Args:
-        session: The session.
         output: The HTML file to write; it appears when it is whole.
         pixels: Where the strip of the slowest frames comes from; without it there is none.
         overwrite: Whether ``output`` may be replaced.
@@ -70,8 +64,5 @@ def check_file(path: Path, *, overwrite: bool, keep: Sequence[Path]) -> None:
 
 def write_file(path: Path, data: bytes, *, overwrite: bool) -> None:
     """Write ``data`` so that the file appears when it is whole."""
-    try:
-        with NewFile(path, replace=overwrite) as new:
-            new.file.write(data)
-    except OSError as error:
-        raise output_error(path, error) from None
+    with output_errors(path), NewFile(path, replace=overwrite) as new:
+        new.file.write(data)

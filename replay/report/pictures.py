@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from dgrec.footage import Pixels
-    from dgrec.replay.report.vega import Rows
-    from dgrec.session import Session
-
-__all__ = ["SLOWEST", "Picture", "pictures"]
+from dgrec.footage import Pixels
+from dgrec.replay.report.vega import Rows
+from dgrec.session import Session
 
 #: Frames in the strip of the slowest, and how wide each is in the file, in pixels.
 _PICTURES = 12

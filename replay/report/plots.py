@@ -17,12 +17,11 @@ from dgrec.replay.report.vega import (
     Rows,
     Spec,
     base_spec,
+    measure,
     number_text,
     over_time,
     tooltip,
 )
-
-__all__ = ["CHARTS", "ChartPlan"]
 
 #: Up to here every frame is a point of its own.
 _POINTS = 3000
@@ -97,8 +96,7 @@ def _latency_spec(rows: Rows, extent: Extent) -> Spec:
     rows = [row for row in rows if "mark" not in row]
 
     def on(name: str, **more: Any) -> Spec:
-        y = {"field": name, "type": "quantitative", "axis": {"title": "latency, ms"}}
-        return {"y": y, **more}
+        return {"y": measure(name, "latency, ms"), **more}
 
     if "latency_ms" in rows[0]:
         shown = tooltip(
@@ -207,18 +205,13 @@ def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
                 "data": {"values": bars},
                 "mark": {"type": "bar", "color": _BLUE, "binSpacing": 0.5},
                 "encoding": {
-                    "x": {
-                        "field": "from_ms",
-                        "type": "quantitative",
-                        "bin": {"binned": True, "step": width},
-                        "axis": {"title": "latency, ms (the last bar: that and longer)"},
-                    },
+                    "x": measure(
+                        "from_ms",
+                        "latency, ms (the last bar: that and longer)",
+                        bin={"binned": True, "step": width},
+                    ),
                     "x2": {"field": "to_ms"},
-                    "y": {
-                        "field": "frames",
-                        "type": "quantitative",
-                        "axis": {"title": "frames"},
-                    },
+                    "y": measure("frames", "frames"),
                     "tooltip": tooltip(from_ms="from, ms", to_ms="to, ms", frames="frames"),
                 },
             },
@@ -265,12 +258,7 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
     layer = {
         "mark": {"type": "bar", "binSpacing": 0},
         "encoding": {
-            "y": {
-                "field": "mean_ms",
-                "type": "quantitative",
-                "stack": "zero",
-                "axis": {"title": "mean, ms a frame"},
-            },
+            "y": measure("mean_ms", "mean, ms a frame", stack="zero"),
             "color": {
                 "field": "stage",
                 "type": "nominal",
@@ -322,11 +310,7 @@ def _throughput_spec(rows: Rows, extent: Extent) -> Spec:
         {
             "mark": {"type": "bar", "color": _GREEN, "binSpacing": 0},
             "encoding": {
-                "y": {
-                    "field": "fps",
-                    "type": "quantitative",
-                    "axis": {"title": "frames, 1/s"},
-                },
+                "y": measure("fps", "frames, 1/s"),
                 "tooltip": shown,
             },
         },
@@ -369,12 +353,7 @@ def _labels_spec(rows: Rows, extent: Extent) -> Spec:
     layer = {
         "mark": {"type": "bar", "binSpacing": 0},
         "encoding": {
-            "y": {
-                "field": "per_second",
-                "type": "quantitative",
-                "stack": "zero",
-                "axis": {"title": "detections, 1/s"},
-            },
+            "y": measure("per_second", "detections, 1/s", stack="zero"),
             "color": {
                 "field": "label",
                 "type": "nominal",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.errors import DgrecError
 from dgrec.footage import recorded_files
@@ -12,19 +12,12 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.report.page import check_file, write_file
 from dgrec.replay.report.plots import CHARTS
 from dgrec.replay.report.sections import chart_of, extent_of
-
-if TYPE_CHECKING:
-    from dgrec.replay.report.vega import Spec
-    from dgrec.session import Session
-
-__all__ = ["PLOTS", "write_plot", "write_png"]
-
-#: Names of the plots, in their order.
-PLOTS = tuple(plan.name for plan in CHARTS)
+from dgrec.replay.report.vega import Spec
+from dgrec.session import Session
 
 
 def write_plot(session: Session, name: str, output: Path, *, overwrite: bool = False) -> None:
-    """Write the plot ``name`` (one of `PLOTS`) as a PNG, twice as dense as on the page.
+    """Write the plot ``name`` (of `CHARTS`) as a PNG, twice as dense as on the page.
 
     Raises:
         OutputError: The file exists, or cannot be written.

@@ -8,10 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
+from dgrec.footage import Pixels
 from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.rates import exact_rate_text, rate_text
 from dgrec.replay.output import cell_text
@@ -19,16 +20,10 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.report.pictures import SLOWEST, Picture, pictures
 from dgrec.replay.report.plots import CHARTS, ChartPlan
 from dgrec.replay.report.vega import Extent, Rows, number_text
-from dgrec.replay.stats import caveats, explain, moments
+from dgrec.replay.stats import Pipeline, caveats, explain, moments
+from dgrec.session import Session
 from dgrec.units import counted
 from dgrec.version import __version__
-
-if TYPE_CHECKING:
-    from dgrec.footage import Pixels
-    from dgrec.replay.stats import Pipeline
-    from dgrec.session import Session
-
-__all__ = ["Section", "chart_of", "extent_of", "report_of"]
 
 
 @dataclass(frozen=True)

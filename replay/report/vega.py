@@ -7,17 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = [
-    "FRAMES_IN_SPAN",
-    "Extent",
-    "Rows",
-    "Spec",
-    "base_spec",
-    "number_text",
-    "over_time",
-    "tooltip",
-]
-
 Rows = list[dict[str, Any]]
 Spec = dict[str, Any]
 
@@ -139,6 +128,11 @@ def over_time(
         "transform": transform,
         "layer": placed,
     }
+
+
+def measure(field: str, title: str, **more: Any) -> Spec:
+    """Return the encoding of a number."""
+    return {"field": field, "type": "quantitative", **more, "axis": {"title": title}}
 
 
 def tooltip(**titles: str) -> list[Spec]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
@@ -13,11 +13,7 @@ from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscrip
 from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Setup
 from dgrec.replay.stats.published import PUBLISHED_QUERY, published
 from dgrec.replay.stats.questions import NAMED_SESSIONS
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["LOADS_QUERY", "PIPELINES_QUERY", "explain"]
+from dgrec.session import Session
 
 #: A loop that is busy for this share of the time comes too late for some of a camera's frames.
 _OFTEN = 0.6

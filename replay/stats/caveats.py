@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from dgrec.format import cuts_of, is_being_written
+from dgrec.session import Session
 from dgrec.units import and_more
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["caveats", "moments"]
 
 #: How recordings end unintended.
 _ENDED_EARLY = {

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from dgrec.format import LARGEST_MEASUREMENT
 from dgrec.replay.query import SqlReader
 
-__all__ = ["Histogram", "TimeLine", "bars", "can_show_blocks", "histogram", "time_line"]
-
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ASCII = " .:#"
 #: Columns to the left of a chart: a number, and what it counts.

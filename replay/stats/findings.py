@@ -9,9 +9,7 @@ from dgrec.rates import rate_text
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Setup
 from dgrec.replay.stats.summary import unsettled
-from dgrec.units import counted
-
-__all__ = ["STAGE_NAMES", "findings", "load_section", "write_pipelines"]
+from dgrec.units import counted, ms_text
 
 #: Two bounds that are no further apart are one number to a reader.
 _NEAR = 0.05
@@ -39,7 +37,7 @@ def findings(p: Pipeline, setup: Setup) -> Iterator[str]:
         yield f"{frames}, and no telling at what rate: captured_at or completed_at is missing."
         return
     if p.frames < 2 or p.seconds < _SHORTEST_S:
-        yield f"{frames} in {_ms(p.seconds * 1e3)}: too little for a rate."
+        yield f"{frames} in {ms_text(p.seconds * 1e3)}: too little for a rate."
         return
     if p.fps is None:
         yield "From moments of a recording, its rate and what limits it is unknown."
@@ -95,7 +93,7 @@ def _headline(p: Pipeline, setup: Setup) -> str:
     mean_ms = None if inference is None else inference.mean_ms
     start = ": "
     if mean_ms and p.limit != "inference":
-        start = f" although inference takes {_ms(mean_ms)}: "
+        start = f" although inference takes {ms_text(mean_ms)}: "
     if p.limit is None:
         return start + _cannot_tell(p, setup)
     if p.limit == "asked":
@@ -113,8 +111,8 @@ def _headline(p: Pipeline, setup: Setup) -> str:
         assert read is not None
         assert recorder is not None
         return start + (
-            f"reading the source ({_ms(read.mean_ms)} a frame) and {STAGE_NAMES['recorder']} "
-            f"({_ms(recorder.mean_ms)}) take turns, and together are busy "
+            f"reading the source ({ms_text(read.mean_ms)} a frame) and {STAGE_NAMES['recorder']} "
+            f"({ms_text(recorder.mean_ms)}) take turns, and together are busy "
             f"{min(1.0, (read.busy or 0) + (recorder.busy or 0)):.0%} of the time: they are the "
             "limit."
         )
@@ -128,7 +126,7 @@ def _headline(p: Pipeline, setup: Setup) -> str:
     workers = f" on {load.workers} devices" if (load.workers or 1) > 1 else ""
     times = " (waiting for its turn included)" if _has_waited(load) else ""
     return start + (
-        f"{STAGE_NAMES[p.limit]} takes {_ms(load.mean_ms)} a frame{times} and is busy "
+        f"{STAGE_NAMES[p.limit]} takes {ms_text(load.mean_ms)} a frame{times} and is busy "
         f"{_busy(load)} of the time{workers}: it is the limit."
     )
 
@@ -158,7 +156,8 @@ def _cannot_tell(p: Pipeline, setup: Setup) -> str:
             )
         return (
             f"{begin} {STAGE_NAMES[most.stage].capitalize()} may: a frame takes "
-            f"{_ms(most.mean_ms)} there, but how much of that is waiting for its turn is not known."
+            f"{ms_text(most.mean_ms)} there, but how much of that is waiting for its turn is not "
+            "known."
         )
     timed = [load for load in p.loads if load.busy is not None]
     most = max(timed, key=lambda load: load.busy or 0.0)
@@ -194,11 +193,11 @@ def _busy(load: Load) -> str:
 
 def _law(p: Pipeline, fps: float, latency_ms: float, in_flight: float) -> str:
     if p.one_at_a_time_fps is None:
-        return f"The mean latency is {_ms(latency_ms)}, which says nothing about the rate."
+        return f"The mean latency is {ms_text(latency_ms)}, which says nothing about the rate."
     return (
         f"fps is not 1/latency, which is {_fps(p.one_at_a_time_fps)}: a frame takes "
-        f"{_ms(latency_ms)} from capture to result, and {in_flight:.1f} are on their way at a time "
-        f"(Little's law: {rate_text(fps)}/s x {latency_ms / 1e3:.3g} s)."
+        f"{ms_text(latency_ms)} from capture to result, and {in_flight:.1f} are on their way at a "
+        f"time (Little's law: {rate_text(fps)}/s x {latency_ms / 1e3:.3g} s)."
     )
 
 
@@ -209,22 +208,16 @@ def _latency(p: Pipeline, latency_ms: float) -> str:
         if load.mean_ms is not None and load.stage not in ("read", "recorder")
     ]
     if not parts:
-        return f"Of the {_ms(latency_ms)} nothing is known: the runtime reported no times."
+        return f"Of the {ms_text(latency_ms)} nothing is known: the runtime reported no times."
     shares = ", ".join(
-        f"{STAGE_NAMES[stage]} {_ms(mean)} ({mean / latency_ms:.0%})"
+        f"{STAGE_NAMES[stage]} {ms_text(mean)} ({mean / latency_ms:.0%})"
         for mean, stage in sorted(parts, key=lambda part: (-part[0], part[1]))
     )
-    return f"Where the {_ms(latency_ms)} go: {shares}."
+    return f"Where the {ms_text(latency_ms)} go: {shares}."
 
 
 def _fps(value: float | None) -> str:
     return f"{rate_text(value)} fps"
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 # --- writing -----------------------------------------------------------------------------------

@@ -32,17 +32,6 @@ from dgrec.replay.stats.charts import bars
 from dgrec.session import open_session
 from dgrec.units import counted
 
-__all__ = [
-    "SEALING_S",
-    "TEXT_LINES",
-    "Follower",
-    "Snapshot",
-    "journal_of",
-    "screen",
-    "sealed_or_not",
-    "status_line",
-]
-
 #: Seconds that the recent numbers are about, and that the chart shows: a column each.
 RECENT_S = 60
 #: Seconds in which the recorder begins its next part.

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dgrec.format import MachineLoad, video_entries
 from dgrec.replay.stats.pipeline import Load
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["HUMPS_QUERY", "Humps", "oversubscription"]
+from dgrec.session import Session
 
 #: Inference is of two kinds if the slow frames take so many times the fast ones,
 _APART = 5.0

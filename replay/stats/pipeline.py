@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BUSY", "IDLE", "REPLACED", "Load", "Pipeline", "Setup"]
-
 #: A stage that is busy for this share of the time is the limit.
 BUSY = 0.9
 #: A stage that is busy for less than this is not.

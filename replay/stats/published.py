@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dgrec.units import counted
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = ["PUBLISHED_QUERY", "published"]
+from dgrec.session import Session
+from dgrec.units import counted, ms_text
 
 PUBLISHED_QUERY = """\
 SELECT session_id, count(published_ms) AS frames, quantile_cont(published_ms, 0.5) AS p50_ms,
@@ -27,9 +23,9 @@ def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
     """
     if row is not None:
         yield (
-            f"Published: {_ms(row['p50_ms'])} from capture until the slowest target had taken a "
-            f"frame (p95 {_ms(row['p95_ms'])}), {_ms(row['after_result_ms'])} of that after its "
-            "result."
+            f"Published: {ms_text(row['p50_ms'])} from capture until the slowest target had taken "
+            f"a frame (p95 {ms_text(row['p95_ms'])}), {ms_text(row['after_result_ms'])} of that "
+            "after its result."
         )
     for target in session.metadata.get("targets", []):
         frames, delivered = target.get("frames"), target.get("delivered")
@@ -42,9 +38,3 @@ def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
             f"{target.get('target')} did not get {frames - delivered:,} of "
             f"{counted(frames, 'frame')}: {command} sends them."
         )
-
-
-def _ms(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"

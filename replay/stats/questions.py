@@ -7,10 +7,8 @@ import textwrap
 
 from dgrec.sql import library
 
-__all__ = ["KEYS", "NAMED_SESSIONS", "by_query", "late_query", "script", "window_query"]
-
 #: What recordings can be grouped by, and the column of the answer.
-KEYS = {
+_KEYS = {
     "session": "s.name",
     "model": "s.model",
     "device": "s.device",
@@ -34,7 +32,7 @@ def by_query(key: str) -> str:
         return _BY_LABEL
     # Two recordings may have one name.
     also = ", session_id" if key == "session" else ""
-    return _BY.format(key=key, value=KEYS[key], also=also)
+    return _BY.format(key=key, value=_KEYS[key], also=also)
 
 
 _BY = """\

@@ -5,43 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dgrec.format import STAGE_KEYS
 from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats.caveats import caveats, moments
-
-if TYPE_CHECKING:
-    from dgrec.session import Session
-
-__all__ = [
-    "MEASURED",
-    "STAGES",
-    "Distribution",
-    "LabelStats",
-    "SessionStats",
-    "measure",
-    "queries",
-    "stage_durations",
-    "stage_section",
-    "unsettled",
-    "write_stats",
-]
+from dgrec.session import Session
+from dgrec.units import count_text
 
 #: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
 #: latency, which includes waiting between them.
 STAGES = (
     "read_ms",
-    "preprocess_ms",
-    "inference_ms",
-    "postprocess_ms",
+    *STAGE_KEYS,
     "latency_ms",
     "published_ms",
     "recorder_ms",
 )
 #: Places at which a frame can be lost.
-DROP_PLACES = ("camera", "queue", "writer")
+_DROP_PLACES = ("camera", "queue", "writer")
 #: The columns that are measured: a file that another tool has rewritten may lack some.
 MEASURED = (
     "captured_at",
@@ -49,14 +33,14 @@ MEASURED = (
     *(name for name in STAGES if name != "published_ms"),  # later than most sessions
     "skipped_before",
     "dropped_before",
-    *(f"dropped_{place}" for place in DROP_PLACES),
+    *(f"dropped_{place}" for place in _DROP_PLACES),
     "detections",
 )
 #: Exact quantiles hold a column in memory. Up to here, all seven take 250 MB; longer sessions are
 #: estimated with a t-digest, whose size does not grow.
 EXACT_FRAMES = 4_000_000
 #: A first frame that took so many times the median is pointed out: the runtime was warming up.
-WARM_UP_RATIO = 3.0
+_WARM_UP_RATIO = 3.0
 
 #: Labels, and letters of each, that a table shows: people read the most frequent ones.
 _MOST_LABELS = 50
@@ -203,7 +187,7 @@ def _frames_query(exact: bool) -> str:
     return "SELECT " + ",\n       ".join(columns) + "\nFROM frames"
 
 
-_LOSSES = ("skipped", "total", *DROP_PLACES, "at_start")
+_LOSSES = ("skipped", "total", *_DROP_PLACES, "at_start")
 _LOSSES_QUERY = """\
 SELECT skipped, dropped AS total, camera, queue, writer, at_start FROM _session_losses"""
 _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FROM warm_up"
@@ -270,7 +254,7 @@ def _values(stats: SessionStats) -> Iterator[tuple[Any, ...]]:
 
 
 def _sections(stats: SessionStats) -> Iterator[Section]:
-    dropped = ", ".join(f"{place} {_whole(stats.dropped[place])}" for place in DROP_PLACES)
+    dropped = ", ".join(f"{place} {count_text(stats.dropped[place])}" for place in _DROP_PLACES)
     cuts = f"  (over {stats.moments - 1:,} cuts)" if stats.moments > 1 else ""
     at_start = stats.dropped["at_start"]
     more = f"; {at_start:,} more while the model started" if at_start else ""
@@ -282,8 +266,8 @@ def _sections(stats: SessionStats) -> Iterator[Section]:
             ("detections", f"{stats.detections:,}"),
             ("duration", _number(stats.duration_s, " s")),
             ("throughput", _throughput(stats.throughput_fps) + cuts),
-            ("skipped", _whole(stats.skipped)),
-            ("dropped", f"{_whole(stats.dropped['total'])}  ({dropped}{more})"),
+            ("skipped", count_text(stats.skipped)),
+            ("dropped", f"{count_text(stats.dropped['total'])}  ({dropped}{more})"),
             ("settled", _settled(stats)),
         ],
     )
@@ -345,7 +329,7 @@ def unsettled(window_frames: int | None) -> str:
 def _notes(stats: SessionStats) -> Iterator[str]:
     yield from stats.caveats
     times = stats.first_frame["times_median"]
-    if times is not None and times > WARM_UP_RATIO:
+    if times is not None and times > _WARM_UP_RATIO:
         yield (
             f"The first frame took {_number(stats.first_frame['latency_ms'], ' ms')}, "
             f"{times:.1f} times the median: warm-up, most likely. It is counted above."
@@ -363,10 +347,6 @@ def _number(value: float | None, unit: str = "") -> str:
 
 def _throughput(fps: float | None) -> str:
     return exact_rate_text(fps) + ("" if fps is None else " frames/s")
-
-
-def _whole(value: int | None) -> str:
-    return "-" if value is None else f"{value:,}"
 
 
 def _short(label: str) -> str:

@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 from dgrec.format import SCHEMA
 from dgrec.session import Session, rows_of
 
-__all__ = ["bounded_rows"]
-
 #: Detections of a frame that are drawn.
 _MOST_DETECTIONS = 3000
 #: Rows that take more memory are not drawn.

@@ -22,8 +22,6 @@ from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import Session, open_sessions
 
-__all__ = ["card", "matching", "sessions"]
-
 _MOST_LABELS: Final = 200
 _MOST_SIGNALS: Final = 500
 #: Where rows are looked at to find out what detections have: the share of the session, and rows.

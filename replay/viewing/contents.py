@@ -39,8 +39,6 @@ from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import RecordedResult
 
-__all__ = ["Contents"]
-
 #: Rows in a part; `Files.rows` counts on a multiple of what the page asks for at a time.
 _ROWS: Final = 1000
 #: Rows in a part of what is drawn, unless that is large.

@@ -20,8 +20,6 @@ from dgrec.replay.viewing.why import table_cells
 from dgrec.replay.viewing.workers import Task
 from dgrec.terminal import shortened
 
-__all__ = ["differences", "next_difference", "pair_marks", "pair_series", "verdict"]
-
 _MOST_ROWS: Final = 300
 #: An answer ends after the frame that exceeds so many detections; of a frame, no more are listed.
 _MOST_DETECTIONS, _MOST_LISTED = 20_000, 3_000

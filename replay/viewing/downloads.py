@@ -17,9 +17,8 @@ from typing import Any, Final
 
 from dgrec.files import TemporaryFolder, output_error
 from dgrec.replay.exports import format_of
+from dgrec.replay.viewing.files import folder_size
 from dgrec.replay.viewing.parameters import RequestError
-
-__all__ = ["Downloads", "command"]
 
 #: One thing that is made may take so many bytes, and so many have to stay free.
 _MOST_BYTES: Final = 4_000_000_000
@@ -204,18 +203,8 @@ def _check_room(folder: Path) -> None:
     if shutil.disk_usage(folder).free < _LEAST_FREE:
         place = folder.parent.parent
         raise RequestError(f"{place}: too little room; run the command, or set TMPDIR", 507)
-    if _size(folder) > _MOST_BYTES:
+    if folder_size(folder) > _MOST_BYTES:
         raise RequestError("it becomes too large to be downloaded: run the command", 422)
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of all files in a folder, of which some may go meanwhile."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(place, name)).st_size
-    return total
 
 
 def _one_file(folder: Path, name: str) -> Path:

@@ -13,19 +13,17 @@ from pathlib import Path
 from typing import Final
 
 from dgrec.errors import ConfigError, DgrecError, OutputError, first_line
-from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_error
+from dgrec.files import NewFolder, check_parent, exchange, exists_already, output_errors
 from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
-from dgrec.replay.viewing.files import open_regular
+from dgrec.replay.viewing.files import folder_size, open_regular
 from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
 from dgrec.session import Session
-
-__all__ = ["Exported", "export_folder"]
 
 #: The page in an export, by its name in the package.
 _PAGE: Final = {
@@ -76,22 +74,18 @@ def export_folder(
         recordings = stack.enter_context(_opened(places))
         if not recordings.names():
             raise ConfigError(f"{', '.join(map(str, places))}: no recordings found")
-        try:
+        with output_errors(output):
             new = NewFolder(output)
-        except OSError as error:
-            raise output_error(output, error) from None
         stack.callback(new.discard)
         if start is not None or end is not None:
             parts = _cut(recordings, new.temporary / _CLIPS, start, end, advise)
             recordings = stack.enter_context(_opened(parts))
         exported = _Writer(recordings, new.temporary, redact, advise, progress).write()
         shutil.rmtree(new.temporary / _CLIPS, ignore_errors=True)
-        exported.bytes = _size(new.temporary)
-        try:
+        exported.bytes = folder_size(new.temporary)
+        with output_errors(output):
             new.temporary.chmod(0o777 & ~_umask())
             new.finish(lambda folder: _replace(folder, new.temporary, overwrite=overwrite))
-        except OSError as error:
-            raise output_error(output, error) from None
     return exported
 
 
@@ -188,10 +182,8 @@ def _cut(
             selection = select_frames(session, first, last)
             stem = Path(name).name[:100] or "session"
             clip = folder / str(number) / f"{stem}.parquet"
-            try:
+            with output_errors(clip.parent):
                 clip.parent.mkdir(parents=True)
-            except OSError as error:
-                raise output_error(clip.parent, error) from None
             has_pictures = find_footage(session).path is not None
             report = write_clip(
                 session,
@@ -250,7 +242,7 @@ class _Writer:
             folders[name] = folder
             if thumb:
                 thumbs[name] = "thumb.jpg"
-            size = _size(self._target.folder / folder)
+            size = folder_size(self._target.folder / folder)
             exported.recordings[name] = facts["frames"] or 0, size
             exported.detections += facts["detections"] or 0
         if not folders:
@@ -276,11 +268,6 @@ class _Writer:
             opened, folder, target, videos, preview, note, progress=progress("frames")
         )
         return contents.write(has_thumb=not redact)
-
-
-def _size(folder: Path) -> int:
-    """Return the size of a folder in bytes."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _videos(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import stat
@@ -15,11 +16,19 @@ from aiohttp import web
 
 from dgrec.serving import PAGE_HEADERS
 
-__all__ = ["open_regular", "serve_file"]
-
 #: Read and sent at a time; no more of a file is in memory for a client.
 _PIECE: Final = 256 << 10
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\s*", re.ASCII)
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files in a folder, of which some may go meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def open_regular(path: Path, inode: int | None = None) -> BinaryIO:

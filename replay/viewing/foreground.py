@@ -22,8 +22,6 @@ from dgrec.replay.viewing.server import ViewServer
 from dgrec.replay.viewing.workers import THREADS
 from dgrec.serving import Certificate, is_loopback
 
-__all__ = ["parse_listen", "show"]
-
 #: Parameters of mallopt.
 _ARENA_MAX: Final = -8
 _TRIM_THRESHOLD: Final = -1

@@ -8,8 +8,6 @@ from typing import Any
 
 from dgrec.session import Session
 
-__all__ = ["DrawnLabels", "label_color", "labels_of"]
-
 #: Labels that are not the model's, of a whole session.
 _MOST_LABELS = 20_000
 #: Labels that come up later are numbered as they are met: a day has ten million detections.

@@ -15,8 +15,6 @@ from dgrec.format import LABEL_LEAF, labels_of
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-__all__ = ["SessionLabels", "read_labels"]
-
 #: Bytes of numbers that are kept in memory: of more detections, they are read again.
 _MOST_KEPT: Final = 64_000_000
 

@@ -20,8 +20,6 @@ from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
 from dgrec.serving import PAGE_HEADERS
 
-__all__ = ["answer_newest", "serve_live"]
-
 #: A journal is written once a second.
 _LOOK_S: Final = 0.5
 _HEARTBEAT_S: Final = 15.0

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["KINDS", "marks", "next_mark"]
-
 #: The kinds of marks, as requests name one of them, and the lane that shows them.
 KINDS = {"drop": "drops", "gap": "gaps", "late": "late", "event": "events", "alert": "alerts"}
 #: Characters of a mark's text.

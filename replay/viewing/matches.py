@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from dgrec.errors import QueryError
-from dgrec.replay.query import DetectionFilter
+from dgrec.replay.query import DetectionFilter, SqlReader
 from dgrec.replay.viewing.time_line import time_line
-
-if TYPE_CHECKING:
-    from dgrec.replay.query import SqlReader
-    from dgrec.session import Session
-
-__all__ = ["MOST_ROWS", "matches"]
+from dgrec.session import Session
 
 #: Rows in one request.
 MOST_ROWS = 1_000

@@ -16,8 +16,6 @@ from dgrec.replay.viewing.single import single_page
 from dgrec.replay.viewing.targets import PageTarget
 from dgrec.session import Session
 
-__all__ = ["player"]
-
 #: Rows that are shown, and how wide their pictures are in pixels.
 _ROWS: Final = 150
 _WIDEST: Final = 640

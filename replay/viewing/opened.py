@@ -17,11 +17,9 @@ from dgrec.footage import FIRST_STEP_US, Pixels, column_values, media_us
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
-from dgrec.replay.viewing.workers import Task
+from dgrec.replay.viewing.workers import Task, held
 from dgrec.session import Session, rows_of
 from dgrec.sql import views
-
-__all__ = ["OpenedSession", "STATEMENT_MEMORY", "STATEMENT_S"]
 
 _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
@@ -170,7 +168,7 @@ class OpenedSession:
 
     def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what reads by SQL, with statements of our own."""
-        with _held(self._own, task):
+        with held(self._own, task):
             if self._queried is None:
                 self._queried = self._for_another_thread()
             if self._reader is None or self._reader.is_stuck:
@@ -185,7 +183,7 @@ class OpenedSession:
 
     def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
         """Do what runs SQL of a user."""
-        with _held(self._users, task):
+        with held(self._users, task):
             if self._asked is None:
                 self._asked = self._for_another_thread()
             if self._user_reader is None or self._user_reader.is_stuck:
@@ -196,7 +194,7 @@ class OpenedSession:
 
     def scan(self, work: Callable[[Session], _T], task: Task) -> _T:
         """Do what reads columns of many rows, while others ask DuckDB."""
-        with _held(self._scans, task):
+        with held(self._scans, task):
             if self._scanned is None:
                 self._scanned = self._for_another_thread()
             return work(self._scanned)
@@ -254,14 +252,3 @@ class OpenedSession:
         self.videos.close()
         self._closing.close()
         self.session.close()
-
-
-@contextlib.contextmanager
-def _held(lock: Any, task: Task) -> Iterator[None]:
-    """Hold a lock; give up waiting for it where nobody waits for the answer."""
-    while not lock.acquire(timeout=0.1):
-        task.check()
-    try:
-        yield
-    finally:
-        lock.release()

@@ -6,8 +6,6 @@ import threading
 import time
 from typing import Final
 
-__all__ = ["Pages"]
-
 #: Browsers let pages in the background do something once a minute.
 _OPEN_S: Final = 150.0
 #: A page that is loaded again is closed for a moment.

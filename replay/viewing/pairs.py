@@ -38,11 +38,9 @@ from dgrec.replay.compare import NOT_COMPARED
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.recordings import Recordings, Signature, signature_of
 from dgrec.replay.viewing.time_line import TimeLine, time_line
-from dgrec.replay.viewing.workers import THREADS, CancelledError, Task
+from dgrec.replay.viewing.workers import THREADS, CancelledError, Task, held
 from dgrec.session import Session
 from dgrec.terminal import detail
-
-__all__ = ["GROUPS", "Pair", "Pairs"]
 
 #: What the page tells apart, of the kinds of `dgrec.comparison.KINDS`; ``same`` is none of them.
 GROUPS: Final = {
@@ -163,15 +161,10 @@ class Pair:
 
     @contextlib.contextmanager
     def _held(self, task: Task, lock: Any = None) -> Iterator[None]:
-        lock = lock or self._lock
-        while not lock.acquire(timeout=0.1):
-            task.check()
-        try:
+        with held(lock or self._lock, task):
             if self._closed.is_set():
                 raise RequestError("the pair is not open any more; ask again", 503)
             yield
-        finally:
-            lock.release()
 
     # --- pairs of some rows ---
 

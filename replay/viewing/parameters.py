@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dgrec.errors import DgrecError
 from dgrec.replay.viewing.workers import CancelledError
 
-__all__ = ["Parameters", "RequestError", "status_and_text"]
-
 #: Longer texts, such as SQL, are refused.
 _LONGEST_TEXT = 100_000
 

@@ -11,8 +11,6 @@ from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["jpeg", "picture", "thumbnail"]
-
 #: What `Pixels` needs of a row.
 _COLUMNS: Final = (
     "frame",

@@ -18,8 +18,6 @@ from dgrec.replay.viewing.videos import Video
 from dgrec.session import Session
 from dgrec.video import VideoWriter, import_av, open_container
 
-__all__ = ["Preview", "make_preview", "plays_everywhere"]
-
 #: What all browsers decode, by FFmpeg's names: codecs, kinds of pixels, and types of files.
 _CODECS: Final = frozenset(("h264", "vp8", "vp9", "av1"))
 _PIXELS: Final = frozenset(("yuv420p", "yuvj420p"))
@@ -73,7 +71,6 @@ def make_preview(
     opened: OpenedSession,
     path: Path,
     redact: tuple[str, ...] = (),
-    positions: range | None = None,
     widest: int = _WIDEST,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Preview | None:
@@ -82,7 +79,6 @@ def make_preview(
     Args:
         path: The video, which ends in ``.mp4``.
         redact: Labels whose detections are covered; ``("all",)``: of all labels.
-        positions: Of the rows; None: all.
         widest: Larger pictures are made smaller.
         progress: Gets how many rows of how many are done.
 
@@ -93,7 +89,6 @@ def make_preview(
         VideoError: The footage is no video, or a label was never recorded.
     """
     session = opened.session
-    chosen = positions or range(opened.count)
     preview = Preview(0, 0)
     preview.pts_us = np.full(opened.count, -1, np.int64)
     preview.duration_us = np.zeros(opened.count, np.int64)
@@ -106,8 +101,8 @@ def make_preview(
         with contextlib.ExitStack() as stack:
             writer: VideoWriter | None = None
             first_us = last = 0
-            for position, time_us, step_us in _times(session, chosen):
-                progress(position - chosen.start, len(chosen))
+            for position, time_us, step_us in _times(session, opened.count):
+                progress(position, opened.count)
                 row = session.row(position)
                 image = pixels.frame(row)
                 if image is None:
@@ -136,10 +131,10 @@ def _end(preview: Preview, position: int, next_us: int) -> None:
     preview.duration_us[position] = min(lasts, _LONGEST_US)
 
 
-def _times(session: Session, chosen: range) -> Iterable[tuple[int, int, int]]:
-    """Yield position, time and usual duration of rows, in microseconds."""
-    position, step, before = chosen.start, 40_000, None
-    for times in session_times(session, chosen.start, chosen.stop):
+def _times(session: Session, count: int) -> Iterable[tuple[int, int, int]]:
+    """Yield position, time and usual duration of the first rows, in microseconds."""
+    position, step, before = 0, 40_000, None
+    for times in session_times(session, end=count):
         for time in times.tolist():
             step = step if before is None else time - before
             yield position, time, step

@@ -14,8 +14,6 @@ from dgrec.replay.viewing.statements import answer, with_places
 from dgrec.replay.viewing.why import why
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["ANSWERS", "STATEMENTS"]
-
 _WIDEST: Final = 8192
 
 

@@ -17,8 +17,6 @@ from typing import Any, BinaryIO, Final
 
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX
 
-__all__ = ["Answer", "RecorderLink"]
-
 #: A picture that came longer ago is not the newest any more.
 _FRESH_S: Final = 0.5
 #: A recorder that has not answered may have asked for its end meanwhile.

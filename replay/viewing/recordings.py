@@ -21,8 +21,6 @@ from dgrec.replay.viewing.opened import OpenedSession
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.session import find_sessions, names_something
 
-__all__ = ["Recordings"]
-
 _T = TypeVar("_T")
 #: Sessions that are kept open.
 _MOST_OPEN = 4

@@ -17,8 +17,6 @@ from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import RecordedResult
 
-__all__ = ["details", "nearest", "position_at", "row", "rows"]
-
 _MOST: Final = 1000
 _COLUMNS: Final = (
     "frame",

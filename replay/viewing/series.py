@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
+from dgrec.format import STAGE_KEYS
 from dgrec.replay.viewing.labels import SessionLabels
 from dgrec.replay.viewing.time_line import Pixels, TimeLine, once, pixels, time_line
 from dgrec.sql import library
@@ -31,21 +32,10 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["STAGE_COLUMNS", "Series", "begin_series", "series_names"]
-
 #: Durations, in the order of a frame's way, and their SQL.
 STAGE_COLUMNS = {
     **{
-        name: name
-        for name in (
-            "latency_ms",
-            "read_ms",
-            "preprocess_ms",
-            "inference_ms",
-            "postprocess_ms",
-            "recorder_ms",
-            "published_ms",
-        )
+        name: name for name in ("latency_ms", "read_ms", *STAGE_KEYS, "recorder_ms", "published_ms")
     },
     "waiting_ms": "_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)",
 }
@@ -135,7 +125,7 @@ def begin_series(
         found |= _signals(session, reader, span, signals)
     answer: dict[str, Any] = span.edges()
     if "fps" in names:
-        windows = rate_windows(session, reader)
+        windows = _rate_windows(session, reader)
         found["fps"] = windows.bands(span)
         answer["fps_window_s"] = windows.seconds
     # Else a gap is several pixels without a value.
@@ -258,7 +248,7 @@ class RateWindows:
 
 
 @once
-def rate_windows(session: Session, reader: SqlReader) -> RateWindows:
+def _rate_windows(session: Session, reader: SqlReader) -> RateWindows:
     (whole,) = reader.rows(
         "SELECT rate(captured_at, completed_at) AS fps, "
         "_seconds(captured_at, completed_at) AS seconds, "

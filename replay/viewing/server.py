@@ -34,8 +34,6 @@ from dgrec.replay.viewing.workers import Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
-__all__ = ["ViewServer"]
-
 _T = TypeVar("_T")
 
 _STATIC: Final = {
@@ -136,7 +134,7 @@ class ViewServer:
             self._add(path, functools.partial(self._static, name=name, mime=mime))
         self._add("/favicon.ico", self._nothing)  # browsers ask for it
         self._add("/api/sessions", self._sessions)
-        self._add("/api/questions", self._questions)
+        self._add_work("/api/questions", lambda *_: json_bytes(statements.questions()))
         self._add("/video", self._video)
         self._add("/api/live", self._live)
         self._add("/api/newest", self._newest)
@@ -165,6 +163,12 @@ class ViewServer:
         self._server.add(path, Route(handler))
         self.paths.append(path)
 
+    def _add_work(self, path: str, work: Callable[[Task, Parameters], bytes], **how: Any) -> None:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            return await self._answered(request, work, **how)
+
+        self._add(path, handle)
+
     def _add_answer(
         self,
         path: str,
@@ -176,10 +180,7 @@ class ViewServer:
             found = self._read(parameters, lambda opened: answer(opened, parameters, task))
             return found if isinstance(found, bytes) else json_bytes(found)
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, mime=mime)
-
-        self._add(path, handle)
+        self._add_work(path, work, mime=mime)
 
     def _add_statement(self, path: str) -> None:
         def work(task: Task, parameters: Parameters) -> bytes:
@@ -195,10 +196,7 @@ class ViewServer:
 
             return self.recordings.read(parameters.text("s"), run)
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work, is_statement=True)
-
-        self._add(path, handle)
+        self._add_work(path, work, is_statement=True)
 
     def _read(self, parameters: Parameters, answer: Callable[[OpenedSession], _T]) -> _T:
         def work(opened: OpenedSession) -> _T:
@@ -212,10 +210,7 @@ class ViewServer:
             pair = self._pairs.get(parameters.text("a"), parameters.text("b"))
             return json_bytes(answer(pair, parameters, task))
 
-        async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            return await self._answered(request, work)
-
-        self._add(path, handle)
+        self._add_work(path, work)
 
     async def _answered(
         self,
@@ -263,12 +258,6 @@ class ViewServer:
             return json_bytes(card.sessions(self.recordings, parameters, matches))
 
         return await self._answered(request, work, is_statement="where" in request.query)
-
-    async def _questions(self, request: web.BaseRequest) -> web.StreamResponse:
-        def work(task: Task, parameters: Parameters) -> bytes:
-            return json_bytes(statements.questions())
-
-        return await self._answered(request, work)
 
     async def _picture(self, request: web.BaseRequest) -> web.StreamResponse:
         headers: dict[str, str] = {}

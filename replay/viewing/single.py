@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-__all__ = ["single_page"]
-
 #: What keys and data consist of: nothing that means something in HTML.
 _KEY: Final = re.compile(r"[a-z0-9/.-]+", re.ASCII)
 _DATA: Final = re.compile(r"[A-Za-z0-9+/=]*", re.ASCII)

@@ -23,8 +23,6 @@ from dgrec.replay.viewing.opened import STATEMENT_S
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.workers import Task
 
-__all__ = ["StatementProcess"]
-
 _PROGRAM: Final = "dgrec.replay.viewing.statement_program"
 #: How long a statement may go on that was cancelled.
 _PATIENCE_S: Final = 3.0

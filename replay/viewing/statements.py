@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from dgrec.errors import QueryError
 from dgrec.replay.limits import MEMORY, only_bounded
 from dgrec.replay.output import QueryResult, cell_text, is_numeric, rows_of
-from dgrec.replay.query import without_options
+from dgrec.replay.query import SqlReader, without_options
 from dgrec.replay.viewing.time_line import time_line
+from dgrec.session import Session
 from dgrec.sql import library
 from dgrec.terminal import shortened
 from dgrec.units import parse_size
-
-if TYPE_CHECKING:
-    from dgrec.replay.query import SqlReader
-    from dgrec.session import Session
-
-__all__ = ["MOST_ROWS", "answer", "questions", "with_places"]
 
 #: Rows that a page gets, whatever it asks for, and unless it asks.
 MOST_ROWS, _ROWS = 20_000, 1_000

@@ -9,10 +9,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from dgrec.files import output_error
+from dgrec.files import output_errors
 from dgrec.replay.viewing.values import json_bytes
-
-__all__ = ["FolderTarget", "PageTarget", "Target", "packed"]
 
 _LEVEL: Final = 6
 
@@ -58,27 +56,20 @@ class FolderTarget(Target):
 
     def put_file(self, key: str, data: bytes) -> None:
         path = self.path(key)
-        try:
+        with output_errors(path):
             path.write_bytes(data)
-        except OSError as error:
-            raise output_error(path, error) from None
 
     def copy(self, key: str, source: BinaryIO) -> None:
         """Add a copy of a file, however large it is."""
         path = self.path(key)
-        try:
-            with path.open("xb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
-        except OSError as error:
-            raise output_error(path, error) from None
+        with output_errors(path), path.open("xb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
 
     def path(self, key: str) -> Path:
         """Return where a part is written; its folder is there afterwards."""
         path = self.folder / key
-        try:
+        with output_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise output_error(path.parent, error) from None
         return path
 
 

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-__all__ = ["MOST_PIXELS", "TimeLine", "Pixels", "time_line", "once", "pixels"]
-
 #: A wider time line gets fewer, wider pixels.
-MOST_PIXELS = 4096
+_MOST_PIXELS = 4096
 #: Stamps that DuckDB and Python have: from year 1 to 9999, in microseconds since 1970.
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 _NEVER_US = 2**63 - 1
@@ -197,7 +195,7 @@ def pixels(times: TimeLine, start: float | None, end: float | None, width: int) 
         raise QueryError(f"width={width}: expected a number of pixels, at least 1")
     if times.origin_us is None:
         return None
-    width = min(width, MOST_PIXELS)
+    width = min(width, _MOST_PIXELS)
     start_us = times.least_us if start is None else times.origin_us + _microseconds(start)
     end_us = times.most_us if end is None else times.origin_us + _microseconds(end)
     if start is not None and end is not None and end_us < start_us:

@@ -13,8 +13,6 @@ import pyarrow as pa
 
 from dgrec.replay.output import cell_text
 
-__all__ = ["json_bytes", "numbers", "plain"]
-
 #: JavaScript's numbers are exact up to here.
 _LARGEST_WHOLE: Final = 2**53
 #: Longer lists of numbers, such as a mask's pixels, are described instead of sent.

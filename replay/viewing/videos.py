@@ -24,8 +24,6 @@ from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session import Session
 from dgrec.video import import_av, open_container
 
-__all__ = ["LARGEST_DIGESTED", "Video", "Videos", "shown_footage"]
-
 #: Videos whose index is kept.
 _MOST_INDEXED: Final = 8
 #: Digests of larger recorded videos are compared only where the times of their pictures are not

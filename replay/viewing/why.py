@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dgrec.replay.output import Section
+from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain, load_section, stage_durations, stage_section
 from dgrec.replay.viewing.time_line import once
-
-if TYPE_CHECKING:
-    from dgrec.replay.output import Section
-    from dgrec.replay.query import SqlReader
-    from dgrec.session import Session
-
-__all__ = ["table_cells", "why"]
+from dgrec.session import Session
 
 
 @once

@@ -7,9 +7,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
-
-__all__ = ["THREADS", "CancelledError", "Task", "Workers"]
+from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 _READERS = 4
@@ -102,3 +100,14 @@ class Workers:
             task.cancel()
         for pool in (self._readers, self._statements):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def held(lock: Any, task: Task) -> Iterator[None]:
+    """Hold a lock; give up waiting for it where nobody waits for the answer."""
+    while not lock.acquire(timeout=0.1):
+        task.check()
+    try:
+        yield
+    finally:
+        lock.release()

@@ -11,8 +11,6 @@ from dgrec.replay.report import Rows, Spec, base_spec, write_png
 if TYPE_CHECKING:
     from dgrec.comparison import SettingOutcome, WhatIf
 
-__all__ = ["write_plot"]
-
 _TITLE = "With other thresholds"
 
 

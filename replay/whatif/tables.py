@@ -12,8 +12,6 @@ from dgrec.units import digits
 if TYPE_CHECKING:
     from dgrec.comparison import SettingOutcome, WhatIf
 
-__all__ = ["write_whatif"]
-
 #: Labels with a column of their own.
 _LABELS = 5
 

@@ -22,7 +22,7 @@ from dgrec.format import Row, Signal, utc_text
 from dgrec.rates import rate_text
 from dgrec.replay import report
 from dgrec.replay.query import SqlReader
-from dgrec.replay.report.png import PLOTS
+from dgrec.replay.report.plots import CHARTS
 from dgrec.replay.stats import explain
 from tests.browser import Browser, needs_chromium
 from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
@@ -30,7 +30,7 @@ from tests.reports import ReportPage
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
 #: The plots of a page on which there are no signals.
-ALWAYS = tuple(name for name in PLOTS if name != "signals")
+ALWAYS = tuple(plan.name for plan in CHARTS if not plan.is_optional)
 HOSTILE = (
     "</script><script>document.title='PWNED'</script>",
     "<img src=x onerror=\"document.title='PWNED'\">",

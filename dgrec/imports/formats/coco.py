@@ -19,8 +19,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Coco", "read_labels"]
-
 #: Under these names, tools write the number of a picture's frame.
 _FRAME_KEYS: Final = ("frame", "frame_id", "frame_index")
 _ANNOTATION: Final = (

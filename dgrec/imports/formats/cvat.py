@@ -26,8 +26,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Cvat"]
-
 _ARCHIVE: Final = b"PK\x03\x04"
 _MEMBER: Final = "annotations.xml"
 _CHUNK: Final = 1 << 18

@@ -21,8 +21,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["FiftyOne"]
-
 _DETECTION: Final = (
     "_id _cls id tags label bounding_box confidence index mask mask_path attributes".split()
 )

@@ -23,8 +23,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Mcap"]
-
 _MAGIC: Final = b"\x89MCAP0\r\n"
 _SCHEMA: Final = "ImageAnnotations"
 _LINE_LOOP: Final = (2, "LINE_LOOP")

@@ -25,8 +25,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Mot"]
-
 #: What the benchmark's ground truth numbers (https://motchallenge.net/instructions).
 _CLASSES: Final = {
     1: "pedestrian",

@@ -20,8 +20,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Payload"]
-
 #: Of a detection, what is checked; anything else is kept as it is.
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
 

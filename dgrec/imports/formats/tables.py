@@ -24,8 +24,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Csv", "SupervisionJson"]
-
 _BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
 _DELIMITERS: Final = ",;\t"

@@ -20,8 +20,6 @@ from dgrec.imports import (
     values,
 )
 
-__all__ = ["Ultralytics"]
-
 _KNOWN = frozenset("name class confidence box track_id segments keypoints".split())
 
 

@@ -26,8 +26,6 @@ from dgrec.replay.exports import (
 from dgrec.replay.exports.formats.json_text import lists, objects, texts, write_joined
 from dgrec.units import and_more
 
-__all__ = ["CocoInstances", "CocoResults"]
-
 #: The number of the model's class 0: COCO's readers keep 0 for the background.
 _FIRST = 1
 _HOLDS = frozenset("label score landmarks mask float64".split())

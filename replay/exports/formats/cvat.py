@@ -9,8 +9,6 @@ from typing import TextIO
 from dgrec.replay.exports import Exported, Format, Place, Track, Tracks, session_name, utf8
 from dgrec.replay.exports.formats.xml_text import quoted, text
 
-__all__ = ["Cvat"]
-
 
 class Cvat(Format):
     """An XML file with the tracks of a video.

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-__all__ = ["lists", "objects", "texts", "write_joined"]
-
 
 def texts(column: pa.Array) -> pa.Array:
     """Return the JSON text of each value: numbers, stamps and strings; null for NaN as well."""

@@ -11,8 +11,6 @@ from typing import Any
 from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, utf8
 from dgrec.replay.exports.formats.xml_text import quoted
 
-__all__ = ["LabelStudio"]
-
 
 class LabelStudio(Format):
     """A folder with ``tasks.json`` (a video and its predicted tracks) and ``label_config.xml``.

@@ -7,8 +7,6 @@ from typing import Any
 
 from dgrec.errors import ConfigError
 
-__all__ = ["import_library"]
-
 
 def import_library(module: str, form: str, extra: str = "exports") -> Any:
     """Import a module of another tool's library.

@@ -23,8 +23,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.replay.exports.formats.library import import_library
 
-__all__ = ["Mcap"]
-
 _METRICS = ("latency_ms", *STAGE_COLUMNS)
 _SCHEMA = {
     "type": "object",

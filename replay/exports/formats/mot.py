@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 from dgrec.replay.exports import Block, Exported, Format, has_other_numbers, session_name
 from dgrec.replay.exports.formats.json_text import write_joined
 
-__all__ = ["MotResults", "MotSequence"]
-
 _HOLDS = frozenset({"score", "track_id", "float64"})
 
 

@@ -22,8 +22,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.version import __version__
 
-__all__ = ["OpenTelemetry"]
-
 #: Spans on a line: what the collector's file receiver takes as one request.
 _SPANS_AT_ONCE = 500
 _INTERNAL = 1

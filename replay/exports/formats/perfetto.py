@@ -18,8 +18,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.replay.exports.formats.library import import_library
 
-__all__ = ["Perfetto"]
-
 #: More frames than any runtime has in flight.
 _MOST_LANES = 64
 _SEQUENCE = 1

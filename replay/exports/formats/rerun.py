@@ -25,8 +25,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.replay.exports.formats.library import import_library
 
-__all__ = ["Rerun"]
-
 _METRICS = ("latency_ms", *STAGE_COLUMNS)
 #: The video is read into memory as a whole.
 _LARGEST = 1 << 30

@@ -15,8 +15,6 @@ from dgrec.format import DETECTION, SCHEMA
 from dgrec.replay.exports import EVERYTHING, Block, Exported, Format, masks_of
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
-__all__ = ["Csv", "FlatParquet", "JsonLines"]
-
 _FRAME = "frame source_frame media_time_s captured_at latency_ms width height video_frame".split()
 _DETECTION = "label category_id score x_min y_min x_max y_max angle track_id".split()
 _HOLDS = EVERYTHING - {"empty frames"}

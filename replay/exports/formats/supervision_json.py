@@ -10,8 +10,6 @@ import pyarrow.compute as pc
 from dgrec.replay.exports import Block, Exported, Format
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
-__all__ = ["SupervisionJson"]
-
 
 class SupervisionJson(Format):
     """A list of objects, one for each detection, with supervision's names.

@@ -23,8 +23,6 @@ from dgrec.replay.exports import (
     frame_masks,
 )
 
-__all__ = ["Yolo", "YoloObb", "YoloPose", "YoloSegments"]
-
 _Array = np.ndarray[Any, Any]
 _HOLDS = frozenset({"label", "empty frames", "float64"})
 
