@@ -20,11 +20,13 @@ __all__ = [
     "is_part_name",
     "journal_path",
     "names_session",
+    "new_video_path",
     "numbered_files",
     "part_number",
     "part_path",
     "sealed_path",
     "session_stem",
+    "video_names",
     "video_path",
     "with_session_suffix",
 ]
@@ -132,3 +134,14 @@ def names_session(text: str) -> bool:
 def video_path(session: Path, kind: VideoKind) -> Path:
     """Return the video that is recorded beside ``session`` (sealed, or its journal)."""
     return session.with_suffix(VIDEO_SUFFIXES[kind])
+
+
+def new_video_path(video: Path) -> Path:
+    """Return what a video is called until its session has replaced an older one."""
+    return video.with_suffix(f".new{video.suffix}")
+
+
+def video_names(session: Path) -> list[Path]:
+    """Return all names that a video recorded with ``session`` may have."""
+    names = [video_path(session, kind) for kind in VIDEO_SUFFIXES]
+    return [*names, *map(new_video_path, names)]
