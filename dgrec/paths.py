@@ -47,7 +47,7 @@ PICTURES_SUFFIX: Final = ".images"
 REPORT_SUFFIX: Final = ".report.html"
 
 #: More than four digits only without a leading 0: NAME-030405 is a time of day, not a part.
-_NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z")
+_NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z", re.DOTALL)
 
 
 #: What follows a dot may also be a placeholder, or the number of a version.

@@ -192,6 +192,11 @@ def _digest(file: Any, facts: os.stat_result) -> str:
 
 
 def base_name(name: object) -> str:
-    """Return the last part of a POSIX or Windows path; "" if there is none."""
-    text = PureWindowsPath(PurePosixPath(name if isinstance(name, str) else "").name).name
+    """Return the last part of a POSIX path, or of an absolute one of Windows; "" if there is none.
+
+    Any other backslash or colon is a part of the name: `a:b.mp4`.
+    """
+    text = PurePosixPath(name if isinstance(name, str) else "").name
+    if (windows := PureWindowsPath(text)).is_absolute():
+        text = windows.name
     return "" if "\0" in text else text
