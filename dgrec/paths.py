@@ -20,11 +20,13 @@ __all__ = [
     "is_part_name",
     "journal_path",
     "names_session",
+    "new_video_path",
     "numbered_files",
     "part_number",
     "part_path",
     "sealed_path",
     "session_stem",
+    "video_names",
     "video_path",
     "with_session_suffix",
 ]
@@ -45,7 +47,7 @@ PICTURES_SUFFIX: Final = ".images"
 REPORT_SUFFIX: Final = ".report.html"
 
 #: More than four digits only without a leading 0: NAME-030405 is a time of day, not a part.
-_NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z")
+_NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z", re.DOTALL)
 
 
 #: What follows a dot may also be a placeholder, or the number of a version.
@@ -132,3 +134,14 @@ def names_session(text: str) -> bool:
 def video_path(session: Path, kind: VideoKind) -> Path:
     """Return the video that is recorded beside ``session`` (sealed, or its journal)."""
     return session.with_suffix(VIDEO_SUFFIXES[kind])
+
+
+def new_video_path(video: Path) -> Path:
+    """Return what a video is called until its session has replaced an older one."""
+    return video.with_suffix(f".new{video.suffix}")
+
+
+def video_names(session: Path) -> list[Path]:
+    """Return all names that a video recorded with ``session`` may have."""
+    names = [video_path(session, kind) for kind in VIDEO_SUFFIXES]
+    return [*names, *map(new_video_path, names)]

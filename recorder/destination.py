@@ -14,18 +14,19 @@ from pathlib import Path
 
 from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.files import check_parent, check_session_name, exists_already, output_errors
+from dgrec.footage import own_videos
 from dgrec.format import is_being_written
 from dgrec.paths import (
     JOURNAL_SUFFIX,
     is_part_name,
     journal_path,
+    new_video_path,
     numbered_files,
     video_path,
     with_session_suffix,
 )
 from dgrec.recorder.recovery import is_journal
 from dgrec.recorder.video import VideoOptions
-from dgrec.recorder.writing import recorded_videos
 from dgrec.session import parts_of
 from dgrec.units import size_text
 
@@ -163,7 +164,7 @@ def free_path(path: Path) -> Path:
 def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:
     """Raise `OutputError` if another file has the name of a video that would be recorded."""
     older = [output, *parts_of(output)] if overwrite else []
-    ours = {path for session in older for path in recorded_videos(session)}
+    ours = {path for session in older for path in own_videos(session)}
     for kind in video.kinds:
         name = video_path(output, kind)
         wanted = [name]
@@ -172,7 +173,7 @@ def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: b
             wanted = sorted(output.parent.glob(f"{escape(output.stem)}-[0-9]*{ending}"))
             wanted = [path for path in wanted if is_part_name(path.name.removesuffix(ending))]
         for path in wanted:
-            for taken in (path, path.with_suffix(f".new{path.suffix}")):
+            for taken in (path, new_video_path(path)):
                 if os.path.lexists(taken) and taken not in ours:
                     raise OutputError(
                         f"{taken}: exists already, and the video would go there; choose another "

@@ -11,8 +11,17 @@ from pathlib import Path
 from dgrec.alerts import without_clip
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
 from dgrec.files import lock
-from dgrec.format import Journal, Metadata, SealedFile, is_being_written, seal, verify_checksums
-from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, sealed_path
+from dgrec.footage import base_name, difference_of, own_videos
+from dgrec.format import (
+    Journal,
+    Metadata,
+    SealedFile,
+    is_being_written,
+    seal,
+    verify_checksums,
+    video_entries,
+)
+from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, new_video_path, sealed_path, video_names
 from dgrec.recorder.video import recover_videos
 from dgrec.session import part_of, parts_of
 
@@ -94,7 +103,9 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
             videos = None
             if output.exists():
                 metadata = _existing(output, journal)
+                _put_videos_in_place(output, metadata)
             else:
+                _check_videos(journal)
                 videos = recover_videos(journal)
                 overrides = {} if videos is None else {"video": videos.entries}
                 metadata = seal(journal, output, overrides=overrides)
@@ -122,6 +133,38 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
         without_clip=without_clip(recording) if is_asked else 0,
         recording=recording,
     )
+
+
+def _check_videos(journal: Journal) -> None:
+    """Raise `OutputError` if a video of the journal is being recorded: this is a copy of another.
+
+    Its end would be cut off, and what is written after that would be damaged.
+    """
+    named = {base_name(entry.get("file")) for entry in video_entries(journal.metadata)}
+    folder = journal.path.parent
+    for other in folder.glob(f"*{JOURNAL_SUFFIX}") if named else ():
+        found = [video for video in video_names(other) if video.name in named]
+        # Of a link to it, the lock is ours.
+        if found and is_being_written(other) and not other.samefile(journal.path):
+            raise OutputError(
+                f"{found[0]}: is being recorded now, with {other.name}; wait for its end, or take "
+                "the copy to another folder"
+            )
+
+
+def _put_videos_in_place(output: Path, metadata: Metadata) -> None:
+    """Give the videos their names if the recorder was killed before it did.
+
+    It had replaced an older session, whose videos still have these names.
+    """
+    for entry in video_entries(metadata):
+        name = base_name(entry.get("file"))
+        video = output.with_name(name)
+        new = new_video_path(video)
+        if not (name and new.is_file() and video in own_videos(output) and entry.get("sha256")):
+            continue
+        if difference_of(video, entry) and not difference_of(new, entry):
+            new.replace(video)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import exists_already
+from dgrec.footage import own_videos
 from dgrec.format import (
     AT_START,
     Event,
@@ -57,7 +58,6 @@ from dgrec.recorder.writing import (
     Moments,
     PartedJournal,
     RowWriter,
-    recorded_videos,
     unsealed,
 )
 from dgrec.session import open_session
@@ -177,7 +177,7 @@ class SessionWriter:
     ) -> tuple[VideoRecorder, PartedJournal]:
         names = names_of(self.output, self.options.splitting, self.set_id)
         replaced = replaced_files(self.output) if overwrite else []
-        old_videos = [file for path in replaced for file in recorded_videos(path)]
+        old_videos = [file for path in replaced for file in own_videos(path)]
         if self.options.only_on_alert and video.kinds:
             # What the ring holds is written as it is, and waits for the disk.
             packets = video.packets or EncodedFormat.of(video)

@@ -19,9 +19,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from dgrec import sample
-from dgrec.errors import OutputError
+from dgrec.errors import DgrecError, OutputError
 from dgrec.files import resolved
-from dgrec.format import video_entries
+from dgrec.format import SealedFile, video_entries
+from dgrec.paths import video_names
 from dgrec.video import named_files
 
 if TYPE_CHECKING:
@@ -80,6 +81,22 @@ def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
     """
     names = [base_name(video.get("file")) for video in video_entries(metadata)]
     return [session.with_name(name) for name in names if name]
+
+
+def own_videos(session: Path) -> list[Path]:
+    """Return the videos that go if the session file is replaced; none if it is damaged or absent.
+
+    Only those of its own name: of a copy, a renamed session or an analyzed one, the video may be
+    that of another session, which is still there.
+    """
+    with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
+        sealed = SealedFile(session)
+        sealed.close()
+        if "analyzed" in sealed.metadata:
+            return []
+        names = video_names(session)
+        return [path for path in videos_beside(session, sealed.metadata) if path in names]
+    return []
 
 
 def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
@@ -162,6 +179,11 @@ def _digest(file: Any, facts: os.stat_result) -> str:
 
 
 def base_name(name: object) -> str:
-    """Return the last part of a POSIX or Windows path; "" if there is none."""
-    text = PureWindowsPath(PurePosixPath(name if isinstance(name, str) else "").name).name
+    """Return the last part of a POSIX path, or of an absolute one of Windows; "" if there is none.
+
+    Any other backslash or colon is a part of the name: `a:b.mp4`.
+    """
+    text = PurePosixPath(name if isinstance(name, str) else "").name
+    if (windows := PureWindowsPath(text)).is_absolute():
+        text = windows.name
     return "" if "\0" in text else text

@@ -151,11 +151,7 @@ def names_something(path: str) -> bool:
     if not path or "\0" in path:  # Path("") is the current folder
         return False
     try:
-        return (
-            session_file(Path(path)).exists()
-            or bool(numbered_files(Path(path)))
-            or (glob.has_magic(path) and any(True for _ in _glob(path)))
-        )
+        return _is_a_name(Path(path)) or (glob.has_magic(path) and any(True for _ in _glob(path)))
     except (OSError, ValueError):  # not possible as a file name, such as long SQL
         return False
 
@@ -233,7 +229,7 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
         if not files:
             problems.append(NotASessionError(f"{path}: is a folder without sessions"))
         yield from (_Candidate(file, False) for file in files)
-    elif glob.has_magic(str(path)) and not path.exists():
+    elif glob.has_magic(str(path)) and not _is_a_name(path):
         files = list(_glob(str(path)))
         # A wildcard at the end also matches videos and tables beside the sessions.
         files = sorted(file for file in files if file.suffix in SESSION_SUFFIXES and file.is_file())
@@ -242,6 +238,11 @@ def _expand(path: Path, problems: list[DgrecError]) -> Iterator[_Candidate]:
         yield from (_Candidate(file, False) for file in files)
     else:
         yield _Candidate(session_file(path), True)
+
+
+def _is_a_name(path: Path) -> bool:
+    """Return whether a session has this name, which as a pattern might match another one."""
+    return session_file(path).exists() or bool(numbered_files(path))
 
 
 def _glob(pattern: str) -> Iterator[Path]:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -391,7 +391,7 @@ def _session_row(session: Queryable) -> dict[str, Any]:
         "session_id": session.id,
         "clip_of": original_of(metadata),
         "group_id": metadata.get("group", {}).get("id"),
-        "name": metadata.get("name"),
+        "name": _readable(metadata.get("name") or "") or None,
         "path": _readable(str(session.path)),
         "started_at": logged.stamp(metadata.get("started_at")),
         "ended_at": logged.stamp(session.ended_at),
@@ -405,8 +405,23 @@ def _session_row(session: Queryable) -> dict[str, Any]:
         "host": metadata.get("host", {}).get("name"),
         **{name: totals.get(name) for name in _TOTALS},
         "bytes": sum(map(_size, session.files)),
-        "metadata": dumps(metadata),
+        "metadata": _json(metadata),
     }
+
+
+def _json(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as DuckDB can read it: names of files may have bytes that are not UTF-8."""
+    text = dumps(metadata)
+    # As JSON such a byte is half a character; most of what is found here is a whole one.
+    return dumps(_all_readable(metadata)) if "\\udc" in text else text
+
+
+def _all_readable(value: Any) -> Any:
+    if isinstance(value, str):
+        return _readable(value)
+    if isinstance(value, Mapping):
+        return {key: _all_readable(item) for key, item in value.items()}
+    return [*map(_all_readable, value)] if isinstance(value, list | tuple) else value
 
 
 def _size(path: Path) -> int:

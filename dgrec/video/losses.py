@@ -20,7 +20,10 @@ class Losses:
 
     def __init__(self, codec: str) -> None:
         self._matches = codec in _ONE_PICTURE_A_PACKET
-        self._waiting: dict[int, int] = {}  # stamps of packets whose picture has not come out
+        #: Stamps of packets whose picture has not come out. Where stamps begin again, as in files
+        #: that were put one behind the other, so does another dictionary.
+        self._waiting: list[dict[int, int]] = [{}]
+        self._latest: int | None = None  # of these stamps, since they began
         self._failed: list[int | None] = []  # stamps of packets that raised errors
         self._lost = 0
         self._has_stamps = False
@@ -30,8 +33,13 @@ class Losses:
         if packet.pts is None or not self._matches or packet.is_discard:
             return
         self._has_stamps = True
-        self._waiting[packet.pts] = self._waiting.get(packet.pts, 0) + 1
-        if len(self._waiting) > _MOST_WAITING:
+        if packet.is_keyframe and self._latest is not None and packet.pts < self._latest:
+            self._waiting.append({})
+            self._latest = None
+        waiting = self._waiting[-1]
+        waiting[packet.pts] = waiting.get(packet.pts, 0) + 1
+        self._latest = packet.pts if self._latest is None else max(self._latest, packet.pts)
+        if sum(map(len, self._waiting)) > _MOST_WAITING:
             self._give_up()
 
     def failed(self, packet: Any) -> None:
@@ -41,16 +49,23 @@ class Losses:
 
     def before(self, frame: Any) -> int:
         """Return how many pictures are missing before one that has come out."""
-        pts = frame.pts
+        pts, count = frame.pts, 0
         if self._matches and self._has_stamps:
-            if frame.interlaced_frame or pts not in self._waiting:
+            while len(self._waiting) > 1 and pts not in self._waiting[0]:
+                if not any(pts in later for later in self._waiting):
+                    break
+                count += sum(self._waiting.pop(0).values())
+            waiting = self._waiting[0]
+            if frame.interlaced_frame or pts not in waiting:
+                count = 0
                 self._give_up()  # two packets may be the two fields of one picture
             else:
-                self._waiting[pts] -= 1
-                if not self._waiting[pts]:
-                    del self._waiting[pts]
-        gone = [stamp for stamp in self._waiting if pts is not None and stamp < pts]
-        count = sum(self._waiting.pop(stamp) for stamp in gone)
+                waiting[pts] -= 1
+                if not waiting[pts]:
+                    del waiting[pts]
+        waiting = self._waiting[0]
+        gone = [stamp for stamp in waiting if pts is not None and stamp < pts]
+        count += sum(waiting.pop(stamp) for stamp in gone)
         later: list[int | None] = [
             s for s in self._failed if s is not None and pts is not None and s > pts
         ]
@@ -61,11 +76,11 @@ class Losses:
 
     def at_end(self, packets: int, pictures: int) -> int:
         """Return how many pictures are missing after the last that came out."""
-        left = sum(self._waiting.values()) + len(self._failed)
+        left = sum(sum(each.values()) for each in self._waiting) + len(self._failed)
         if self._matches and not self._has_stamps:
             return max(left, packets - pictures - self._lost)
         return left
 
     def _give_up(self) -> None:
         self._matches = False
-        self._waiting.clear()
+        self._waiting = [{}]

@@ -13,7 +13,7 @@ from typing import Any
 
 from dgrec.errors import DgrecError, VideoError
 from dgrec.format import Metadata, utc_text
-from dgrec.paths import VideoKind, video_path
+from dgrec.paths import VideoKind, new_video_path, video_path
 from dgrec.recorder.options import (
     DEFAULT_CODEC,
     DEFAULT_QUALITY,
@@ -100,7 +100,7 @@ class SegmentVideos:
             path = name = video_path(session, kind)
             if path in taken:
                 # The old session keeps its video until there is a new session.
-                path = name.with_suffix(f".new{name.suffix}")
+                path = new_video_path(name)
             file: VideoFile
             if options.packets is not None:
                 file = self._kept = KeptVideo(path, options.packets)

@@ -9,7 +9,7 @@ from dgrec.recorder.writing.continuation import (
 )
 from dgrec.recorder.writing.moments import Moments
 from dgrec.recorder.writing.parts import PartedJournal
-from dgrec.recorder.writing.sealer import recorded_videos, unsealed
+from dgrec.recorder.writing.sealer import unsealed
 from dgrec.recorder.writing.writer import RowWriter
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "PartedJournal",
     "RowWriter",
     "find_earlier",
-    "recorded_videos",
     "recover_parts",
     "unsealed",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
-from dgrec.footage import videos_beside
+from dgrec.footage import own_videos, videos_beside
 from dgrec.format import Event, Journal, JournalWriter, Metadata, SealedFile, seal
 from dgrec.paths import sealed_path
 from dgrec.recorder.options import Retention
@@ -111,7 +111,7 @@ class Sealer:
         self._has_rows = has_rows
         self._replaces = list(replaces)
         # Read now: the old files may be gone when their videos are removed.
-        self._replaced_videos = {old: recorded_videos(old) for old in replaces}
+        self._replaced_videos = {old: own_videos(old) for old in replaces}
         # Any other file that has a part's name is not replaced.
         self._replaceable = set(replaces)
         #: In the order of their rows.
@@ -238,7 +238,7 @@ class Sealer:
             replace = path in self._replaceable or _is_sealed_from(written, path)
             metadata = seal(written, path, replace=replace, overrides=videos.described())
         except Exception as error:  # a defect must not prevent the sealing of other parts
-            self._failures[journal.path] = _failure(error, journal.path)
+            self._failures[journal.path] = _failure(error, journal)
             with self._lock:
                 self._failed.append(finished)
             return
@@ -351,17 +351,6 @@ class Sealer:
         return taken + self.waiting_bytes + self.waiting_video_bytes > keep.total
 
 
-def recorded_videos(path: Path) -> list[Path]:
-    """Return the videos of a session file; none if it is damaged or absent."""
-    with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
-        sealed = SealedFile(path)
-        sealed.close()
-        if "analyzed" in sealed.metadata:  # they belong to the session that it was made from
-            return []
-        return videos_beside(path, sealed.metadata)
-    return []
-
-
 def _remove(path: Path) -> str:
     """Remove a file; return why that failed, or ""."""
     try:
@@ -383,10 +372,11 @@ def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> Out
     return OutputError(text)
 
 
-def _failure(error: Exception, journal: Path) -> OutputError:
+def _failure(error: Exception, journal: JournalWriter) -> OutputError:
     """Return the error for a journal that could not be sealed."""
     text = str(error) if isinstance(error, DgrecError | OSError) else repr(error)
-    text = f"{text}; what it holds is in {journal}"
+    moved = None if journal.path.exists() else journal.moved_to()
+    text = f"{text}; what it holds is in {moved or journal.path}"
     if isinstance(error, OSError):  # the journal could not be read
         return StorageError(text)
     if isinstance(error, StorageError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from dgrec.errors import OutputError, VideoError
 from dgrec.files import NewFile, check_new_file, check_session_name, output_errors, resolved
-from dgrec.footage import files_of, refuse_recorded
+from dgrec.footage import files_of, own_videos, refuse_recorded
 from dgrec.format import Metadata, RowTotals, uuid7, video_entries, write_sealed
 from dgrec.paths import VIDEO_SUFFIXES, video_path
 from dgrec.replay.clip.packets import VideoTarget
@@ -101,8 +101,14 @@ def check_clip_output(
     if with_video and "raw" not in kinds:
         kinds.append("raw")
     recorded = files_of(session)
+    replaced = own_videos(output)
     for path in (output, *(video_path(output, kind) for kind in kinds)):
         refuse_recorded(path, recorded)
+        if path != output and os.path.lexists(path) and path not in replaced:
+            # It may be footage, or the video of a session that was renamed.
+            raise OutputError(
+                f"{path}: exists already, and the video would go there; choose another name"
+            )
         check_new_file(path, overwrite=overwrite)
     if not output.exists() and parts_of(output):
         raise OutputError(f"{output}: a recording in parts has this name; choose another")

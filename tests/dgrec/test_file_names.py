@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -15,9 +16,10 @@ import dgrec
 from dgrec import sample
 from dgrec.cli import gather
 from dgrec.errors import OutputError
+from dgrec.replay.verify import verify
 from dgrec.session import Session
 from dgrec.sql import views
-from tests.dgrec.test_parts import write_set
+from tests.dgrec.test_parts import ROWS, write_set
 from tests.factory import make_rows, write_journal, write_session
 
 #: Each as the name of a folder, and (with an ending) of a file.
@@ -114,6 +116,47 @@ def test_parts_and_journals_say_the_same(tmp_path: Path) -> None:
         with dgrec.open(tmp_path / name) as one, dgrec.open(place / name) as other:
             assert answers(one) == answers(other)
             assert one.frames == other.frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_recording_in_parts_is_found_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
+    """As a pattern, its name matches another session, which must not answer for it."""
+    for number, name in enumerate(NAMES):
+        place = tmp_path / str(number)
+        place.mkdir()
+        if kind == "folder":
+            for folder in (name, "a", "ab", "axb"):
+                (place / folder).mkdir(exist_ok=True)
+                write_session(place / folder / "s.parquet", make_rows(3))
+            (place / name / "s.parquet").unlink()
+            path = write_set(place / name)
+        else:
+            for other in ("a", "ab", "axb"):
+                write_session(place / f"{other}.parquet", make_rows(3))
+            path = write_set(place, name=f"{name}.parquet")
+        (session,) = dgrec.open_sessions([path])
+        assert len(session) == len(ROWS), name
+        connection = views.connect([session])
+        query = "SELECT name IS NOT NULL, metadata->>'session_id', session_id FROM sessions"
+        assert connection.sql(query).fetchall() == [(True, session.id, session.id)], name
+        connection.close()
+        session.close()
+
+
+@pytest.mark.slow
+def test_a_recording_of_any_name_has_its_video(tmp_path: Path) -> None:
+    for name in [*NAMES, "a:b", "12:30:00"]:
+        path = tmp_path / f"{name}.parquet"
+        for shade in (10, 20):
+            with dgrec.Recorder(path, video="raw", overwrite=shade == 20) as recorder:
+                recorder.add([], np.full((48, 64, 3), shade, np.uint8))
+        assert verify(path) == [], name
+        with dgrec.open(path) as session:
+            query = "SELECT metadata->>'$.video[0].kind' FROM sessions"
+            assert session.sql(query).fetchall() == [("raw",)], name
+    videos = {file.stem for file in tmp_path.glob("*.mp4")}
+    assert videos == {file.stem for file in tmp_path.glob("*.parquet")}
 
 
 @pytest.mark.parametrize("command", ["clip", "analyze", "import", "merge", "record"])

@@ -374,7 +374,9 @@ def test_a_folder_that_vanishes_before_sealing(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         recording.run()
     assert caught.value.exit_code == 4
-    assert len(numbers(tmp_path / "elsewhere" / "s.arrows")) == FRAMES
+    moved = tmp_path / "elsewhere" / "s.arrows"
+    assert str(caught.value).endswith(f"; what it holds is in {moved}")
+    assert len(numbers(moved)) == FRAMES
 
 
 def test_an_empty_journal_says_so(tmp_path: Path) -> None:

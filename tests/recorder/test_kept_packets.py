@@ -582,8 +582,8 @@ def test_a_codec_that_cannot_follow_is_named(tmp_path: Path) -> None:
         shown(packet, 0, 1.0)
         group.add([packet], packet)
         assert videos.keep([packet], packet, group).state == state
-    assert videos.note is not None
-    assert "s.mp4: ends early: the source changed from h264 to h265" in videos.note
+    (note,) = videos.notes
+    assert "s.mp4: ends early: the source changed from h264 to h265" in note
 
 
 def test_what_was_left_out_is_not_skipped_silently() -> None:

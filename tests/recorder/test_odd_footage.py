@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dgrec as library
@@ -15,6 +17,7 @@ from dgrec.recorder.capture import Capture, Decimator
 from dgrec.recorder.sources import FileSource, open_source, parse_source
 from dgrec.replay.verify import Findings, check
 from dgrec.video import VideoReader, import_av
+from dgrec.video.losses import Losses
 from tests.footage import FRAMES, kinds
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, record
@@ -26,6 +29,41 @@ def make(name: str, folder: Path) -> Path:
     path = folder / name
     KINDS[name].make(path)
     return path
+
+
+@pytest.mark.parametrize("bframes", [0, 2])
+def test_files_put_one_behind_the_other(tmp_path: Path, bframes: int) -> None:
+    """Where stamps begin again, pictures that still come out of the decoder are not lost."""
+    av = import_av()
+    one = tmp_path / "one.ts"
+    with av.open(str(one), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": str(bframes), "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(30):
+            picture = np.full((48, 64, 3), number * 8, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    both = tmp_path / "both.ts"
+    both.write_bytes(one.read_bytes() * 3)
+    reader = VideoReader(both)
+    pictures = list(iter(reader.read, None))
+    assert len(pictures) == 90
+    assert sum(picture.lost_before for picture in pictures) + reader.lost_at_end == 0
+    reader.release()
+
+
+def test_losses_where_stamps_begin_again() -> None:
+    losses = Losses("h264")
+    for stamp in (0, 1, 2, 3, 0, 1, 2):
+        packet = SimpleNamespace(pts=stamp, is_discard=False, is_keyframe=stamp == 0)
+        losses.expect(packet)
+    came = [SimpleNamespace(pts=stamp, interlaced_frame=False) for stamp in (0, 2, 1)]
+    # Of the first four 1 and 3 are lost, of the others 0 and 2.
+    assert [losses.before(frame) for frame in came] == [0, 1, 2]
+    assert losses.at_end(7, 3) == 1
 
 
 @pytest.mark.slow

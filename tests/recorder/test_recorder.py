@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import itertools
+import shutil
 import subprocess
 import sys
 import threading
@@ -198,6 +199,23 @@ def test_a_video_in_the_way_is_somebodys(output: Path) -> None:
     with pytest.raises(dgrec.OutputError, match=r"s\.mp4: exists already"):
         dgrec.Recorder(output, video="raw")
     assert sorted(path.name for path in output.parent.iterdir()) == ["s.mp4"]
+
+
+@pytest.mark.parametrize("is_renamed", [False, True])
+def test_the_video_of_another_session_is_not_replaced(output: Path, is_renamed: bool) -> None:
+    """A copy of a session file names the same video, and so does one that was renamed."""
+    with dgrec.Recorder(output, video="raw") as recorder:
+        recorder.add([], picture(1))
+    copy = output.with_name("copy.parquet")
+    shutil.copy(output, copy)
+    kept = output
+    if is_renamed:
+        kept = output.rename(output.with_name("renamed.parquet"))
+    with dgrec.Recorder(copy, video="raw", overwrite=True) as recorder:
+        recorder.add([], picture(2))
+    assert verify(kept) == []
+    assert verify(copy) == []
+    assert output.with_suffix(".mp4").exists()
 
 
 @pytest.mark.parametrize("choices", [{"fps": 5.0, "every": 2}, {"video_quality": 0}])

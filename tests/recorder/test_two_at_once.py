@@ -10,18 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import dgrec
 from dgrec.errors import DgrecError, NotASessionError, OutputError
 from dgrec.files import is_locked, lock, renaming
 from dgrec.format import Journal, JournalWriter, is_being_written, verify_checksums
+from dgrec.paths import journal_path
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import left_behind, recover
+from dgrec.replay.verify import verify
 from dgrec.session import open_session
 from tests.dgrec.damage import read_all
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 from tests.forks import forking
 from tests.recorder.test_faults import new_recording, numbers
+from tests.waiting import wait_until
 
 _FORK = multiprocessing.get_context("fork")
 
@@ -115,6 +120,62 @@ def test_recovering_into_other_names(tmp_path: Path) -> None:
     assert lost
     (sealed,) = tmp_path.iterdir()
     assert numbers(sealed) == list(range(300))
+
+
+def test_a_copy_of_a_journal_that_is_being_recorded(tmp_path: Path) -> None:
+    """Recovering it would cut the video that is being written, which would be damaged then."""
+    output, copy = tmp_path / "s.parquet", tmp_path / "copy.arrows"
+    with dgrec.Recorder(output, video="raw", durability="frame") as recorder:
+        recorder.add([], np.zeros((48, 64, 3), np.uint8))
+        wait_until(lambda: (tmp_path / "s.mp4").exists() and len(numbers(journal_path(output))) > 0)
+        shutil.copy(journal_path(output), copy)
+        before = copy.read_bytes()
+        with pytest.raises(OutputError, match=r"s\.mp4: is being recorded now, with s\.arrows"):
+            recover(copy)
+        assert copy.read_bytes() == before
+        recorder.add([], np.zeros((48, 64, 3), np.uint8))
+    assert verify(output) == []
+    assert recover(copy).frames == 1
+    assert verify(output) == []
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+def test_recovering_by_a_link(tmp_path: Path, is_linked: bool) -> None:
+    """The video is not being recorded, though the journal is locked by whoever recovers it."""
+    output, journal = tmp_path / "s.parquet", tmp_path / "s.arrows"
+    with dgrec.Recorder(output, video="raw", durability="frame") as recorder:
+        recorder.add([], np.zeros((48, 64, 3), np.uint8))
+        wait_until(lambda: journal.exists() and len(numbers(journal)) > 0)
+        data = journal.read_bytes()
+    output.unlink()
+    journal.write_bytes(data)
+    link = tmp_path / "link.arrows"
+    if is_linked:
+        link.symlink_to(journal)
+    else:
+        link.hardlink_to(journal)
+    assert recover(link).videos == (f"{tmp_path / 's.mp4'}: 1 frame",)
+
+
+def test_a_recorder_that_was_killed_before_its_video_had_its_name(tmp_path: Path) -> None:
+    """The session is sealed and names the video of the session that it has replaced."""
+    output, video, new = tmp_path / "s.parquet", tmp_path / "s.mp4", tmp_path / "s.new.mp4"
+    journal = journal_path(output)
+    with dgrec.Recorder(output, video="raw") as recorder:
+        recorder.add([], np.zeros((48, 64, 3), np.uint8))
+    old = video.read_bytes()
+    with dgrec.Recorder(output, video="raw", overwrite=True, durability="frame") as recorder:
+        for _ in range(3):
+            recorder.add([], np.zeros((48, 64, 3), np.uint8))
+        wait_until(lambda: journal.exists() and len(numbers(journal)) == 3)
+        rows = journal.read_bytes()
+    video.rename(new)
+    video.write_bytes(old)
+    journal.write_bytes(rows)
+    assert verify(output) != []
+    assert recover(journal).journal_removed
+    assert verify(output) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"s.parquet", "s.mp4"}
 
 
 def test_a_journal_is_locked_before_anybody_can_see_it(

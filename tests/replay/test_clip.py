@@ -456,6 +456,19 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
     assert dgrec("clip", camera, "-o", clip, "--pad", "2s").exit_code == 2
 
 
+def test_a_video_in_the_way_of_a_clip_is_somebodys(
+    dgrec: Run, camera: Path, tmp_path: Path
+) -> None:
+    """It may be footage, or that of a session which was renamed."""
+    clip, footage = tmp_path / "clip.parquet", tmp_path / "clip.mp4"
+    footage.write_bytes(b"footage")
+    for more in ([], ["--overwrite"]):
+        done = dgrec("clip", camera, "-o", clip, "--end", 30, *more)
+        assert done.exit_code == 1
+        assert f"{footage}: exists already, and the video would go there" in done.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"clip.mp4": b"footage"}
+
+
 def test_pixels_of_another_video_never_get_into_a_clip(dgrec: Run, tmp_path: Path) -> None:
     """Nothing could tell them from the right ones any more: the clip's digest would be theirs."""
     camera = camera_session(tmp_path / "s.parquet")

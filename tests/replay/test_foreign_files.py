@@ -201,6 +201,8 @@ def test_names_that_are_none(name: object, tmp_path: Path) -> None:
 
 def test_base_names() -> None:
     assert base_name("../../a.mp4") == base_name("C:\\x\\a.mp4") == base_name("/a.mp4") == "a.mp4"
+    assert base_name("a:b.mp4") == "a:b.mp4"  # as Linux has it
+    assert base_name("a\\b.mp4") == "a\\b.mp4"
 
 
 def test_links_in_a_circle(tmp_path: Path) -> None:
