@@ -19,7 +19,7 @@ from dgrec.imports.text import InvalidError
 #: Coordinates beyond this are not pixels.
 _LARGEST_COORDINATE: Final = 1e9
 #: Numbers of frames up to here are exact as a double.
-LARGEST_FRAME: Final = 2**53
+_LARGEST_FRAME: Final = 2**53
 _LONGEST_LABEL: Final = 10_000
 #: What is noted of key points without a place.
 LACKING_POINTS: Final = "key points that are not marked are left out"
@@ -51,7 +51,7 @@ def number(value: Any, name: str, where: str) -> float:
     raise InvalidError(where, f"{name!r} is not a finite number")
 
 
-def count(value: Any, name: str, where: str, most: int = LARGEST_FRAME) -> int:
+def count(value: Any, name: str, where: str, most: int = _LARGEST_FRAME) -> int:
     """Return a whole number from 0 to ``most``."""
     if type(value) is float and value.is_integer():
         value = int(value)
@@ -230,7 +230,7 @@ def _depth(value: Any, level: int = 0) -> int:
 def frame_of_name(name: str) -> int | None:
     """Return the last number in the name of a picture: ``frame_000123.jpg`` is frame 123."""
     found = _LAST_NUMBER.search(PureWindowsPath(PurePosixPath(name).name).stem)
-    if found is None or len(found[1]) > 18 or int(found[1]) > LARGEST_FRAME:
+    if found is None or len(found[1]) > 18 or int(found[1]) > _LARGEST_FRAME:
         return None
     return int(found[1])
 
