@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
+from dgrec.recorder.signals import usual_signals
 
 __all__ = ["Viewer", "viewing"]
 
@@ -53,13 +54,14 @@ class Viewer:
         self._process: subprocess.Popen[bytes] | None = None
         arguments = ["view", *map(str, folders), "--of-recorder", session]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "dgrec", *arguments],
-                stdin=subprocess.PIPE,  # closed where this process ends
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
-            )
+            with usual_signals():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "dgrec", *arguments],
+                    stdin=subprocess.PIPE,  # closed where this process ends
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
+                )
         except OSError as error:
             say(f"No page: {error.strerror}")
             return

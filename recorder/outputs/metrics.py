@@ -54,7 +54,8 @@ def parse_metrics_address(text: str) -> MetricsAddress:
     """
     place, _, query = text.partition("?")
     host, _, port = place.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16) or text.startswith(":"):
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 2**16
+    if not is_port or text.startswith(":"):
         raise ConfigError(f"--metrics {text!r}: expected PORT or HOST:PORT, such as 9100")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if (query and "cert" not in options) or not options.keys() <= {"cert", "key"}:

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import json
 import random
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.outputs import Alerts
+from dgrec.recorder.signals import StopSignals
 from dgrec.replay.commands.alerts import alerts_command
 from tests.alert_cases import outcome_of, random_rows
 from tests.analyzed import everything, moving
@@ -314,6 +317,33 @@ def test_a_recording_has_its_alerts(tmp_path: Path) -> None:
         assert [a.source_frame for a in alerts_of(session, rules)] == [1, 5]
     assert said == ["alert two: count('person') >= 2", "alert two: over", said[0]]
     wait_until(lambda: log.exists() and log.read_text().count("two\n") == 2)
+
+
+@pytest.mark.slow
+def test_commands_get_signals_and_print_beside_what_is_published(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the signals blocked of which the recorder takes note itself, only SIGKILL ended them."""
+    log = tmp_path / "log"
+    program = (
+        "import os, pathlib, signal; print('a command', flush=True); "
+        "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []); "
+        f"new = pathlib.Path({str(log)!r} + '.new'); "
+        "new.write_text(f'{sorted(blocked)} {os.getsid(0) == os.getpid()}'); "
+        f"new.rename({str(log)!r})"
+    )
+    usual = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    rules = [parse_rule("any=count() >= 0")]
+    output = Alerts(rules, command=[sys.executable, "-c", program])
+    with StopSignals(), dgrec.Recorder(tmp_path / "s.parquet", outputs=[output]) as recorder:
+        recorder.add([])
+        wait_until(log.exists)
+        assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    # A session of its own: Ctrl-C in the terminal is not for it.
+    assert log.read_text() == f"{usual} True"
+    printed = capfd.readouterr()
+    assert "a command" not in printed.out
+    assert "a command" in printed.err
 
 
 @pytest.mark.slow

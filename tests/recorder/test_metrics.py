@@ -276,7 +276,9 @@ def test_hosts_that_there_cannot_be(host: str) -> None:
         Metrics(f"{host}:9100", "cam")
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣", "?cert=c"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0", "65536", "9" * 5000, "host:", ":9100", "1.5", "٣", "?cert=c"]
+)
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PORT or HOST:PORT"):
         parse_metrics_address(text)
