@@ -29,7 +29,7 @@ from dgrec.format.masks import MaskMode, is_packable, pack_array
 from dgrec.format.packing import pack_boxes, pack_floats, pack_int32
 from dgrec.format.schema import DETECTION, LANDMARK, MASK, SCHEMA
 
-__all__ = ["BBOX", "detections_column"]
+__all__ = ["BBOX", "detections_column", "is_kept_whole"]
 
 _ABSENT: Any = object()
 _INT32 = range(-(2**31), 2**31)
@@ -104,6 +104,11 @@ def _orders(detections: list[dict[Any, Any]]) -> set[tuple[Any, ...]]:
 def _is_plain_name(name: Any) -> bool:
     # "$" marks dgrec's own keys in the JSON column.
     return type(name) is str and not name.startswith("$")
+
+
+def is_kept_whole(detection: Any) -> bool:
+    """Return whether SQL sees nothing of a detection: it is kept as JSON altogether."""
+    return not isinstance(detection, dict) or not all(map(_is_plain_name, detection))
 
 
 def detections_column(

@@ -8,14 +8,14 @@ import shutil
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError
-from dgrec.format import Event, Row, is_utf8, stage_values
+from dgrec.format import Event, Row, is_kept_whole, is_utf8, stage_values
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import Publisher
 
@@ -192,7 +192,7 @@ class _OutputFigures:
 
 def _label_of(item: Any) -> str:
     """Return the label of a detection as SQL has it; "" where that is NULL."""
-    label = item.get("label") if isinstance(item, Mapping) else None
+    label = None if is_kept_whole(item) else item.get("label")
     return label if isinstance(label, str) and is_utf8(label) else ""
 
 
