@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -237,8 +238,10 @@ class Alerts(Output):
 
 def _standard_error() -> int:
     """Return where commands print: standard output may have what is published, or JSON."""
+    if sys.__stderr__ is None:  # closed when this program began: another file may have its number
+        return subprocess.DEVNULL
     try:
         os.fstat(_STDERR)
-    except OSError:  # it is closed
+    except OSError:  # closed since
         return subprocess.DEVNULL
     return _STDERR

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
+import shlex
 import signal
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +32,8 @@ from dgrec.replay.commands.alerts import alerts_command
 from tests.alert_cases import outcome_of, random_rows
 from tests.analyzed import everything, moving
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
-from tests.waiting import wait_until
+from tests.test_architecture import ROOT
+from tests.waiting import PATIENCE_S, wait_until
 
 MS = 1_000_000
 
@@ -344,6 +348,38 @@ def test_commands_get_signals_and_print_beside_what_is_published(
     printed = capfd.readouterr()
     assert "a command" not in printed.out
     assert "a command" in printed.err
+
+
+_CLOSED = """
+import sys, time
+from pathlib import Path
+import dgrec
+from dgrec.alerts import parse_rule
+from dgrec.recorder.outputs import Alerts
+command = ["sh", "-c", "echo a command; echo > log"]
+output = Alerts([parse_rule("any=count() >= 0")], command=command)
+with open("file", "w+") as file, dgrec.Recorder("s.parquet", outputs=[output]) as recorder:
+    assert file.fileno() == 2
+    recorder.add([])
+    while not Path("log").exists():
+        time.sleep(0.01)
+    assert Path("file").read_text() == ""
+"""
+
+
+@pytest.mark.slow
+def test_a_command_prints_into_no_file_that_has_the_number_of_a_closed_stream(
+    tmp_path: Path,
+) -> None:
+    program = shlex.join([sys.executable, "-c", _CLOSED])
+    done = subprocess.run(
+        ["sh", "-c", f"{program} 2>&-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.slow
