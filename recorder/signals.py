@@ -11,6 +11,8 @@ from typing import NoReturn, Self
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = b"\0"
+#: The signals that were blocked before `StopSignals` blocked its own; None: it is not entered.
+_usual: set[int | signal.Signals] | None = None
 
 
 class StopSignals:
@@ -42,6 +44,7 @@ class StopSignals:
             # Instead of the default action; without a handler nothing is written to the pipe.
             signal.signal(number, lambda *_: None)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        _set_usual(self._mask)
         self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
         self._thread.start()
         return self
@@ -53,6 +56,7 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        _set_usual(None)
         for end in self._pipe:
             os.close(end)
 
@@ -82,6 +86,27 @@ class StopSignals:
 
     def _leave(self, number: int) -> NoReturn:
         os._exit(128 + number)
+
+
+def _set_usual(mask: set[int | signal.Signals] | None) -> None:
+    global _usual
+    _usual = mask
+
+
+@contextlib.contextmanager
+def usual_signals() -> Iterator[None]:
+    """Let a program that is started in the block get signals as if `StopSignals` had not blocked
+    them: it would keep that for good, and nothing but SIGKILL could end it.
+    """
+    if _usual is None:
+        yield
+        return
+    # One that comes meanwhile goes into the pipe, whichever thread gets it.
+    mask = signal.pthread_sigmask(signal.SIG_SETMASK, _usual)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
+from dgrec.recorder.signals import usual_signals
 
 #: How much less of the processor than the recording it gets.
 _NICE: Final = 10
@@ -51,13 +52,14 @@ class Viewer:
         self._process: subprocess.Popen[bytes] | None = None
         arguments = ["view", *map(str, folders), "--of-recorder", session]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "dgrec", *arguments],
-                stdin=subprocess.PIPE,  # closed where this process ends
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
-            )
+            with usual_signals():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "dgrec", *arguments],
+                    stdin=subprocess.PIPE,  # closed where this process ends
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
+                )
         except OSError as error:
             say(f"No page: {error.strerror}")
             return

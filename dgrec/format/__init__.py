@@ -14,6 +14,7 @@ from dgrec.format.deliveries import (
     is_within,
     merged_targets,
 )
+from dgrec.format.detections import is_kept_whole
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -155,6 +156,7 @@ __all__ = [
     "known_end",
     "is_result",
     "is_stream_meta",
+    "is_kept_whole",
     "is_utf8",
     "is_within",
     "json_values",

@@ -104,6 +104,11 @@ def _is_plain_name(name: Any) -> bool:
     return type(name) is str and not name.startswith("$")
 
 
+def is_kept_whole(detection: Any) -> bool:
+    """Return whether SQL sees nothing of a detection: it is kept as JSON altogether."""
+    return not isinstance(detection, dict) or not all(map(_is_plain_name, detection))
+
+
 def detections_column(
     results: Sequence[list[Any]], masks: MaskMode, losses: json_values.Losses | None = None
 ) -> pa.Array:

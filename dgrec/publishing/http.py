@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import ssl
 import threading
+import time
+from base64 import b64encode
 from typing import Any, Final
 
-from dgrec.errors import OutputError
+from dgrec.errors import ConfigError, OutputError
 from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.target import Target
 
 #: Seconds for a connection, and for an answer.
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
+#: How long what an answer says beside its status is read.
+_BODY_S: Final = 2.0
 #: Seconds before another attempt: twice as many each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 #: Of a longer answer the rest is not read.
 _LONGEST_ANSWER: Final = 1 << 16
+#: Of what a server says of itself, no more is told.
+_LONGEST_REASON: Final = 200
 #: Answers after which another attempt may succeed.
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -26,6 +32,9 @@ class WebServer(Target):
 
     A server that is away or overloaded is asked again, less and less often. The header
     ``Idempotency-Key`` is the same in each attempt, so that a server can tell a repetition.
+
+    Raises:
+        ConfigError: The login cannot be sent.
     """
 
     def __init__(self, address: TargetAddress) -> None:
@@ -36,11 +45,8 @@ class WebServer(Target):
         self._url = address.path
         self._is_closing = threading.Event()
         headers = {"Content-Type": "application/json", "User-Agent": "dgrec"}
-        if address.token:
-            headers["Authorization"] = f"Bearer {address.token}"
-        elif address.user:
-            login = f"{address.user}:{address.password}"
-            headers |= urllib3.make_headers(basic_auth=login)
+        if login := _authorization(address):
+            headers["Authorization"] = login
         self._pool = urllib3.PoolManager(
             headers=headers,
             retries=False,
@@ -90,7 +96,8 @@ class WebServer(Target):
         _read_to_its_end(answer)
         if 200 <= answer.status < 300:
             return ""
-        reason = f"the server answers {answer.status} {answer.reason}"
+        reason = f"the server answers {answer.status} {answer.reason or ''}".rstrip()
+        reason = reason[:_LONGEST_REASON]
         if answer.status in _TEMPORARY:
             return reason
         raise OutputError(f"{self.name}: {reason}")
@@ -101,17 +108,48 @@ def _why_not(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError) and cause.strerror:
         return cause.strerror
-    return f"{type(error).__name__}: {error}"
+    return f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+
+
+def _authorization(address: TargetAddress) -> str:
+    """Return the header that says who publishes; "": nobody says so.
+
+    Raises:
+        ConfigError: A header cannot have the token. No message may show it, as http.client's does.
+    """
+    token, login = address.token, f"{address.user}:{address.password}"
+    if token:
+        if not token.isprintable() or max(token) > "\xff":
+            raise ConfigError(
+                f"--publish {address.given}: the token has characters that a header cannot have"
+            )
+        return f"Bearer {token}"
+    if not address.user:
+        return ""
+    try:
+        raw = login.encode("latin-1")
+    except UnicodeEncodeError:
+        raw = login.encode(errors="surrogateescape")
+    return f"Basic {b64encode(raw).decode()}"
 
 
 def _read_to_its_end(answer: Any) -> None:
-    """Read what an answer says beside its status, so that its connection can be used again."""
+    """Read what an answer says beside its status, so that its connection can be used again.
+
+    One that is too long, or comes too slowly, is not waited for: the connection is given up.
+    """
     import urllib3
 
+    left, until = _LONGEST_ANSWER, time.monotonic() + _BODY_S
+    is_whole = False
     try:
-        is_whole = len(answer.read(_LONGEST_ANSWER)) < _LONGEST_ANSWER
+        # What there is, piece by piece: `read` waits for all, and a piece may come each 9 seconds.
+        while not is_whole and left > 0 and time.monotonic() < until:
+            piece = answer.read1(left)
+            is_whole = not piece
+            left -= len(piece or b"")
     except urllib3.exceptions.HTTPError:  # the status has been said
-        is_whole = False
+        pass
     if is_whole:
         answer.release_conn()
     else:

@@ -15,6 +15,7 @@ from dgrec.message import Message
 from dgrec.publishing.address import TargetAddress
 from dgrec.publishing.homeassistant import OFF, OFFLINE, ON, ONLINE, Device
 from dgrec.publishing.target import Target
+from dgrec.terminal import shortened
 
 #: Messages that the broker has not confirmed yet, at most.
 _MOST_ON_THE_WAY: Final = 100
@@ -27,6 +28,9 @@ _LOOK_S: Final = 0.5
 #: paho's MQTT_ERR_NO_CONN.
 _NO_CONNECTION: Final = 4
 _NOT_CONFIRMED: Final = "the broker did not confirm them"
+_LOST: Final = "the connection to the broker was lost"
+#: The longest text that MQTT can send, in bytes, and what a topic is followed by at most.
+_LONGEST_TEXT, _LONGEST_SUFFIX = 0xFFFF, 100
 #: What a topic is followed by: of alerts, and of whether somebody publishes there.
 _ALERTS, _STATUS = "/alerts", "/status"
 #: A broker's reasons for which another attempt is of no use.
@@ -46,7 +50,8 @@ class Broker(Target):
         device: What Home Assistant gets to know, and finds by itself.
 
     Raises:
-        ConfigError: paho-mqtt is not installed, or a certificate cannot be read.
+        ConfigError: paho-mqtt is not installed, a certificate cannot be read, or a text is one
+            that MQTT cannot send.
     """
 
     def __init__(self, address: TargetAddress, topic: str, device: Device | None = None) -> None:
@@ -57,6 +62,13 @@ class Broker(Target):
             raise ConfigError(
                 f"--publish {address.given}: needs paho-mqtt: `pip install 'dgrec[mqtt]'`"
             ) from None
+        for what, text in (
+            ("topic", topic + " " * _LONGEST_SUFFIX),
+            ("client_id", address.option("client_id")),
+            ("user", address.user),
+            ("password", address.password),
+        ):
+            _check_text(address.given, what, text)
         self.name = address.given
         self._topic = topic
         self._qos = int(address.option("qos", "1"))
@@ -209,6 +221,8 @@ class Broker(Target):
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if str(reason) in _REFUSED:
             self._refuse(f"the broker refuses: {reason}")
+        elif reason.is_failure:  # it is too busy, say; paho tries again
+            self._trouble = f"the broker refuses: {reason}"
         else:
             self._trouble = ""
             self._announce()
@@ -221,6 +235,8 @@ class Broker(Target):
     ) -> None:
         with self._changed:
             self._losses += 1
+            if not self._is_closing:  # by us
+                self._trouble = self._trouble or _LOST
             self._changed.notify_all()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
@@ -256,3 +272,16 @@ class Broker(Target):
         with self._changed:
             self._refusal = reason
             self._changed.notify_all()
+
+
+def _check_text(target: str, what: str, text: str) -> None:
+    """Raise `ConfigError` if MQTT cannot send a text: paho would end its thread by a traceback."""
+    try:
+        is_sent = len(text.encode()) <= _LONGEST_TEXT and "\0" not in text
+    except UnicodeEncodeError:
+        is_sent = False
+    if not is_sent:
+        raise ConfigError(
+            f"--publish {shortened(target, 200)}: "
+            f"the {what} is longer than MQTT can send, or not text"
+        )

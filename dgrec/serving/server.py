@@ -173,6 +173,7 @@ class Server:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(_log)
         self._stopping = asyncio.Event()
         # Cancelled are handlers of a client that has left.
         self._server = web.Server(self._handle, handler_cancellation=True)
@@ -230,6 +231,13 @@ class Server:
         response.headers.update(self._headers)
         response.force_close()
         return response
+
+
+def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Take what asyncio complains of; by itself it prints a traceback for each connection that
+    cannot be accepted, hundreds a second where file descriptors have run out.
+    """
+    _LOGGER.error(context["message"], exc_info=context.get("exception"))
 
 
 class _Requests(web.RequestHandler):

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,7 @@ from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
 from dgrec.recorder.outputs.output import Output
 from dgrec.recorder.outputs.publisher import AlertFeed
+from dgrec.recorder.signals import usual_signals
 
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
@@ -26,6 +28,7 @@ _TICK_S = 0.25
 _LATE_US = 1_000_000
 #: Commands that run at once, at most: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
+_STDERR = 2
 
 
 class AlertListener(Protocol):
@@ -74,7 +77,7 @@ class Alerts(Output):
         say: Reports a line.
         command: A program and its arguments, started for each alert that fires, with the alert in
             its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
-            through a shell.
+            through a shell. What it prints goes to standard error.
         feed: Gets the events as well, for those that publish them.
         listeners: What follows the alerts; called in this output's threads.
     """
@@ -217,10 +220,26 @@ class Alerts(Output):
             "DGREC_ALERT_AT": utc_text(alert.fired_us * 1000),
         }
         try:
-            self._running.append(
-                subprocess.Popen(
-                    self._command, env={**os.environ, **facts}, stdin=subprocess.DEVNULL
+            # A session of its own: Ctrl-C is meant for the recording.
+            with usual_signals():
+                process = subprocess.Popen(
+                    self._command,
+                    env={**os.environ, **facts},
+                    stdin=subprocess.DEVNULL,
+                    stdout=_standard_error(),
+                    start_new_session=True,
                 )
-            )
+            self._running.append(process)
         except OSError as error:
             self._say(f"--on-alert {self._command[0]}: cannot be started: {error.strerror}")
+
+
+def _standard_error() -> int:
+    """Return where commands print: standard output may have what is published, or JSON."""
+    if sys.__stderr__ is None:  # closed when this program began: another file may have its number
+        return subprocess.DEVNULL
+    try:
+        os.fstat(_STDERR)
+    except OSError:  # closed since
+        return subprocess.DEVNULL
+    return _STDERR

@@ -21,6 +21,7 @@ from dgrec.alerts import RecordedAlert, clip_path, without_clip
 from dgrec.errors import OutputError
 from dgrec.paths import journal_path
 from dgrec.processes import module_command
+from dgrec.recorder.signals import usual_signals
 from dgrec.units import and_more, counted
 
 #: How long to wait before another attempt where not all could be cut, at first and at most.
@@ -201,15 +202,16 @@ class AlertClips:
         command += ["--", str(path)]
         try:
             # A session of its own: Ctrl-C is meant for the recording.
-            process = self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
+            with usual_signals():
+                process = self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                    start_new_session=True,
+                )
         except OSError as error:
             return [f"clips of alerts: {sys.executable} cannot be started: {error.strerror}"]
         if hasattr(os, "setpriority"):

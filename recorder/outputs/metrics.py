@@ -8,14 +8,14 @@ import shutil
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError
-from dgrec.format import Event, Row, is_utf8, stage_values
+from dgrec.format import Event, Row, is_kept_whole, is_utf8, stage_values
 from dgrec.recorder.outputs.output import Output, OutputQueue
 from dgrec.recorder.outputs.publisher import Publisher
 
@@ -52,7 +52,8 @@ def parse_metrics_address(text: str) -> MetricsAddress:
     """
     place, _, query = text.partition("?")
     host, _, port = place.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16) or text.startswith(":"):
+    is_port = port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 2**16
+    if not is_port or text.startswith(":"):
         raise ConfigError(f"--metrics {text!r}: expected PORT or HOST:PORT, such as 9100")
     options = dict(parse_qsl(query, keep_blank_values=True))
     if (query and "cert" not in options) or not options.keys() <= {"cert", "key"}:
@@ -189,7 +190,7 @@ class _OutputFigures:
 
 def _label_of(item: Any) -> str:
     """Return the label of a detection as SQL has it; "" where that is NULL."""
-    label = item.get("label") if isinstance(item, Mapping) else None
+    label = None if is_kept_whole(item) else item.get("label")
     return label if isinstance(label, str) and is_utf8(label) else ""
 
 

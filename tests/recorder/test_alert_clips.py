@@ -20,8 +20,9 @@ from dgrec.errors import ConfigError, StorageError
 from dgrec.format import RESTARTED, utc_text
 from dgrec.recorder.alerting import check_alert_options
 from dgrec.recorder.options import RecordingOptions, Retention, Splitting
-from dgrec.recorder.outputs import AlertClips
+from dgrec.recorder.outputs import AlertClips, clips
 from dgrec.recorder.recovery import recover
+from dgrec.recorder.signals import StopSignals
 from dgrec.replay.clip import AlertClip, Span, cut_alerts, write_clip
 from dgrec.replay.clip import alert_clips as alert_clips_module
 from dgrec.replay.commands.clip import clip_command
@@ -387,3 +388,25 @@ def test_a_recording_without_alerts_says_so(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
     done = CliRunner().invoke(clip_command, [str(path), "--alerts"])
     assert (done.exit_code, done.stderr) == (0, f"{path}: has no alerts (dgrec record --alert)\n")
+
+
+def test_clips_that_are_abandoned_are_not_cut_to_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the signals blocked of which the recorder takes note itself, they were."""
+    slow = ["sh", "-c", f"exec sleep {PATIENCE_S}"]
+    monkeypatch.setattr(clips, "module_command", lambda *_: [*slow])
+    path = tmp_path / "s.parquet"
+    made = AlertClips(path, lambda: path, 1.0, 1.0, lambda line: None)
+    with StopSignals():
+        cutting = threading.Thread(target=made._run_command, args=(path,), daemon=True)
+        cutting.start()
+        wait_until(lambda: made._process is not None)
+        process = made._process
+        assert process is not None
+        try:
+            made.abandon()
+            assert process.wait(PATIENCE_S) == -signal.SIGTERM
+        finally:
+            process.kill()
+            cutting.join(PATIENCE_S)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
+import shlex
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +27,13 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.outputs import Alerts
+from dgrec.recorder.signals import StopSignals
 from dgrec.replay.commands.alerts import alerts_command
 from tests.alert_cases import outcome_of, random_rows
 from tests.analyzed import everything, moving
 from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
-from tests.waiting import wait_until
+from tests.test_architecture import ROOT
+from tests.waiting import PATIENCE_S, wait_until
 
 MS = 1_000_000
 
@@ -314,6 +321,65 @@ def test_a_recording_has_its_alerts(tmp_path: Path) -> None:
         assert [a.source_frame for a in alerts_of(session, rules)] == [1, 5]
     assert said == ["alert two: count('person') >= 2", "alert two: over", said[0]]
     wait_until(lambda: log.exists() and log.read_text().count("two\n") == 2)
+
+
+@pytest.mark.slow
+def test_commands_get_signals_and_print_beside_what_is_published(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the signals blocked of which the recorder takes note itself, only SIGKILL ended them."""
+    log = tmp_path / "log"
+    program = (
+        "import os, pathlib, signal; print('a command', flush=True); "
+        "blocked = signal.pthread_sigmask(signal.SIG_BLOCK, []); "
+        f"new = pathlib.Path({str(log)!r} + '.new'); "
+        "new.write_text(f'{sorted(blocked)} {os.getsid(0) == os.getpid()}'); "
+        f"new.rename({str(log)!r})"
+    )
+    usual = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    rules = [parse_rule("any=count() >= 0")]
+    output = Alerts(rules, command=[sys.executable, "-c", program])
+    with StopSignals(), dgrec.Recorder(tmp_path / "s.parquet", outputs=[output]) as recorder:
+        recorder.add([])
+        wait_until(log.exists)
+        assert signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    # A session of its own: Ctrl-C in the terminal is not for it.
+    assert log.read_text() == f"{usual} True"
+    printed = capfd.readouterr()
+    assert "a command" not in printed.out
+    assert "a command" in printed.err
+
+
+_CLOSED = """
+import sys, time
+from pathlib import Path
+import dgrec
+from dgrec.alerts import parse_rule
+from dgrec.recorder.outputs import Alerts
+command = ["sh", "-c", "echo a command; echo > log"]
+output = Alerts([parse_rule("any=count() >= 0")], command=command)
+with open("file", "w+") as file, dgrec.Recorder("s.parquet", outputs=[output]) as recorder:
+    assert file.fileno() == 2
+    recorder.add([])
+    while not Path("log").exists():
+        time.sleep(0.01)
+    assert Path("file").read_text() == ""
+"""
+
+
+@pytest.mark.slow
+def test_a_command_prints_into_no_file_that_has_the_number_of_a_closed_stream(
+    tmp_path: Path,
+) -> None:
+    program = shlex.join([sys.executable, "-c", _CLOSED])
+    done = subprocess.run(
+        ["sh", "-c", f"{program} 2>&-"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0
 
 
 @pytest.mark.slow

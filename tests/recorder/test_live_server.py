@@ -589,3 +589,40 @@ def test_publishing_a_session_waits_for_the_first_client(tmp_path: Path, port: i
     assert counts == [3_000]
     assert client.messages == messages_of(path)
     assert json.loads(client.messages[0])["detections"]
+
+
+_FEW_FILES = """
+import os, resource, sys
+from dgrec.publishing import open_target, parse_target
+target = open_target(parse_target(sys.argv[1]), {})
+most = len(os.listdir("/proc/self/fd")) - 1 + 20
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+print(most, flush=True)
+sys.stdin.readline()
+target.close()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc")
+def test_without_file_descriptors_nothing_is_printed(port: int, tmp_path: Path) -> None:
+    """asyncio printed a traceback for each connection that it could not accept, 200 a second."""
+    printed = tmp_path / "printed"
+    with printed.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-c", _FEW_FILES, f"ws://127.0.0.1:{port}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    assert process.stdout is not None
+    most = int(process.stdout.readline())
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(connection(port))
+        files = Path(f"/proc/{process.pid}/fd")
+        wait_until(lambda: len(list(files.iterdir())) >= most, process=process)
+    assert get(port, "/nothing")[0] == 404  # it goes on
+    process.communicate("\n", timeout=PATIENCE_S)
+    assert process.returncode == 0
+    assert printed.read_text() == ""

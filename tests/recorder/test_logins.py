@@ -142,7 +142,7 @@ def test_they_are_used_and_nowhere_to_be_found(dgrec: Command, tmp_path: Path) -
         wait_until(lambda: len(found.messages) == 3)
         assert len(taken) == 3
         assert server.headers["Authorization"] == f"Bearer {token}"
-        assert other.headers["authorization"].startswith("Basic ")
+        assert other.headers["Authorization"].startswith("Basic ")
     assert "401" in done.stderr
     with dgrec_package.open(tmp_path / "s.parquet") as session:
         assert "401" in json.dumps(session.metadata["notes"])

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import OrderedDict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -183,6 +185,9 @@ def test_odd_values_agree_with_sql(tmp_path: Path) -> None:
     durations = [7.5, 3, 0.0, math.nan, math.inf, "9", True, np.float32(9), 10**400, None]
     rows = [make_row(i, [make_detection(i, label=label)]) for i, label in enumerate(labels)]
     rows += [make_row(50, ["no detection", {}]), make_row(51, {"a": 1}), make_row(52, None)]
+    cat: dict[Any, Any] = {"label": "cat"}
+    odd = [cat | {5: 1}, cat | {"$x": 1}, MappingProxyType(cat), OrderedDict(cat)]
+    rows.append(make_row(53, odd))
     rows += [
         make_row(60 + i, timing={"CoreInferenceDuration_ms": each, "inference": 0.25})
         for i, each in enumerate(durations)
@@ -276,7 +281,9 @@ def test_hosts_that_there_cannot_be(host: str) -> None:
         Metrics(f"{host}:9100", "cam")
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "host:", ":9100", "1.5", "٣", "?cert=c"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0", "65536", "9" * 5000, "host:", ":9100", "1.5", "٣", "?cert=c"]
+)
 def test_addresses_that_are_none(text: str) -> None:
     with pytest.raises(ConfigError, match="expected PORT or HOST:PORT"):
         parse_metrics_address(text)

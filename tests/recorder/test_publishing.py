@@ -7,8 +7,10 @@ import gc
 import json
 import math
 import re
+import socket
 import subprocess
 import threading
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
@@ -23,12 +25,20 @@ import dgrec
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.message import Message
-from dgrec.publishing import PublishedFrame, message_of, mqtt, open_target, parse_target
+from dgrec.publishing import (
+    PublishedFrame,
+    Target,
+    http,
+    message_of,
+    mqtt,
+    open_target,
+    parse_target,
+)
 from dgrec.recorder.outputs import Publisher, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session
 from tests.recorder.broker import Broker, Subscriber, free_port, web_server
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from tests.web_server import serving
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "payloads"
@@ -339,6 +349,57 @@ def test_what_a_web_server_says_beside_its_status_is_of_no_matter(body: str) -> 
     assert len(sent) < 500
 
 
+@pytest.mark.slow
+def test_an_answer_that_dribbles_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte every now and then kept the target from all messages that followed."""
+    monkeypatch.setattr(http, "_BODY_S", 0.1)
+    taken, is_over = [], threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            taken.append(self.headers["Idempotency-Key"])
+            self.send_response(200)
+            self.send_header("Content-Length", "60000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(round(PATIENCE_S * 20)):
+                    self.wfile.write(b"a")
+                    if is_over.wait(0.05):
+                        break
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    def send() -> None:
+        for key in "abc":
+            target.send(Message(key, b"{}"))
+
+    with serving(Slow) as url, open_target(parse_target(url), {}) as target:
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        sending.join(PATIENCE_S / 2)
+        is_over.set()
+        assert taken == [*"abc"]
+        assert target.delivered == 3
+
+
+def test_what_a_web_server_says_of_its_refusal_is_short() -> None:
+    class Verbose(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(418, "no " * 10_000)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    refused = pytest.raises(OutputError, match="the server answers 418 no no")
+    with serving(Verbose) as url, open_target(parse_target(url), {}) as target, refused as caught:
+        target.send(Message("a", b"{}"))
+    assert len(str(caught.value)) < 300
+
+
 def test_a_token_for_a_web_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DGREC_PUBLISH_TOKEN", "secret-token")
     with web_server(lambda key: 200) as (url, _, server):
@@ -467,6 +528,94 @@ def test_a_broker_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
     with dgrec.open(path) as session, pytest.raises((KeyboardInterrupt, OutputError)):
         publish(session, [address], speed=None, on_wait=give_up)
     assert [line.partition(";")[0] for line in said] == [f"{address.given}: Connection refused"]
+
+
+@contextlib.contextmanager
+def broker_that_answers(answer: bytes) -> Iterator[str]:
+    """Yield the address of what gives CONNECT this answer, and closes the connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with contextlib.suppress(OSError), connection:
+                        connection.recv(1000)
+                        connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"mqtt://127.0.0.1:{listening.getsockname()[1]}/found"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_why_a_broker_refuses_for_now_is_said() -> None:
+    """It was taken for a connection: "the broker did not confirm them"."""
+    said: list[str] = []
+    why = "the broker refuses: Server unavailable"
+    with broker_that_answers(b"\x20\x02\x00\x03") as address:
+        target = open_target(parse_target(address), {})
+        target.on_wait = said.append
+        sending = threading.Thread(target=lambda: _send_all(target, 101), daemon=True)
+        sending.start()
+        wait_until(lambda: said)
+        with pytest.raises(OutputError, match=f"100 of 100 messages were not delivered: {why}"):
+            target.close()
+        sending.join(PATIENCE_S)
+    assert said == [f"{address}: {why}; it is tried again until it takes messages"]
+
+
+def _send_all(target: Target, count: int) -> None:
+    with contextlib.suppress(OutputError):
+        for number in range(count):
+            target.send(Message(str(number), b"{}"))
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "what"),
+    [
+        ("", {}, "topic"),
+        ("?client_id=" + "a" * 70_000, {}, "client_id"),
+        ("?client_id=%00", {}, "client_id"),
+        ("", {"USER": "ann", "PASSWORD": "hunter2" * 10_000}, "password"),
+        ("", {"USER": "ann", "PASSWORD": "hunter2\udcff"}, "password"),
+    ],
+)
+def test_what_mqtt_cannot_send_is_named(
+    monkeypatch: pytest.MonkeyPatch, options: str, environment: dict[str, str], what: str
+) -> None:
+    """paho's thread ended by a traceback, and the target waited for ever."""
+    for name, value in environment.items():
+        monkeypatch.setenv(f"DGREC_PUBLISH_{name}", value)
+    name = "a" * 70_000 if what == "topic" else "cam"
+    address = parse_target(f"mqtt://127.0.0.1:1/{{source}}{options}")
+    with pytest.raises(ConfigError, match=f"the {what} is longer than MQTT can send") as caught:
+        open_target(address, {"source": name})
+    assert len(str(caught.value)) < 400
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["tk-Vb7xKq4WmN\nx", "tk-Vb7xKq4WmN-\u0416"])
+def test_a_token_that_no_header_can_have_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    """http.client shows it."""
+    monkeypatch.setenv("DGREC_PUBLISH_TOKEN", token)
+    with pytest.raises(ConfigError, match="characters that a header cannot have") as caught:
+        open_target(parse_target("http://127.0.0.1:1/hook"), {})
+    assert "Vb7" not in str(caught.value)
+
+
+def test_a_login_of_any_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DGREC_PUBLISH_USER", "\u017deljko")
+    monkeypatch.setenv("DGREC_PUBLISH_PASSWORD", "\u4e2d-hunter2")
+    with web_server(lambda key: 200) as (url, _, server):
+        with open_target(parse_target(url), {}) as target:
+            target.send(Message("a", b"{}"))
+        kind, _, login = server.headers["Authorization"].partition(" ")
+    assert (kind, b64decode(login).decode()) == ("Basic", "\u017deljko:\u4e2d-hunter2")
 
 
 def test_a_full_disk_is_a_storage_error(tmp_path: Path) -> None:
