@@ -306,7 +306,8 @@ QUESTIONS = [
     ),
     Question(
         "latency by stage",
-        "SELECT frames, mean_ms, p50_ms, p95_ms, p99_ms, max_ms FROM stage_latency",
+        "SELECT frames, mean_ms, p50_ms, p95_ms, p99_ms, max_ms FROM stage_latency "
+        "WHERE stage <> 'published'",
         f"SELECT <file> {_SUMMARY} FROM <rows> <group>",
         _stages,
     ),
