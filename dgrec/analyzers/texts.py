@@ -6,12 +6,18 @@ At half a character (a lone surrogate, which JSON can hold) OpenCV ends the proc
 from __future__ import annotations
 
 import copy
+import marshal
+import re
 from typing import Any, Final
 
 from dgrec.format import is_utf8
 
 #: What is drawn of a result is not nested deeper.
 _DEEPEST: Final = 6
+#: How half a character is written by `marshal`, which goes through values in C.
+_HALF: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+#: The first version that writes numbers as they are, not as texts.
+_VERSION: Final = 2
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
 
 
@@ -20,17 +26,31 @@ def drawable(value: Any) -> Any:
 
     One without any, as nearly all are, is returned as it is.
     """
-    return _without(value, 0) if _has_halves(value, 0) else value
+    return _without(value, 0) if _may_have_halves(value) and _has_halves(value, 0) else value
 
 
 def drawable_result(result: Any) -> Any:
     """Return a result of PySDK with texts that can be drawn."""
-    odd = {name: value for name, value in vars(result).items() if _has_halves(value, 0)}
+    odd = {
+        name: value
+        for name, value in vars(result).items()
+        if _may_have_halves(value) and _has_halves(value, 0)
+    }
     if not odd:
         return result
     result = copy.copy(result)
     vars(result).update({name: _without(value, 0) for name, value in odd.items()})
     return result
+
+
+def _may_have_halves(value: Any) -> bool:
+    """Return False, quickly, of nearly all values that have none."""
+    if not isinstance(value, str | dict | list | tuple):
+        return False
+    try:
+        return _HALF.search(marshal.dumps(value, _VERSION)) is not None
+    except ValueError:  # something that it does not know is in there
+        return True
 
 
 def _has_halves(value: Any, depth: int) -> bool:

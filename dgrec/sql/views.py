@@ -140,8 +140,8 @@ def connect(
         "python_enable_replacements": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
-        # Exact quantiles take and free tens of megabytes each, which would be kept otherwise. (Below
-        # 3 MB each group of an answer would go back to the system: twice the time.)
+        # Exact quantiles take and free tens of megabytes each, which would be kept otherwise. Below
+        # 3 MB all that an answer groups by goes back to the system, which takes as long as itself.
         "allocator_bulk_deallocation_flush_threshold": "4MB",
         "allocator_flush_threshold": "1MB",
         # The system keeps what was read of files, and gives it up where memory is short.
