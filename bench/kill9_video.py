@@ -26,12 +26,14 @@ import time
 from pathlib import Path
 
 from dgrec.clock import Clock
+from dgrec.errors import VideoError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.stream import Stream
+from dgrec.recorder.video.mp4 import frame_stamps
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
 from tests.recorder.doubles import PysdkDouble, SourceDouble
@@ -124,12 +126,22 @@ def mismatches(path: Path) -> tuple[int, int]:
     return found, wrong
 
 
+def pictures_in(folder: Path) -> int:
+    """Return how many pictures can be decoded from the videos in a folder."""
+    count = 0
+    for video in folder.glob("*.mp4"):
+        with contextlib.suppress(VideoError, OSError):  # it has none yet
+            count += len(frame_stamps(video))
+    return count
+
+
 def run_once(
-    folder: Path, seed: int, fps: float, split: bool, *, gap_s: float = 0.0
+    folder: Path, seed: int, fps: float, split: bool, *, gap_s: float = 0.0, at_least: int = 0
 ) -> tuple[int, int, float]:
     """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost.
 
-    With ``gap_s`` the camera is away for so long after its first second, and killed later.
+    With ``gap_s`` the camera is away for so long after its first second, and killed later. With
+    ``at_least`` it is killed when more pictures than that are in its video, however long that takes.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.kill9_video", "--child", str(folder), "--fps", str(fps)]
@@ -142,6 +154,8 @@ def run_once(
     # The first frame: it has come up. And where there is a gap, the first one after it.
     lines = [child.stdout.readline() for _ in range(1 + int(fps) * (gap_s > 0))]
     time.sleep(random.Random(seed).uniform(1.0, 4.0))
+    while at_least and child.poll() is None and pictures_in(folder) <= at_least:
+        time.sleep(0.1)
     os.kill(child.pid, signal.SIGKILL)
     killed = time.monotonic()
     lines += child.stdout.read().splitlines()
