@@ -141,7 +141,7 @@ def run_once(
     """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost.
 
     With ``gap_s`` the camera is away for so long after its first second, and killed later. With
-    ``at_least`` it is killed when more pictures than that are in its video, however long that takes.
+    ``at_least`` it is killed when more pictures are in its video, however long that takes.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.kill9_video", "--child", str(folder), "--fps", str(fps)]
