@@ -21,7 +21,7 @@ _BODY_S: Final = 2.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 #: Of a longer answer the rest is not read.
 _LONGEST_ANSWER: Final = 1 << 16
-#: Of what a server says of itself, no more is told.
+#: So many characters of a reason that a server gives are shown.
 _LONGEST_REASON: Final = 200
 #: Answers after which another attempt may succeed.
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -111,14 +111,17 @@ class EncoderProcess:
             return self._pipe
         self._pipe, other = multiprocessing.Pipe()
         with other:
-            self._process = subprocess.Popen(
-                module_command(_PROGRAM, str(other.fileno())),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(other.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the recording, which goes on to its end
-            )
+            try:
+                self._process = subprocess.Popen(
+                    module_command(_PROGRAM, str(other.fileno())),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(other.fileno(),),
+                    start_new_session=True,  # Ctrl-C is for the recording, which goes on to its end
+                )
+            except OSError as error:
+                raise VideoError(f"its process cannot be started: {error.strerror}") from None
         self._pipe.send(self._settings)
         return self._pipe
 

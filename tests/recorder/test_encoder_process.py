@@ -17,7 +17,7 @@ import pytest
 
 from dgrec.errors import VideoError
 from dgrec.processes import module_command
-from dgrec.recorder.video import encoder_process, find_codec
+from dgrec.recorder.video import SegmentVideos, VideoOptions, encoder_process, find_codec
 from dgrec.recorder.video.codecs import open_stream
 from dgrec.recorder.video.encoder_process import EncoderProcess
 from dgrec.recorder.video.file import EncodedVideo
@@ -73,6 +73,27 @@ def test_another_one_goes_on(video: EncodedVideo, stop: int) -> None:
     with import_av().open(str(video.path)) as container:
         keys = [packet.pts for packet in container.demux(video=0) if packet.is_keyframe]
     assert {0, 10 * _STEP_US, 20 * _STEP_US} <= set(keys)
+
+
+def test_a_session_notes_it(tmp_path: Path) -> None:
+    options = VideoOptions(kinds=("raw",), codec=find_codec("av1"))
+    videos = SegmentVideos(options, tmp_path / "s.parquet", replaced=())
+    for i in range(3):
+        assert videos.notes == []
+        videos.write(numbered_image(i), lambda: numbered_image(0), i * _STEP_US)
+    signal_encoder(signal.SIGKILL)()
+    videos.write(numbered_image(3), lambda: numbered_image(0), 3 * _STEP_US)
+    videos.close()
+    (note,) = videos.notes
+    assert "s.mp4: the av1 encoder stopped 1 time, and was started again" in note
+
+
+def test_a_process_that_cannot_be_started(
+    video: EncodedVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(VideoError, match="its process cannot be started: No such file"):
+        video.write(numbered_image(0), 0)
 
 
 def test_at_the_end(video: EncodedVideo) -> None:

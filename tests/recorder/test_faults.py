@@ -30,7 +30,7 @@ from tests.recorder.doubles import PysdkDouble, ScriptedFrames, journal_of, new_
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc"
+    not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc/self/fd"
 )
 
 FRAMES = 5

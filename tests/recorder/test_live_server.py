@@ -603,7 +603,7 @@ target.close()
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc")
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc/self/fd")
 def test_without_file_descriptors_nothing_is_printed(port: int, tmp_path: Path) -> None:
     """asyncio printed a traceback for each connection that it could not accept, 200 a second."""
     printed = tmp_path / "printed"

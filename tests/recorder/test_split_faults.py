@@ -43,7 +43,7 @@ from tests.recorder.test_faults import (
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/fd").is_dir(), reason="file descriptors are told by /proc"
+    not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc/self/fd"
 )
 
 #: A head is 7 KB and a row 4 KB: two rows in a part, and five in three parts.

@@ -218,7 +218,7 @@ def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None
         lacking = [corner in _NO_NUMBERS for corner in corners]
         if any(lacking):
             if not all(lacking):
-                facts.notes["boxes with a corner that is no number are left out"] += 1
+                facts.notes["boxes with a corner that is not a number are left out"] += 1
             return None
         return [values.number(corner, "box", where) for corner in corners]
     return values.corners(corners, "box", where)

@@ -321,7 +321,7 @@ def test_boxes_that_are_in_no_picture_come_back(name: str, tmp_path: Path) -> No
     report = dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
     with dgrec.open(tmp_path / "back.parquet") as session:
         assert [r.results[0].get("bbox") for r in session] == [*boxes[:2], None]
-    assert any("boxes with a corner that is no number" in note for note in report.notes)
+    assert any("boxes with a corner that is not a number" in note for note in report.notes)
 
 
 def test_what_motchallenge_cannot_say_is_counted(tmp_path: Path) -> None:
