@@ -8,6 +8,7 @@ hold is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,13 +38,22 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
     Raises:
         NotASessionError: A column is missing, there twice, or of a type that cannot be cast.
     """
+    try:
+        return _cast_schema(schema)
+    except ValueError as error:
+        raise NotASessionError(f"{path}: not a dgrec session ({error})") from None
+
+
+# The sessions of a folder mostly have the same columns.
+@lru_cache(maxsize=16)
+def _cast_schema(schema: pa.Schema) -> pa.Schema:
     names = set(schema.names)
     if len(names) != len(schema.names):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
-        raise NotASessionError(f"{path}: not a dgrec session (column {twice!r} is there twice)")
+        raise ValueError(f"column {twice!r} is there twice")
     for name in _NEEDED:
         if name not in names:
-            raise NotASessionError(f"{path}: not a dgrec session (no column {name!r})")
+            raise ValueError(f"no column {name!r}")
     fields = []
     for field in schema:
         wanted = _wanted(field.name)
@@ -51,10 +61,7 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
             fields.append(field.remove_metadata())
             continue
         if not _is_castable(field.type, wanted.type) or not _holds_structs(field):
-            raise NotASessionError(
-                f"{path}: not a dgrec session (column {field.name!r} is {field.type}, not "
-                f"{wanted.type})"
-            )
+            raise ValueError(f"column {field.name!r} is {field.type}, not {wanted.type}")
         # Another tool may have written nulls, or numbers that do not fit and become null.
         may_be_null = wanted.nullable or field.nullable or not field.type.equals(wanted.type)
         fields.append(wanted.with_nullable(may_be_null))

@@ -6,19 +6,18 @@ of values in a row group, but not in which rows they are: for that, one leaf of 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dgrec.format.casting import taken_apart
 from dgrec.format.leaves import leaves_of
 from dgrec.format.pages import check_page_counts
+from dgrec.format.parquet_input import ParquetInput
 
 #: Values of one leaf in a row group. Locating them takes 30 bytes for each.
 MOST_IN_GROUP = 16_000_000
@@ -42,31 +41,35 @@ class _List:
     leaves: int
 
 
+# The sessions of a folder mostly have the same columns.
+@lru_cache(maxsize=16)
+def _lists_of(schema: pa.Schema) -> dict[tuple[str, ...], list[int]]:
+    """Return the leaves in each list, by its path, outer ones before inner ones."""
+    lists: dict[tuple[str, ...], list[int]] = {}
+    for index, leaf in enumerate(leaves_of(schema)):
+        if leaf.list_path is not None:
+            lists.setdefault(leaf.list_path, []).append(index)
+    return lists
+
+
 class NestedValues:
-    """Finds out how many rows of a file can be decoded at a time.
+    """Finds out how many rows of a file can be decoded at a time."""
 
-    Args:
-        path: The file.
-        file: The same, opened.
-        schema: Its columns as Arrow knows them.
-    """
-
-    def __init__(self, path: Path, file: pq.ParquetFile, schema: pa.Schema) -> None:
-        self._path = path
+    def __init__(self, file: ParquetInput) -> None:
         self._file = file
-        self._lists: dict[str, list[_List]] = {}
-        #: Leaves that are in lists, and their paths.
-        self._nested: dict[int, str] = {}
-        inside: dict[tuple[str, ...], list[Any]] = {}
-        for index, leaf in zip(range(len(file.schema)), leaves_of(schema), strict=False):
-            if leaf.list_path is not None:
-                column = file.schema.column(index)
-                self._nested[index] = column.path
-                inside.setdefault(leaf.list_path, []).append(column)
-        for list_, found in inside.items():
+        self._inside = _lists_of(file.schema)
+        self._nested = sorted(index for leaves in self._inside.values() for index in leaves)
+
+    @cached_property
+    def _lists(self) -> dict[str, list[_List]]:
+        """The lists in each column."""
+        lists: dict[str, list[_List]] = {}
+        for path, leaves in self._inside.items():
+            found = [self._file.columns[index] for index in leaves]
             # Texts take the most memory, even if they are null.
-            shortest = min(found, key=lambda leaf: _WIDTHS.get(leaf.physical_type, 16))
-            self._lists.setdefault(list_[0], []).append(_List(shortest.path, len(found)))
+            shortest = min(found, key=lambda column: _WIDTHS.get(column.physical_type, 16))
+            lists.setdefault(path[0], []).append(_List(shortest.path, len(found)))
+        return lists
 
     def longest(self, group: int) -> int:
         """Return how many values the longest leaf of a row group has."""
@@ -78,9 +81,7 @@ class NestedValues:
             for group in range(self._file.metadata.num_row_groups):
                 if sum(self._counts(group)) > _FEW:
                     return False
-                check_page_counts(self._path, self._file, group, list(self._nested))
-        except FileNotFoundError:
-            return True  # opening it reports that it is gone
+                check_page_counts(self._file, group, self._nested)
         except (OSError, ValueError):  # reading it reports why
             return False
         return True
@@ -99,8 +100,7 @@ class NestedValues:
         lists = [list_ for name in self._lists if name in columns for list_ in self._lists[name]]
         if not lists:
             return _ROWS_AT_ONCE
-        with contextlib.suppress(FileNotFoundError):  # an open file can be read to its end
-            check_page_counts(self._path, self._file, group, list(self._read(names)))
+        check_page_counts(self._file, group, list(self._read(names)))
         if sum(self._counts(group, names)) <= _MOST_IN_ROW:
             return _ROWS_AT_ONCE
         values = np.zeros(self._file.metadata.row_group(group).num_rows, np.int64)
@@ -121,12 +121,13 @@ class NestedValues:
 
     def _read(self, names: Collection[str]) -> Iterator[int]:
         """Yield the nested leaves that are read with these columns and leaves."""
-        for index, path in self._nested.items():
+        for index in self._nested:
+            path = self._file.columns[index].path
             if path in names or path.partition(".")[0] in names:
                 yield index
 
     def _values_in_rows(self, group: int, path: str) -> np.ndarray[Any, Any]:
-        batches = self._file.iter_batches(
+        batches = self._file.rows.iter_batches(
             batch_size=_ROWS_AT_ONCE, row_groups=[group], columns=[path]
         )
         return np.concatenate([_lengths(batch.column(0)) for batch in batches])

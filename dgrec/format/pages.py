@@ -6,10 +6,7 @@ headers: a hostile footer could hide millions of values.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
-import pyarrow.parquet as pq
+from dgrec.format.parquet_input import ParquetInput
 
 _READ_AT_ONCE = 1 << 14
 #: A header also has bounds, which may be texts.
@@ -25,12 +22,11 @@ _INTEGERS = (4, 5, 6)
 _DEEPEST = 16
 
 
-def check_page_counts(path: Path, file: pq.ParquetFile, group: int, leaves: list[int]) -> None:
+def check_page_counts(file: ParquetInput, group: int, leaves: list[int]) -> None:
     """Check that the pages of columns have as many values as the footer says.
 
     Args:
-        path: The file.
-        file: The same, for its footer.
+        file: The file.
         group: A row group.
         leaves: Numbers of the columns to look at.
 
@@ -41,103 +37,104 @@ def check_page_counts(path: Path, file: pq.ParquetFile, group: int, leaves: list
     footer = file.metadata.row_group(group)
     if not footer.num_rows:  # no reader decodes its pages
         return
-    with path.open("rb", 0) as opened:
-        for index in leaves:
-            column = footer.column(index)
-            start = column.data_page_offset
-            if column.has_dictionary_page and column.dictionary_page_offset:
-                start = min(start, column.dictionary_page_offset)
-            end = start + column.total_compressed_size
-            if not 0 <= start <= end:
-                raise ValueError("its footer contradicts itself")
-            if _values(opened.fileno(), start, end) != column.num_values:
-                raise ValueError("its pages have more or fewer values than its footer says")
+    for index in leaves:
+        column = footer.column(index)
+        start = column.data_page_offset
+        if column.has_dictionary_page and column.dictionary_page_offset:
+            start = min(start, column.dictionary_page_offset)
+        end = start + column.total_compressed_size
+        if not 0 <= start <= end:
+            raise ValueError("its footer contradicts itself")
+        if _values(file, start, end) != column.num_values:
+            raise ValueError("its pages have more or fewer values than its footer says")
 
 
-def _values(file: int, start: int, end: int) -> int:
+def _values(file: ParquetInput, start: int, end_of_column: int) -> int:
     """Return how many values the data pages between two offsets have."""
     values = 0
     data, first = b"", start
-    while start < end:
+    while start < end_of_column:
         if not first <= start < first + len(data):
-            data, first = os.pread(file, min(_READ_AT_ONCE, end - start), start), start
+            data, first = file.pread(min(_READ_AT_ONCE, end_of_column - start), start), start
         try:
-            page = _Header(data, start - first)
+            size, counted, end = _header(data, start - first)
         except IndexError:
-            data, first = os.pread(file, min(_LONGEST_HEADER, end - start), start), start
+            data, first = file.pread(min(_LONGEST_HEADER, end_of_column - start), start), start
             try:
-                page = _Header(data, 0)
+                size, counted, end = _header(data, 0)
             except IndexError:
                 raise ValueError("a page header is incomplete") from None
-        if page.values < 0 or page.compressed_size < 0:
+        if counted < 0 or size < 0:
             raise ValueError("a page header contradicts itself")
-        values += page.values
-        start = first + page.end + page.compressed_size
+        values += counted
+        start = first + end + size
     return values
 
 
-class _Header:
-    """A page header, at an offset in some bytes.
+def _header(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return what a page header, at an offset in some bytes, says.
+
+    Returns:
+        The compressed size of the page, its number of values, and where the header ends.
 
     Raises:
         IndexError: The bytes end before it does.
         ValueError: It is not a page header.
     """
-
-    def __init__(self, data: bytes, at: int) -> None:
-        self._data = data
-        self.end = at
-        self.values = 0
-        self.compressed_size = -1
-        self._struct(0)
-
-    def _struct(self, depth: int, parent: int = 0) -> None:
-        if depth > _DEEPEST:
-            raise ValueError("a page header is nested too deeply")
-        number = 0
-        while (head := self._byte()) != 0:
-            type_ = head & 15
-            number = number + (head >> 4) if head >> 4 else self._integer()
-            if type_ in _INTEGERS:
-                value = self._integer()
-                if depth == 0 and number == _COMPRESSED_SIZE:
-                    self.compressed_size = value
-                elif depth == 1 and number == 1 and parent in _DATA_PAGES:
-                    self.values = value
-            elif type_ == _STRUCT:
-                self._struct(depth + 1, number)
-            else:
-                self._skip(type_)
-
-    def _skip(self, type_: int) -> None:
-        if type_ == _BYTE:
-            self.end += 1
-        elif type_ == _DOUBLE:
-            self.end += 8
+    # One loop: hundreds of files have tens of thousands of headers.
+    size, values, number = -1, 0, 0
+    #: The fields that the struct is in.
+    above: list[int] = []
+    while True:
+        head = data[at]
+        at += 1
+        if not head:
+            if not above:
+                return size, values, at
+            number = above.pop()
+            continue
+        if head >> 4:
+            number += head >> 4
+        else:
+            number, at = _integer(data, at)
+        type_ = head & 15
+        if type_ in _INTEGERS:
+            value, at = _integer(data, at)
+            if number == _COMPRESSED_SIZE and not above:
+                size = value
+            elif number == 1 and len(above) == 1 and above[0] in _DATA_PAGES:
+                values = value
+        elif type_ == _STRUCT:
+            above.append(number)
+            number = 0
+            if len(above) > _DEEPEST:
+                raise ValueError("a page header is nested too deeply")
         elif type_ == _BINARY:
-            length = self._varint()
-            self.end += length
+            length, at = _varint(data, at)
+            at += length
+        elif type_ in (_BYTE, _DOUBLE):
+            at += 1 if type_ == _BYTE else 8
         elif type_ not in _TRUTH_VALUES:  # lists and maps, which no page header has
             raise ValueError("not a page header")
-        if self.end > len(self._data):
-            raise IndexError
 
-    def _byte(self) -> int:
-        value = self._data[self.end]
-        self.end += 1
-        return value
 
-    def _varint(self) -> int:
-        value = shift = 0
-        while True:
-            byte = self._byte()
-            value |= (byte & 127) << shift
-            if byte < 128:
-                return value
-            shift += 7
-            if shift > 63:
-                raise ValueError("a page header has too long a number")
+def _integer(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number of either sign, and where it ends."""
+    value = data[at]
+    if value < 128:
+        return (value >> 1) ^ -(value & 1), at + 1
+    value, at = _varint(data, at)
+    return (value >> 1) ^ -(value & 1), at
 
-    def _integer(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a page header has too long a number")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,13 +19,13 @@ from dgrec.errors import (
 )
 from dgrec.files import NewFile, placed, write_error
 from dgrec.format import metadata as metadata_module
-from dgrec.format.arrays import is_utf8
 from dgrec.format.casting import cast_batches, cast_schema, with_columns
 from dgrec.format.checksums import Checksums, append_checksums
 from dgrec.format.journal import Journal
 from dgrec.format.leaves import leaves_of
 from dgrec.format.metadata import Metadata, known_end
 from dgrec.format.nested import MOST_IN_GROUP, NestedValues
+from dgrec.format.parquet_input import ParquetInput
 from dgrec.format.schema import METADATA_KEY, SCHEMA, parquet_bounds, parquet_encodings
 from dgrec.format.totals import RowTotals, add_rows
 from dgrec.format.untrusted import check_file
@@ -37,9 +36,6 @@ _ROW_GROUP_FRAMES = 16_384
 _ROW_GROUP_BYTES = 32 << 20
 _MANY_BATCHES = 64
 
-#: Limits of the footer, of which the metadata is one text.
-_LONGEST_FOOTER_TEXT = 48 << 20
-_MOST_FOOTER_ITEMS = 4_000_000
 #: Smaller files are checked as a whole when they are opened.
 _LITTLE_BYTES = 256 << 10
 
@@ -234,17 +230,18 @@ class SealedFile:
                 checksums.check()
         #: None if the file has none: another tool has rewritten it.
         self.checksums = checksums
-        # Arrow takes only names that are UTF-8. Giving it an open file is slower.
-        self._opened = None if is_utf8(str(self._place)) else self._place.open("rb")
         try:
-            self._file = self._open_parquet()
-            stored = self._file.metadata.metadata or {}
-            #: The columns as they are in the file.
-            self.stored_schema: pa.Schema = self._file.schema_arrow.remove_metadata()
-            self._nested = NestedValues(self._place, self._decoded, self.stored_schema)
-            self._check_footer()
+            self._file = ParquetInput(self._place)
         except _UNREADABLE as error:
-            self._close_opened()
+            raise DamagedSessionError(f"{path}: damaged: {first_line(error)}") from None
+        try:
+            #: The columns as they are in the file.
+            self.stored_schema = self._file.schema
+            self._nested = NestedValues(self._file)
+            self._check_footer()
+            stored = self._file.metadata.metadata or {}
+        except _UNREADABLE as error:
+            self._file.close()
             raise DamagedSessionError(f"{path}: damaged: {first_line(error)}") from None
         try:
             text = stored.get(METADATA_KEY)
@@ -261,23 +258,9 @@ class SealedFile:
             self.close()
             raise
 
-    def _open_parquet(self) -> pq.ParquetFile:
-        limits: dict[str, Any] = {
-            "page_checksum_verification": True,
-            "thrift_string_size_limit": _LONGEST_FOOTER_TEXT,
-            "thrift_container_size_limit": _MOST_FOOTER_ITEMS,
-        }
-        file: Any = self._opened or self._place
-        footer = pq.ParquetFile(file, **limits)
-        leaves = [footer.schema.column(index) for index in range(len(footer.schema))]
-        self._leaves = [leaf.path for leaf in leaves]
-        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-        # A long text that every row names is small in the file, and stays so until the decoded size
-        # was checked (`dgrec.format.casting`).
-        self._decoded = pq.ParquetFile(
-            file, metadata=footer.metadata, read_dictionary=texts, **limits
-        )
-        return footer
+    @property
+    def _leaves(self) -> list[str]:
+        return [column.path for column in self._file.columns]
 
     @property
     def _groups(self) -> list[pq.RowGroupMetaData]:
@@ -328,7 +311,7 @@ class SealedFile:
         """Yield offset and end of the columns of row groups in the file."""
         leaves = [
             index
-            for index, leaf in enumerate(self._leaves)
+            for index, (leaf, _) in enumerate(self._file.columns)
             if columns is None or leaf in columns or leaf.partition(".")[0] in columns
         ]
         for group in groups:
@@ -384,7 +367,7 @@ class SealedFile:
         if self.checksums is not None:
             self.checksums.check(self._places(there, [group]))
         try:
-            found = self._decoded.iter_batches(
+            found = self._file.rows.iter_batches(
                 batch_size=self._nested.rows_at_once(
                     index, self.schema.names if there is None else there
                 ),
@@ -438,12 +421,6 @@ class SealedFile:
 
     def close(self) -> None:
         self._file.close()
-        self._decoded.close()
-        self._close_opened()
-
-    def _close_opened(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
 
 
 #: What Arrow raises on a damaged or hostile file.

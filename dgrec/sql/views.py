@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dgrec.session import Part
 
 #: The views besides the library.
+_NAMES = frozenset(SCHEMA.names)
 _VIEWS = ("frames", "detections", "sessions", "frame_labels")
 #: DuckDB's error for a table that does not exist, with its guess where it has one.
 _NO_TABLE = re.compile(
@@ -231,7 +232,7 @@ def _rows_of_all(
 
 def _is_taken(name: str) -> bool:
     """Return whether another tool's column would hide one of dgrec's: SQL ignores the case."""
-    return name not in SCHEMA.names and name.lower() in {*SCHEMA.names, "session_id"}
+    return name not in _NAMES and (name.lower() in _NAMES or name.lower() == "session_id")
 
 
 def _frames_query(
@@ -245,7 +246,7 @@ def _frames_query(
     ]
     # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
     # rows from besides. A scan for each of 200 files takes four times as long.
-    runs = itertools.groupby(rows, lambda row: (row.name or row.schema.to_string(), row.is_finite))
+    runs = itertools.groupby(rows, lambda row: (row.name, row.schema, row.is_finite))
     first, *others = (_select(list(run)) for _, run in runs)
     # What all files lack is null: the library's views need every column. The nulls are not rows of
     # a table of their own: above a UNION, DuckDB holds the whole input of a window in memory.

@@ -116,6 +116,17 @@ def test_a_file_that_was_replaced_is_another(tmp_path: Path) -> None:
             session.check()
 
 
+def test_rows_are_those_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    """Without checksums, too: another tool has written it."""
+    for name, frames in (("a", 5), ("b", 9)):
+        table = pq.read_table(write_session(tmp_path / f"{name}0.parquet", make_rows(frames)))
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    with dgrec.open(tmp_path / "a.parquet") as session:
+        (tmp_path / "b.parquet").replace(tmp_path / "a.parquet")
+        assert session.row(4)["frame"] == 4
+        assert sum(batch.num_rows for batch in session.batches()) == len(session) == 5
+
+
 @pytest.mark.slow
 def test_a_damaged_session_of_a_folder_is_left_out(tmp_path: Path) -> None:
     for name in "abc":
