@@ -156,7 +156,7 @@ def test_tests_of_a_checkout_run_with_recordings(tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=2 * PATIENCE_S,
         check=False,
     )
     found = {line.rpartition("::")[2]: line.partition("   ")[0] for line in run.stdout.splitlines()}
