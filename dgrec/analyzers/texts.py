@@ -19,6 +19,8 @@ _HALF: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 #: The first version that writes numbers as they are, not as texts.
 _VERSION: Final = 2
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
+#: What a detection's values usually are.
+_SMALL: Final = _NUMBERS | {str, list, tuple}
 
 
 def drawable(value: Any) -> Any:
@@ -47,6 +49,9 @@ def _may_have_halves(value: Any) -> bool:
     """Return False, quickly, of nearly all values that have none."""
     if not isinstance(value, str | dict | list | tuple):
         return False
+    first = value[0] if type(value) is list and value else value
+    if type(first) is dict and not _SMALL.issuperset(map(type, first.values())):
+        return True  # masks, say: `marshal` would write every pixel of an array
     try:
         return _HALF.search(marshal.dumps(value, _VERSION)) is not None
     except ValueError:  # something that it does not know is in there
