@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from operator import attrgetter
+from operator import attrgetter, is_not
 from typing import Any
 
 import numpy as np
@@ -139,20 +139,18 @@ def with_inner_results(value: Any, settings: Mapping[str, Any]) -> Any:
         if _HOLD_NOTHING.issuperset(map(type, value)):
             return value
         items = [with_inner_results(item, settings) for item in value]
-        return items if any(map(_is_other, items, value)) else value
+        return items if any(map(is_not, items, value)) else value
     if type(value) is dict:
         if _HOLD_NOTHING.issuperset(map(type, value.values())):
             return value
-        parts = {
-            key: item if type(item) in _HOLD_NOTHING else with_inner_results(item, settings)
+        others = {
+            key: other
             for key, item in value.items()
+            if type(item) not in _HOLD_NOTHING
+            and (other := with_inner_results(item, settings)) is not item
         }
-        return parts if any(map(_is_other, parts.values(), value.values())) else value
+        return {**value, **others} if others else value
     return value
-
-
-def _is_other(one: object, other: object) -> bool:
-    return one is not other
 
 
 def _has_extra_results(results: Any) -> bool:
