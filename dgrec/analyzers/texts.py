@@ -59,7 +59,7 @@ def _has_halves(value: Any, depth: int) -> bool:
     if depth < _DEEPEST:
         if isinstance(value, dict):
             return any(_has_halves(each, depth + 1) for pair in value.items() for each in pair)
-        if type(value) in (list, tuple) and not set(map(type, value)) <= _NUMBERS:
+        if isinstance(value, list | tuple) and not set(map(type, value)) <= _NUMBERS:
             return any(_has_halves(each, depth + 1) for each in value)
     return False
 
@@ -72,6 +72,8 @@ def _without(value: Any, depth: int) -> Any:
             return {
                 _without(key, depth + 1): _without(each, depth + 1) for key, each in value.items()
             }
-        if type(value) in (list, tuple):
-            return type(value)([_without(each, depth + 1) for each in value])
+        if isinstance(value, list):
+            return [_without(each, depth + 1) for each in value]
+        if isinstance(value, tuple):
+            return tuple(_without(each, depth + 1) for each in value)
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -368,6 +368,19 @@ def test_half_a_character_is_drawn_as_a_question_mark(alpha: float) -> None:
     assert noted.notes == []
 
 
+class UserText(str):
+    """A program's results may be of its own classes."""
+
+
+class UserList(list[Any]):
+    pass
+
+
+class UserTuple(NamedTuple):
+    text: str
+    number: int
+
+
 def test_what_can_be_drawn_is_the_same_object() -> None:
     result = new_result("Detection", [{"label": "Grüße", "bbox": [1.0, 2.0, 3.0, 4.0]}])
     assert drawable_result(result) is result
@@ -375,6 +388,8 @@ def test_what_can_be_drawn_is_the_same_object() -> None:
     assert drawable(value) is value
     odd = {HALF: [1, HALF], "t": (HALF, {"deep": {HALF: HALF}})}
     assert drawable(odd) == {"a?b": [1, "a?b"], "t": ("a?b", {"deep": {"a?b": "a?b"}})}
+    kinds = {"list": UserList([HALF]), "tuple": UserTuple(HALF, 1), "text": UserText(HALF)}
+    assert drawable(kinds) == {"list": ["a?b"], "tuple": ("a?b", 1), "text": "a?b"}
 
 
 def test_other_classes_draw_themselves() -> None:
