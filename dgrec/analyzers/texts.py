@@ -18,6 +18,8 @@ _DEEPEST: Final = 6
 _HALF: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 #: The first version that writes numbers as they are, not as texts.
 _VERSION: Final = 2
+#: Under these keys, results have pixels.
+_PIXELS: Final = frozenset(("mask", "data"))
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
 
 
@@ -45,8 +47,15 @@ def drawable_result(result: Any) -> Any:
 
 def _may_have_halves(value: Any) -> bool:
     """Return False, quickly, of nearly all values that have none."""
-    if not isinstance(value, str | dict | list | tuple):
+    if isinstance(value, str):
+        return not value.isascii()
+    if not isinstance(value, dict | list | tuple):
         return False
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        first = value[0]
+        # All pixels would be copied; and texts of NumPy's are written like pixels.
+        if _PIXELS & first.keys() or type(first.get("label", "")) is not str:
+            return True
     try:
         return _HALF.search(marshal.dumps(value, _VERSION)) is not None
     except ValueError:  # something that it does not know is in there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
+import tracemalloc
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -390,6 +391,21 @@ def test_what_can_be_drawn_is_the_same_object() -> None:
     assert drawable(odd) == {"a?b": [1, "a?b"], "t": ("a?b", {"deep": {"a?b": "a?b"}})}
     kinds = {"list": UserList([HALF]), "tuple": UserTuple(HALF, 1), "text": UserText(HALF)}
     assert drawable(kinds) == {"list": ["a?b"], "tuple": ("a?b", 1), "text": "a?b"}
+    assert drawable([{"label": np.str_(HALF)}]) == [{"label": "a?b"}]
+    assert drawable(np.str_(HALF)) == "a?b"
+
+
+def test_pixels_are_not_copied_in_search_of_texts() -> None:
+    pixels = np.zeros((1000, 1000), np.uint8)
+    masked = {"label": "a", "mask": {"x_min": 0, "y_min": 0, "data": pixels}}
+    tracemalloc.start()
+    try:
+        for value in ([{"data": pixels}], [masked]):
+            assert drawable(value) is value
+        assert tracemalloc.get_traced_memory()[1] < pixels.nbytes
+    finally:
+        tracemalloc.stop()
+    assert drawable([{**masked, "label": HALF}])[0]["label"] == "a?b"
 
 
 def test_other_classes_draw_themselves() -> None:
