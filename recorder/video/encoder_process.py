@@ -127,15 +127,16 @@ class EncoderProcess:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C is for the recording, which goes on to its end
                 )
-        except OSError as error:
-            raise VideoError(f"its process cannot be started: {error.strerror}") from None
-        self._is_over = threading.Event()
-        threading.Thread(
-            target=self._watch,
-            args=(self._process, self._pipe, self._is_over),
-            name="dgrec-encoder",
-            daemon=True,
-        ).start()
+            self._is_over = threading.Event()
+            threading.Thread(
+                target=self._watch,
+                args=(self._process, self._pipe, self._is_over),
+                name="dgrec-encoder",
+                daemon=True,
+            ).start()
+        except (OSError, RuntimeError) as error:  # the latter: no thread
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VideoError(f"its process cannot be started: {reason}") from None
         self._pipe.send(self._settings)
         return self._pipe
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -111,6 +112,16 @@ def test_no_connection_to_it(
     with pytest.raises(VideoError, match=f"process cannot be started: {os.strerror(number)}"):
         video.write(numbered_image(0), 0)
     assert video.restarts == 0
+
+
+def test_no_thread_to_watch_it(video: EncodedVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(VideoError, match="process cannot be started: can't start new thread"):
+        video.write(numbered_image(0), 0)
+    assert encoders() == []
 
 
 def test_a_frozen_program_is_not_started(
