@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 __all__ = ["module_command"]
@@ -17,5 +18,11 @@ def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module with this process's Python.
 
     It has the folders for modules that this process has, and not the current one.
+
+    Raises:
+        OSError: There is no Python to be started. A program that was frozen (PyInstaller) would be
+            started itself, with all that it does.
     """
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise OSError(errno.ENOEXEC, "a frozen or embedded Python has no program to run modules by")
     return [sys.executable, "-c", _RUN, str(len(sys.path)), *sys.path, module, *arguments]

@@ -47,11 +47,14 @@ def drawable_result(result: Any) -> Any:
 
 def _may_have_halves(value: Any) -> bool:
     """Return False, quickly, of nearly all values that have none."""
-    if not isinstance(value, str | dict | list | tuple):
+    if isinstance(value, str):
+        return not value.isascii()
+    if not isinstance(value, dict | list | tuple):
         return False
-    first = value[0] if type(value) is list and value else value
-    if type(first) is dict and not _SMALL.issuperset(map(type, first.values())):
-        return True  # masks, say: `marshal` would write every pixel of an array
+    first = value[0] if isinstance(value, list) and value else value
+    # All pixels of a mask would be copied; and texts of NumPy's are written like pixels.
+    if isinstance(first, dict) and not _SMALL.issuperset(map(type, first.values())):
+        return True
     try:
         return _HALF.search(marshal.dumps(value, _VERSION)) is not None
     except ValueError:  # something that it does not know is in there
@@ -64,7 +67,7 @@ def _has_halves(value: Any, depth: int) -> bool:
     if depth < _DEEPEST:
         if isinstance(value, dict):
             return any(_has_halves(each, depth + 1) for pair in value.items() for each in pair)
-        if type(value) in (list, tuple) and not set(map(type, value)) <= _NUMBERS:
+        if isinstance(value, list | tuple) and not set(map(type, value)) <= _NUMBERS:
             return any(_has_halves(each, depth + 1) for each in value)
     return False
 
@@ -77,6 +80,8 @@ def _without(value: Any, depth: int) -> Any:
             return {
                 _without(key, depth + 1): _without(each, depth + 1) for key, each in value.items()
             }
-        if type(value) in (list, tuple):
-            return type(value)([_without(each, depth + 1) for each in value])
+        if isinstance(value, list):
+            return [_without(each, depth + 1) for each in value]
+        if isinstance(value, tuple):
+            return tuple(_without(each, depth + 1) for each in value)
     return value

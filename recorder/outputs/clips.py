@@ -198,9 +198,9 @@ class AlertClips:
         """Return what `dgrec clip` says, if it could not cut all that it was to."""
         if self._is_abandoned:
             return []
-        command = module_command("dgrec", "clip", "--alerts", "--quiet", *self._around)
-        command += ["--", str(path)]
         try:
+            command = module_command("dgrec", "clip", "--alerts", "--quiet", *self._around)
+            command += ["--", str(path)]
             # A session of its own: Ctrl-C is meant for the recording.
             with usual_signals():
                 process = self._process = subprocess.Popen(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import socket
 import subprocess
+import sys
+import threading
 from fractions import Fraction
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,16 +24,12 @@ from dgrec.video import import_av
 
 _PROGRAM = "dgrec.recorder.video.encoder_program"
 _MICROSECOND = Fraction(1, 1_000_000)
-#: It has stopped if it used none of the processor's time in so many looks, one after the other.
-#: Where others are busy, it gets a little of it between any two.
+#: It has stopped if it used none of the processor's time in so many looks, one after the other,
+#: and did not wait for any.
 _LOOKS = 5
 _LOOK_S = 1.0
 #: How often a picture is tried.
 _ATTEMPTS = 3
-
-
-class _StoppedError(Exception):
-    """The process does nothing any more."""
 
 
 class _Picture(NamedTuple):
@@ -54,6 +54,12 @@ class EncoderProcess:
         self._waiting: list[_Picture] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        #: How many messages were sent, and whether the answer to the last has not come.
+        self._sent = 0
+        self._is_asked = False
+        #: Set once the process there is now, and its connection, are not to be touched any more.
+        self._is_over = threading.Event()
+        self._lock = threading.Lock()
 
     def encode(self, picture: Any, pts_us: int, *, is_key: bool) -> list[Any]:
         """Return the packets that come of a picture in the codec's pixel format.
@@ -76,6 +82,8 @@ class EncoderProcess:
 
     def close(self) -> None:
         """End the process, whatever it does."""
+        with self._lock:
+            self._is_over.set()
         pipe, self._pipe = self._pipe, None
         process, self._process = self._process, None
         if pipe is not None:
@@ -93,11 +101,9 @@ class EncoderProcess:
         for _ in range(_ATTEMPTS):
             try:
                 for message in messages:
-                    pipe = self._ready()
-                    pipe.send(message)
-                    self._take(self._answer(pipe), packets)
+                    self._take(self._answer(self._ready(), message), packets)
                 return packets
-            except (_StoppedError, EOFError, OSError):
+            except (EOFError, OSError):
                 self.close()
                 self.restarts += 1
             messages = [*self._waiting]
@@ -109,31 +115,58 @@ class EncoderProcess:
         """Return the connection to the process, which is started if there is none."""
         if self._pipe is not None:
             return self._pipe
-        self._pipe, other = multiprocessing.Pipe()
-        with other:
-            try:
+        try:
+            self._pipe, other = multiprocessing.Pipe()
+            with other:
                 self._process = subprocess.Popen(
-                    module_command(_PROGRAM, str(other.fileno())),
-                    stdin=subprocess.DEVNULL,
+                    module_command(_PROGRAM),
+                    # Any other number could be that of its standard output, in a program that has
+                    # closed its own.
+                    stdin=other.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    pass_fds=(other.fileno(),),
                     start_new_session=True,  # Ctrl-C is for the recording, which goes on to its end
                 )
-            except OSError as error:
-                raise VideoError(f"its process cannot be started: {error.strerror}") from None
+            self._is_over = threading.Event()
+            threading.Thread(
+                target=self._watch,
+                args=(self._process, self._pipe, self._is_over),
+                name="dgrec-encoder",
+                daemon=True,
+            ).start()
+        except (OSError, RuntimeError) as error:  # the latter: no thread
+            reason = getattr(error, "strerror", None) or str(error)
+            raise VideoError(f"its process cannot be started: {reason}") from None
         self._pipe.send(self._settings)
         return self._pipe
 
-    def _answer(self, pipe: Connection) -> Any:
-        assert self._process is not None
-        used_s, looks = -1.0, 0
-        while not pipe.poll(_LOOK_S):
-            before_s, used_s = used_s, _processor_time(self._process.pid)
-            looks = looks + 1 if used_s == before_s else 0
-            if looks == _LOOKS:
-                raise _StoppedError
-        return pipe.recv()
+    def _answer(self, pipe: Connection, message: _Picture | None) -> Any:
+        """Send a message and return its answer; both wait as long as the process lives."""
+        self._sent += 1
+        self._is_asked = True
+        try:
+            pipe.send(message)
+            return pipe.recv()
+        finally:
+            self._is_asked = False
+
+    def _watch(
+        self, process: subprocess.Popen[bytes], pipe: Connection, is_over: threading.Event
+    ) -> None:
+        """End the process where it does nothing although an answer is waited for."""
+        before: object = None
+        looks = 0
+        while looks < _LOOKS:
+            if is_over.wait(_LOOK_S):
+                return
+            now = self._sent, _processor_time(process.pid)
+            is_idle = now == before and self._is_asked and not _is_at_work(process.pid)
+            before, looks = now, looks + 1 if is_idle else 0
+        with self._lock:
+            if not is_over.is_set():
+                process.kill()
+                # It may not have the other side alone: a program that forks has both for a moment.
+                _shut(pipe)
 
     def _take(self, answer: Any, packets: list[Any]) -> None:
         if isinstance(answer, str):
@@ -146,8 +179,32 @@ class EncoderProcess:
             self._waiting = [picture for picture in self._waiting if picture.pts_us != pts]
 
 
+def _shut(pipe: Connection) -> None:
+    """Have everything that waits at a connection fail."""
+    with contextlib.suppress(OSError):
+        connection = socket.socket(fileno=pipe.fileno())
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        finally:
+            connection.detach()
+
+
 def _processor_time(pid: int) -> float:
     with contextlib.suppress(psutil.Error):
         times = psutil.Process(pid).cpu_times()
         return float(times.user + times.system)
     return 0.0
+
+
+def _is_at_work(pid: int) -> bool:
+    """Return whether a thread of a process runs, or waits for the processor or a disk.
+
+    Where others are busy, a process of low priority may get nothing for longer than all looks.
+    """
+    if sys.platform != "linux":
+        return False
+    with contextlib.suppress(OSError):  # it has ended
+        for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+            if stat.read_bytes().rpartition(b")")[2].split()[0] in (b"R", b"D"):
+                return True
+    return False

@@ -1,8 +1,7 @@
 """The program of an `EncoderProcess`: encodes the pictures that come through a connection.
 
-    python -m dgrec.recorder.video.encoder_program FILE_DESCRIPTOR
-
-It ends where the other side of the connection does, also while the encoder does not return.
+The connection is its standard input. It ends where the other side of that does, or the process that
+started it, also while the encoder does not return.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import io
 import os
 import queue
 import signal
-import sys
 import threading
 from fractions import Fraction
 from multiprocessing.connection import Connection
@@ -21,16 +19,23 @@ from dgrec.recorder.video.codecs import find_codec, open_stream
 from dgrec.video import import_av
 
 _MICROSECOND = Fraction(1, 1_000_000)
+#: How often to look whether the other process is there.
+_LOOK_S = 1.0
 
 
 def main() -> None:
     # A service manager sends it to all processes of a service; the recording ends this one.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pipe = Connection(int(sys.argv[1]))
+    parent = os.getppid()
+    pipe = Connection(0)
     pictures: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_answer, args=(pipe, pictures), daemon=True).start()
     try:
         while True:
+            # What that process has forked keeps the other side open.
+            while not pipe.poll(_LOOK_S):
+                if os.getppid() != parent:
+                    os._exit(0)
             pictures.put(pipe.recv())
     except (EOFError, OSError):
         os._exit(0)

@@ -84,6 +84,13 @@ def video_options(options: RecordingOptions) -> VideoOptions:
     )
 
 
+def restarted_text(codec: str, restarts: int) -> str:
+    return (
+        f"the {codec} encoder stopped {counted(restarts, 'time')}, and was started again; "
+        "see `video_state` for frames that were left out meanwhile"
+    )
+
+
 class SegmentVideos:
     """The videos of one segment: the same frames in each, with the same numbers and times."""
 
@@ -158,8 +165,7 @@ class SegmentVideos:
     def notes(self) -> list[str]:
         """What the user should know of videos that were written."""
         restarted = [
-            f"{file.path}: the {file.codec} encoder stopped {counted(file.restarts, 'time')}, and "
-            "was started again; see `video_state` for frames that were left out meanwhile"
+            f"{file.path}: {restarted_text(file.codec, file.restarts)}"
             for file in self._encoded
             if file.restarts
         ]

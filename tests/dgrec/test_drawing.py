@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from typing import Any
+import tracemalloc
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -368,6 +369,19 @@ def test_half_a_character_is_drawn_as_a_question_mark(alpha: float) -> None:
     assert noted.notes == []
 
 
+class UserText(str):
+    """A program's results may be of its own classes."""
+
+
+class UserList(list[Any]):
+    pass
+
+
+class UserTuple(NamedTuple):
+    text: str
+    number: int
+
+
 def test_what_can_be_drawn_is_the_same_object() -> None:
     result = new_result("Detection", [{"label": "Grüße", "bbox": [1.0, 2.0, 3.0, 4.0]}])
     assert drawable_result(result) is result
@@ -375,6 +389,23 @@ def test_what_can_be_drawn_is_the_same_object() -> None:
     assert drawable(value) is value
     odd = {HALF: [1, HALF], "t": (HALF, {"deep": {HALF: HALF}})}
     assert drawable(odd) == {"a?b": [1, "a?b"], "t": ("a?b", {"deep": {"a?b": "a?b"}})}
+    kinds = {"list": UserList([HALF]), "tuple": UserTuple(HALF, 1), "text": UserText(HALF)}
+    assert drawable(kinds) == {"list": ["a?b"], "tuple": ("a?b", 1), "text": "a?b"}
+    assert drawable([{"label": np.str_(HALF)}]) == [{"label": "a?b"}]
+    assert drawable(np.str_(HALF)) == "a?b"
+
+
+def test_pixels_are_not_copied_in_search_of_texts() -> None:
+    pixels = np.zeros((1000, 1000), np.uint8)
+    masked = {"label": "a", "mask": {"x_min": 0, "y_min": 0, "data": pixels}}
+    tracemalloc.start()
+    try:
+        for value in ([{"data": pixels}], [masked]):
+            assert drawable(value) is value
+        assert tracemalloc.get_traced_memory()[1] < pixels.nbytes
+    finally:
+        tracemalloc.stop()
+    assert drawable([{**masked, "label": HALF}])[0]["label"] == "a?b"
 
 
 def test_other_classes_draw_themselves() -> None:

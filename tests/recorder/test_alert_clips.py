@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -243,6 +244,14 @@ def test_many_alerts_take_little_memory(tmp_path: Path, monkeypatch: pytest.Monk
     finally:
         gate.set()
         clips.finish()
+
+
+def test_a_frozen_program_cuts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no Python: as the command for a clip, it would record once more."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    clips = AlertClips(tmp_path / "s.parquet", lambda: tmp_path, 1, 1, print)
+    (problem,) = clips._run_command(tmp_path)
+    assert problem.startswith(f"clips of alerts: {sys.executable} cannot be started: a frozen or")
 
 
 def test_no_room_for_a_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -48,6 +52,7 @@ def encoders() -> list[psutil.Process]:
 
 def signal_encoder(number: int) -> Callable[[], None]:
     def send() -> None:
+        wait_until(lambda: bool(encoders()))  # just after its start it has no command line yet
         (encoder,) = encoders()
         encoder.send_signal(number)
 
@@ -94,6 +99,130 @@ def test_a_process_that_cannot_be_started(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(VideoError, match="its process cannot be started: No such file"):
         video.write(numbered_image(0), 0)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EAGAIN])
+def test_no_connection_to_it(
+    number: int, video: EncodedVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing, "Pipe", fail)
+    with pytest.raises(VideoError, match=f"process cannot be started: {os.strerror(number)}"):
+        video.write(numbered_image(0), 0)
+    assert video.restarts == 0
+
+
+def test_no_thread_to_watch_it(video: EncodedVideo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(VideoError, match="process cannot be started: can't start new thread"):
+        video.write(numbered_image(0), 0)
+    assert encoders() == []
+
+
+def test_a_frozen_program_is_not_started(
+    video: EncodedVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Python, and would record once more."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(VideoError, match="its process cannot be started: a frozen or embedded"):
+        video.write(numbered_image(0), 0)
+
+
+def large_picture() -> Any:
+    """Return one that no connection takes until the other side reads."""
+    pixels = np.random.default_rng(0).integers(0, 256, (720, 640), np.uint8)
+    return import_av().VideoFrame.from_ndarray(pixels, format="yuv420p")
+
+
+@pytest.fixture
+def process() -> Iterator[EncoderProcess]:
+    process = EncoderProcess(find_codec("av1"), 70, (640, 480))
+    yield process
+    process.close()
+    assert encoders() == []
+
+
+def test_one_that_stops_before_it_reads(process: EncoderProcess) -> None:
+    packets = process.encode(large_picture(), 0, is_key=True)
+    signal_encoder(signal.SIGSTOP)()
+    packets += process.encode(large_picture(), _STEP_US, is_key=False)
+    packets += process.finish()
+    assert [packet.pts for packet in packets] == [0, _STEP_US]
+    assert process.restarts == 1
+
+
+def test_one_whose_side_another_process_has(
+    process: EncoderProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that the program forks while an encoder is started: nothing ends with this one."""
+    make, held = multiprocessing.Pipe, []
+
+    def pipe() -> Any:
+        ends = make()
+        held.append(os.dup(ends[1].fileno()))
+        return ends
+
+    monkeypatch.setattr(multiprocessing, "Pipe", pipe)
+    try:
+        process.encode(large_picture(), 0, is_key=True)
+        signal_encoder(signal.SIGKILL)()
+        process.encode(large_picture(), _STEP_US, is_key=False)
+        process.finish()
+    finally:
+        for end in held:
+            os.close(end)
+    assert process.restarts == 1
+
+
+def test_one_that_waits_for_the_processor_has_not_stopped() -> None:
+    """Beside many others it may get none for long."""
+    command = "import sys\nfor _ in sys.stdin: pass\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", command], stdin=subprocess.PIPE) as other:
+        try:
+            wait_until(lambda: psutil.Process(other.pid).status() == psutil.STATUS_SLEEPING)
+            assert other.stdin is not None
+            wait_until(lambda: not encoder_process._is_at_work(other.pid))
+            other.stdin.close()
+            wait_until(lambda: encoder_process._is_at_work(other.pid))
+            other.send_signal(signal.SIGSTOP)
+            wait_until(lambda: not encoder_process._is_at_work(other.pid))
+        finally:
+            other.kill()
+            other.wait()
+    assert not encoder_process._is_at_work(other.pid)
+
+
+_CLOSED = """
+import os, sys
+from pathlib import Path
+for stream in 0, 1, 2:
+    os.close(stream)
+from dgrec.recorder.video import find_codec
+from dgrec.recorder.video.file import EncodedVideo
+from tests.replay.clips import numbered_image
+file = EncodedVideo(Path(sys.argv[1]), "raw", find_codec("av1"), 70)
+file.write(numbered_image(0), 0)
+file.close()
+sys.exit(file.restarts)
+"""
+
+
+def test_a_program_without_standard_streams(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOSED, str(path)],
+        cwd=Path(__file__).parents[2],
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0
+    with import_av().open(str(path)) as container:
+        assert len(list(container.decode(video=0))) == 1
 
 
 def test_at_the_end(video: EncodedVideo) -> None:
@@ -169,34 +298,44 @@ def test_a_size_that_cannot_be_encoded() -> None:
 
 
 _PROGRAM = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from dgrec.recorder.video import find_codec
 from dgrec.recorder.video.file import EncodedVideo
 from tests.replay.clips import numbered_image
 file = EncodedVideo(Path(sys.argv[1]), "raw", find_codec("av1"), 70)
 file.write(numbered_image(0), 0)
-print(file._encoder._process._process.pid, flush=True)
+forked = 0
+if sys.argv[2] == "forks" and not (forked := os.fork()):
+    time.sleep(600)
+print(file._encoder._process._process.pid, forked, flush=True)
 time.sleep(600)
 """
 
 
-def test_it_ends_with_a_recorder_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("what", ["alone", "forks"])
+def test_it_ends_with_a_recorder_that_is_killed(what: str, tmp_path: Path) -> None:
+    """Also while a process that the recorder has forked goes on."""
     recorder = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(tmp_path / "v.mp4")],
+        [sys.executable, "-c", _PROGRAM, str(tmp_path / "v.mp4"), what],
         cwd=Path(__file__).parents[2],
         stdout=subprocess.PIPE,
         text=True,
     )
+    forked = 0
     try:
         assert recorder.stdout is not None
-        encoder = psutil.Process(int(recorder.stdout.readline()))
+        number, forked = map(int, recorder.stdout.readline().split())
+        encoder = psutil.Process(number)
         encoder.send_signal(signal.SIGTERM)  # as a service manager does to all of a service
         assert encoder.is_running()
+        recorder.kill()
+        wait_until(lambda: not encoder.is_running() or encoder.status() == psutil.STATUS_ZOMBIE)
     finally:
         recorder.kill()
+        if forked:
+            os.kill(forked, signal.SIGKILL)
         recorder.communicate(timeout=PATIENCE_S)
-    wait_until(lambda: not encoder.is_running() or encoder.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_modules_are_those_of_this_process(tmp_path: Path) -> None:

@@ -112,6 +112,32 @@ def test_moments_of_encoded_pictures(
 
 
 @pytest.mark.slow
+def test_an_encoder_that_stops_is_noted(tmp_path: Path) -> None:
+    """Another one goes on, and all pictures are there."""
+    source = encode(tmp_path / "source.mkv", Encoding(options={"crf": "10"}), 40)
+    output = tmp_path / "s.parquet"
+
+    def watch(count: int, stream: Stream) -> None:
+        ring = stream.recorder._ring
+        assert ring is not None
+        wait_until(lambda: not ring.ring._encoding)
+        if count == 20:
+            process = ring._packets._encoder._process
+            assert process is not None
+            assert process._process is not None
+            process._process.kill()
+
+    alerted = record_alerted(
+        source, output, lambda index: index == 20, keeps=False, watch=watch,
+        codec="av1", before=9, after=9,
+    )  # fmt: skip
+    check(alerted, output, 9, 9)
+    assert pictures(output, number_in) == {number: number for number in range(40)}
+    (note,) = alerted.stream.recorder.notes
+    assert "the av1 encoder stopped 1 time, and was started again" in note
+
+
+@pytest.mark.slow
 def test_an_encoder_that_is_too_slow_and_then_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
