@@ -13,14 +13,11 @@ import queue
 import signal
 import sys
 import threading
-from fractions import Fraction
 from multiprocessing.connection import Connection
 from typing import Any
 
 from dgrec.recorder.video.codecs import find_codec, open_stream
-from dgrec.video import import_av
-
-_MICROSECOND = Fraction(1, 1_000_000)
+from dgrec.video import MICROSECOND, import_av
 
 
 def main() -> None:
@@ -60,7 +57,7 @@ class _Encoder:
         if picture is not None:
             pts_us, is_key, pixels = picture
             frame = self._av.VideoFrame.from_ndarray(pixels, format=self._codec.pix_fmt)
-            frame.pts, frame.time_base = pts_us, _MICROSECOND
+            frame.pts, frame.time_base = pts_us, MICROSECOND
             kinds = self._av.video.frame.PictureType
             frame.pict_type = kinds.I if is_key else kinds.NONE
         return [

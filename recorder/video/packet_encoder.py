@@ -67,6 +67,10 @@ class EncodedPackets(SegmentVideos):
     def has_failed(self) -> bool:
         return self.failure is not None
 
+    @property
+    def notes(self) -> list[str]:
+        return self._encoder.notes
+
     def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
         if self.failure is None:
             try:
