@@ -14,7 +14,7 @@ from dgrec.format.deliveries import (
     is_within,
     merged_targets,
 )
-from dgrec.format.detections import is_kept_whole
+from dgrec.format.detections import CORNERS, is_kept_whole
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -56,6 +56,7 @@ from dgrec.format.metadata import (
     stamp_us,
     utc_ns,
     utc_text,
+    utc_us,
     uuid7,
     video_entries,
 )
@@ -81,6 +82,7 @@ from dgrec.format.signals import (
 )
 from dgrec.format.totals import (
     AT_START,
+    DROPPED,
     FLOATS,
     LARGEST_MEASUREMENT,
     LOSSES,
@@ -96,8 +98,10 @@ from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 __all__ = [
     "AT_START",
     "Allowance",
+    "CORNERS",
     "Checksums",
     "DETECTION",
+    "DROPPED",
     "DecodeError",
     "Delivery",
     "Durability",
@@ -188,6 +192,7 @@ __all__ = [
     "stamp_us",
     "utc_ns",
     "utc_text",
+    "utc_us",
     "uuid7",
     "vectors",
     "verify_checksums",
