@@ -246,8 +246,7 @@ def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     width, height = _value(row.get("width")), _value(row.get("height"))
     if width in (None, "") or height in (None, ""):
         return None
-    most = 2**31 - 1
-    return values.count(width, "width", where, most), values.count(height, "height", where, most)
+    return values.size(width, height, where)
 
 
 def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
@@ -265,7 +264,7 @@ def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
         found[key] = value
     shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
     if found.get("landmarks"):
-        shapes["landmarks"] = _points(found["landmarks"], where, facts)
+        shapes["landmarks"] = values.landmarks(found["landmarks"], where, facts.notes)
     if (angle := _value(row.get("angle"))) not in (None, ""):
         shapes["angle"] = values.number(angle, "angle", where)
     if counts := row.get("mask_rle"):
@@ -274,12 +273,6 @@ def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
             raise InvalidError(where, "has a mask, but no width and height of its frame")
         shapes["mask"] = {"size": [size[1], size[0]], "counts": counts}
     return shapes
-
-
-def _points(value: Any, where: str, facts: Facts) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or len(value) > 1000:
-        raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-    return values.landmarks(value, where, facts.notes)
 
 
 def _value(text: Any) -> Any:
