@@ -22,7 +22,6 @@ from dgrec.format.digest import (
     distance,
     fingerprint,
     signature,
-    signatures,
     vectors,
 )
 from dgrec.format.encode import Row, build_batch, milliseconds, stage_values
@@ -184,7 +183,6 @@ __all__ = [
     "seal",
     "signals_of",
     "signature",
-    "signatures",
     "since_start",
     "source_size",
     "stage_values",

@@ -101,10 +101,8 @@ if TYPE_CHECKING:
     from dgrec.replay.viewing.export import export_folder
     from dgrec.replay.viewing.foreground import parse_listen, show
     from dgrec.replay.viewing.notebook import player
-    from dgrec.replay.viewing.server import ViewServer
 
 __all__ = [
-    "ViewServer",
     "export_folder",
     "packed",
     "parse_listen",
@@ -115,7 +113,6 @@ __all__ = [
 
 #: Where the rest is: `dgrec report` does without a server, and what that takes to import.
 _HOMES = {
-    "ViewServer": "server",
     "export_folder": "export",
     "parse_listen": "foreground",
     "player": "notebook",

@@ -28,8 +28,8 @@ from dgrec.recorder.recovery import recover
 from dgrec.recorder.segments import PlacedRow
 from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import encoder as video_module
-from dgrec.recorder.video import find_codec, video_options
-from dgrec.recorder.video.codecs import CODECS
+from dgrec.recorder.video import video_options
+from dgrec.recorder.video.codecs import CODECS, find_codec
 from dgrec.recorder.video.file import EncodedVideo, _CountedFile
 from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module

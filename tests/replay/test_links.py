@@ -17,8 +17,8 @@ from dgrec.errors import ConfigError
 from dgrec.footage import parse_position
 from dgrec.replay.commands.view import _first, _frame_at
 from dgrec.replay.links import parse_links
-from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing.foreground import _shown
+from dgrec.replay.viewing.server import ViewServer
 from tests.factory import make_rows, new_metadata, write_session
 from tests.waiting import PATIENCE_S
 

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dgrec import sample
-from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing import downloads as downloads_module
 from dgrec.replay.viewing.downloads import command
+from dgrec.replay.viewing.server import ViewServer
 from tests.factory import write_session
 from tests.replay.viewing.client import Client, served
 from tests.waiting import PATIENCE_S, wait_until
