@@ -102,14 +102,7 @@ if TYPE_CHECKING:
     from dgrec.replay.viewing.foreground import parse_listen, show
     from dgrec.replay.viewing.notebook import player
 
-__all__ = [
-    "export_folder",
-    "packed",
-    "parse_listen",
-    "player",
-    "show",
-    "single_page",
-]
+__all__ = ["export_folder", "packed", "parse_listen", "player", "show", "single_page"]
 
 #: Where the rest is: `dgrec report` does without a server, and what that takes to import.
 _HOMES = {
