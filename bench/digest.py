@@ -25,7 +25,8 @@ import av
 import cv2
 import numpy as np
 
-from dgrec.format import digest, fingerprint, signature, signatures, vectors
+from dgrec.format import digest, fingerprint, signature, vectors
+from dgrec.format.digest import signatures
 
 _Array = np.ndarray[Any, Any]
 _SIZE = 1280, 720

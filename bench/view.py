@@ -18,14 +18,15 @@ from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 
-class _Server:
+class Server:
     """`dgrec view` in a process of its own."""
 
     def __init__(self, session: Path) -> None:
         command = [sys.executable, "-m", "dgrec", "view", str(session), "--no-browser"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self._address = urlsplit(self._process.stdout.readline().strip())
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.url = self.process.stdout.readline().strip()
+        self._address = urlsplit(self.url)
 
     def ask(self, path: str, **query: object) -> tuple[float, bytes]:
         """Return the seconds that an answer takes, and the answer."""
@@ -43,12 +44,12 @@ class _Server:
         return seconds, body
 
     def peak_mb(self) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
     def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate()
+        self.process.terminate()
+        self.process.communicate()
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def main() -> None:
     best: dict[str, float] = {}
     peak = 0.0
     for _ in range(options.repeat):
-        server = _Server(options.session)
+        server = Server(options.session)
         try:
             for name, seconds in _measured(server):
                 best[name] = min(seconds, best.get(name, seconds))
@@ -71,7 +72,7 @@ def main() -> None:
     print(f"| memory of the server, at most | {peak:,.0f} MB |")
 
 
-def _measured(server: _Server) -> list[tuple[str, float]]:
+def _measured(server: Server) -> list[tuple[str, float]]:
     seconds, body = server.ask("/api/sessions")
     s = json.loads(body)["sessions"][0]["s"]
     found = [("list, first", seconds)]

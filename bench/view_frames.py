@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser
 from tests.replay.viewing.numbered_sessions import CASES, FOOTAGE_CASES
 from tests.replay.viewing.shown_frames import Recording, ShownFrames, recording_of

@@ -16,8 +16,6 @@ import contextlib
 import hashlib
 import os
 import random
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -28,6 +26,7 @@ import av
 import numpy as np
 
 from bench.day import make_day
+from bench.view import Server
 from dgrec.format import utc_text
 from tests.browser import Browser
 from tests.factory import START_NS
@@ -179,31 +178,15 @@ def _renderer_mb(browser: Browser) -> tuple[float, float]:
     return max(found)
 
 
-class _Server:
-    """`dgrec view` in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "dgrec", "view", str(folder), "--no-browser"]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-
+class _PageServer(Server):
     @property
     def cpu_s(self) -> float:
-        return _cpu_s([str(self._process.pid)])
-
-    def peak_mb(self) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return int(status.split("VmHWM:")[1].split()[0]) / 1000
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate()
+        return _cpu_s([str(self.process.pid)])
 
 
 @contextlib.contextmanager
-def _both(folder: Path) -> Iterator[tuple[_Server, Browser]]:
-    server = _Server(folder)
+def _both(folder: Path) -> Iterator[tuple[_PageServer, Browser]]:
+    server = _PageServer(folder)
     try:
         with (
             tempfile.TemporaryDirectory() as profile,
@@ -222,7 +205,7 @@ def _say(name: str, text: str) -> None:
 # --- what is measured ----------------------------------------------------------------------------
 
 
-def opening(folder: Path, server: _Server, browser: Browser, name: str, frame: int) -> None:
+def opening(folder: Path, server: _PageServer, browser: Browser, name: str, frame: int) -> None:
     """Open the page at a frame, with a server that has just started."""
     before, of_server = _cpu_s(_group(browser.pid)), server.cpu_s
     script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=_WATCH)
@@ -287,7 +270,7 @@ def _spread(values: list[float]) -> str:
     return f"median {ordered[len(ordered) // 2]:,.0f} ms, longest {ordered[-1]:,.0f} ms"
 
 
-def memory(server: _Server, browser: Browser, when: str) -> None:
+def memory(server: _PageServer, browser: Browser, when: str) -> None:
     browser.call("HeapProfiler.collectGarbage")
     metrics = browser.call("Performance.getMetrics")["metrics"]
     heap = next(item["value"] for item in metrics if item["name"] == "JSHeapUsedSize") / 1e6
@@ -297,7 +280,7 @@ def memory(server: _Server, browser: Browser, when: str) -> None:
     _say("memory of the server, at most", f"{server.peak_mb():,.0f} MB")
 
 
-def bare(server: _Server, browser: Browser, name: str, at_s: float) -> float:
+def bare(server: _PageServer, browser: Browser, name: str, at_s: float) -> float:
     """Return the milliseconds until a bare <video> has its first picture, at a time."""
     browser.call("Page.navigate", url=server.url)
     browser.wait_for("document.readyState === 'complete' && !location.search")
@@ -317,7 +300,7 @@ def bare(server: _Server, browser: Browser, name: str, at_s: float) -> float:
     )
 
 
-def playing(server: _Server, browser: Browser, name: str, frames: int) -> None:
+def playing(server: _PageServer, browser: Browser, name: str, frames: int) -> None:
     """Play, and count the rows that are shown; then the same file in a bare <video>."""
     browser.call("Page.navigate", url="about:blank")
     browser.call("Page.navigate", url=f"{server.url}#s={name}&f=0")

@@ -101,6 +101,7 @@ _HOMES = {
     "open_sessions": ("dgrec.session", "open_sessions"),
     "WhatIf": ("dgrec.comparison", "WhatIf"),
     "whatif": ("dgrec.comparison", "whatif"),
+    "_player": ("dgrec.replay.viewing", "player"),
 }
 
 

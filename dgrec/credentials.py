@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 from dgrec.paths import SESSION_SUFFIXES
 
 __all__ = [
+    "SCHEME",
     "percent_encoded",
     "redact",
     "redact_remembered",
@@ -23,7 +24,8 @@ __all__ = [
     "remember_secret",
 ]
 
-_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+#: How an address begins.
+SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _NO_ADDRESS = re.compile(r"file://|[a-zA-Z]:[\\/]")
 #: A recorded session, which options for degirum_tools may follow: `walk.parquet?pace=fast`.
 _SESSION = re.compile(rf"(?!//)[^?#@:]+(?:{'|'.join(map(re.escape, SESSION_SUFFIXES))})(?:\?|\Z)")
@@ -74,7 +76,7 @@ def redact(url: str) -> str:
     """
     if _NO_ADDRESS.match(url):
         return url
-    scheme = _SCHEME.match(url)
+    scheme = SCHEME.match(url)
     if scheme is None:
         return _redact_without_scheme(url)
     login, at, rest = url[scheme.end() :].rpartition("@")
@@ -95,7 +97,7 @@ def _is_login(text: str) -> bool:
     begin = _before_path(text)
     if begin != text and (":" not in begin or _HOST_AND_PORT.match(begin)):
         return False
-    return "=" not in text and not _SCHEME.search(text)
+    return "=" not in text and not SCHEME.search(text)
 
 
 def _before_path(text: str) -> str:
@@ -180,7 +182,7 @@ def _secret_parts(address: str) -> set[str]:
     """Return the login of an address, each part that it may wrongly be split into, and the values
     of its query.
     """
-    scheme = _SCHEME.match(address)
+    scheme = SCHEME.match(address)
     rest = address[scheme.end() :] if scheme else address
     login = rest.rpartition("@")[0]
     cuts = {0, len(login)}
@@ -201,7 +203,7 @@ def percent_encoded(url: str) -> str:
     Characters that are encoded already stay. Which of several ``@`` ends the login is a guess: the
     last one, unless an address follows an earlier one, and none follows the last.
     """
-    scheme = _SCHEME.match(url)
+    scheme = SCHEME.match(url)
     if scheme is None:
         return url
     login, at, rest = url[scheme.end() :].rpartition("@")

@@ -168,7 +168,7 @@ class RingWriter:
     @property
     def notes(self) -> list[str]:
         """What the user should know, a line each."""
-        lines = []
+        lines = [f"The video: {note}." for note in self._packets.notes]
         if self.ring.shortened_s is not None:
             lines.append(
                 f"The memory for what comes before an alert ({size_text(self.ring.limit)}) held "

@@ -12,12 +12,12 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from dgrec.processes import module_command
 from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
 from dgrec.recorder.signals import usual_signals
@@ -54,7 +54,7 @@ class Viewer:
         try:
             with usual_signals():
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "dgrec", *arguments],
+                    module_command("dgrec", *arguments),
                     stdin=subprocess.PIPE,  # closed where this process ends
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import pyarrow as pa
 
 from dgrec.errors import ConfigError, QueryError
+from dgrec.format import is_utf8
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX
 from dgrec.replay.output import QueryResult
 
@@ -75,8 +76,17 @@ class Links:
         if self.address:
             beside = "" if other is None else _name(other)
             return self.address + fragment(_name(session), frame, beside)
-        words = ["dgrec", "view", str(session), *([] if other is None else [str(other)])]
-        return shlex.join([*words, *([] if frame is None else ["--frame", str(frame)])])
+        words = ["dgrec view", _quoted(session), *([] if other is None else [_quoted(other)])]
+        return " ".join([*words, *([] if frame is None else [f"--frame {frame}"])])
+
+
+def _quoted(path: Path) -> str:
+    text = str(path)
+    if is_utf8(text):
+        return shlex.quote(text)
+    # Only with escapes can a text name it; bash, zsh and ksh read them.
+    text = text.replace("\\", r"\\").replace("'", r"\'")
+    return f"$'{text.encode(errors='surrogateescape').decode(errors='backslashreplace')}'"
 
 
 def _name(session: Path) -> str:

@@ -15,6 +15,7 @@ from dgrec.errors import DamagedSessionError, DgrecError, ForeignFileError, Vide
 from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video
 from dgrec.format import (
     AT_START,
+    DROPPED,
     LOSSES,
     RowTotals,
     VideoEntry,
@@ -29,8 +30,7 @@ from dgrec.timeline import video_shifts
 from dgrec.units import counted
 from dgrec.video import import_av, open_container
 
-_PLACES = ("dropped_camera", "dropped_queue", "dropped_writer")
-_COUNTS = ("skipped_before", "dropped_before", *_PLACES)
+_COUNTS = tuple(LOSSES.values())
 _DURATIONS = ("read_ms", "latency_ms", "recorder_ms")
 _TIMES = ("captured_at", "completed_at")
 _NEVER_NULL = ("frame", "source_frame", *_TIMES, "read_ms", "recorder_ms", *_COUNTS)
@@ -208,7 +208,7 @@ class _RowCheck:
             self._first("latency_ms is null", is_lost, "has no latency_ms")
         is_negative = _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])
         self._first("negative", is_negative, "has a negative count or duration")
-        parts = [_numbers(batch, place) for place in _PLACES if place in batch.schema.names]
+        parts = [_numbers(batch, place) for place in DROPPED if place in batch.schema.names]
         if parts:
             unequal = _numbers(batch, "dropped_before") != sum(parts)
             self._first("dropped", unequal & ~_is_null(batch, _COUNTS), "its drops do not add up")

@@ -31,8 +31,7 @@ from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.sources import Frame
-from dgrec.recorder.video import find_codec
-from dgrec.recorder.video.codecs import CODECS
+from dgrec.recorder.video.codecs import CODECS, find_codec
 from dgrec.recorder.video.file import EncodedVideo
 from dgrec.recorder.video.mp4 import frame_stamps
 from dgrec.replay.rendering.animation import Animation

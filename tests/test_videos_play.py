@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dgrec.recorder.video import find_codec
+from dgrec.recorder.video.codecs import find_codec
 from dgrec.recorder.video.file import EncodedVideo
 from dgrec.recorder.video.mp4 import frame_stamps
 from tests.browser import Browser, needs_chromium

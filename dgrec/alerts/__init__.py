@@ -12,7 +12,7 @@ recorded    the alerts that a recording gave, and the names of their clips
 """
 
 from dgrec.alerts.detections import DetectionCondition, parse_detection_condition
-from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
+from dgrec.alerts.evaluator import Alert, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of, unknown_labels
 from dgrec.alerts.recorded import (
@@ -27,7 +27,6 @@ from dgrec.alerts.rule import Rule, parse_rule
 __all__ = [
     "LONGEST_CLIP_NAME",
     "Alert",
-    "AlertFrame",
     "DetectionCondition",
     "Evaluator",
     "EventRule",

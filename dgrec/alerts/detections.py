@@ -6,15 +6,15 @@ import ast
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from dgrec.alerts.condition import Condition, Grammar, parse_condition
+from dgrec.format import CORNERS
 
-_BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What can be compared of a detection: a text, and numbers.
-_DETECTION_VALUES: Final = ("label", "score", *_BOX, "width", "height", "track_id", "category_id")
+_DETECTION_VALUES = ("label", "score", *CORNERS, "width", "height", "track_id", "category_id")
 
 
 class DetectionCondition:
@@ -28,7 +28,7 @@ class DetectionCondition:
 
     def __init__(self, condition: Condition[str]) -> None:
         self._condition = condition
-        self._needs_box = not condition.values.isdisjoint({*_BOX, "width", "height"})
+        self._needs_box = not condition.values.isdisjoint({*CORNERS, "width", "height"})
 
     @property
     def text(self) -> str:
@@ -43,7 +43,7 @@ class DetectionCondition:
         }
         if self._needs_box:
             box = _box(item.get("bbox"))
-            values |= zip(_BOX, box, strict=True)
+            values |= zip(CORNERS, box, strict=True)
             values["width"] = _difference(box[2], box[0])
             values["height"] = _difference(box[3], box[1])
         return self._condition.holds(values)

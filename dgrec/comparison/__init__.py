@@ -20,7 +20,7 @@ limits         conditions on a comparison: ``latency_p95_ms > +10%``
 """
 
 from dgrec.comparison.agreement import Agreement
-from dgrec.comparison.average_precision import Accuracy, LabelAccuracy, accuracy
+from dgrec.comparison.average_precision import Accuracy, accuracy
 from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.changes import GOOD_SESSIONS, MARGIN
 from dgrec.comparison.comparison import ComparedSession, Comparison, are_of_same_frames, compare
@@ -42,7 +42,6 @@ __all__ = [
     "FrameMatches",
     "GOOD_SESSIONS",
     "KINDS",
-    "LabelAccuracy",
     "Limit",
     "MARGIN",
     "MetricRow",

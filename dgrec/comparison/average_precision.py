@@ -24,6 +24,7 @@ from dgrec.comparison.truth import (
     check_sizes,
     left_out,
     read_truth,
+    unrecorded,
 )
 from dgrec.session import Session
 
@@ -184,23 +185,12 @@ class _Tally:
 
     def result(self, path: str) -> Accuracy:
         truth = self._truth
-        if not self._seen:
-            raise TruthError(
-                f"{truth.path}: none of its frames was recorded (its first is "
-                f"{min(truth.frames)}); an image's 'frame', or the last number in its file name, "
-                "is its number in the source, from 0"
-            )
+        notes = unrecorded(truth, len(self._seen))
         if self._others and not self._known:
             found = ", ".join(str(label) for label, _ in self._others.most_common(5))
             raise TruthError(
                 f"{truth.path}: has none of the labels that were found: "
                 f"{', '.join(truth.labels[:5])}; the session has {found}"
-            )
-        notes = []
-        if missing := len(truth.frames) - len(self._seen):
-            notes.append(
-                f"{truth.path}: {missing:,} of {len(truth.frames):,} annotated frames were not "
-                "recorded, and are left out."
             )
         notes += left_out(self._others, self._repeated)
         labels = tuple(tally.result(label) for label, tally in self._labels.items())

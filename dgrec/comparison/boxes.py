@@ -12,13 +12,13 @@ import pyarrow as pa
 from dgrec import compute as pc
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.samples import UNKNOWN
+from dgrec.format import CORNERS
 from dgrec.session import Session
 
 #: IoU from which two boxes are the same one, and from which they are related.
 SAME_IOU: Final = 0.5
 NEAR_IOU: Final = 0.1
-_BBOX: Final = ("x_min", "y_min", "x_max", "y_max")
-_FIELDS: Final = ("label", "score", *_BBOX, "angle")
+_FIELDS: Final = ("label", "score", *CORNERS, "angle")
 #: Leaves that show whether there is a mask or key points, without reading these.
 _SHAPES: Final = ("mask.width", "landmarks.list.element.category_id")
 
@@ -74,7 +74,7 @@ def _of_batch(batch: pa.RecordBatch, position: int) -> Iterator[FrameBoxes]:
     labels = pc.struct_field(flat, "label").to_pylist()
     scores, angles, *corners = (
         pc.struct_field(flat, name).to_numpy(zero_copy_only=False).astype(np.float64)
-        for name in ("score", "angle", *_BBOX)
+        for name in ("score", "angle", *CORNERS)
     )
     boxes = np.stack(corners, axis=1)
     key_points = pc.fill_null(pc.list_value_length(pc.struct_field(flat, "landmarks")), 0)

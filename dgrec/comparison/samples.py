@@ -114,10 +114,6 @@ class Sample:
     def gap_ms(self) -> Floats:
         return self.times["gap_ms"]
 
-    @property
-    def step_ms(self) -> Floats:
-        return self.times["step_ms"]
-
     @cached_property
     def seconds(self) -> float:
         """How long it took, without the warm-up and without what is not there."""

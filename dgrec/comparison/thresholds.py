@@ -22,6 +22,7 @@ from dgrec.comparison.truth import (
     check_sizes,
     left_out,
     read_truth,
+    unrecorded,
 )
 from dgrec.errors import ConfigError
 from dgrec.session import Session
@@ -352,18 +353,7 @@ class _Tally:
             )
 
     def _check_frames(self, truth: Truth) -> None:
-        missing = len(truth.frames) - len(self._judged)
-        if not self._judged:
-            first = min(truth.frames)
-            raise TruthError(
-                f"{truth.path}: none of its frames was recorded (its first is {first}); an image's "
-                "'frame', or the last number in its file name, is its number in the source, from 0"
-            )
-        if missing:
-            self.notes.append(
-                f"{truth.path}: {missing:,} of {len(truth.frames):,} annotated frames were not "
-                "recorded, and are left out."
-            )
+        self.notes += unrecorded(truth, len(self._judged))
         self.notes += left_out(self._others, self._repeated)
 
 

@@ -185,6 +185,29 @@ def _frame(detections: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
     )
 
 
+def unrecorded(truth: Truth, recorded: int) -> list[str]:
+    """Return what is said of annotated frames that a session does not have.
+
+    Args:
+        recorded: How many it has.
+
+    Raises:
+        TruthError: It has none.
+    """
+    if not recorded:
+        raise TruthError(
+            f"{truth.path}: none of its frames was recorded (its first is {min(truth.frames)}); an "
+            "image's 'frame', or the last number in its file name, is its number in the source, "
+            "from 0"
+        )
+    if missing := len(truth.frames) - recorded:
+        return [
+            f"{truth.path}: {missing:,} of {len(truth.frames):,} annotated frames were not "
+            "recorded, and are left out."
+        ]
+    return []
+
+
 def left_out(others: Counter[str | None], repeated: int) -> list[str]:
     """Return what is said of detections and results that are not compared with ground truth.
 

@@ -92,6 +92,28 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
     check_parent(path)
 
 
+def check_new_folder(path: Path, *, overwrite: bool) -> set[str]:
+    """Return what a folder that is to be written has in it already.
+
+    Raises:
+        OutputError: It cannot be written, or has something in it and is not to be overwritten.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{path}: is a file, not a folder")
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
+    check_parent(path)
+    try:
+        there = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+    if there and not overwrite:
+        raise OutputError(
+            f"{path}: exists and is not empty; choose another name or say --overwrite"
+        )
+    return there
+
+
 def check_parent(path: Path) -> None:
     """Raise `OutputError` if the folder of ``path`` is read-only, before any work is done."""
     folder = path.absolute().parent

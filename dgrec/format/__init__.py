@@ -14,7 +14,7 @@ from dgrec.format.deliveries import (
     is_within,
     merged_targets,
 )
-from dgrec.format.detections import is_kept_whole
+from dgrec.format.detections import CORNERS, is_kept_whole
 from dgrec.format.digest import (
     NO_FINGERPRINT,
     Fingerprint,
@@ -22,7 +22,6 @@ from dgrec.format.digest import (
     distance,
     fingerprint,
     signature,
-    signatures,
     vectors,
 )
 from dgrec.format.encode import Row, build_batch, milliseconds, stage_values
@@ -56,6 +55,7 @@ from dgrec.format.metadata import (
     stamp_us,
     utc_ns,
     utc_text,
+    utc_us,
     uuid7,
     video_entries,
 )
@@ -81,6 +81,7 @@ from dgrec.format.signals import (
 )
 from dgrec.format.totals import (
     AT_START,
+    DROPPED,
     FLOATS,
     LARGEST_MEASUREMENT,
     LOSSES,
@@ -96,8 +97,10 @@ from dgrec.format.untrusted import Allowance, DecodeError, open_file, parse_json
 __all__ = [
     "AT_START",
     "Allowance",
+    "CORNERS",
     "Checksums",
     "DETECTION",
+    "DROPPED",
     "DecodeError",
     "Delivery",
     "Durability",
@@ -180,7 +183,6 @@ __all__ = [
     "seal",
     "signals_of",
     "signature",
-    "signatures",
     "since_start",
     "source_size",
     "stage_values",
@@ -188,6 +190,7 @@ __all__ = [
     "stamp_us",
     "utc_ns",
     "utc_text",
+    "utc_us",
     "uuid7",
     "vectors",
     "verify_checksums",

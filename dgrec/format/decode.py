@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dgrec.format import json_values
-from dgrec.format.detections import BBOX
+from dgrec.format.detections import CORNERS
 from dgrec.format.masks import unpack_array
 from dgrec.format.result_values import checked_description, conversion_from
 from dgrec.format.untrusted import Allowance, DecodeError, parse_json
@@ -128,7 +128,7 @@ def _restore_detection(
 def _field(name: str, points: list[str], value: Mapping[str, Any], allowance: Allowance) -> Any:
     """Return the value of a key from the typed columns; None if it is absent."""
     if name == "bbox":
-        box = [value[corner] for corner in BBOX]
+        box = [value[corner] for corner in CORNERS]
         return None if None in box else box
     if name == "landmarks":
         there = value[name]

@@ -33,7 +33,7 @@ _ABSENT: Any = object()
 _INT32 = range(-(2**31), 2**31)
 _INT64 = range(-(2**63), 2**63)
 #: The fields of ``bbox``, in its order.
-BBOX = ("x_min", "y_min", "x_max", "y_max")
+CORNERS = ("x_min", "y_min", "x_max", "y_max")
 _LANDMARK_KEYS = frozenset({"label", "category_id", "score", "landmark", "connect"})
 _TYPED_KEYS = frozenset(
     {"label", "category_id", "score", "bbox", "angle", "track_id", "landmarks", "mask", "data"}
@@ -196,7 +196,7 @@ def _nearest(value: Any, accepted: type, fits: Callable[[Any], bool]) -> Any:
 def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
     corners = pack_boxes(values)
     if corners is not None:
-        return {name: number_array(corners[i], pa.float64()) for i, name in enumerate(BBOX)}
+        return {name: number_array(corners[i], pa.float64()) for i, name in enumerate(CORNERS)}
     boxes: list[Sequence[float | None]] = []
     for index, value in enumerate(values):
         if type(value) is list and len(value) == 4 and set(map(type, value)) == {float}:
@@ -205,7 +205,8 @@ def _bbox_columns(values: list[Any], extras: _Extras) -> dict[str, pa.Array]:
         if value is not _ABSENT:
             extras[index]["bbox"] = value
         boxes.append(_nearest_box(value))
-    return {name: pa.array([box[i] for box in boxes], pa.float64()) for i, name in enumerate(BBOX)}
+    columns = enumerate(CORNERS)
+    return {name: pa.array([box[i] for box in boxes], pa.float64()) for i, name in columns}
 
 
 def _nearest_box(value: Any) -> Sequence[float | None]:

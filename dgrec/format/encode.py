@@ -24,6 +24,7 @@ from dgrec.format.digest import signatures
 from dgrec.format.masks import MaskMode
 from dgrec.format.schema import SCHEMA, STAGE_KEYS
 from dgrec.format.signals import Signal, signals_column
+from dgrec.format.totals import DROPPED
 
 _TYPES = {column.name: column.type for column in SCHEMA}
 _ROW = pa.struct(list(SCHEMA))
@@ -77,7 +78,6 @@ class Row(NamedTuple):
     pixel_sample: np.ndarray[Any, Any] | None = None
 
 
-_DROPPED_NAMES = ("dropped_camera", "dropped_queue", "dropped_writer")
 _COPIED_NAMES = (
     "source_frame",
     "media_time_s",
@@ -87,7 +87,7 @@ _COPIED_NAMES = (
     "video_frame",
     "video_state",
     "pixel_digest",
-    *_DROPPED_NAMES,
+    *DROPPED,
 )
 _NANOSECOND_NAMES = ("captured_ns", "completed_ns", "read_ns", "recorder_ns")
 
@@ -120,7 +120,7 @@ def build_batch(
         "read_ms": read_ms,
         "recorder_ms": recorder_ms,
     }
-    dropped = zip(*(fields[name] for name in _DROPPED_NAMES), strict=True)
+    dropped = zip(*(fields[name] for name in DROPPED), strict=True)
     stages, timing, timing_notes = _timing_columns(fields["timing"], losses)
     for index, note in timing_notes.items():
         restores[index] = {**(restores[index] or {}), **note}

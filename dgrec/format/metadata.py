@@ -251,6 +251,11 @@ def utc_ns(moment: dt.datetime) -> int:
     return (moment - _EPOCH) // dt.timedelta(microseconds=1) * 1000
 
 
+def utc_us(moment: dt.datetime | None) -> int | None:
+    """Return microseconds since 1970 of a datetime with a time zone; None of None."""
+    return None if moment is None else utc_ns(moment) // 1000
+
+
 def stamp_us(text: Any) -> int | None:
     """Return a stamp of the metadata in microseconds since 1970; None if it is none."""
     try:

@@ -13,13 +13,13 @@ from dgrec import compute as pc
 from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 
+#: Columns of frames that were lost, by the place at which they were.
+DROPPED = ("dropped_camera", "dropped_queue", "dropped_writer")
 #: Totals of source frames that have no row, and the column that each adds up.
 LOSSES = {
     "skipped": "skipped_before",
     "dropped": "dropped_before",
-    "dropped_camera": "dropped_camera",
-    "dropped_queue": "dropped_queue",
-    "dropped_writer": "dropped_writer",
+    **{name: name for name in DROPPED},
 }
 #: Of these frames, those lost while the model started.
 AT_START = {

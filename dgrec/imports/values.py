@@ -23,6 +23,7 @@ _LARGEST_FRAME: Final = 2**53
 _LONGEST_LABEL: Final = 10_000
 #: What is noted of key points without a place.
 LACKING_POINTS: Final = "key points that are not marked are left out"
+INT32_MAX: Final = 2**31 - 1
 _MOST_POINTS: Final = 1000
 #: Pictures of more pixels are refused.
 _MOST_PIXELS: Final = 40_000_000
@@ -58,6 +59,11 @@ def count(value: Any, name: str, where: str, most: int = _LARGEST_FRAME) -> int:
     if type(value) is int and 0 <= value <= most:
         return value
     raise InvalidError(where, f"{name!r} is not a whole number from 0 to {most:,}")
+
+
+def size(width: Any, height: Any, where: str) -> tuple[int, int]:
+    """Return the size of a picture."""
+    return count(width, "width", where, INT32_MAX), count(height, "height", where, INT32_MAX)
 
 
 def exact(text: str) -> int | float:
@@ -153,8 +159,10 @@ def key_points(
     return found
 
 
-def landmarks(value: Sequence[Any], where: str, notes: Counter[str]) -> list[dict[str, Any]]:
+def landmarks(value: Any, where: str, notes: Counter[str]) -> list[dict[str, Any]]:
     """Return key points that have PySDK's keys already, but for those without a place."""
+    if not isinstance(value, list) or len(value) > _MOST_POINTS:
+        raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
     there = [point for point in value if not isinstance(point, dict) or point.get("landmark") != []]
     if len(there) < len(value):
         notes[LACKING_POINTS] += len(value) - len(there)

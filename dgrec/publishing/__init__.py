@@ -28,7 +28,7 @@ from dgrec.publishing.address import (
 from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.lines import Lines, check_target
 from dgrec.publishing.messages import ALERT_KINDS, Messages, PayloadOptions
-from dgrec.publishing.payload import PayloadForm, PublishedFrame, message_of, payload
+from dgrec.publishing.payload import PayloadForm, PublishedFrame, payload
 from dgrec.publishing.rest import Outgoing, rest_of
 from dgrec.publishing.target import Target
 
@@ -46,7 +46,6 @@ __all__ = [
     "check_discovery",
     "check_target",
     "distinct_names",
-    "message_of",
     "missing_command",
     "open_target",
     "parse_target",

@@ -6,14 +6,13 @@ row holds, stamps in whole microseconds.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from dgrec.alerts import DetectionCondition
-from dgrec.format import STAGE_KEYS, Row, json_values, milliseconds, restore, utc_ns, utc_text
+from dgrec.format import STAGE_KEYS, Row, json_values, milliseconds, restore, utc_text, utc_us
 from dgrec.publishing.plain import PIXELS, plain
 
 PayloadForm = Literal["guide", "full"]
@@ -82,18 +81,14 @@ class PublishedFrame:
             session,
             row["source_frame"],
             row["media_time_s"],
-            _microseconds(row["captured_at"]),
-            _microseconds(row["completed_at"]),
+            utc_us(row["captured_at"]),
+            utc_us(row["completed_at"]),
             row["latency_ms"],
             (row["width"] or 0, row["height"] or 0),
             restored.results,
             restored.timing,
             row["attributes"],
         )
-
-
-def _microseconds(stamp: dt.datetime | None) -> int | None:
-    return None if stamp is None else utc_ns(stamp) // 1000
 
 
 def _text(stamp_us: int | None) -> str | None:

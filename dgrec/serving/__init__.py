@@ -12,12 +12,13 @@ streams  the clients of a channel: WebSockets and Server-Sent Events
 from dgrec.serving.channel import Channel, Receipt
 from dgrec.serving.guard import is_loopback
 from dgrec.serving.server import HEADERS, PAGE_HEADERS, Route, Server, open_server
-from dgrec.serving.streams import serve_events, serve_websocket
+from dgrec.serving.streams import EVENT_HEADERS, serve_events, serve_websocket
 from dgrec.serving.tls import Certificate
 
 __all__ = [
     "Certificate",
     "Channel",
+    "EVENT_HEADERS",
     "HEADERS",
     "PAGE_HEADERS",
     "Receipt",

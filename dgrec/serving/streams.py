@@ -19,6 +19,10 @@ _PATIENCE_S: Final = 30.0
 #: What clients send is not looked at.
 _LARGEST_RECEIVED: Final = 4096
 _RETRY_MS: Final = 2000
+EVENT_HEADERS: Final = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "X-Accel-Buffering": "no",  # proxies hand events on at once
+}
 
 
 async def serve_websocket(request: web.BaseRequest, channel: Channel) -> web.StreamResponse:
@@ -59,13 +63,7 @@ async def _send_frames(
 
 async def serve_events(request: web.BaseRequest, channel: Channel) -> web.StreamResponse:
     """Send the messages of a channel as Server-Sent Events; ``id`` is the key of each."""
-    response = web.StreamResponse(
-        headers={
-            **HEADERS,
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "X-Accel-Buffering": "no",  # proxies hand events on at once
-        }
-    )
+    response = web.StreamResponse(headers={**HEADERS, **EVENT_HEADERS})
     if origin := request.headers.get("Origin"):  # one that may ask
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Vary"] = "Origin"

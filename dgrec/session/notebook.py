@@ -3,46 +3,36 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgrec.format import LARGEST_MEASUREMENT, Metadata
+from dgrec.format import LARGEST_MEASUREMENT
 
-Latencies = np.ndarray[Any, np.dtype[np.float64]]
+if TYPE_CHECKING:
+    from dgrec.session.session import Session
+
+#: A notebook does not show the latency of longer sessions, which would take too long to read.
+_MOST_SHOWN = 1_000_000
 
 
-def session_card(
-    path: Path,
-    metadata: Metadata,
-    *,
-    frames: int,
-    sealed: bool,
-    damage: Sequence[str],
-    totals: Mapping[str, int | None],
-    latency_ms: Latencies | None,
-) -> str:
-    """Return an HTML table with the facts of a session. All texts are escaped.
-
-    Args:
-        totals: See `Session.totals`.
-        latency_ms: The end-to-end latency of every frame; None to leave it out.
-    """
+def session_card(session: Session) -> str:
+    """Return an HTML table with the facts of a session. All texts are escaped."""
+    metadata, totals = session.metadata, session.totals
     source, model = metadata.get("source", {}), metadata.get("model", {})
     facts = {
         "source": source.get("given"),
         "model": model.get("name"),
         "device": model.get("device"),
         "started": metadata.get("started_at"),
-        "ended": _ending(metadata, sealed=sealed),
-        "frames": f"{frames:,}",
+        "ended": _ending(metadata, sealed=session.sealed),
+        "frames": f"{len(session):,}",
         "detections": _count(totals.get("detections")),
         "skipped, dropped": _counts(totals.get("skipped"), totals.get("dropped")),
-        "latency, ms": _latency(latency_ms),
-        "file": path.name,
-        "damage": "; ".join(damage),
+        "latency, ms": _latency(session),
+        "file": session.path.name,
+        "damage": "; ".join(session.damage),
     }
     rows = "".join(
         f'<tr><th style="text-align:left">{html.escape(name)}</th>'
@@ -50,7 +40,7 @@ def session_card(
         for name, value in facts.items()
         if value not in (None, "")
     )
-    name = html.escape(str(metadata.get("name") or path.name))
+    name = html.escape(str(metadata.get("name") or session.path.name))
     return f"<table><caption><b>{name}</b></caption><tbody>{rows}</tbody></table>"
 
 
@@ -69,9 +59,12 @@ def _counts(*values: Any) -> str | None:
     return None if None in texts else ", ".join(map(str, texts))
 
 
-def _latency(latency_ms: Latencies | None) -> str | None:
-    if latency_ms is None:
+def _latency(session: Session) -> str | None:
+    if "latency_ms" not in session.schema.names or not 0 < len(session) <= _MOST_SHOWN:
         return None
+    batches = session.batches(["latency_ms"])
+    found = [batch.column(0).to_numpy(zero_copy_only=False) for batch in batches]
+    latency_ms = np.concatenate(found).astype(np.float64)
     known = latency_ms[np.abs(latency_ms) <= LARGEST_MEASUREMENT]
     if not len(known):
         return None

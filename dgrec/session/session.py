@@ -10,7 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
-import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import (
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from dgrec.analyzers import Notice
     from dgrec.footage import Pixels
     from dgrec.replay.exports import ExportReport
-
-#: A notebook does not show the latency of longer sessions, which would take too long to read.
-_MOST_SHOWN = 1_000_000
 
 
 class Session:
@@ -193,19 +189,9 @@ class Session:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows (IPython's protocol): a table, and the player."""
-        is_short = len(self) <= _MOST_SHOWN
-        card = session_card(
-            self.path,
-            self.metadata,
-            frames=len(self),
-            sealed=self.sealed,
-            damage=self.damage,
-            totals=self.totals,
-            latency_ms=self._column("latency_ms") if is_short else None,
-        )
+        card = session_card(self)
         try:
-            # By name, as dgrec's own door does: replay stands on a higher floor.
-            player = import_module("dgrec.replay.viewing.notebook").player(self)
+            player = import_module("dgrec")._player(self)
         except Exception:  # PySDK raises anything for odd results; the table is enough
             return card
         return card + (player or "")
@@ -259,15 +245,6 @@ class Session:
         schema = pa.schema([SCHEMA.field(name) for name in names])
         none = pa.RecordBatch.from_pylist([], schema=schema)
         return pa.concat_tables(map(flat_detections, list(self.batches(names)) or [none]))
-
-    def _column(self, name: str) -> np.ndarray[Any, Any] | None:
-        if name not in self.schema.names:
-            return None
-        found = [
-            batch.column(0).to_numpy(zero_copy_only=False).astype(np.float64)
-            for batch in self.batches([name])
-        ]
-        return np.concatenate(found) if found else None
 
     def __iter__(self) -> Iterator[RecordedResult]:
         metadata = self.metadata
@@ -365,10 +342,8 @@ class Session:
             ...     session.export("faces.json", "coco").detections
             426
         """
-        # By name, as dgrec's own door does: replay stands on a higher floor.
-        report: ExportReport = import_module("dgrec.replay.exports").export(
-            self, output, format, **options
-        )
+        # By way of dgrec's own door: what exports stands on a higher floor.
+        report: ExportReport = import_module("dgrec").export(self, output, format, **options)
         return report
 
     # --- SQL ---

@@ -128,7 +128,7 @@ def connect(
         setup: Statements (views and macros over these views) to run before anything is shut off.
         confined: From here on DuckDB opens no file but those of the sessions, no network and no
             extension, and no setting can be changed. It could still overwrite those files: that a
-            statement only reads has to be checked (`dgrec.replay.query.statement`).
+            statement only reads has to be checked before.
         spill: Folder for what does not fit into memory.
         spill_limit: How much of it there may be.
     """

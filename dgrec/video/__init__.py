@@ -25,6 +25,7 @@ from dgrec.video.picture import Image, Picture, PixelConverter
 from dgrec.video.pyav import import_av
 from dgrec.video.reader import VideoReader
 from dgrec.video.writer import (
+    MICROSECOND,
     ContainerFile,
     Repeats,
     VideoWriter,
@@ -34,6 +35,7 @@ from dgrec.video.writer import (
 )
 
 __all__ = [
+    "MICROSECOND",
     "MOST_REORDERED",
     "ContainerFile",
     "Image",

@@ -55,6 +55,8 @@ class Picture:
 class PixelConverter:
     """Turns decoded pictures into BGR arrays, bit for bit as OpenCV does with progressive ones.
 
+    Those of HDR and wide-gamut footage are others (docs/decisions.md).
+
     For one thread at a time: FFmpeg's scaler is reused.
     """
 
@@ -66,7 +68,7 @@ class PixelConverter:
 
         Pixels that are not square stay as they are stored (see `pixel_aspect`).
         """
-        # As OpenCV: bicubic, and BT.601 whatever the file says.
+        # As OpenCV: bicubic.
         try:
             image = self._bgr(frame)
         except OSError:

@@ -21,7 +21,8 @@ _ENCODERS = {
     "libx264": {"preset": "veryfast", "crf": "20", "forced-idr": "1"},
     "libopenh264": {"rc_mode": "quality"},
 }
-_MICROSECOND = Fraction(1, 1_000_000)
+#: The time base of videos that dgrec writes.
+MICROSECOND = Fraction(1, 1_000_000)
 #: The most that a player has to decode after a jump.
 _KEY_FRAME_EVERY_US = 1_000_000
 #: The longest step between two pictures in an MP4. FFmpeg's muxer replaces a step of 2**31 units
@@ -81,7 +82,7 @@ def add_stream(
     stream.width, stream.height = size
     stream.pix_fmt = pix_fmt
     context = stream.codec_context
-    stream.time_base = context.time_base = _MICROSECOND
+    stream.time_base = context.time_base = MICROSECOND
     context.options = options
     context.max_b_frames = 0
     if not pix_fmt.startswith("yuv"):
@@ -214,7 +215,7 @@ class VideoWriter(ContainerFile):
 
     def _append(self, frame: Any, pts_us: int, duration_us: int, *, is_key: bool) -> None:
         kinds = self._av.video.frame.PictureType
-        frame.pts, frame.time_base = pts_us, _MICROSECOND
+        frame.pts, frame.time_base = pts_us, MICROSECOND
         frame.pict_type = kinds.I if is_key else kinds.NONE
         # The muxer cannot express a longer one.
         self._duration_us[pts_us] = min(duration_us, _LONGEST_STEP_US)

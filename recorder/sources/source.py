@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from dgrec import sample
 from dgrec.config import expand
-from dgrec.credentials import percent_encoded, redact, redact_text, remember
+from dgrec.credentials import SCHEME, percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.footage import file_facts
@@ -27,7 +27,6 @@ _CAMERA = re.compile(r"cam(\d+)\Z", re.ASCII)
 _CAMERA_DIGITS = 4
 #: Characters that the name of a file cannot or should not have.
 _NOT_IN_FILE_NAMES = re.compile(r"[/\\\0-\x1f\x7f:]+")
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HOST_AND_PATH = re.compile(r"[^:]*://(?:\*\*\*@)?(\[[^]]*\]|[^:/?]*)(?::\d+)?([^?]*)")
 
 _DIGEST_TIMEOUT_S = 3.0
@@ -125,7 +124,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
         return _asset(text)
     if text.lower().startswith("file://"):
         return parse_source(_local_path(text))
-    if _URL.match(text):
+    if SCHEME.match(text):
         given = redact(text)
         # From the redacted form: a password may be in the path, and this becomes a file name.
         where = _HOST_AND_PATH.match(given)
@@ -269,7 +268,7 @@ def open_source(source: Source, *, stall_timeout_s: float = 10.0) -> SourceReade
             return CameraReader(int(source.target))
         if source.kind == "session":
             return SessionReader(Path(str(source.target)))
-        if source.kind == "pipe" or source.is_file or not _URL.match(str(source.target)):
+        if source.kind == "pipe" or source.is_file or not SCHEME.match(str(source.target)):
             return VideoReader(Path(str(source.target)), name=source.given)
         return VideoReader(
             str(source.target),

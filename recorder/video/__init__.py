@@ -1,6 +1,5 @@
 """Recorded video, encoded beside the inference loop: one file for each kind and part."""
 
-from dgrec.recorder.video.codecs import find_codec
 from dgrec.recorder.video.encoder import NO_VIDEO, VideoRecorder, VideoState
 from dgrec.recorder.video.kept import Group
 from dgrec.recorder.video.packet_encoder import EncodedFormat, EncodedPackets
@@ -18,7 +17,6 @@ __all__ = [
     "VideoRecorder",
     "VideoState",
     "check_codec",
-    "find_codec",
     "recover_videos",
     "video_options",
 ]

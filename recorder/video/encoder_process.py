@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from fractions import Fraction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +19,9 @@ from dgrec.errors import VideoError
 from dgrec.processes import module_command
 from dgrec.recorder.video.codecs import Codec
 from dgrec.units import counted
-from dgrec.video import import_av
+from dgrec.video import MICROSECOND, import_av
 
 _PROGRAM = "dgrec.recorder.video.encoder_program"
-_MICROSECOND = Fraction(1, 1_000_000)
 #: It has stopped if it used none of the processor's time in so many looks, one after the other,
 #: and did not wait for any.
 _LOOKS = 5
@@ -173,7 +171,7 @@ class EncoderProcess:
             raise VideoError(answer)
         for data, pts, dts, duration, is_key in answer:
             packet = import_av().Packet(data)
-            packet.pts, packet.dts, packet.time_base = pts, dts, _MICROSECOND
+            packet.pts, packet.dts, packet.time_base = pts, dts, MICROSECOND
             packet.duration, packet.is_keyframe = duration, is_key
             packets.append(packet)
             self._waiting = [picture for picture in self._waiting if picture.pts_us != pts]

@@ -11,14 +11,12 @@ import os
 import queue
 import signal
 import threading
-from fractions import Fraction
 from multiprocessing.connection import Connection
 from typing import Any
 
 from dgrec.recorder.video.codecs import find_codec, open_stream
-from dgrec.video import import_av
+from dgrec.video import MICROSECOND, import_av
 
-_MICROSECOND = Fraction(1, 1_000_000)
 #: How often to look whether the other process is there.
 _LOOK_S = 1.0
 
@@ -65,7 +63,7 @@ class _Encoder:
         if picture is not None:
             pts_us, is_key, pixels = picture
             frame = self._av.VideoFrame.from_ndarray(pixels, format=self._codec.pix_fmt)
-            frame.pts, frame.time_base = pts_us, _MICROSECOND
+            frame.pts, frame.time_base = pts_us, MICROSECOND
             kinds = self._av.video.frame.PictureType
             frame.pict_type = kinds.I if is_key else kinds.NONE
         return [

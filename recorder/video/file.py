@@ -18,9 +18,8 @@ from dgrec.recorder.video.fragments import fragment_of
 from dgrec.recorder.video.kept import TimedPacket
 from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.video.picture_encoder import PictureEncoder
-from dgrec.video import Image, PacketFormat, copy_of, import_av, repeats
+from dgrec.video import MICROSECOND, Image, PacketFormat, copy_of, import_av, repeats
 
-_MICROSECOND = Fraction(1, 1_000_000)
 #: The duration of a fragment. A killed recorder loses the one that is not complete.
 _FRAGMENT_US = 500_000
 #: After so long without a picture, an incomplete fragment is written ahead (`write_ahead`). Above
@@ -205,14 +204,14 @@ class KeptVideo(VideoFile):
                     # An edit list would hide pictures that no row names, and renumber the rest.
                     self._open(use_editlist="0")
                     self._stream = self.format.add_stream(self._container)
-                    self._stream.time_base = _MICROSECOND
+                    self._stream.time_base = MICROSECOND
                 self._mux(
                     copy_of(
                         timed.packet,
                         self._stream,
                         timed.pts_us,
                         timed.dts_us,
-                        _MICROSECOND,
+                        MICROSECOND,
                         before=timed.parameters,
                         is_key=timed.is_key,
                     )
@@ -256,9 +255,9 @@ class EncodedVideo(VideoFile):
             self._append(encoder.encode(image, pts_us))
 
     @property
-    def restarts(self) -> int:
-        """How often the encoder stopped, and another one went on."""
-        return self._encoder.restarts
+    def notes(self) -> list[str]:
+        """What the user should know of it."""
+        return [f"{self.path}: {note}" for note in self._encoder.notes]
 
     # --- inside ---
 

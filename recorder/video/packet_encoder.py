@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dgrec.recorder.video.picture_encoder import PictureEncoder
-from dgrec.recorder.video.segment import SegmentVideos, VideoOptions, restarted_text
+from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.video import Image, KeptPacket, PacketFormat, import_av
 
 
@@ -69,8 +69,7 @@ class EncodedPackets(SegmentVideos):
 
     @property
     def notes(self) -> list[str]:
-        restarts = self._encoder.restarts
-        return [restarted_text(self._options.codec.name, restarts)] if restarts else []
+        return self._encoder.notes
 
     def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
         if self.failure is None:

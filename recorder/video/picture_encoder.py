@@ -12,9 +12,9 @@ from dgrec.errors import VideoError
 from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec, open_stream
 from dgrec.recorder.video.encoder_process import EncoderProcess
-from dgrec.video import Image, import_av
+from dgrec.units import counted
+from dgrec.video import MICROSECOND, Image, import_av
 
-_MICROSECOND = Fraction(1, 1_000_000)
 _KEY_FRAME_EVERY_US = 1_000_000
 
 
@@ -36,6 +36,8 @@ class PictureEncoder:
     ) -> None:
         self.codec = codec
         self.size = size
+        #: How many pictures had another size.
+        self._scaled = 0
         self._kind: VideoKind = kind
         self._quality = quality
         self._aspect = aspect
@@ -93,9 +95,19 @@ class PictureEncoder:
         self._stream = self._reformatter = self._last_picture = None
 
     @property
-    def restarts(self) -> int:
-        """How often the encoder stopped, and another one went on."""
-        return self._process.restarts if self._process is not None else 0
+    def notes(self) -> list[str]:
+        """What the user should know of its pictures."""
+        notes = []
+        if self._process is not None and self._process.restarts:
+            notes.append(
+                f"the {self.codec.name} encoder stopped {counted(self._process.restarts, 'time')}, "
+                "and was started again; see `video_state` for frames that were left out meanwhile"
+            )
+        if self.size is not None and self.codec.is_lossless and self._scaled:
+            width, height = self.size
+            frames = counted(self._scaled, "frame")
+            notes.append(f"{frames} of another size, scaled to {width}x{height}: not lossless")
+        return notes
 
     # --- inside ---
 
@@ -104,7 +116,7 @@ class PictureEncoder:
         if self._process is not None:
             return self._of_stream(self._process.encode(picture, pts_us, is_key=is_key))
         kinds = import_av().video.frame.PictureType
-        picture.pts, picture.time_base = pts_us, _MICROSECOND
+        picture.pts, picture.time_base = pts_us, MICROSECOND
         picture.pict_type = kinds.I if is_key else kinds.NONE
         return list(self._stream.encode(picture))
 
@@ -122,7 +134,10 @@ class PictureEncoder:
             np.ascontiguousarray(image), format="bgr24"
         )
         width, height = self.size
-        if self.codec.is_lossless and (given.width, given.height) == self.size:
+        is_scaled = (given.width, given.height) != self.size
+        if is_scaled:
+            self._scaled += 1
+        if self.codec.is_lossless and not is_scaled:
             return self._reformatter.reformat(given, format=self.codec.pix_fmt)
         return self._reformatter.reformat(
             given,
@@ -131,7 +146,7 @@ class PictureEncoder:
             self.codec.pix_fmt,
             dst_colorspace="ITU709",
             dst_color_range="MPEG",
-            interpolation="AREA" if (given.width, given.height) != self.size else None,
+            interpolation="AREA" if is_scaled else None,
         )
 
 

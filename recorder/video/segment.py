@@ -25,7 +25,6 @@ from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
 from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.recorder.video.mp4 import digest
 from dgrec.timeline import VideoTimes
-from dgrec.units import counted
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats
 
 Entry = dict[str, Any]
@@ -81,13 +80,6 @@ def video_options(options: RecordingOptions) -> VideoOptions:
         options.video_quality or DEFAULT_QUALITY,
         options.video_size,
         options.video_policy or "block",
-    )
-
-
-def restarted_text(codec: str, restarts: int) -> str:
-    return (
-        f"the {codec} encoder stopped {counted(restarts, 'time')}, and was started again; "
-        "see `video_state` for frames that were left out meanwhile"
     )
 
 
@@ -164,12 +156,7 @@ class SegmentVideos:
     @property
     def notes(self) -> list[str]:
         """What the user should know of videos that were written."""
-        restarted = [
-            f"{file.path}: {restarted_text(file.codec, file.restarts)}"
-            for file in self._encoded
-            if file.restarts
-        ]
-        return [*restarted, *self._end_of_format()]
+        return [*(note for file in self._encoded for note in file.notes), *self._end_of_format()]
 
     def _end_of_format(self) -> list[str]:
         if self._order is None or self._kept is None or self._order.refused is None:

@@ -13,13 +13,12 @@ alert_clips      clips of the alerts that a recording gave
 ===============  ===============================================================
 """
 
-from dgrec.replay.clip.alert_clips import AlertClip, cut_alerts
+from dgrec.replay.clip.alert_clips import cut_alerts
 from dgrec.replay.clip.clip import check_clip_output, moved_source, write_clip
 from dgrec.replay.clip.recorded_videos import ClipReport
 from dgrec.replay.clip.spans import Span, spans_where
 
 __all__ = [
-    "AlertClip",
     "ClipReport",
     "Span",
     "check_clip_output",

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from dgrec.replay.clip.packets import VideoTarget
 from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.units import counted
-from dgrec.video import copy_of, import_av, is_random_access_point, nal_length_size
+from dgrec.video import MICROSECOND, copy_of, import_av, is_random_access_point, nal_length_size
 
-_MICROSECOND = Fraction(1, 1_000_000)
 _STEP_US = 40_000
 
 
@@ -206,7 +204,7 @@ def _write(
             stream = source.streams.video[0]
             if copied is None:
                 copied = output.add_stream_from_template(stream)
-                copied.time_base = _MICROSECOND
+                copied.time_base = MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
             for number, packet in enumerate(packets):
                 if number > each.end:
@@ -215,7 +213,7 @@ def _write(
                     continue
                 pts = int(shown[number - each.start]) + depth
                 dts = count if count < depth else int(in_order[count - depth]) + depth
-                output.mux(copy_of(packet, copied, pts, dts, _MICROSECOND))
+                output.mux(copy_of(packet, copied, pts, dts, MICROSECOND))
                 count += 1
 
 

@@ -8,7 +8,6 @@ import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from dgrec.errors import VideoError
 from dgrec.files import NewFile, output_error
 from dgrec.replay.clip.recorded_videos import RecordedVideo
 from dgrec.replay.clip.rows import ClipRows
-from dgrec.video import import_av, repeats
+from dgrec.video import MICROSECOND, import_av, repeats
 
-_MICROSECOND = Fraction(1, 1_000_000)
 _TIME_TOLERANCE_US = 2
 
 
@@ -168,12 +166,12 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
             stream = source.streams.video[0]
             if copied is None:
                 copied = output.add_stream_from_template(stream)
-                copied.time_base = _MICROSECOND
+                copied.time_base = MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
             last = max(wanted)
             for number, packet in enumerate(itertools.islice(packets, last + 1)):
                 if number in wanted:
-                    packet.stream, packet.time_base = copied, _MICROSECOND
+                    packet.stream, packet.time_base = copied, MICROSECOND
                     packet.pts = wanted[number].pts_us
                     packet.duration = wanted[number].duration_us
                     packet.dts = packet.pts

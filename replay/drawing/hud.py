@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from dgrec.footage import media_us
-from dgrec.format import utc_ns
+from dgrec.format import utc_us
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.drawing.lettering import Lettering, Line, draw_panel, text_height
 from dgrec.replay.drawing.neighbours import Neighbours
@@ -68,8 +68,8 @@ def _seen(row: Mapping[str, Any]) -> _Seen:
     """Return what the display needs of a row. Stamps may be missing."""
     latency_ms = row["latency_ms"]
     return _Seen(
-        _us(row["captured_at"]),
-        _us(row["completed_at"]),
+        utc_us(row["captured_at"]),
+        utc_us(row["completed_at"]),
         Bar(math.nan if latency_ms is None else latency_ms, (row["dropped_before"] or 0) > 0),
     )
 
@@ -122,10 +122,6 @@ class HudModel:
             bars=tuple(seen.bar for seen in reversed(recent)),
             is_published=self._is_published,
         )
-
-
-def _us(stamp: dt.datetime | None) -> int | None:
-    return None if stamp is None else utc_ns(stamp) // 1000
 
 
 def _rate(seen: Sequence[_Seen]) -> float | None:

@@ -44,7 +44,7 @@ from dgrec.replay.exports.packets import (
     unchanged_video,
 )
 from dgrec.replay.exports.selection import ExportOptions, parse_split
-from dgrec.replay.exports.stages import STAGE_COLUMNS, FrameTimes, Slice, frames_with_times
+from dgrec.replay.exports.stages import METRICS, STAGE_COLUMNS, FrameTimes, Slice, frames_with_times
 from dgrec.replay.exports.tracks import Place, Track, Tracks
 
 __all__ = [
@@ -61,6 +61,7 @@ __all__ = [
     "Losses",
     "Mask",
     "Place",
+    "METRICS",
     "STAGE_COLUMNS",
     "Slice",
     "Track",

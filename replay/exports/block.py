@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.format import CORNERS
+
 _Array = np.ndarray[Any, Any]
-CORNERS = ("x_min", "y_min", "x_max", "y_max")
 #: The fields of detections without masks, in the order of `Detection`.
 FIELDS = ("label", "category_id", "score", *CORNERS, "angle", "track_id", "landmarks", "extra")
 

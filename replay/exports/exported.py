@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.errors import ConfigError, DamagedSessionError
+from dgrec.errors import ConfigError, DamagedSessionError, VideoError
 from dgrec.footage import Footage, chosen_batches, column_values, find_footage, session_times
-from dgrec.format import DecodeError, with_columns
-from dgrec.replay.exports.block import CORNERS, FIELDS, Block, Frame, has_mask_data
+from dgrec.format import CORNERS, DecodeError, with_columns
+from dgrec.replay.exports.block import FIELDS, Block, Frame, has_mask_data
 from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import finite, with_odd_values
@@ -268,13 +268,16 @@ class Exported:
         """
         return None if self.pictures is None else self.pictures.encoded(position)
 
-    def show_pictures_instead(self, reason: str) -> None:
-        """Export JPEG pictures, since the video cannot be shown as it is.
+    def lack_video(self, problem: VideoError, refusal: str) -> None:
+        """Export JPEG pictures in the place of a video, or note that there is none.
 
         Args:
-            reason: Why, for the user.
+            refusal: What the format cannot do with it.
         """
-        self.notes.append(f"{reason}: pictures are JPEG instead")
+        if self.footage.path is None:
+            self.notes.append(f"{problem}: there is no video in it")
+            return
+        self.notes.append(f"{problem}, which {refusal}: pictures are JPEG instead")
         self.images = "jpg"
         self.pictures = Pictures(self.session, Path(), ".jpg", video=self.video)
         self._stack.enter_context(self.pictures)

@@ -20,7 +20,7 @@ from dgrec.files import (
     NewFolder,
     TemporaryFolder,
     check_new_file,
-    check_parent,
+    check_new_folder,
     output_error,
     output_errors,
     resolved,
@@ -276,22 +276,8 @@ def _check_folder(path: Path, replaced: tuple[str, ...] | None, *, overwrite: bo
     Args:
         replaced: What an earlier export of this kind has in it; None: pictures.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file; this export is a folder")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
-    check_parent(path)
-    try:
-        there = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
-    if not there:
-        return
-    if not overwrite:
-        raise OutputError(
-            f"{path}: exists and is not empty; choose another name or say --overwrite"
-        )
-    if replaced is not None and not there.issuperset(replaced[:1]):
+    there = check_new_folder(path, overwrite=overwrite)
+    if there and replaced is not None and not there.issuperset(replaced[:1]):
         raise OutputError(
             f"{path}: is not an earlier export of this kind (it has no {replaced[0]}), so it is "
             "not overwritten; choose another name"

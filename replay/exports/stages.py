@@ -21,6 +21,8 @@ STAGE_COLUMNS = (
     "dropped_before",
     "skipped_before",
 )
+#: The numbers of a frame that are shown over time.
+METRICS = ("latency_ms", *STAGE_COLUMNS)
 #: An hour; longer stages are not believed.
 _LONGEST_MS = 3_600_000.0
 #: The years from 1970 to 2262, in microseconds: what fits nanoseconds in 63 bits.

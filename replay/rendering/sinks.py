@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from dgrec.errors import OutputError
-from dgrec.files import NewFolder, Unfinished, check_new_file, check_parent, output_error
+from dgrec.files import NewFolder, Unfinished, check_new_file, check_new_folder, output_error
 from dgrec.session import RecordedResult
 from dgrec.video import Image, VideoWriter, check_output
 
@@ -48,7 +48,7 @@ class _OpenSink(Protocol):
 
 
 class _Check(Protocol):
-    def __call__(self, path: Path, *, overwrite: bool) -> None: ...
+    def __call__(self, path: Path, *, overwrite: bool) -> object: ...
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class PictureFolder(Sink):
     """
 
     def __init__(self, path: Path, suffix: str, *, overwrite: bool) -> None:
-        check_folder(path, overwrite=overwrite)
+        check_new_folder(path, overwrite=overwrite)
         self._path, self._suffix, self._overwrite = path, suffix, overwrite
         with output_errors(path, lambda: None):
             self._new = NewFolder(path)
@@ -113,7 +113,7 @@ class PictureFolder(Sink):
 
     def _merge(self, folder: Path) -> None:
         if not self._overwrite:
-            check_folder(folder, overwrite=False)  # it was empty when this began
+            check_new_folder(folder, overwrite=False)  # it was empty when this began
         for old in folder.iterdir():
             if re.fullmatch(r"frame-\d{6,}\.(png|jpg)", old.name):
                 old.unlink()
@@ -128,27 +128,9 @@ def picture_folder(suffix: str) -> Target:
     """Return the target for a folder of pictures; ``suffix`` is ``.png`` or ``.jpg``."""
     return Target(
         lambda path, width, height, *, overwrite: PictureFolder(path, suffix, overwrite=overwrite),
-        check_folder,
+        check_new_folder,
         one_size=False,
     )
-
-
-def check_folder(path: Path, *, overwrite: bool) -> None:
-    """Raise `OutputError` if no pictures can be written to the folder ``path``."""
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{path}: is a file, not a folder for pictures")
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.absolute().parent}")
-    check_parent(path)
-    try:
-        is_empty = not path.exists() or not any(path.iterdir())
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
-    if not is_empty and not overwrite:
-        raise OutputError(
-            f"{path}: exists and is not empty; choose another name, or use --overwrite to replace "
-            "its frame-NUMBER pictures"
-        )
 
 
 def encode_picture(image: Image, suffix: str) -> bytes:

@@ -20,7 +20,7 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.report.pictures import SLOWEST, Picture, pictures
 from dgrec.replay.report.plots import CHARTS, ChartPlan
 from dgrec.replay.report.vega import Extent, Rows, number_text
-from dgrec.replay.stats import Pipeline, caveats, explain, moments
+from dgrec.replay.stats import LABELS_QUERY, Pipeline, caveats, explain, moments
 from dgrec.session import Session
 from dgrec.units import counted
 from dgrec.version import __version__
@@ -84,8 +84,7 @@ _LABELS = _TablePlan(
     "labels",
     "Labels",
     "",
-    "SELECT label, detections, frames, per_second, mean_score FROM label_rate\n"
-    "ORDER BY detections DESC, label",
+    LABELS_QUERY,
     "Nothing was detected.",
     limit=50,
 )

@@ -32,6 +32,7 @@ from dgrec.replay.stats.pipeline import Pipeline
 from dgrec.replay.stats.published import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import (
+    LABELS_QUERY,
     MEASURED,
     STAGES,
     measure,
@@ -43,6 +44,7 @@ from dgrec.replay.stats.summary import (
 
 __all__ = [
     "Follower",
+    "LABELS_QUERY",
     "LOADS_QUERY",
     "MEASURED",
     "PIPELINES_QUERY",

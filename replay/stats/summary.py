@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dgrec.format import STAGE_KEYS
+from dgrec.format import LOSSES, STAGE_KEYS
 from dgrec.rates import exact_rate_text
 from dgrec.replay.output import Destination, Section, csv_line, json_text, write_report
 from dgrec.replay.query import SqlReader
@@ -31,9 +31,7 @@ MEASURED = (
     "captured_at",
     "completed_at",
     *(name for name in STAGES if name != "published_ms"),  # later than most sessions
-    "skipped_before",
-    "dropped_before",
-    *(f"dropped_{place}" for place in _DROP_PLACES),
+    *LOSSES.values(),
     "detections",
 )
 #: Exact quantiles hold a column in memory. Up to here, all seven take 250 MB; longer sessions are
@@ -125,7 +123,7 @@ def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     with contextlib.nullcontext(reader) if reader else SqlReader([session]) as reader:
         exact = len(session) <= EXACT_FRAMES
         (frames,) = reader.rows(_frames_query(exact))
-        labels = tuple(LabelStats(**row) for row in reader.rows(_LABELS_QUERY))
+        labels = tuple(LabelStats(**row) for row in reader.rows(LABELS_QUERY))
         warm_up = reader.rows(_WARM_UP_QUERY)
         losses = reader.rows(_LOSSES_QUERY)
     dropped = losses[0] if losses else dict.fromkeys(_LOSSES, 0)
@@ -194,14 +192,14 @@ _WARM_UP_QUERY = "SELECT warm_up_frames AS frames, has_settled, window_frames FR
 _NO_WARM_UP = {"frames": 0, "has_settled": None, "window_frames": None}
 
 
-_LABELS_QUERY = """\
+LABELS_QUERY = """\
 SELECT label, detections, frames, per_second, mean_score FROM label_rate
 ORDER BY detections DESC, label"""
 
 
 def queries() -> tuple[str, ...]:
     """Return statements that give what `measure` says of up to `EXACT_FRAMES` frames."""
-    return _frames_query(exact=True), _LOSSES_QUERY, _LABELS_QUERY, _WARM_UP_QUERY
+    return _frames_query(exact=True), _LOSSES_QUERY, LABELS_QUERY, _WARM_UP_QUERY
 
 
 def _distribution(summary: Mapping[str, Any]) -> Distribution:

@@ -100,15 +100,15 @@ from dgrec.replay.viewing.targets import packed
 if TYPE_CHECKING:
     from dgrec.replay.viewing.export import export_folder
     from dgrec.replay.viewing.foreground import parse_listen, show
-    from dgrec.replay.viewing.server import ViewServer
+    from dgrec.replay.viewing.notebook import player
 
-__all__ = ["ViewServer", "export_folder", "packed", "parse_listen", "show", "single_page"]
+__all__ = ["export_folder", "packed", "parse_listen", "player", "show", "single_page"]
 
 #: Where the rest is: `dgrec report` does without a server, and what that takes to import.
 _HOMES = {
-    "ViewServer": "server",
     "export_folder": "export",
     "parse_listen": "foreground",
+    "player": "notebook",
     "show": "foreground",
 }
 

@@ -7,7 +7,6 @@ import contextlib
 import os
 import secrets
 import shutil
-import sys
 import unicodedata
 import zipfile
 from collections.abc import AsyncIterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dgrec.files import TemporaryFolder, output_error
+from dgrec.processes import module_command
 from dgrec.replay.exports import format_of
 from dgrec.replay.viewing.files import folder_size
 from dgrec.replay.viewing.parameters import RequestError
@@ -139,13 +139,12 @@ class Downloads:
             self._place.cleanup()
 
 
-def _arguments_of(arguments: Sequence[str]) -> list[str]:
-    return ["-P", "-m", _PROGRAM, "-q", *arguments]
+def _command(arguments: Sequence[str]) -> list[str]:
+    return module_command(_PROGRAM, "-q", *arguments)
 
 
 async def _run(arguments: Sequence[str], folder: Path) -> None:
-    program = (sys.executable, *_arguments_of(arguments))
-    async with _process(program, folder) as process:
+    async with _process(_command(arguments), folder) as process:
         reading = asyncio.create_task(_errors_of(process))
         try:
             while not (await asyncio.wait([reading], timeout=_LOOK_S))[0]:

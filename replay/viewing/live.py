@@ -18,7 +18,7 @@ from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at
 from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
-from dgrec.serving import PAGE_HEADERS
+from dgrec.serving import EVENT_HEADERS, PAGE_HEADERS
 
 #: A journal is written once a second.
 _LOOK_S: Final = 0.5
@@ -62,13 +62,7 @@ async def serve_live(
     Each client gets what is there at first, and then what is new; one that does not read gets fewer
     changes, and is disconnected then.
     """
-    response = web.StreamResponse(
-        headers={
-            **PAGE_HEADERS,
-            "Content-Type": "text/event-stream; charset=utf-8",
-            "X-Accel-Buffering": "no",
-        }
-    )
+    response = web.StreamResponse(headers={**PAGE_HEADERS, **EVENT_HEADERS})
     response.force_close()
     await response.prepare(request)
     if request.method == "HEAD":

@@ -35,6 +35,7 @@ from dgrec.overlay import Colors, Operations, note_analyzers, note_overlay
 from dgrec.replay.drawing import track_color
 from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.label_colors import label_color, labels_of
+from dgrec.replay.viewing.pictures import jpeg
 from dgrec.replay.viewing.videos import LARGEST_DIGESTED
 from dgrec.session import RecordedResult, Session
 
@@ -170,7 +171,6 @@ def thumbnail(session: Session, width: int = 320) -> bytes:
     Args:
         width: The widest that it may be, in pixels.
     """
-    import cv2
 
     position = _middle(session)
     row, _ = next(bounded_rows(session, position, position + 1), (None, ""))
@@ -184,11 +184,7 @@ def thumbnail(session: Session, width: int = 320) -> bytes:
         with contextlib.suppress(DgrecError):
             result = session.restored(row, session.metadata)
             image = result.overlay(image, settings, labels_of(session).by_id)
-    if image.shape[1] > width:
-        height = max(1, round(image.shape[0] * width / image.shape[1]))
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 80])
-    return bytes(data)
+    return jpeg(image, width)
 
 
 def _middle(session: Session) -> int:

@@ -107,11 +107,6 @@ class ViewServer:
         self._workers.submit(_load)
 
     @property
-    def is_busy(self) -> bool:
-        """Whether a statement of a user is being run."""
-        return self._workers.is_running_statement
-
-    @property
     def port(self) -> int:
         return self._server.port
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from typing import Any, Final
 
 from dgrec.files import TemporaryFolder
+from dgrec.processes import module_command
 from dgrec.replay.viewing.opened import STATEMENT_S
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.workers import Task
@@ -39,13 +38,11 @@ class _Running:
         self._folder = TemporaryFolder("dgrec")
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _PROGRAM, str(self._folder.path)],
+                module_command(_PROGRAM, str(self._folder.path)),
                 stdin=subprocess.PIPE,  # it ends where this one is closed
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
-                # Modules come from where this process has them, not from a folder of recordings.
                 cwd=self._folder.path,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 start_new_session=True,  # Ctrl-C is for the server
             )
         except OSError as error:

@@ -63,7 +63,6 @@ class Workers:
         self._statements = ThreadPoolExecutor(1, f"{THREADS}-sql")
         self._tasks: set[Task] = set()
         self._is_closed = False
-        self.is_running_statement = False
 
     async def run(self, work: Callable[[Task], _T], *, is_statement: bool = False) -> _T:
         """Run work in a thread and return its result; it ends early if this is cancelled."""
@@ -73,13 +72,7 @@ class Workers:
 
         def begun() -> _T:
             task.check()
-            if not is_statement:
-                return work(task)
-            self.is_running_statement = True
-            try:
-                return work(task)
-            finally:
-                self.is_running_statement = False
+            return work(task)
 
         self._tasks.add(task)
         pool = self._statements if is_statement else self._readers

@@ -24,8 +24,9 @@ from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.outputs import AlertClips, clips
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.signals import StopSignals
-from dgrec.replay.clip import AlertClip, Span, cut_alerts, write_clip
+from dgrec.replay.clip import Span, cut_alerts, write_clip
 from dgrec.replay.clip import alert_clips as alert_clips_module
+from dgrec.replay.clip.alert_clips import AlertClip
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.verify import verify
 from dgrec.session import open_session

@@ -22,7 +22,8 @@ import yaml
 from click.testing import CliRunner
 
 import dgrec
-from dgrec.alerts import AlertFrame, Evaluator, Rule, alerts_of, parse_rule, parse_rules
+from dgrec.alerts import Evaluator, Rule, alerts_of, parse_rule, parse_rules
+from dgrec.alerts.evaluator import AlertFrame
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.recorder.cli import record_command

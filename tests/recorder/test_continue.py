@@ -23,6 +23,7 @@ from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
+from tests.recorder.test_parts import names
 
 FRAMES = 5
 #: Two rows in a part: three parts a run.
@@ -84,10 +85,6 @@ def kill(output: Path, after: int = 3, **options: Any) -> None:
         recording.run()
     recording.recorder._writer.close()
     recording.recorder._journal.close()
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def columns(output: Path, *wanted: str) -> list[list[Any]]:

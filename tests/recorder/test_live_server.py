@@ -22,9 +22,7 @@ from dgrec.errors import OutputError
 from dgrec.message import Message
 from dgrec.publishing import (
     PayloadOptions,
-    PublishedFrame,
     Target,
-    message_of,
     open_target,
     parse_target,
 )
@@ -34,6 +32,7 @@ from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_rows, write_session
 from tests.live_clients import WebSocketClient, connection, get, silent_websocket
 from tests.recorder.broker import free_port
+from tests.recorder.test_publishing import messages_of, notes_of
 from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
@@ -72,16 +71,6 @@ def record(
             recorder.add([make_detection(index)])
             pause(index)
     return path
-
-
-def messages_of(path: Path) -> list[bytes]:
-    with dgrec.open(path) as session:
-        return [message_of(PublishedFrame.of_recorded(each.row, session.id)) for each in session]
-
-
-def notes_of(path: Path) -> list[str]:
-    with dgrec.open(path) as session:
-        return list(session.metadata.get("notes", []))
 
 
 # --- everything arrives ---

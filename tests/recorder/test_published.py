@@ -22,12 +22,12 @@ from dgrec.publishing import (
     PayloadOptions,
     PublishedFrame,
     http,
-    message_of,
     missing_command,
     mqtt,
     open_target,
     parse_target,
 )
+from dgrec.publishing.payload import message_of
 from dgrec.recorder.outputs import Publisher, later, output
 from dgrec.recorder.recovery import recover
 from dgrec.replay.publishing import publish_missing

@@ -25,15 +25,8 @@ import dgrec
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.message import Message
-from dgrec.publishing import (
-    PublishedFrame,
-    Target,
-    http,
-    message_of,
-    mqtt,
-    open_target,
-    parse_target,
-)
+from dgrec.publishing import PublishedFrame, Target, http, mqtt, open_target, parse_target
+from dgrec.publishing.payload import message_of
 from dgrec.recorder.outputs import Publisher, output
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session

@@ -21,7 +21,8 @@ import json, os, sys, threading
 from pathlib import Path
 import numpy as np
 import psutil
-from dgrec.recorder.video import check_codec, find_codec
+from dgrec.recorder.video import check_codec
+from dgrec.recorder.video.codecs import find_codec
 from dgrec.recorder.video.file import EncodedVideo
 
 def threads():

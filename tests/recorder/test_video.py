@@ -28,8 +28,8 @@ from dgrec.recorder.recovery import recover
 from dgrec.recorder.segments import PlacedRow
 from dgrec.recorder.sources import FileSource, Frame, FrameSource, open_source, parse_source
 from dgrec.recorder.video import encoder as video_module
-from dgrec.recorder.video import find_codec, video_options
-from dgrec.recorder.video.codecs import CODECS
+from dgrec.recorder.video import video_options
+from dgrec.recorder.video.codecs import CODECS, find_codec
 from dgrec.recorder.video.file import EncodedVideo, _CountedFile
 from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.writing import parts as parts_module
@@ -647,3 +647,13 @@ def test_lossless_pictures_of_any_size(size: tuple[int, int], tmp_path: Path) ->
         decoded = [each.to_ndarray(format="bgr24") for each in container.decode(video=0)]
     assert len(decoded) == 2
     assert all(map(np.array_equal, decoded, images))
+
+
+def test_lossless_says_what_it_scaled(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    with dgrec.Recorder(output, video="lossless") as recorder:
+        for size in ((90, 160, 3), (90, 160, 3), (60, 80, 3), (90, 160, 3)):
+            recorder.add([], image=np.zeros(size, np.uint8))
+    assert recorder.notes == [
+        f"{tmp_path / 's.mp4'}: 1 frame of another size, scaled to 160x90: not lossless"
+    ]

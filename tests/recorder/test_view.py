@@ -34,9 +34,10 @@ _ADDRESS = re.compile(r"Look at it while it is recorded: (http://\S+)")
 
 
 def test_the_page_is_there_for_as_long_as_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise AssertionError('this is the user\\'s own')\n")
     arguments = ["record", "sample", "--loop", "--view", "--output", "s.parquet"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dgrec", *arguments],
+        [sys.executable, "-P", "-m", "dgrec", *arguments],
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

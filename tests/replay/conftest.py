@@ -32,6 +32,12 @@ def dgrec() -> Callable[..., Result]:
 
 
 @pytest.fixture
+def no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+
+
+@pytest.fixture
 def dgrec_process() -> Callable[..., subprocess.Popen[str]]:
     """Start ``python -m dgrec`` as a user does."""
 

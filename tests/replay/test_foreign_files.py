@@ -17,7 +17,8 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.footage import base_name, find_footage, may_open, recorded_video
+from dgrec.footage import base_name, find_footage, recorded_video
+from dgrec.footage.recorded_files import may_open
 from dgrec.recorder.recovery import recover
 from dgrec.replay.verify import verify
 from tests.factory import make_rows, new_metadata, write_journal, write_session

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from dgrec.errors import ConfigError
 from dgrec.footage import parse_position
 from dgrec.replay.commands.view import _first, _frame_at
 from dgrec.replay.links import parse_links
-from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing.foreground import _shown
+from dgrec.replay.viewing.server import ViewServer
 from tests.factory import make_rows, new_metadata, write_session
+from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
 _ADDRESS = "http://127.0.0.1:8080/?token=abc"
@@ -33,6 +36,19 @@ def test_addresses_and_commands() -> None:
     for wrong in ("", "8080", "ftp://host/", "http://", "http://a b/", "javascript:alert(1)"):
         with pytest.raises(ConfigError, match="neither an address"):
             parse_links(wrong)
+
+
+def test_a_command_for_a_name_that_is_not_utf8(dgrec: Run, tmp_path: Path) -> None:
+    session = tmp_path / os.fsdecode(b"a'\\\xff1.parquet")
+    shutil.copy(sample.SESSION, session)
+    statement = "SELECT frame FROM frames WHERE frame = 7"
+    found = dgrec("query", session, statement, "--links", "command", "--format", "jsonl")
+    command = json.loads(found.stdout)["link"]
+    words = subprocess.run(
+        ["bash", "-c", f"dgrec() {{ printf '%s\\n' \"$@\"; }}; {command}"],
+        capture_output=True, timeout=PATIENCE_S, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    assert words == [b"view", os.fsencode(session), b"--frame", b"7"]
 
 
 def test_rows_of_a_query_have_links(dgrec: Run, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from dgrec.replay.merging import merge
 from dgrec.replay.verify import verify
 from dgrec.session import open_sessions
 from tests.factory import CAMERA, edited, later, make_rows, new_metadata, write_session
+from tests.test_gaps import rows_of
 
 SECOND = 1_000_000_000
 
@@ -37,11 +38,6 @@ def recording(path: Path, seconds: int, *, frames: int = 20, **metadata: Any) ->
     """Write a session of a camera that began ``seconds`` after the first one."""
     rows = [later(row, seconds * SECOND) for row in make_rows(frames)]
     return write_session(path, rows, new_metadata(path.stem, **{"source": CAMERA, **metadata}))
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    with dgrec.open(path) as session:
-        return [row for batch in session.batches() for row in batch.to_pylist()]
 
 
 @pytest.mark.slow

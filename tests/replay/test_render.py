@@ -42,6 +42,8 @@ from tests.replay.clips import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("no_display")
+
 FRAMES = 75
 
 
@@ -55,12 +57,6 @@ def uneven_ms() -> list[int]:
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory, uneven_ms: list[int]) -> Path:
     return write_clip(tmp_path_factory.mktemp("clip") / "uneven.mp4", FRAMES, uneven_ms)
-
-
-@pytest.fixture(autouse=True)
-def _no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
 
 
 def replay(*arguments: Any) -> Result:

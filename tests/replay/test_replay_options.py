@@ -33,6 +33,8 @@ from tests.replay.clips import (
 )
 from tests.replay.test_render import pictures, replay
 
+pytestmark = pytest.mark.usefixtures("no_display")
+
 FRAMES = 60
 #: Options of `dgrec replay` that take a number with a fraction.
 NUMBERS = ["--redact-margin", "--speed", "--scale", "--font-scale", "--alpha"]
@@ -60,12 +62,6 @@ def write_numbered(path: Path, clip: Path, first: int = 0, **source: Any) -> Pat
         for i in range(FRAMES - first)
     ]
     return write_session(path, rows, numbered_metadata(file_source(clip, **source)))
-
-
-@pytest.fixture(autouse=True)
-def _no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
 
 
 def done(*arguments: Any) -> str:
@@ -431,7 +427,7 @@ def test_spread() -> None:
         (["-o", "there.gif"], "exists already; choose another name or say --overwrite"),
         (["-o", "nowhere/a.gif"], "there is no folder"),
         (["-o", "nowhere/a/"], "there is no folder"),
-        (["-o", "there.gif/"], "is a file, not a folder for pictures"),
+        (["-o", "there.gif/"], "is a file, not a folder"),
         (["-o", "nowhere/a.png", "--contact-sheet", "2x2"], "there is no folder"),
     ],
 )

@@ -24,13 +24,9 @@ from tests.replay.clips import (
 )
 from tests.replay.test_render import pictures, replay
 
+pytestmark = pytest.mark.usefixtures("no_display")
+
 FRAMES = 40
-
-
-@pytest.fixture(autouse=True)
-def _no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
 
 
 @pytest.fixture(scope="module")

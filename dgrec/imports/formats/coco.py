@@ -148,7 +148,7 @@ def _categories(reader: JsonReader) -> _Categories:
     for index, item in enumerate(reader.elements()):
         where = f"categories[{index}]"
         category = values.objects(item, where)
-        number = values.count(category.get("id"), "id", where, 2**31 - 1)
+        number = values.count(category.get("id"), "id", where, values.INT32_MAX)
         if number in found:
             raise InvalidError(where, f"has the id {number}, as one before it")
         if len(found) >= _MOST_CATEGORIES:
@@ -158,7 +158,7 @@ def _categories(reader: JsonReader) -> _Categories:
         names = points if isinstance(points, list) else []
         found[number] = _Category(
             values.label(category.get("name"), "name", where),
-            values.count(own, "model_category_id", where, 2**31 - 1),
+            values.count(own, "model_category_id", where, values.INT32_MAX),
             [values.label(name, "keypoints", where) for name in names],
             _pairs(category.get("skeleton"), len(names)),
         )
@@ -222,7 +222,9 @@ def _add(
     annotation = values.objects(item, where)
     found: dict[str, Any] = {
         "bbox": values.box_of_size(annotation.get("bbox"), "bbox", where),
-        "category_id": values.count(annotation.get("category_id"), "category_id", where, 2**31 - 1),
+        "category_id": values.count(
+            annotation.get("category_id"), "category_id", where, values.INT32_MAX
+        ),
     }
     if annotation.get("score") is not None:
         found["score"] = values.number(annotation["score"], "score", where)

@@ -169,8 +169,7 @@ def _size(about: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     height = about.get("height", about.get("frame_height"))
     if width is None or height is None:
         return None
-    most = 2**31 - 1
-    return values.count(width, "width", where, most), values.count(height, "height", where, most)
+    return values.size(width, height, where)
 
 
 def _detection(
@@ -184,7 +183,7 @@ def _detection(
     box = [part * whole for part, whole in zip(parts, (*size, *size), strict=True)]
     label: Any = item.get("label")
     if type(label) is int:
-        label = values.count(label, "label", where, 2**31 - 1)
+        label = values.count(label, "label", where, values.INT32_MAX)
     elif label is not None:
         label = values.label(label, "label", where)
     if item.get("mask") is not None or item.get("mask_path") is not None:

@@ -241,10 +241,7 @@ def _add_metrics(
         frame.completed_us = frame.captured_us + round(known["latency_ms"] * 1000)
     frame.timing = {keys[0]: known[name] for name, keys in STAGE_KEYS.items() if name in known}
     if {"width", "height"} <= metrics.keys():
-        width, height = (
-            values.count(metrics[name], name, where, 2**31 - 1) for name in ("width", "height")
-        )
-        frame.size = width, height
+        frame.size = values.size(metrics["width"], metrics["height"], where)
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -276,10 +273,7 @@ def _sorted(
         if line.get("type") in _LINE_LOOP:
             loops.append(line)
         elif loops and (text := _metadata(line, where).get("landmarks")):
-            found = json.loads(text)
-            if not isinstance(found, list) or len(found) > 1000:
-                raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-            points[len(loops) - 1] = values.landmarks(found, where, notes)
+            points[len(loops) - 1] = values.landmarks(json.loads(text), where, notes)
         else:
             others += 1
     return loops, points, others

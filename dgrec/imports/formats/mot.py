@@ -120,13 +120,13 @@ def _detection(
     score: float | None = confidence
     category = None
     if len(row) == _TRUTH:
-        category = values.count(numbers[5], "class", where, 2**31 - 1)
+        category = values.count(numbers[5], "class", where, values.INT32_MAX)
         score = None
         more["visibility"] = values.number(numbers[6], "visibility", where)
         if not confidence:  # such a box is not to be evaluated
             more["considered"] = 0
     elif len(row) > _FEWEST and numbers[5] > 0:
-        category = values.count(numbers[5], "class", where, 2**31 - 1)
+        category = values.count(numbers[5], "class", where, values.INT32_MAX)
     known = labels or (_CLASSES if len(row) == _TRUTH else {})
     if category is None and len(labels) == 1:
         category = next(iter(labels))

@@ -71,7 +71,7 @@ def _frame(
     return ImportedFrame(
         number,
         detections,
-        size=_size(width, height, where) if width or height else None,
+        size=values.size(width, height, where) if width or height else None,
         media_time_s=(
             None if media_time_s is None else values.number(media_time_s, "media_time_s", where)
         ),
@@ -86,11 +86,6 @@ def _frame(
             values.objects(item.get("attributes") or {}, f"{where}: attributes"), where
         ),
     )
-
-
-def _size(width: Any, height: Any, where: str) -> tuple[int, int]:
-    most = 2**31 - 1
-    return values.count(width, "width", where, most), values.count(height, "height", where, most)
 
 
 def _stamp(item: Mapping[str, Any], name: str, where: str) -> int | None:
@@ -113,7 +108,7 @@ def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) 
         elif key == "track_id":
             found[key] = values.whole(value, key, where, 64)
         elif key == "landmarks":
-            found[key] = values.landmarks(_list(value, key, where), where, facts.notes)
+            found[key] = values.landmarks(value, where, facts.notes)
         else:
             found |= values.plain_extras({key: value}, where)
     category = found.get("category_id")
@@ -122,9 +117,3 @@ def _detection(item: Mapping[str, Any], where: str, given: Input, facts: Facts) 
     if "label" in found:
         facts.name(category, found["label"])
     return found
-
-
-def _list(value: Any, name: str, where: str) -> list[Any]:
-    if isinstance(value, list) and len(value) <= 1000:
-        return value
-    raise InvalidError(where, f"{name!r} is not a list of up to 1,000 items")

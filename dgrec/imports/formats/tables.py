@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
+from dgrec.format import CORNERS
 from dgrec.imports import (
     Facts,
     Format,
@@ -24,7 +26,6 @@ from dgrec.imports import (
     values,
 )
 
-_BOX: Final = ("x_min", "y_min", "x_max", "y_max")
 #: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
 _DELIMITERS: Final = ",;\t"
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
@@ -49,7 +50,7 @@ _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 #: Under this key, a detection on its way has what its row says of the frame.
 _FRAME_FACTS: Final = "$frame"
 _COLUMNS: Final = frozenset(
-    [*_BOX, *_FRAME, *_OF_FRAME, *_SHAPES, *(name for names in _NAMES.values() for name in names)]
+    [*CORNERS, *_FRAME, *_OF_FRAME, *_SHAPES, *itertools.chain(*_NAMES.values())]
 )
 
 
@@ -58,7 +59,7 @@ class Csv(Format):
     title = "CSVSink of supervision, or a table with a detection in each row"
 
     def is_it(self, head: Head) -> bool:
-        return any({*_BOX} <= {*head.first_cells_by(each)} for each in _DELIMITERS)
+        return any({*CORNERS} <= {*head.first_cells_by(each)} for each in _DELIMITERS)
 
     def read(self, given: Input, facts: Facts) -> Frames:
         """Yield the frames of a CSV file with a header."""
@@ -71,12 +72,13 @@ class Csv(Format):
             raise InvalidError("line 1", str(error)) from None
         if names is None:
             raise InvalidError("line 1", "there is no header")
-        if (missing := [name for name in _BOX if name not in names]) or len(names) != len({*names}):
+        missing = [name for name in CORNERS if name not in names]
+        if missing or len(names) != len({*names}):
             what = f"has no column {missing[0]}" if missing else "a name stands twice"
             raise InvalidError(
                 "line 1",
-                f"{what}; expected {','.join(_BOX)} and a frame's number, with commas, semicolons "
-                "or tabs between them",
+                f"{what}; expected {','.join(CORNERS)} and a frame's number, with commas, "
+                "semicolons or tabs between them",
             )
         yield from _frames(_csv_rows(rows, names), given, facts)
 
@@ -85,7 +87,7 @@ def _delimiter(header: str) -> str:
     """Return what separates the columns: that by which all corners of boxes have their names."""
     for delimiter in _DELIMITERS:
         cells = next(csv.reader([header], delimiter=delimiter), [])
-        if {*_BOX} <= {*cells}:
+        if {*CORNERS} <= {*cells}:
             return delimiter
     return ","
 
@@ -99,7 +101,7 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
             if len(row) != len(names):
                 raise InvalidError(where, f"has {len(row)} values for {len(names)} columns")
             found = dict(zip(names, row, strict=True))
-            for name in (*_BOX, "score", "confidence"):
+            for name in (*CORNERS, "score", "confidence"):
                 if _DECIMAL_COMMA.fullmatch(found.get(name, "")):
                     raise InvalidError(
                         where,
@@ -116,7 +118,7 @@ class SupervisionJson(Format):
     title = "JSONSink of supervision, or such an object on each line"
 
     def is_it(self, head: Head) -> bool:
-        return head.has_keys("[{", *_BOX) or head.has_keys("{", *_BOX)
+        return head.has_keys("[{", *CORNERS) or head.has_keys("{", *CORNERS)
 
     def read(self, given: Input, facts: Facts) -> Frames:
         """Yield the frames of a list of objects, or of an object on each line."""
@@ -213,7 +215,7 @@ def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None
     dgrec's exports have whatever was recorded: none, as of classes of whole pictures (None), and
     boxes that cannot be in a picture.
     """
-    corners = [_value(row.get(name)) for name in _BOX]
+    corners = [_value(row.get(name)) for name in CORNERS]
     if _OF_DGREC in row:
         lacking = [corner in _NO_NUMBERS for corner in corners]
         if any(lacking):
@@ -244,8 +246,7 @@ def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     width, height = _value(row.get("width")), _value(row.get("height"))
     if width in (None, "") or height in (None, ""):
         return None
-    most = 2**31 - 1
-    return values.count(width, "width", where, most), values.count(height, "height", where, most)
+    return values.size(width, height, where)
 
 
 def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
@@ -263,7 +264,7 @@ def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
         found[key] = value
     shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
     if found.get("landmarks"):
-        shapes["landmarks"] = _points(found["landmarks"], where, facts)
+        shapes["landmarks"] = values.landmarks(found["landmarks"], where, facts.notes)
     if (angle := _value(row.get("angle"))) not in (None, ""):
         shapes["angle"] = values.number(angle, "angle", where)
     if counts := row.get("mask_rle"):
@@ -272,12 +273,6 @@ def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
             raise InvalidError(where, "has a mask, but no width and height of its frame")
         shapes["mask"] = {"size": [size[1], size[0]], "counts": counts}
     return shapes
-
-
-def _points(value: Any, where: str, facts: Facts) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or len(value) > 1000:
-        raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-    return values.landmarks(value, where, facts.notes)
 
 
 def _value(text: Any) -> Any:

@@ -87,7 +87,7 @@ def _size(shape: Any, where: str) -> tuple[int, int] | None:
         return None
     if not isinstance(shape, list) or len(shape) < 2:
         raise InvalidError(where, "'shape' is not [height, width]")
-    height, width = (values.count(n, "shape", where, 2**31 - 1) for n in shape[:2])
+    height, width = (values.count(n, "shape", where, values.INT32_MAX) for n in shape[:2])
     return width, height
 
 
@@ -101,7 +101,7 @@ def _detections(items: Any, number: int, where: str, facts: Facts) -> list[dict[
 
 def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
     name = values.label(item.get("name"), "name", where)
-    category = values.count(item.get("class"), "class", where, 2**31 - 1)
+    category = values.count(item.get("class"), "class", where, values.INT32_MAX)
     if len(facts.labels) < 100_000:
         facts.labels.setdefault(category, name)
     track, score = item.get("track_id"), item.get("confidence")

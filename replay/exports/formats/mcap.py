@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from dgrec.replay.exports import (
+    METRICS,
     STAGE_COLUMNS,
     Exported,
     Format,
@@ -23,7 +24,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.replay.exports.formats.library import import_library
 
-_METRICS = ("latency_ms", *STAGE_COLUMNS)
 _SCHEMA = {
     "type": "object",
     "title": "dgrec.FrameMetrics",
@@ -35,7 +35,7 @@ _SCHEMA = {
         "width": {"type": "integer"},
         "height": {"type": "integer"},
         "detections": {"type": "integer"},
-        **{name: {"type": "number"} for name in _METRICS},
+        **{name: {"type": "number"} for name in METRICS},
     },
 }
 _CAMERA = "camera"
@@ -127,10 +127,7 @@ def _video(exported: Exported, foxglove: Any) -> _Video | None:
     try:
         return _Video(VideoPackets(exported), foxglove)
     except UnsuitableVideoError as error:
-        if exported.footage.path is None:
-            exported.notes.append(f"{error}: there is no video in it")
-        else:
-            exported.show_pictures_instead(f"{error}, which Foxglove cannot show")
+        exported.lack_video(error, "Foxglove cannot show")
     return None
 
 
@@ -310,7 +307,7 @@ def _metrics(frame: Frame) -> dict[str, Any]:
         "width": row["width"],
         "height": row["height"],
         "detections": len(frame.detections),
-        **{name: row[name] for name in _METRICS},
+        **{name: row[name] for name in METRICS},
     }
     return {
         name: value for name, value in values.items() if value is not None and math.isfinite(value)

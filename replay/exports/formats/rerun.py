@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dgrec.replay.exports import (
+    METRICS,
     STAGE_COLUMNS,
     Block,
     Classes,
@@ -25,7 +26,6 @@ from dgrec.replay.exports import (
 )
 from dgrec.replay.exports.formats.library import import_library
 
-_METRICS = ("latency_ms", *STAGE_COLUMNS)
 #: The video is read into memory as a whole.
 _LARGEST = 1 << 30
 _PICTURES_AT_ONCE = 32
@@ -137,10 +137,7 @@ def _log_video(rerun: Any, recording: Any, exported: Exported) -> np.ndarray[Any
             raise UnsuitableVideoError(f"{path.name} cannot be read ({error})") from None
         check_rows(exported, (stamps - stamps[:1]) / 1e9)
     except UnsuitableVideoError as error:
-        if exported.footage.path is None:
-            exported.notes.append(f"{error}: there is no video in it")
-        else:
-            exported.show_pictures_instead(f"{error}, which cannot be in it as it is")
+        exported.lack_video(error, "cannot be in it as it is")
         return None
     recording.log(_VIDEO, asset, static=True)
     return stamps
@@ -174,7 +171,7 @@ class _Block:
         self._write_boxes(classes)
         if block.column("landmarks").null_count < len(block.row_of):
             self._write_points()
-        for name in _METRICS:
+        for name in METRICS:
             values = rows.column(name).cast(pa.float64())
             there = pc.fill_null(pc.is_finite(values), False).to_numpy(zero_copy_only=False)
             if there.any():

@@ -18,7 +18,8 @@ import dgrec
 from dgrec import sample
 from dgrec.cli import gather
 from dgrec.imports import FORMATS
-from dgrec.publishing import PublishedFrame, message_of
+from dgrec.publishing import PublishedFrame
+from dgrec.publishing.payload import message_of
 from dgrec.replay.commands.imports import FORMATS as CHOICES
 from dgrec.replay.verify import verify
 from tests.dgrec.imports.hostile import variants

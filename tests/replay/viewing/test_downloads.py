@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from dgrec import sample
-from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing import downloads as downloads_module
 from dgrec.replay.viewing.downloads import command
+from dgrec.replay.viewing.server import ViewServer
 from tests.factory import write_session
 from tests.replay.viewing.client import Client, served
 from tests.waiting import PATIENCE_S, wait_until
@@ -135,7 +135,9 @@ def test_what_takes_too_much_room_is_stopped(
         "time.sleep(600)"
     )
     query = {"kind": "export", "format": "yolo", "first": 0, "last": 4}
-    monkeypatch.setattr(downloads_module, "_arguments_of", lambda arguments: ["-c", program])
+    monkeypatch.setattr(
+        downloads_module, "_command", lambda arguments: [sys.executable, "-c", program]
+    )
     with monkeypatch.context() as patch:
         patch.setattr(downloads_module, "_MOST_BYTES", 500_000)
         status, error = client.refused("/api/make", s="the door", **query)
@@ -187,7 +189,9 @@ def test_one_at_a_time_and_none_that_nobody_waits_for(
     query = "s=the%20door&kind=clip&first=0&last=1"
     connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=PATIENCE_S)
     with monkeypatch.context() as patch:
-        patch.setattr(downloads_module, "_arguments_of", lambda arguments: ["-c", program])
+        patch.setattr(
+            downloads_module, "_command", lambda arguments: [sys.executable, "-c", program]
+        )
         connection.request("GET", f"/api/make?{query}", headers=headers)
         wait_until(started.exists)
         status, error = client.refused("/api/make", s="the door", kind="clip", first=0, last=1)
@@ -202,8 +206,8 @@ import sys
 from dgrec.cli import main
 from dgrec.replay.viewing import downloads
 endless = ["view", "--no-browser", sys.argv[1]]
-arguments_of = downloads._arguments_of
-downloads._arguments_of = lambda arguments: arguments_of(endless)
+command = downloads._command
+downloads._command = lambda arguments: command(endless)
 sys.argv[1:] = endless
 main()
 """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser, needs_chromium
 from tests.replay.viewing.numbered_sessions import CASES
 from tests.replay.viewing.shown_frames import Recording, ShownFrames, recording_of

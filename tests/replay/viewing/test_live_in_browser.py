@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser, needs_chromium
 from tests.recorder.network_camera import MjpegCamera, frame_number
 from tests.waiting import PATIENCE_S, wait_until

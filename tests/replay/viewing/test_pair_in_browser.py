@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.replay.viewing import ViewServer
 from dgrec.replay.viewing.pairs import GROUPS
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_row, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser, needs_chromium
 from tests.factory import write_session
 from tests.replay.clips import write_clip

@@ -272,18 +272,20 @@ def test_a_thousand_connections(client: Client) -> None:
     assert client.ask("/api/sessions")[0] == 200
 
 
-def test_sql_ends_with_its_client(client: Client) -> None:
+def test_sql_ends_with_its_client(tmp_path: Path) -> None:
     """Statements take turns: the next one does not wait for one that nobody waits for."""
-    connection = http.client.HTTPConnection("127.0.0.1", client.server.port)
-    target = f"/api/sql?s=sample&q={_ENDLESS.replace(' ', '%20')}"
-    connection.request("GET", target, headers={"Authorization": f"Bearer {client.token}"})
-    wait_until(lambda: client.server.is_busy)
-    # What reads goes on meanwhile.
-    assert client.json("/api/rows", s="sample", **{"from": 0, "to": 2})["frame"] == [0, 1]
-    connection.close()
-    answer = client.json("/api/sql", s="sample", q="SELECT 42 AS a")
-    assert answer["rows"] == [[42]]
-    wait_until(lambda: not client.server.is_busy)
+    shutil.copy(sample.SESSION, tmp_path / "sample.parquet")
+    before = _statement_programs()
+    with served(tmp_path) as client:
+        connection = http.client.HTTPConnection("127.0.0.1", client.server.port)
+        target = f"/api/sql?s=sample&q={_ENDLESS.replace(' ', '%20')}"
+        connection.request("GET", target, headers={"Authorization": f"Bearer {client.token}"})
+        wait_until(lambda: _statement_programs() > before)
+        # What reads goes on meanwhile.
+        assert client.json("/api/rows", s="sample", **{"from": 0, "to": 2})["frame"] == [0, 1]
+        connection.close()
+        answer = client.json("/api/sql", s="sample", q="SELECT 42 AS a")
+        assert answer["rows"] == [[42]]
 
 
 def test_sql_reads_the_session_only(client: Client) -> None:
@@ -334,6 +336,10 @@ def test_a_process_of_statements_that_was_killed_is_replaced(client: Client) -> 
         process.wait()
 
 
+def _statement_programs() -> int:
+    return sum(map(_runs_statements, psutil.Process().children()))
+
+
 def _runs_statements(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):  # what another test has started may just have ended
         return "statement_program" in " ".join(process.cmdline())
@@ -342,7 +348,7 @@ def _runs_statements(process: psutil.Process) -> bool:
 
 def test_the_end_waits_for_nobody(tmp_path: Path) -> None:
     shutil.copy(sample.SESSION, tmp_path / "sample.parquet")
-    before = _servers()
+    before, programs = _servers(), _statement_programs()
     with contextlib.ExitStack() as stack:
         with served(tmp_path) as client:
             for target in ("/api/live?s=sample", f"/api/sql?s=sample&q={_ENDLESS}"):
@@ -351,8 +357,8 @@ def test_the_end_waits_for_nobody(tmp_path: Path) -> None:
                 )
                 headers = {"Authorization": f"Bearer {client.token}"}
                 connection.request("GET", target.replace(" ", "%20"), headers=headers)
-            wait_until(lambda: client.server.is_busy)
-        wait_until(lambda: not client.server.is_busy)
+            wait_until(lambda: _statement_programs() > programs)
+        wait_until(lambda: _statement_programs() == programs)
     assert _servers() == before
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dgrec.replay.viewing import ViewServer
+from dgrec.replay.viewing.server import ViewServer
 from tests.browser import Browser, needs_chromium
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.test_overlay import COLORS, full
