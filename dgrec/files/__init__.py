@@ -2,6 +2,7 @@
 
 from dgrec.files.checks import (
     check_new_file,
+    check_not_special,
     check_parent,
     check_session_name,
     exists_already,
@@ -24,6 +25,7 @@ __all__ = [
     "TemporaryFolder",
     "Unfinished",
     "check_new_file",
+    "check_not_special",
     "check_parent",
     "check_session_name",
     "exchange",
