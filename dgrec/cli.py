@@ -16,6 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -270,9 +271,9 @@ class _PysdkHome:
         home = os.environ.get("HOME")
         if name != "degirum" or not home:
             return
-        folder = os.path.join(home, ".local/share/DeGirum")
+        folder = Path(home, ".local/share/DeGirum")
         try:
-            os.makedirs(folder, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
                 f"{folder}: PySDK needs this folder, and it cannot be made: {error.strerror}; set "

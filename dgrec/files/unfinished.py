@@ -58,8 +58,8 @@ class NewFile(Unfinished):
 
     Args:
         path: Where it goes.
-        replace: Replace a file of that name, never a device or a pipe. Otherwise the file gets the name only if nothing has
-            it by then, not even a symbolic link.
+        replace: Replace a file of that name, never a device or a pipe. Otherwise the file gets the
+            name only if nothing has it by then, not even a symbolic link.
         owner: See above.
 
     Raises (also from `finish`):
