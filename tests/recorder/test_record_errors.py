@@ -285,6 +285,9 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
         (["--min-free", "much"], "'much' is not a valid size; expected 512MB or 20GB"),
         (["--min-free", "-1GB"], "is not a valid size"),
         (["--output", "s.arrows"], ".arrows is the suffix of journals"),
+        (["--on-alert", "", "--alert", "a=count() > 0"], "'--on-alert': is empty"),
+        (["--metrics", ""], "'--metrics': is empty; leave the option out"),
+        (["--payload-where", " "], "'--payload-where': is empty"),
         (["--no-such-option"], "No such option"),
     ],
 )
