@@ -16,12 +16,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from dgrec.credentials import redact_text, remember
-from dgrec.errors import DgrecError
+from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import output_error
 from dgrec.options import Command, Completed, verbosity_options
 from dgrec.terminal import detail, echo, is_verbose, line, set_verbosity
@@ -226,6 +227,7 @@ def main() -> None:
     _open_standard_streams()
     _stop_in_order()
     _WithoutPandas.begin()
+    sys.meta_path.insert(0, _PysdkHome)
     if "view" in sys.argv[1:]:
         # Arrow looks at it once, when it is loaded: what it has used returns to the system.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -259,6 +261,24 @@ class _WithoutPandas:
     def begin(cls) -> None:
         if _USERS_CODE.isdisjoint(sys.argv[1:]):
             sys.meta_path.insert(0, cls)
+
+
+class _PysdkHome:
+    """Makes PySDK's folder before PySDK does, which ends the process where it cannot."""
+
+    @staticmethod
+    def find_spec(name: str, *_: object) -> None:
+        home = os.environ.get("HOME")
+        if name != "degirum" or not home:
+            return
+        folder = Path(home, ".local/share/DeGirum")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"{folder}: PySDK needs this folder, and it cannot be made: {error.strerror}; set "
+                "HOME to a folder that can be written"
+            ) from None
 
 
 def _stop_in_order() -> None:

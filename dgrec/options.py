@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from dgrec.errors import ConfigError
@@ -24,6 +25,7 @@ __all__ = [
     "SessionPath",
     "analyzer_options",
     "json_option",
+    "not_empty",
     "option_group",
     "payload_options",
     "usage_errors",
@@ -201,20 +203,36 @@ class Completed(_ParamType):
 
 
 class Parsed(_ParamType):
-    """A value that ``parse`` makes of a text; its `ConfigError` is a usage error."""
+    """A value that ``parse`` makes of a text; its `ConfigError` is a usage error.
+
+    Args:
+        keeps_text: The value is the text itself, once it has been parsed.
+    """
 
     name = "text"
 
-    def __init__(self, parse: Callable[[str], Any]) -> None:
-        self._parse = parse
+    def __init__(self, parse: Callable[[str], Any], *, keeps_text: bool = False) -> None:
+        self._parse, self._keeps_text = parse, keeps_text
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not isinstance(value, str):
             return value
         try:
-            return self._parse(value)
+            parsed = self._parse(value)
         except ConfigError as error:
             self.fail(str(error), param, ctx)
+        return value if self._keeps_text else parsed
+
+
+def not_empty(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Refuse an empty text: it comes from a variable that is not set, and would ask for nothing.
+
+    A callback of options whose default is empty.
+    """
+    is_default = context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT
+    if not value.strip() and not is_default:
+        raise click.BadParameter("is empty; leave the option out", ctx=context, param=parameter)
+    return value
 
 
 #: ``--json`` of commands that write files; `dgrec.terminal.say_written` prints the line.
@@ -275,6 +293,7 @@ def payload_options(command: Callable[..., None]) -> Callable[..., None]:
     command = click.option(
         "--payload-where",
         default="",
+        callback=not_empty,
         metavar="CONDITION",
         help='Publish only detections for which a condition holds: "score > 0.5 and label in '
         "('person', 'car')\".",

@@ -22,6 +22,7 @@ from dgrec.options import (
     SessionPath,
     analyzer_options,
     json_option,
+    not_empty,
     payload_options,
     usage_errors,
 )
@@ -248,6 +249,7 @@ _view_option = click.option(
 @click.option(
     "--metrics",
     default="",
+    callback=not_empty,
     metavar="[HOST:]PORT",
     help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
     "for TLS (docs/publishing.md).",
@@ -271,6 +273,7 @@ _view_option = click.option(
 @click.option(
     "--on-alert",
     default="",
+    callback=not_empty,
     metavar="COMMAND",
     help="Run a program for each alert, which finds it in the environment: DGREC_ALERT, "
     "DGREC_ALERT_RULE, DGREC_ALERT_AT. No shell reads it.",

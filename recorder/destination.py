@@ -13,7 +13,13 @@ from glob import escape
 from pathlib import Path
 
 from dgrec.errors import ConfigError, OutputError, StorageError
-from dgrec.files import check_parent, check_session_name, exists_already, output_errors
+from dgrec.files import (
+    check_not_special,
+    check_parent,
+    check_session_name,
+    exists_already,
+    output_errors,
+)
 from dgrec.footage import own_videos
 from dgrec.format import is_being_written
 from dgrec.paths import (
@@ -93,6 +99,7 @@ def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bo
     """Raise `OutputError` if the name is taken, or the folder is missing or read-only."""
     check_session_name(output)
     check_folder(output, makes_folder=makes_folder)
+    check_not_special(output)
     if output.exists() and not overwrite:
         raise exists_already(output)
     parts = parts_of(output)

@@ -241,6 +241,8 @@ def _position(text: str) -> Any:
 
 #: A position in a session: a frame, a time since the first, or a time in UTC.
 POSITION = Parsed(_position)
+#: The same as the text that was written, which is recorded.
+POSITION_TEXT = Parsed(_position, keeps_text=True)
 
 
 _SELECTION = {

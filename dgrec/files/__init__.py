@@ -3,6 +3,7 @@
 from dgrec.files.checks import (
     check_new_file,
     check_new_folder,
+    check_not_special,
     check_parent,
     check_session_name,
     exists_already,
@@ -26,6 +27,7 @@ __all__ = [
     "Unfinished",
     "check_new_file",
     "check_new_folder",
+    "check_not_special",
     "check_parent",
     "check_session_name",
     "exchange",

@@ -80,12 +80,26 @@ def exists_already(path: Path) -> OutputError:
     return OutputError(f"{path}: exists already; choose another name or say --overwrite")
 
 
+def check_not_special(path: Path) -> None:
+    """Raise `OutputError` if ``path`` is, or links to, what is neither a file nor a folder.
+
+    Replacing /dev/null would take it from every program of the machine.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OutputError(f"{path}: is a pipe or a device, not a file; choose another name")
+
+
 def check_new_file(path: Path, *, overwrite: bool) -> None:
     """Raise `OutputError` if no file can be written to ``path``, before any work is done."""
     if path.is_dir():
         raise OutputError(f"{path}: is a folder")
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {path.parent}")
+    check_not_special(path)
     remove_leftovers(path.parent)
     if os.path.lexists(path) and not overwrite:
         raise exists_already(path)

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 
 from dgrec.errors import OutputError
 from dgrec.files import renaming
-from dgrec.files.checks import exists_already, sync_folder
+from dgrec.files.checks import check_not_special, exists_already, sync_folder
 from dgrec.files.leftovers import check_alone, make_temporary, remove_leftovers
 from dgrec.files.locks import OPEN_TO_LOCK, lock
 
@@ -58,8 +58,8 @@ class NewFile(Unfinished):
 
     Args:
         path: Where it goes.
-        replace: Replace a file of that name. Otherwise the file gets the name only if nothing has
-            it by then, not even a symbolic link.
+        replace: Replace a file of that name, never a device or a pipe. Otherwise the file gets the
+            name only if nothing has it by then, not even a symbolic link.
         owner: See above.
 
     Raises (also from `finish`):
@@ -73,6 +73,7 @@ class NewFile(Unfinished):
         self._owner = owner
         self._members: list[NewFile] = []
         self._has_name = False
+        check_not_special(path)
         remove_leftovers(path.parent)
         if not replace and os.path.lexists(path):
             raise exists_already(path)

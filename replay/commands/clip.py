@@ -11,6 +11,7 @@ import click
 
 from dgrec.options import Command, Parsed, SessionOutput, json_option
 from dgrec.replay.options import (
+    POSITION_TEXT,
     check_group,
     say_clip_written,
     say_damage,
@@ -61,13 +62,24 @@ _POSITION = "A frame (300), a time since the first (12.5s, 00:01:30), or UTC (20
     metavar="TIME",
     help="With --alerts: what a clip has after an alert.  [default: as it was recorded, or 10s]",
 )
-@click.option("--start", metavar="WHERE", help=f"{_POSITION}.  [default: the beginning]")
 @click.option(
-    "--end", metavar="WHERE", help="Where to stop, written as --start.  [default: the end]"
+    "--start",
+    type=POSITION_TEXT,
+    metavar="WHERE",
+    help=f"{_POSITION}.  [default: the beginning]",
+)
+@click.option(
+    "--end",
+    type=POSITION_TEXT,
+    metavar="WHERE",
+    help="Where to stop, written as --start.  [default: the end]",
 )
 @selection_options("where")
 @click.option(
-    "--pad", metavar="TIME", help="With --where: time to keep before and after each, such as 2s."
+    "--pad",
+    type=Parsed(parse_time, keeps_text=True),
+    metavar="TIME",
+    help="With --where: time to keep before and after each, such as 2s.",
 )
 @click.option(
     "--with-video",

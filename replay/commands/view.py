@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath, json_option, usage_errors
-from dgrec.replay.options import POSITION, check_companions
+from dgrec.replay.options import POSITION, POSITION_TEXT, check_companions
 from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
 
@@ -62,10 +62,16 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--start",
+    type=POSITION_TEXT,
     metavar="WHERE",
     help="With --export: from here on: a frame (300), a time since the first (12.5s), or UTC.",
 )
-@click.option("--end", metavar="WHERE", help="With --export: where to stop, written as --start.")
+@click.option(
+    "--end",
+    type=POSITION_TEXT,
+    metavar="WHERE",
+    help="With --export: where to stop, written as --start.",
+)
 @click.option(
     "--redact",
     multiple=True,

@@ -99,7 +99,7 @@ class _Head:
                 yield batch
                 continue
             if batch.num_rows:
-                yield batch.slice(0, left)
+                yield batch.slice(0, min(left, batch.num_rows))
             if batch.num_rows >= left:
                 self._rest = batch.num_rows - left
                 return

@@ -134,6 +134,24 @@ def test_replacing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path: Path, linked: bool) -> None:
+    pipe = path = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    if linked:
+        path = tmp_path / "link"
+        path.symlink_to(pipe)
+    for attempt in (
+        lambda: NewFile(path, replace=True),
+        lambda: check_new_file(path, overwrite=True),
+        lambda: check_new_file(path, overwrite=False),
+    ):
+        with pytest.raises(OutputError, match="is a pipe or a device, not a file; choose another"):
+            attempt()
+    assert pipe.is_fifo()
+    assert path.is_symlink() == linked
+
+
 def test_names_that_are_foreseen_are_not_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

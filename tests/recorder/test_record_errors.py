@@ -139,6 +139,25 @@ def test_an_output_that_exists(dgrec: Command) -> None:
     assert (dgrec.folder / "s.parquet").read_bytes() == b"something of worth"
 
 
+def test_an_output_that_is_a_pipe(dgrec: Command) -> None:
+    os.mkfifo(dgrec.folder / "s.parquet")
+    for extra in ([], ["--overwrite"]):
+        error = error_of(dgrec.record("--source", "sample", "--output", "s.parquet", *extra))
+        assert error == "s.parquet: is a pipe or a device, not a file; choose another name"
+    assert (dgrec.folder / "s.parquet").is_fifo()
+
+
+def test_a_home_in_which_pysdk_cannot_make_its_folder(dgrec: Command) -> None:
+    """PySDK itself ends the process then, by SIGABRT."""
+    home = dgrec.folder / "home"
+    home.touch()
+    error = error_of(dgrec.record("--source", "sample", env={"HOME": str(home)}))
+    assert error == (
+        f"{home}/.local/share/DeGirum: PySDK needs this folder, and it cannot be made: "
+        "Not a directory; set HOME to a folder that can be written"
+    )
+
+
 @pytest.mark.slow
 def test_a_folder_that_is_missing(dgrec: Command) -> None:
     error = error_of(dgrec.record("--source", "sample", "--output", "nowhere/s.parquet"))
@@ -266,6 +285,9 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
         (["--min-free", "much"], "'much' is not a valid size; expected 512MB or 20GB"),
         (["--min-free", "-1GB"], "is not a valid size"),
         (["--output", "s.arrows"], ".arrows is the suffix of journals"),
+        (["--on-alert", "", "--alert", "a=count() > 0"], "'--on-alert': is empty"),
+        (["--metrics", ""], "'--metrics': is empty; leave the option out"),
+        (["--payload-where", " "], "'--payload-where': is empty"),
         (["--no-such-option"], "No such option"),
     ],
 )

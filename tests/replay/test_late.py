@@ -67,6 +67,13 @@ def test_all_who_waited_name_the_frame_that_began_it(
     assert {row["behind_frame"] for row in rows if row["frame"] in (50, 130)} == {None}
 
 
+def test_more_than_there_are(dgrec: Run, tmp_path: Path) -> None:
+    path = with_hiccups(tmp_path / "s.parquet", {50: 300})
+    every, more = (dgrec("stats", path, "--late", number) for number in ("1000", "9" * 30))
+    assert every.exit_code == 0
+    assert more.output == every.output
+
+
 @pytest.mark.slow
 def test_a_second_hiccup_in_a_backlog_did_not_begin_it(dgrec: Run, tmp_path: Path) -> None:
     rows = late(dgrec, with_hiccups(tmp_path / "s.parquet", {50: 300, 60: 500}))

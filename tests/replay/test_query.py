@@ -195,6 +195,11 @@ def test_limit_of_a_machine_format_is_said_on_stderr(dgrec: Run, session: Path) 
     assert ok(dgrec("query", session, "FROM range(5)", "--limit", "5", "--format", "csv"))
 
 
+def test_a_limit_of_more_rows_than_anything_has(dgrec: Run, session: Path) -> None:
+    result = ok(dgrec("query", session, "FROM range(3)", "--limit", "9" * 30, "--format", "csv"))
+    assert result == "range\n0\n1\n2\n"
+
+
 @pytest.mark.parametrize(
     ("suffix", "start"),
     [("csv", "n\n"), ("json", "[\n"), ("jsonl", '{"n"'), ("md", "| n |"), ("txt", "n\n─")],
