@@ -25,7 +25,6 @@ __all__ = [
     "SessionPath",
     "analyzer_options",
     "json_option",
-    "not_empty",
     "option_group",
     "payload_options",
     "usage_errors",
@@ -172,6 +171,17 @@ class Command(click.Command):
                 option.group = _GENERAL  # type: ignore[attr-defined]
                 self.params.append(option)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        for each in self.params:
+            name = each.name or ""
+            value = ctx.params.get(name)
+            is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
+            if isinstance(value, str) and not value.strip() and not is_default:
+                # It comes from a variable that is not set, and would be as if left out.
+                raise click.BadParameter("is empty; leave the option out", ctx, each)
+        return rest
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for each in self.get_params(ctx):
@@ -222,17 +232,6 @@ class Parsed(_ParamType):
         except ConfigError as error:
             self.fail(str(error), param, ctx)
         return value if self._keeps_text else parsed
-
-
-def not_empty(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    """Refuse an empty text: it comes from a variable that is not set, and would ask for nothing.
-
-    A callback of options whose default is empty.
-    """
-    is_default = context.get_parameter_source(parameter.name or "") is ParameterSource.DEFAULT
-    if not value.strip() and not is_default:
-        raise click.BadParameter("is empty; leave the option out", ctx=context, param=parameter)
-    return value
 
 
 #: ``--json`` of commands that write files; `dgrec.terminal.say_written` prints the line.
@@ -293,7 +292,6 @@ def payload_options(command: Callable[..., None]) -> Callable[..., None]:
     command = click.option(
         "--payload-where",
         default="",
-        callback=not_empty,
         metavar="CONDITION",
         help='Publish only detections for which a condition holds: "score > 0.5 and label in '
         "('person', 'car')\".",

@@ -22,7 +22,6 @@ from dgrec.options import (
     SessionPath,
     analyzer_options,
     json_option,
-    not_empty,
     payload_options,
     usage_errors,
 )
@@ -249,7 +248,6 @@ _view_option = click.option(
 @click.option(
     "--metrics",
     default="",
-    callback=not_empty,
     metavar="[HOST:]PORT",
     help="Serve figures for Prometheus at /metrics while recording; ?cert=FILE&key=FILE behind it "
     "for TLS (docs/publishing.md).",
@@ -273,7 +271,6 @@ _view_option = click.option(
 @click.option(
     "--on-alert",
     default="",
-    callback=not_empty,
     metavar="COMMAND",
     help="Run a program for each alert, which finds it in the environment: DGREC_ALERT, "
     "DGREC_ALERT_RULE, DGREC_ALERT_AT. No shell reads it.",

@@ -37,10 +37,6 @@ def spans_where(
     Raises:
         QueryError: DuckDB refuses the predicate.
     """
-    if not predicate.strip():
-        raise QueryError(
-            f"--where: the condition is empty; expected a condition on frames, {EXAMPLE}"
-        )
     text = f"SELECT frame FROM frames WHERE (\n{frame_condition(predicate)}\n)"
     with SqlReader([session]) as reader:
         try:

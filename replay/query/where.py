@@ -45,8 +45,6 @@ class _Predicate:
     ) -> None:
         self._option, self._view, self._columns, self._given = option, view, columns, text
         self._text = frame_condition(text) if view == "frames" else text
-        if not text.strip():
-            raise QueryError(f"{option}: the condition is empty; {_EXAMPLES[view]}")
         self._is_own = reader is None
         self._reader = reader or SqlReader([session], MEMORY, timeout=TIMEOUT_S)
         try:

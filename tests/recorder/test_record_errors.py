@@ -288,6 +288,8 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
         (["--on-alert", "", "--alert", "a=count() > 0"], "'--on-alert': is empty"),
         (["--metrics", ""], "'--metrics': is empty; leave the option out"),
         (["--payload-where", " "], "'--payload-where': is empty"),
+        (["--model-name", ""], "'--model-name': is empty"),
+        (["--codec", ""], "'--codec': is empty"),
         (["--no-such-option"], "No such option"),
     ],
 )

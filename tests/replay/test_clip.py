@@ -461,14 +461,12 @@ def test_options_that_make_no_sense(dgrec: Run, tmp_path: Path) -> None:
         ((*clip, "--start", "-3"), "--start"),
         ((*clip, "--end", "50%"), "--end"),
         ((*clip, "--pad", "soon"), "--pad"),
+        ((*clip[:-1], " "), "--where"),
         (("view", session, "--export", tmp_path / "page", "--start", "-3"), "--start"),
     ):
         done = dgrec(*arguments)
         assert done.exit_code == 2
         assert f"Invalid value for '{option}': " in done.stderr
-    done = dgrec(*clip[:-1], " ")
-    assert done.exit_code == 1
-    assert done.stderr.startswith("Error: --where: the condition is empty; expected a condition")
     assert {path.name for path in tmp_path.iterdir()} == {"s.parquet"}
 
 

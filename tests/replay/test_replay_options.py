@@ -200,7 +200,6 @@ def test_only_detections_that_match_are_drawn(
         ("--detections-where", "score >", "syntax error"),
         ("--detections-where", "true) or (true", "syntax error"),
         ("--detections-where", "true; DROP VIEW frames", "2 statements"),
-        ("--detections-where", "", "the condition is empty"),
         ("--detections-where", "label", "Could not convert string 'bit' to BOOL"),
         ("--detections-where", "x_min < 1 ORDER BY frame", "syntax error"),
         ("--where", "count(*) > 3", "cannot contain aggregates"),
