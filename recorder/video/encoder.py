@@ -222,6 +222,14 @@ class VideoRecorder:
     def bytes_written(self) -> int:
         return sum(videos.bytes_written for videos in self.all)
 
+    def expected_bytes(self, videos: SegmentVideos) -> int:
+        """Return what a segment's files will take, with the frames that wait, and one more."""
+        # Frames of the segment before may wait as well, so that nothing is known of this one.
+        recent = [file for each in self.all[-3:] for file in each.files]
+        frame = sum(file.bytes_written for file in recent) // max(1, sum(f.frames for f in recent))
+        waiting = (max(0, videos.frames - f.frames) + 1 for f in videos.files if not f.failure)
+        return videos.bytes_written + frame * sum(waiting)
+
     @property
     def needed_bytes(self) -> int:
         """What ending the videos may still take on disk: waiting frames, and an index."""

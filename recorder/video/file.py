@@ -52,6 +52,7 @@ class VideoFile:
         self._stream: Any = None
         #: Packets that are in no fragment of the file, and when the first and last of them came.
         self._held: list[Any] = []
+        self._held_bytes = 0
         self._held_since_s = self._held_until_s = 0.0
         self._has_fragment = self._is_ahead = False
 
@@ -62,7 +63,8 @@ class VideoFile:
 
     @property
     def bytes_written(self) -> int:
-        return self._file.size if self._file is not None else 0
+        """Its size, with the fragment that is not complete."""
+        return self._file.size + self._held_bytes if self._file is not None else 0
 
     @property
     def ahead_due_s(self) -> float | None:
@@ -141,14 +143,16 @@ class VideoFile:
 
     def _mux(self, packet: Any) -> None:
         assert self._file is not None
-        size = self._file.size
+        size, packet_bytes = self._file.size, int(packet.size)
         self._container.mux(packet)
         now_s = time.monotonic()
         if not self._held or self._file.size > size:
             self._has_fragment = bool(self._held)
             self._held = []
+            self._held_bytes = 0
             self._held_since_s = now_s
         self._held.append(packet)
+        self._held_bytes += packet_bytes
         self._held_until_s = now_s
         self._is_ahead = False
 
@@ -173,6 +177,7 @@ class VideoFile:
         # An encoder takes memory as long as it exists.
         self._stream = None
         self._held = []
+        self._held_bytes = 0
         if self._file is not None:
             self._file.is_dead = True
         if container is not None:

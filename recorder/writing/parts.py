@@ -357,10 +357,11 @@ class PartedJournal:
         Waiting rows are assumed to be as large as those written last.
         """
         waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
+        size = self._video.expected_bytes(segment.videos)
         current = self._current
         if segment is not self._segment or not current.frames:
-            return waiting + segment.videos.bytes_written
-        return current.bytes_written + max(waiting, self._last_write) + segment.videos.bytes_written
+            return size + waiting
+        return size + current.bytes_written + max(waiting, self._last_write)
 
     def _rotate(self, started_ns: int, size: tuple[int, int], segment: Segment) -> None:
         """Begin the next part, and hand the finished one to the sealer.

@@ -22,6 +22,7 @@ from dgrec.format import Row
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.program import recorder as recorder_module
+from dgrec.recorder.video import encoder as video_encoder
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_row, write_session
 from tests.recorder.doubles import Options, PysdkDouble
@@ -237,6 +238,24 @@ def test_parts(output: Path) -> None:
         assert len(session.parts) > 2
     sizes = [path.stat().st_size for path in output.parent.iterdir()]
     assert len(sizes) == len(session.parts) == len(recorder.files)
+
+
+def test_parts_with_video_are_no_larger_than_they_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is faster than the encoder: pictures wait, and fill a fragment in no time."""
+    monkeypatch.setattr(video_encoder, "_QUEUE_FRAMES", 5)  # until one was encoded, none is known
+    output, limit = tmp_path / "s.parquet", 1_000_000
+    noise = np.random.default_rng(0)
+    with dgrec.Recorder(output, video="lossless", split_size=limit) as recorder:
+        for _ in range(40):
+            recorder.add([], image=noise.integers(0, 40, (120, 160, 3), dtype=np.uint8))
+    videos = sorted(tmp_path.glob("s-*.mp4"))
+    assert len(videos) > 1
+    for video in videos:
+        assert video.stat().st_size + video.with_suffix(".parquet").stat().st_size <= limit
+    with dgrec.open(output) as session:
+        assert len(session) == 40
 
 
 def test_threads_may_share_a_recorder(output: Path) -> None:
