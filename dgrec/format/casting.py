@@ -8,7 +8,6 @@ hold is null.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 
 from dgrec import compute as pc
 from dgrec.errors import DamagedSessionError, NotASessionError, first_line
+from dgrec.format.leaves import once_per_schema
 from dgrec.format.schema import SCHEMA
 
 #: Microseconds from 1970 to the years 2 and 9999, a year within what Python's dates can hold.
@@ -44,8 +44,7 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
         raise NotASessionError(f"{path}: not a dgrec session ({error})") from None
 
 
-# The sessions of a folder mostly have the same columns.
-@lru_cache(maxsize=16)
+@once_per_schema
 def _cast_schema(schema: pa.Schema) -> pa.Schema:
     names = set(schema.names)
     if len(names) != len(schema.names):

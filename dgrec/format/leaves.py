@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -41,3 +43,28 @@ def _leaves(above: Leaf) -> Iterator[Leaf]:
         yield from _leaves(Leaf(name, item, (*path, "list", "element"), path))
     else:
         yield above
+
+
+_Found = TypeVar("_Found")
+_MOST_KEPT = 16
+
+
+def once_per_schema(work: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema], _Found]:
+    """Return a function that does its work once for schemas that are equal.
+
+    The sessions of a folder mostly have the same columns. Arrow compares two faster than it hashes
+    one.
+    """
+    kept: list[tuple[pa.Schema, _Found]] = []
+
+    @functools.wraps(work)
+    def kept_or_found(schema: pa.Schema) -> _Found:
+        for known, found in kept:
+            if known.equals(schema):
+                return found
+        found = work(schema)
+        kept.insert(0, (schema, found))
+        del kept[_MOST_KEPT:]
+        return found
+
+    return kept_or_found

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dgrec.format.casting import taken_apart
-from dgrec.format.leaves import leaves_of
+from dgrec.format.leaves import leaves_of, once_per_schema
 from dgrec.format.pages import check_page_counts
 from dgrec.format.parquet_input import ParquetInput
 
@@ -41,8 +41,7 @@ class _List:
     leaves: int
 
 
-# The sessions of a folder mostly have the same columns.
-@lru_cache(maxsize=16)
+@once_per_schema
 def _lists_of(schema: pa.Schema) -> dict[tuple[str, ...], list[int]]:
     """Return the leaves in each list, by its path, outer ones before inner ones."""
     lists: dict[tuple[str, ...], list[int]] = {}
