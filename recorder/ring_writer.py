@@ -176,7 +176,6 @@ class RingWriter:
             )
         if self._packets.failure is not None:
             lines.append(f"The video ended early: {self._packets.failure}.")
-        lines += [f"The video: {note}." for note in self._packets.notes]
         return lines
 
     # --- in other threads ---

@@ -112,7 +112,7 @@ def test_no_connection_to_it(
     monkeypatch.setattr(multiprocessing, "Pipe", fail)
     with pytest.raises(VideoError, match=f"process cannot be started: {os.strerror(number)}"):
         video.write(numbered_image(0), 0)
-    assert video.restarts == 0
+    assert video.notes == []
 
 
 def test_no_thread_to_watch_it(video: EncodedVideo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,13 +203,13 @@ import os, sys
 from pathlib import Path
 for stream in 0, 1, 2:
     os.close(stream)
-from dgrec.recorder.video import find_codec
+from dgrec.recorder.video.codecs import find_codec
 from dgrec.recorder.video.file import EncodedVideo
 from tests.replay.clips import numbered_image
 file = EncodedVideo(Path(sys.argv[1]), "raw", find_codec("av1"), 70)
 file.write(numbered_image(0), 0)
 file.close()
-sys.exit(file.restarts)
+sys.exit(len(file.notes))
 """
 
 
