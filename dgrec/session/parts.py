@@ -183,6 +183,9 @@ class PartSet:
         other._open = None
         other.parts = tuple(parts)
         other.metadata = other._merged()
+        # What the recorder finds out about a frame, an alert, may stand in a later part.
+        if events := self.metadata.get("events"):
+            other.metadata["events"] = events
         return other
 
     # --- opening ---

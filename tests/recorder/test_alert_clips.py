@@ -30,7 +30,7 @@ from dgrec.replay.clip.alert_clips import AlertClip
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
-from tests.factory import START_NS, make_rows, new_metadata, write_session
+from tests.factory import START_NS, edited, make_rows, new_metadata, write_session
 from tests.footage import kinds
 from tests.recorder.alert_recordings import AFTER_S, BEFORE_S, Recorded, record_alerts
 from tests.recorder.command import Command
@@ -108,6 +108,30 @@ def test_clips_hold_their_moments(
         ((name, fired),) = clip.sql_rows("SELECT name, fired FROM alerts")[:1]
         assert name == "seen"
         assert fired is not None
+
+
+@pytest.mark.slow
+def test_a_clip_has_its_alert_wherever_it_was_recorded(footage: Path, tmp_path: Path) -> None:
+    """On a busy machine, rules are asked while later parts are written already."""
+    recorded = record_alerts(
+        footage,
+        tmp_path / "s.parquet",
+        on=lambda number: number in range(10, 14),
+        frames=FRAMES,
+        watch=lambda *_: time.sleep(0.01),
+        splitting=Splitting(every_s=0.1),
+    )
+    with dgrec.open(recorded.path) as session:
+        parts = [part.path for part in session.parts]
+        events = session.metadata["events"]
+    assert len(parts) > 8
+    for part in parts:
+        edited(part, {}, events=events if part == parts[-1] else [])
+    ((alert, report),) = ((clip.alert, clip.report) for clip in cut_alerts(recorded.path))
+    assert report is not None
+    with dgrec.open(clip_path(recorded.path, alert)) as clip:
+        assert len(clip) < FRAMES / 2
+        assert [row[0] for row in clip.sql("SELECT name FROM alerts").fetchall()] == ["seen"]
 
 
 @pytest.mark.slow
