@@ -26,12 +26,13 @@ from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format import DecodeError, json_values
 from dgrec.format.masks import pack_array, unpack_array
-from dgrec.format.pages import check_page_counts
+from dgrec.format.pages import _header, check_page_counts
 from dgrec.format.parquet_input import ParquetInput
+from dgrec.format.schema import METADATA_KEY
 from dgrec.format.untrusted import Allowance, inflate
 from dgrec.replay.output import QueryResult, open_output, write_rows
 from tests.factory import make_detection, make_rows, write_session
-from tests.hostile_files import write_cases
+from tests.hostile_files import edited, write_cases
 from tests.hostile_runner import COMMANDS, run_apart
 from tests.reports import ReportPage
 
@@ -300,6 +301,147 @@ def test_metadata_of_wrong_types_is_left_out(cases: dict[str, Path]) -> None:
         assert session.metadata["source"].get("width") is None
         assert "source" in session.metadata
         assert len(session) == 12
+
+
+# --- what two readers would understand differently ---------------------------------------------
+
+
+def _thrift(number: int) -> bytes:
+    """Return a number, not below zero, as Thrift's compact protocol writes it."""
+    number *= 2
+    found = [number & 127]
+    while number := number >> 7:
+        found[-1] |= 128
+        found.append(number & 127)
+    return bytes(found)
+
+
+_MANY, _FEW = _thrift(50_000_000), _thrift(30)
+#: A page header's type, and its two sizes.
+_BEGINNING = b"\x15\x00\x15\x20\x15\x20"
+#: The rest of what a data page's header has, after the number of values; the end of both.
+_ENCODINGS = b"\x15\x00\x15\x06\x15\x06\x00"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        # The number of a field has 16 bits: for Thrift's own readers 65537 is 1.
+        b"\x2c\x15" + _FEW + b"\x05" + _thrift(65537) + _MANY + b"\x05\x04\x00" + _ENCODINGS[2:],
+        # A number of values has 32 bits: one of 64 is passed over.
+        b"\x2c\x15" + _MANY + b"\x06\x02" + _FEW + _ENCODINGS,
+        # The type says which of the two kinds of headers counts.
+        b"\x2c\x15" + _MANY + _ENCODINGS + b"\x3c\x15" + _FEW + _ENCODINGS,
+        b"\x2c\x15" + _FEW + _ENCODINGS + b"\x05\x06" + _FEW,  # a second size
+        b"\x05\x06" + _thrift(2**32 + 16) + b"\x05\x0a",  # whose upper bits are dropped
+    ],
+    ids=["field", "width", "kinds", "twice", "bits"],
+)
+def test_page_headers_mean_the_same_to_all_readers(data: bytes) -> None:
+    usual = _BEGINNING + b"\x2c\x15" + _FEW + _ENCODINGS + b"\x00"
+    assert _header(usual, 0) == (16, 30, len(usual))
+    beginning = _BEGINNING[:4] if data.startswith(b"\x05\x06\x80") else _BEGINNING
+    with pytest.raises(ValueError, match="page header"):
+        _header(beginning + data + b"\x00", 0)
+
+
+def _with_footer(path: Path, footer: bytes) -> None:
+    data = path.read_bytes()
+    end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    path.write_bytes(data[:end] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+
+
+def _footer(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
+
+
+def _other_tools(path: Path, table: pa.Table, **options: Any) -> Path:
+    """Write a session without checksums."""
+    text = pq.ParquetFile(sample.SESSION).metadata.metadata[METADATA_KEY]
+    return edited(path, table, text, compression="zstd", **options)
+
+
+def test_a_dictionary_that_follows_its_pages_is_refused(tmp_path: Path) -> None:
+    """DuckDB begins to read there, Arrow at the pages: of these alone, the values were counted."""
+    path = _other_tools(tmp_path / "s.parquet", pq.read_table(sample.SESSION))
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = map(group.column, range(group.num_columns))
+    column = next(column for column in columns if column.path_in_schema.endswith("element.label"))
+    data, dictionary = map(_thrift, (column.data_page_offset, column.dictionary_page_offset))
+    footer = _footer(path)
+    usual = b"\x26" + data + b"\x26" + dictionary
+    assert footer.count(usual) == 1
+    with dgrec.open(path) as session:
+        assert session.is_plain
+    _with_footer(path, footer.replace(usual, b"\x26" + dictionary + b"\x26" + data))
+    with dgrec.open(path) as session:
+        assert not session.is_plain
+
+
+def test_a_row_group_without_some_of_the_columns_is_damage(tmp_path: Path) -> None:
+    table = pq.read_table(sample.SESSION)
+    path = _other_tools(tmp_path / "s.parquet", table)
+    more = _other_tools(tmp_path / "t.parquet", table.append_column("more", table["signals"]))
+    rows = b"\x16" + _thrift(len(table)) + b"\x19\x1c"
+    texts = b"\x19\x2c\x18"  # the list of metadata: it has two, and what Arrow says of the columns
+    (schema, groups), (_, own_groups) = (_footer(file).split(rows) for file in (more, path))
+    groups = own_groups.split(texts)[0] + texts + groups.split(texts)[1]
+    _with_footer(path, schema + rows + groups)
+    with pytest.raises(DamagedSessionError, match="its footer contradicts itself"):
+        dgrec.open(path)
+
+
+def test_types_that_were_added_to_arrow_hide_no_lists(tmp_path: Path) -> None:
+    """Such a column looks like one leaf, but has many: those after it are others."""
+    table = pq.read_table(sample.SESSION).slice(0, 4)
+    many = pa.nulls(1_200_000, table["detections"].type.value_type)
+    offsets = pa.array([0, *[len(many)] * len(table)], pa.int32())
+    detections = pa.ListArray.from_arrays(offsets, many)
+    at = table.schema.get_field_index("detections")
+    table = table.set_column(at, "detections", detections.cast(table["detections"].type))
+    fields = pa.struct([(f"f{number}", pa.int32()) for number in range(60)])
+    type_ = pa.opaque(fields, "fields", "somebody")
+    added = pa.ExtensionArray.from_storage(type_, pa.nulls(len(table), fields))
+    path = _other_tools(tmp_path / "s.parquet", table.add_column(0, "added", added))
+    with (
+        dgrec.open(path) as session,
+        pytest.raises(DamagedSessionError, match="a frame with more than 1,000,000 values"),
+    ):
+        list(session.batches())
+
+
+def test_texts_of_types_that_were_added_to_arrow_are_read_as_others(tmp_path: Path) -> None:
+    """As dictionaries: one long text that every row names is one text. They came as null."""
+    table = pq.read_table(sample.SESSION).slice(0, 4)
+    texts = pa.array(['{"a": 1}'] * len(table))
+    opaque = pa.opaque(pa.string(), "text", "somebody")
+    for name, type_ in (("json", pa.json_()), ("opaque", opaque)):
+        table = table.append_column(name, pa.ExtensionArray.from_storage(type_, texts))
+    path = _other_tools(tmp_path / "s.parquet", table)
+    file = ParquetInput(path)
+    for name in ("json", "opaque"):
+        assert pa.types.is_dictionary(file.rows.schema_arrow.field(name).type)
+    file.close()
+    with dgrec.open(path) as session:
+        (batch,) = session.batches()
+        for name in ("json", "opaque"):
+            assert batch.column(name).to_pylist() == texts.to_pylist()
+
+
+@pytest.mark.parametrize("store_schema", [False, True])
+def test_json_may_be_parquets_own_type(tmp_path: Path, store_schema: bool) -> None:
+    """As DuckDB writes it, and Arrow."""
+    table = pq.read_table(sample.SESSION).slice(0, 4)
+    texts = pa.array(['{"a": 1}'] * len(table))
+    json = pa.ExtensionArray.from_storage(pa.json_(), texts)
+    at = table.schema.get_field_index("attributes")
+    table = table.set_column(at, "attributes", json)
+    path = _other_tools(tmp_path / "s.parquet", table, store_schema=store_schema)
+    with dgrec.open(path) as session:
+        assert session.schema.field("attributes").type == pa.string()
+        assert session.row(3)["attributes"] == texts[3].as_py()
+        assert session.sql("SELECT count(attributes) FROM frames").fetchall() == [(4,)]
 
 
 # --- what other tools write --------------------------------------------------------------------

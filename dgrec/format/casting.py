@@ -147,6 +147,7 @@ def _small_parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 
 def _decoded_bytes(array: Any) -> int:
     """Return how many bytes the texts of a column take once its dictionaries are decoded."""
+    array = without_extension(array)
     type_ = array.type
     if pa.types.is_dictionary(type_):
         if not _is_text(type_) and not _is_binary(type_):
@@ -198,6 +199,8 @@ def _cast_column(array: pa.Array, wanted: pa.Field) -> pa.Array:
 def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
     if found.equals(wanted) or pa.types.is_null(found):
         return True
+    if isinstance(found, pa.BaseExtensionType) and not found.storage_type.num_fields:
+        found = found.storage_type
     return any(belongs(found) and belongs(wanted) for belongs in _KINDS)
 
 
@@ -244,6 +247,11 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         return array
     if pa.types.is_dictionary(found) and found.value_type.equals(wanted):
         return array.dictionary_decode()
+    if isinstance(wanted, pa.BaseExtensionType):  # texts come without it, in a dictionary
+        items = _cast(without_extension(array), wanted.storage_type)
+        return pa.ExtensionArray.from_storage(wanted, items)
+    if isinstance(array, pa.ExtensionArray):
+        return _cast(array.storage, wanted)
     if not _is_castable(found, wanted) or pa.types.is_null(found):
         return pa.nulls(len(array), wanted)
     if pa.types.is_struct(wanted):
@@ -295,6 +303,11 @@ def taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
     counts = pc.list_value_length(array).fill_null(0).cast(pa.int64())
     offsets = np.concatenate([[0], np.cumsum(counts.to_numpy(zero_copy_only=False))])
     return pa.array(offsets, pa.int64()).cast(pa.int32()), array.flatten()
+
+
+def without_extension(array: Any) -> Any:
+    """Return what an array is stored as, if its type is one that somebody has added to Arrow's."""
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
 def _pairs_type(type_: pa.MapType) -> pa.DataType:

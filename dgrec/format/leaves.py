@@ -31,6 +31,9 @@ def leaves_of(schema: pa.Schema) -> Iterator[Leaf]:
 
 def _leaves(above: Leaf) -> Iterator[Leaf]:
     type_, name, path = above.type, above.name, above.path
+    if isinstance(type_, pa.BaseExtensionType) and type_.storage_type.num_fields:
+        # Parquet stores what it is made of.
+        type_ = type_.storage_type
     if pa.types.is_struct(type_):
         for field in type_:
             below = Leaf(f"{name}.{field.name}", field.type, (*path, field.name), above.list_path)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.format.casting import taken_apart
+from dgrec.format.casting import taken_apart, without_extension
 from dgrec.format.leaves import leaves_of, once_per_schema
 from dgrec.format.pages import check_page_counts
 from dgrec.format.parquet_input import ParquetInput
@@ -42,21 +42,32 @@ class _List:
 
 
 @once_per_schema
-def _lists_of(schema: pa.Schema) -> dict[tuple[str, ...], list[int]]:
-    """Return the leaves in each list, by its path, outer ones before inner ones."""
+def _lists_of(schema: pa.Schema) -> tuple[dict[tuple[str, ...], list[int]], int]:
+    """Return the leaves in each list, by its path, outer ones before inner ones.
+
+    And how many leaves there are in all.
+    """
     lists: dict[tuple[str, ...], list[int]] = {}
-    for index, leaf in enumerate(leaves_of(schema)):
+    leaves = [*leaves_of(schema)]
+    for index, leaf in enumerate(leaves):
         if leaf.list_path is not None:
             lists.setdefault(leaf.list_path, []).append(index)
-    return lists
+    return lists, len(leaves)
 
 
 class NestedValues:
-    """Finds out how many rows of a file can be decoded at a time."""
+    """Finds out how many rows of a file can be decoded at a time.
+
+    Raises:
+        ValueError: Its columns have more or fewer leaves than Arrow's types for them, so that
+            others would be counted.
+    """
 
     def __init__(self, file: ParquetInput) -> None:
         self._file = file
-        self._inside = _lists_of(file.schema)
+        self._inside, leaves = _lists_of(file.schema)
+        if leaves != file.metadata.num_columns:
+            raise ValueError("its footer contradicts itself")
         self._nested = sorted(index for leaves in self._inside.values() for index in leaves)
 
     @cached_property
@@ -135,7 +146,7 @@ class NestedValues:
 def _lengths(array: Any) -> np.ndarray[Any, Any]:
     """Return how many values of the innermost list each row has; one leaf only was read."""
     ends = np.arange(len(array) + 1)
-    while array.type.num_fields:
+    while (array := without_extension(array)).type.num_fields:
         if pa.types.is_struct(array.type):
             (array,) = array.flatten()
         else:

@@ -12,13 +12,17 @@ _READ_AT_ONCE = 1 << 14
 #: A header also has bounds, which may be texts.
 _LONGEST_HEADER = 1 << 24
 #: Fields of Parquet's PageHeader (parquet.thrift): the size, and the two kinds of data pages. The
-#: first field of those is the number of values.
+#: first field of those is the number of values. All numbers are of 32 bits.
 _COMPRESSED_SIZE = 3
 _DATA_PAGES = (5, 8)
+_MOST = 2**31 - 1
+#: Thrift's readers drop the other bits of a field's number.
+_LAST_FIELD = 2**15 - 1
 #: Types of Thrift's compact protocol.
 _TRUTH_VALUES = (1, 2)
 _BYTE, _DOUBLE, _BINARY, _STRUCT = 3, 7, 8, 12
 _INTEGERS = (4, 5, 6)
+_INTEGER_OF_32_BITS = 5
 _DEEPEST = 16
 
 
@@ -41,7 +45,10 @@ def check_page_counts(file: ParquetInput, group: int, leaves: list[int]) -> None
         column = footer.column(index)
         start = column.data_page_offset
         if column.has_dictionary_page and column.dictionary_page_offset:
-            start = min(start, column.dictionary_page_offset)
+            # Elsewhere DuckDB and Arrow begin to read at different places.
+            if not 4 <= column.dictionary_page_offset <= start:
+                raise ValueError("its footer contradicts itself")
+            start = column.dictionary_page_offset
         end = start + column.total_compressed_size
         if not 0 <= start <= end:
             raise ValueError("its footer contradicts itself")
@@ -64,7 +71,7 @@ def _values(file: ParquetInput, start: int, end_of_column: int) -> int:
                 size, counted, end = _header(data, 0)
             except IndexError:
                 raise ValueError("a page header is incomplete") from None
-        if counted < 0 or size < 0:
+        if size < 0:
             raise ValueError("a page header contradicts itself")
         values += counted
         start = first + end + size
@@ -82,7 +89,8 @@ def _header(data: bytes, at: int) -> tuple[int, int, int]:
         ValueError: It is not a page header.
     """
     # One loop: hundreds of files have tens of thousands of headers.
-    size, values, number = -1, 0, 0
+    size = values = -1
+    number = 0
     #: The fields that the struct is in.
     above: list[int] = []
     while True:
@@ -90,20 +98,22 @@ def _header(data: bytes, at: int) -> tuple[int, int, int]:
         at += 1
         if not head:
             if not above:
-                return size, values, at
+                return size, max(values, 0), at
             number = above.pop()
             continue
         if head >> 4:
             number += head >> 4
         else:
             number, at = _integer(data, at)
+        if not 0 <= number <= _LAST_FIELD:
+            raise ValueError("not a page header")
         type_ = head & 15
         if type_ in _INTEGERS:
             value, at = _integer(data, at)
             if number == _COMPRESSED_SIZE and not above:
-                size = value
+                size = _first(size, value, type_)
             elif number == 1 and len(above) == 1 and above[0] in _DATA_PAGES:
-                values = value
+                values = _first(values, value, type_)
         elif type_ == _STRUCT:
             above.append(number)
             number = 0
@@ -116,6 +126,13 @@ def _header(data: bytes, at: int) -> tuple[int, int, int]:
             at += 1 if type_ == _BYTE else 8
         elif type_ not in _TRUTH_VALUES:  # lists and maps, which no page header has
             raise ValueError("not a page header")
+
+
+def _first(before: int, value: int, type_: int) -> int:
+    """Return a number of a header; one that is there twice could be two numbers to two readers."""
+    if before != -1 or type_ != _INTEGER_OF_32_BITS or not 0 <= value <= _MOST:
+        raise ValueError("a page header contradicts itself")
+    return value
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:

@@ -269,7 +269,8 @@ class SealedFile:
 
     def _check_footer(self) -> None:
         counts = [group.num_rows for group in self._groups]
-        if min(counts, default=0) < 0 or sum(counts) != self.num_rows:
+        columns = {group.num_columns for group in self._groups} - {self._file.metadata.num_columns}
+        if min(counts, default=0) < 0 or sum(counts) != self.num_rows or columns:
             raise ValueError("its footer contradicts itself")
         for index in range(len(counts)):
             values = self._nested.longest(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 #: Of the footer, the metadata is one text.
-_LIMITS: dict[str, Any] = {
+_OPTIONS: dict[str, Any] = {
     "page_checksum_verification": True,
     "thrift_string_size_limit": 48 << 20,
     "thrift_container_size_limit": 4_000_000,
 }
+# Parquet's JSON would be of a type of its own, whose texts Arrow decodes at once. (PyArrow 20 has
+# no such option, and reads texts.)
+if "arrow_extensions_enabled" in inspect.signature(pq.ParquetFile).parameters:
+    _OPTIONS["arrow_extensions_enabled"] = False
 
 
 class StoredColumn(NamedTuple):
@@ -42,7 +47,7 @@ class ParquetInput:
         # As bytes, since Arrow takes only texts that are UTF-8.
         self._file = pa.OSFile(os.fsencode(place))
         try:
-            self._footer = pq.ParquetFile(self._file, **_LIMITS)
+            self._footer = pq.ParquetFile(self._file, **_OPTIONS)
         except BaseException:
             self._file.close()
             raise
@@ -68,7 +73,7 @@ class ParquetInput:
         was checked (`dgrec.format.casting`).
         """
         texts = [column.path for column in self.columns if column.physical_type == "BYTE_ARRAY"]
-        return pq.ParquetFile(self._file, metadata=self.metadata, read_dictionary=texts, **_LIMITS)
+        return pq.ParquetFile(self._file, metadata=self.metadata, read_dictionary=texts, **_OPTIONS)
 
     @property
     def closed(self) -> bool:
