@@ -173,7 +173,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
-        for each in self.params:
+        # To complete a word, the others are parsed as far as they go.
+        for each in () if ctx.resilient_parsing else self.params:
             name = each.name or ""
             value = ctx.params.get(name)
             is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from dgrec import sample
+from dgrec.cli import gather
 from tests.forks import forking
 from tests.waiting import PATIENCE_S
 
@@ -36,6 +37,17 @@ TYPED = [
     ("dgrec record --zoo-url zoo --model-name ti", "--model-name tiny_model"),
     ("dgrec clip session.parquet --where laten", "--where latency_ms"),
 ]
+
+
+def test_completion_goes_on_after_an_empty_option() -> None:
+    """It is refused when the command is run; until then its text may be what comes next."""
+    environment = {
+        "_DGREC_COMPLETE": "bash_complete",
+        "COMP_WORDS": 'dgrec record --model-name "" --video-s',
+        "COMP_CWORD": "4",
+    }
+    found = CliRunner().invoke(gather(), env=environment, prog_name="dgrec")
+    assert "plain,--video-size" in found.output, found.output
 
 
 @pytest.fixture
@@ -81,8 +93,6 @@ def started(shell: str, folder: Path) -> Iterator[pexpect.spawn[str]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_tab_key(shell: str, folder: Path) -> None:
-    from dgrec.cli import gather
-
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
     script = CliRunner().invoke(gather(), ["completion", shell])
