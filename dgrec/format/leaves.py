@@ -56,14 +56,15 @@ def once_per_schema(work: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema]
     """Return a function that does its work once for schemas that are equal.
 
     The sessions of a folder mostly have the same columns. Arrow compares two faster than it hashes
-    one.
+    one. Schemas that differ in metadata, or in the names of a list's items, are not equal: those of
+    another file would come out of this one.
     """
     kept: list[tuple[pa.Schema, _Found]] = []
 
     @functools.wraps(work)
     def kept_or_found(schema: pa.Schema) -> _Found:
         for known, found in kept:
-            if known.equals(schema):
+            if known.equals(schema, check_metadata=True):
                 return found
         found = work(schema)
         kept.insert(0, (schema, found))

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import dgrec
 from dgrec.format import checksums, parquet, verify_checksums
+from dgrec.format.schema import METADATA_KEY
 from dgrec.replay.query import SqlReader
 from dgrec.session import open_sessions
 from tests.dgrec.test_parts import write_set
 from tests.factory import make_rows, new_metadata, without_column, write_session
+from tests.hostile_files import edited
 
 ROWS, GROUP = 300, 100
 
@@ -129,6 +132,21 @@ def test_rows_are_those_of_the_file_that_was_opened(tmp_path: Path) -> None:
         second.replace(first)
         assert session.row(4)["frame"] == 4
         assert sum(batch.num_rows for batch in session.batches()) == len(session) == 5
+
+
+def test_columns_are_those_of_the_file_whatever_was_opened_before(tmp_path: Path) -> None:
+    """Arrow takes types for equal whose lists name their items otherwise."""
+    table = pq.read_table(made(tmp_path / "s.parquet"))
+    text = pq.ParquetFile(tmp_path / "s.parquet").metadata.metadata[METADATA_KEY]
+    for name in ("one", "another"):
+        type_ = pa.list_(pa.field(name, pa.int32(), metadata={"of": name}))
+        column = pa.array([[1, 2]] * ROWS).cast(type_)
+        path = tmp_path / f"{name}.parquet"
+        table_with = table.append_column("more", column)
+        edited(path, table_with, text, use_compliant_nested_type=False)
+        with dgrec.open(path) as session:
+            item = session.schema.field("more").type.value_field
+            assert (item.name, item.metadata[b"of"]) == (name, name.encode())
 
 
 @pytest.mark.slow
