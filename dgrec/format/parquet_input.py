@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 #: Of the footer, the metadata is one text.
-_OPTIONS: dict[str, Any] = {
+_LIMITS: dict[str, Any] = {
     "page_checksum_verification": True,
     "thrift_string_size_limit": 48 << 20,
     "thrift_container_size_limit": 4_000_000,
 }
+_OF_ROWS = _LIMITS.copy()
 # Parquet's JSON would be of a type of its own, whose texts Arrow decodes at once. (PyArrow 20 has
-# no such option, and reads texts.)
+# no such option, and reads texts.) The schema has that type, which is another one to DuckDB, too.
 if "arrow_extensions_enabled" in inspect.signature(pq.ParquetFile).parameters:
-    _OPTIONS["arrow_extensions_enabled"] = False
+    _OF_ROWS["arrow_extensions_enabled"] = False
 
 
 class StoredColumn(NamedTuple):
@@ -47,7 +48,7 @@ class ParquetInput:
         # As bytes, since Arrow takes only texts that are UTF-8.
         self._file = pa.OSFile(os.fsencode(place))
         try:
-            self._footer = pq.ParquetFile(self._file, **_OPTIONS)
+            self._footer = pq.ParquetFile(self._file, **_LIMITS)
         except BaseException:
             self._file.close()
             raise
@@ -73,7 +74,8 @@ class ParquetInput:
         was checked (`dgrec.format.casting`).
         """
         texts = [column.path for column in self.columns if column.physical_type == "BYTE_ARRAY"]
-        return pq.ParquetFile(self._file, metadata=self.metadata, read_dictionary=texts, **_OPTIONS)
+        options = {"metadata": self.metadata, "read_dictionary": texts, **_OF_ROWS}
+        return pq.ParquetFile(self._file, **options)
 
     @property
     def closed(self) -> bool:
