@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -49,7 +50,8 @@ def _leaves(above: Leaf) -> Iterator[Leaf]:
 
 
 _Found = TypeVar("_Found")
-_MOST_KEPT = 16
+#: So many results are kept, of schemas with no more leaves than that.
+_MOST_KEPT, _MOST_LEAVES = 16, 1000
 
 
 def once_per_schema(work: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema], _Found]:
@@ -67,8 +69,9 @@ def once_per_schema(work: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema]
             if known.equals(schema, check_metadata=True):
                 return found
         found = work(schema)
-        kept.insert(0, (schema, found))
-        del kept[_MOST_KEPT:]
+        if len([*itertools.islice(leaves_of(schema), _MOST_LEAVES + 1)]) <= _MOST_LEAVES:
+            kept.insert(0, (schema, found))
+            del kept[_MOST_KEPT:]
         return found
 
     return kept_or_found
