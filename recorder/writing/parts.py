@@ -137,6 +137,8 @@ class PartedJournal:
         self._ending: list[_EndingPart] = []
         #: Of each target the newest frame that it has taken.
         self._newest: dict[int, int] = {}
+        #: What targets have taken of rows that are not written yet.
+        self._early: list[Delivery] = []
         self._begin_problem = ""
         #: Decides which part a row belongs to, before the row is made.
         self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
@@ -197,12 +199,14 @@ class PartedJournal:
         """Append rows to the journals of their segments, in order; events go with the first.
 
         ``signals`` were logged while there were no rows. ``deliveries`` go with the rows that they
-        are of, if these are not in a part that has ended.
+        are of, if these are not in a part that has ended; they may come before them.
         """
         note: dict[str, Any] = {"events": list(events)} if events else {}
         if signals:
             note["signals"] = as_note(signals)
-        deliveries = self._given_to_ending(deliveries)
+        deliveries = self._given_to_ending([*self._early, *deliveries])
+        last_frame = placed[-1].row.source_frame if placed else self._last_frame
+        deliveries, self._early = _split_early(deliveries, last_frame)
         if not placed and (note or deliveries):
             self._current.write([], **_with_deliveries(note, deliveries))
         groups = [
@@ -237,6 +241,9 @@ class PartedJournal:
     def end(self, closing: Metadata) -> None:
         """Write the end of the last part. ``closing`` describes the whole recording."""
         self._end_parts()
+        if self._early:  # of rows that were lost
+            self._current.write([], **_with_deliveries({}, self._early))
+            self._early = []
         totals = dict(closing.get("totals", {}))
         for key, reported in vars(self._reported).items():
             if key in totals:
@@ -358,8 +365,8 @@ class PartedJournal:
         """
         waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
         size = self._video.expected_bytes(segment.videos)
-        current = self._current
-        if segment is not self._segment or not current.frames:
+        # In this order: the writer changes them in the other one.
+        if segment is not self._segment or not (current := self._current).frames:
             return size + waiting
         return size + current.bytes_written + max(waiting, self._last_write)
 
@@ -395,7 +402,8 @@ class PartedJournal:
             last_frame=self._last_frame,
         )
         self._ending.append(ending)
-        self._current, self._segment = following, segment
+        self._current = following
+        self._segment = segment  # now `_bytes_of` may look at the journal
 
     def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Write what targets took of parts that have no more rows; return the rest.
@@ -486,6 +494,19 @@ def _split_at(
         return list(deliveries), []
     before = [each for each in deliveries if each.source_frame < source_frame]
     return before, [each for each in deliveries if each.source_frame >= source_frame]
+
+
+def _split_early(
+    deliveries: Sequence[Delivery], last_frame: int
+) -> tuple[list[Delivery], list[Delivery]]:
+    """Return what was taken of rows until one, and of later rows.
+
+    The end of a recording is no row, and may come after frames of which none was kept.
+    """
+    early = [each for each in deliveries if each.source_frame > last_frame and not each.is_end]
+    if not early:
+        return list(deliveries), []
+    return [each for each in deliveries if each.source_frame <= last_frame or each.is_end], early
 
 
 def _with_deliveries(note: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

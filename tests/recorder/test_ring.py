@@ -14,6 +14,7 @@ import pytest
 
 from dgrec.format import Row
 from dgrec.recorder.ring import Ring, RingEntry, memory_of
+from dgrec.recorder.video import EncodedPackets, VideoOptions
 from dgrec.video import KeptPacket, PacketFormat
 from tests.factory import START_NS, make_detection, make_row
 
@@ -241,3 +242,33 @@ def test_memory_of_nested_and_of_endless_results() -> None:
     big = [{"landmarks": [{"landmark": [1.0, 2.0]}] * 1000}]
     assert 200_000 < memory_of(make_row(0, big)) < 2_000_000
     assert memory_of(make_row(0, [], info=np.zeros(10**6, np.uint8))) > 10**6
+
+
+@pytest.mark.parametrize("fails_at_end", [False, True])
+def test_each_picture_that_an_encoder_has_is_answered(fails_at_end: bool) -> None:
+    """Also those that it kept back when it failed: their rows would wait for ever."""
+
+    class Encoder:
+        count = 0
+
+        def encode(self, image: Any, pts_us: int) -> list[Any]:
+            self.count += 1
+            if self.count == 3 and not fails_at_end:
+                raise RuntimeError("no memory")
+            return []
+
+        def finish(self) -> list[Any]:
+            raise RuntimeError("no memory")
+
+        def release(self) -> None:
+            pass
+
+    taken: list[KeptPacket | None] = []
+    packets = EncodedPackets(VideoOptions(("raw",)), taken.append)
+    packets._encoder = Encoder()  # type: ignore[assignment]
+    packets._container = object()
+    for number in range(4):
+        packets.write(np.zeros((2, 2, 3), np.uint8), lambda: None, number)  # type: ignore[arg-type, return-value]
+    packets.close()
+    assert taken == [None] * 4
+    assert packets.failure is not None
