@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -73,8 +74,14 @@ class _EndingPart:
     closing: Metadata
     began_ns: int
     ended_ns: int
-    #: The source's number of its last row.
+    #: The source's numbers of its first and its last row.
+    first_frame: int
     last_frame: int
+    #: With how many of its rows each target is done.
+    done: Counter[int]
+
+    def add_done(self, deliveries: Sequence[Delivery]) -> None:
+        self.done.update(_done(deliveries, self.first_frame))
 
 
 class PartedJournal:
@@ -132,8 +139,11 @@ class PartedJournal:
         self._row_bytes = _ROW_BYTES
         #: When the first row of the current part was captured, and its last one completed.
         self._began_ns = self._last_completed_ns = 0
-        #: The source's number of the last row.
+        #: The source's numbers of the first row of the current part, and of the last one of all.
+        self._first_frame = 0
         self._last_frame = -1
+        #: With how many rows of the current part each target is done.
+        self._done: Counter[int] = Counter()
         self._ending: list[_EndingPart] = []
         #: Of each target the newest frame that it has taken.
         self._newest: dict[int, int] = {}
@@ -209,6 +219,7 @@ class PartedJournal:
         deliveries, self._early = _split_early(deliveries, last_frame)
         if not placed and (note or deliveries):
             self._current.write([], **_with_deliveries(note, deliveries))
+            self._done.update(_done(deliveries, self._first_frame))
         groups = [
             (s, [p.row for p in group]) for s, group in groupby(placed, key=attrgetter("segment"))
         ]
@@ -221,6 +232,7 @@ class PartedJournal:
                 rows = self._video.without_part(rows)
             here, deliveries = _split(deliveries, groups[index + 1 : index + 2])
             self._write(rows, _with_deliveries(note, here))
+            self._done.update(_done(here, self._first_frame))
             segment.written += len(rows)
             note = {}
 
@@ -339,6 +351,7 @@ class PartedJournal:
             if self._current.frames > frames:  # also if the file was moved away after that
                 if not frames:
                     self._began_ns = rows[0].captured_ns
+                    self._first_frame = rows[0].source_frame
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
         self._row_bytes = self._last_write / len(rows)
@@ -399,28 +412,35 @@ class PartedJournal:
             closing=self._closing(),
             began_ns=self._began_ns,
             ended_ns=self._last_completed_ns,
+            first_frame=self._first_frame,
             last_frame=self._last_frame,
+            done=self._done,
         )
         self._ending.append(ending)
+        self._done = Counter()
         self._current = following
         self._segment = segment  # now `_bytes_of` may look at the journal
 
     def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Write what targets took of parts that have no more rows; return the rest.
 
-        A part ends once they have taken its last row, or a little later.
+        A part ends once they have taken its last row, or a little later. (Of a row that a target
+        does not get that is known at once, while others are on their way to it.)
         """
         for delivery in deliveries:
-            newest = self._newest.get(delivery.target, -1)
-            self._newest[delivery.target] = max(newest, delivery.source_frame)
+            if delivery.is_taken:
+                newest = self._newest.get(delivery.target, -1)
+                self._newest[delivery.target] = max(newest, delivery.source_frame)
         left = list(deliveries)
         for part in self._ending.copy():
             own, left = _split_at(left, part.last_frame + 1)
             if own:
                 with self._noting(part):
                     part.journal.write([], **_with_deliveries({}, own))
+                part.add_done(own)
             is_done = all(
                 self._newest.get(target, -1) >= part.last_frame
+                or part.done[target] >= part.journal.frames
                 for target in range(len(self._metadata.get("targets", [])))
             )
             if is_done or self._clock.now_ns() - part.ended_ns > _TAKING_NS:
@@ -507,6 +527,12 @@ def _split_early(
     if not early:
         return list(deliveries), []
     return [each for each in deliveries if each.source_frame <= last_frame or each.is_end], early
+
+
+def _done(deliveries: Sequence[Delivery], first_frame: int) -> list[int]:
+    """Return the targets that are done with rows from one on, each as often as there are rows."""
+    rows = (each for each in deliveries if not each.is_end and each.source_frame >= first_frame)
+    return [each.target for each in rows]
 
 
 def _with_deliveries(note: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

@@ -758,6 +758,38 @@ def test_what_a_target_took_is_in_the_part_of_its_row(output: Path) -> None:
     assert (target["frames"], target["delivered"], target["left_out"]) == (40, 40, [])
 
 
+def test_a_part_waits_for_rows_that_are_on_their_way(output: Path) -> None:
+    """That a target does not get the last row is known before it took the one before."""
+    metadata = new_metadata("s", targets=[{"target": "t", "every": 2}])
+    clock = SetClock(ROWS[60].completed_ns)
+    journal = journal_of(output, Splitting(every_s=1), metadata=metadata, clock=clock)
+    first = journal.path
+    segment_of = journal.cutter.segment_of
+    rows = [PlacedRow(row, segment_of(row.completed_ns)) for row in ROWS[:60]]
+    cut = next(place for place, row in enumerate(rows) if row.segment is not rows[0].segment)
+    taken = [
+        Delivery(0, each.row.source_frame, 4096)
+        if place % 2 == cut % 2
+        else Delivery.not_due(0, each.row.source_frame)
+        for place, each in enumerate(rows)
+    ]
+    assert taken[cut - 2].is_taken
+    assert not taken[cut - 1].is_taken
+    *others, on_its_way = taken[: cut - 1]
+    journal.write(rows[:cut], (), (), [*others, taken[cut - 1]])
+    journal.write(rows[cut : cut + 1])
+    assert journal.has_ending_parts
+    journal.write([], (), (), [on_its_way])
+    assert not journal.has_ending_parts  # the next row has not been taken
+    journal.wait_for_sealing()
+    assert not first.exists()
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(part_path(output, 1)) as part:
+        times = part.frames.column("published_ms").to_pylist()
+    assert times == [1.0 if each.is_taken else None for each in taken[:cut]]
+
+
 def test_what_a_target_took_of_rows_that_were_lost_is_kept(output: Path) -> None:
     metadata = new_metadata("s", targets=[{"target": "t", "every": 1}])
     journal = new_journal(output, metadata=metadata)
