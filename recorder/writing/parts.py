@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
 from collections import Counter
@@ -29,6 +30,7 @@ from dgrec.format import (
     deliveries_as_note,
     json_values,
     source_size,
+    stamp_us,
     utc_text,
 )
 from dgrec.paths import journal_path
@@ -206,24 +208,25 @@ class PartedJournal:
         signals: Sequence[Signal] = (),
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Append rows to the journals of their segments, in order; events go with the first.
+        """Append rows to the journals of their segments, in order, with the events of their time.
 
         ``signals`` were logged while there were no rows. ``deliveries`` go with the rows that they
         are of, if these are not in a part that has ended; they may come before them.
         """
-        note: dict[str, Any] = {"events": list(events)} if events else {}
-        if signals:
-            note["signals"] = as_note(signals)
+        note: dict[str, Any] = {"signals": as_note(signals)} if signals else {}
         deliveries = self._given_to_ending([*self._early, *deliveries])
         last_frame = placed[-1].row.source_frame if placed else self._last_frame
         deliveries, self._early = _split_early(deliveries, last_frame)
-        if not placed and (note or deliveries):
+        if not placed and (note or events or deliveries):
+            note = _with_events(note, events)
             self._current.write([], **_with_deliveries(note, deliveries))
             self._done.update(_done(deliveries, self._first_frame))
         groups = [
             (s, [p.row for p in group]) for s, group in groupby(placed, key=attrgetter("segment"))
         ]
+        events_of = _events_of(events, [rows for _, rows in groups])
         for index, (segment, rows) in enumerate(groups):
+            note = _with_events(note, events_of[index])
             if segment is not self._segment and not segment.failed:
                 first = rows[0]
                 self._rotate(first.captured_ns, (first.width, first.height), segment)
@@ -498,6 +501,20 @@ class PartedJournal:
             "machine": self._meter.lap(),
             **({"notes": notes} if (notes := self.not_recorded) else {}),
         }
+
+
+def _events_of(events: Sequence[Event], groups: Sequence[Sequence[Row]]) -> list[list[Event]]:
+    """Return the events of each group of rows: those since its first result, or before the next."""
+    found: list[list[Event]] = [[] for _ in groups]
+    begins_us = [rows[0].completed_ns // 1000 for rows in groups[1:]]
+    for event in events if groups else ():
+        at_us = stamp_us(event.get("at") or event.get("from"))
+        found[0 if at_us is None else bisect.bisect_right(begins_us, at_us)].append(event)
+    return found
+
+
+def _with_events(note: dict[str, Any], events: Sequence[Event]) -> dict[str, Any]:
+    return {**note, "events": list(events)} if events else note
 
 
 def _split(

@@ -829,3 +829,27 @@ def test_a_part_that_just_began_is_not_as_large_as_the_one_before(output: Path) 
     assert journal._bytes_of(segment) < large / 2
     journal.end({**CLOSING, "totals": {}})
     assert journal.seal() == []
+
+
+def test_events_are_in_the_part_of_their_time(output: Path) -> None:
+    """Two parts are written at once, since the disk was slow."""
+    journal = new_journal(output, Splitting(every_s=1))
+    rows = ROWS[:70]
+    events: list[Any] = [
+        {"kind": "mark", "text": str(place), "at": metadata_module.utc_text(row.completed_ns)}
+        for place, row in enumerate(rows)
+    ]
+    odd = [{"kind": "mark", "text": "at no time"}, {"kind": "gap", "from": events[50]["at"]}]
+    write_rows(journal, rows, [*events, *odd])
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(output) as session:
+        parts = [part.metadata["events"] for part in session.parts]
+        counts = [part.rows for part in session.parts]
+        assert sum(map(len, parts)) == len(session.metadata["events"]) == 72
+    assert len(parts) > 2
+    assert odd[0] in parts[0]
+    assert odd[1] in parts[1]
+    texts = [e["text"] for part in parts for e in part if "at" in e]
+    assert texts == [str(place) for place in range(70)]
+    assert [sum("at" in e for e in part) for part in parts] == counts
