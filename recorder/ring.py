@@ -210,6 +210,15 @@ class Ring:
         return any(span.on for span in self._spans)
 
     @property
+    def may_go_on(self) -> bool:
+        """Whether a row that is here belongs to the last moment, or may prolong it."""
+        if self._entries and self._entries[0].completed_us <= self.until_us:
+            return True
+        at = max(0, self._judged - self._taken)
+        prolongs_us = self.until_us + self.before_us
+        return at < len(self._entries) and self._entries[at].completed_us <= prolongs_us
+
+    @property
     def is_full(self) -> bool:
         return self.size + self.group_bytes > self.limit and len(self._entries) > 1
 

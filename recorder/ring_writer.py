@@ -248,7 +248,9 @@ class RingWriter:
         if not self._has_rows or self.ring.is_on or self._is_closing:
             return None
         over_us = self.ring.until_us + self.ring.before_us + _ON_ITS_WAY_US
-        return max(0.0, over_us - self._clock.now_ns() / 1000) / 1e6
+        left_s = max(0.0, over_us - self._clock.now_ns() / 1000) / 1e6
+        # On a busy machine the rules are not applied to the last rows yet.
+        return left_s if left_s or not self.ring.may_go_on else None
 
     def _take_signals(self, until_ns: int) -> list[Signal]:
         taken = []

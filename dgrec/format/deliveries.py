@@ -64,6 +64,11 @@ class Delivery(NamedTuple):
         return self.ticks in (_END_DUE, _END_TAKEN)
 
     @property
+    def is_taken(self) -> bool:
+        """Whether it says that the target took something."""
+        return self.ticks not in (_NOT_DUE, _END_DUE)
+
+    @property
     def published_ms(self) -> float | None:
         return self.ticks / _TICKS_PER_MS if self.ticks >= 0 else None
 

@@ -117,7 +117,7 @@ class _Delivery:
                         self._target = self._publisher.open_again()
                     if self._is_over:
                         break
-                    self._publisher.send(frame)
+                    self._publisher.send_again(frame)
             self._close()
         except DgrecError as error:
             if not self._is_over:

@@ -136,6 +136,9 @@ class Publisher(Output):
         self.is_waited_for = waits or target.is_waited_for
         self.reopen = reopen
         self._target = target
+        #: The same, opened again at the end. The thread of a recording that was left behind may
+        #: still have the other one.
+        self._again: Target | None = None
         self._options = options or PayloadOptions()
         self._writer: SessionWriter | None = None
         #: Its place in the metadata's ``targets``.
@@ -145,8 +148,6 @@ class Publisher(Output):
         self._count = self._due = self._taken_frames = 0
         #: The first frame of this run: later, a target may get some of earlier runs, too.
         self._first_frame: int | None = None
-        #: By the target as it was opened before.
-        self._delivered_before = 0
         #: Frames on their way, by the key of each of their messages.
         self._open: OrderedDict[str, _OnTheWay] = OrderedDict()
         target.on_taken = self._taken
@@ -160,7 +161,8 @@ class Publisher(Output):
     @property
     def delivered(self) -> int:
         """How many messages have arrived, as far as the target says so."""
-        return self._delivered_before + self._target.delivered
+        again = self._again
+        return self._target.delivered + (0 if again is None else again.delivered)
 
     @property
     def missing(self) -> int:
@@ -255,21 +257,30 @@ class Publisher(Output):
         assert self.reopen is not None
         target = self.reopen()
         target.on_taken = self._taken
-        self._delivered_before = self.delivered
-        self._target = target
+        self._again = target
         return target
+
+    def send_again(self, frame: Outgoing) -> None:
+        """Send the messages of a frame to the target that was opened again."""
+        assert self._again is not None
+        self._expect(frame)
+        for message in frame.messages:
+            self._again.send(message)
 
     def send(self, frame: Outgoing) -> None:
         """Send the messages of a frame; what the target takes of them is recorded."""
+        self._expect(frame)
+        for message in frame.messages:
+            self._send(message)
+
+    # --- inside ---
+
+    def _expect(self, frame: Outgoing) -> None:
         on_the_way = _OnTheWay(frame, len(frame.messages))
         for message in frame.messages:
             self._open[message.key] = on_the_way
         while len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
-        for message in frame.messages:
-            self._send(message)
-
-    # --- inside ---
 
     def _outgoing(self, row: Row, messages: Messages) -> Outgoing:
         captured_ns = row.captured_ns if row.is_capture_known else None

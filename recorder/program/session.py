@@ -58,7 +58,8 @@ class ProgramSession:
         self.metadata = metadata
         self._size = source_size(metadata)
         self._numbers = threading.Lock()
-        self._adding = threading.Lock()
+        #: Reentrant: a signal handler may add a frame, too.
+        self._adding = threading.RLock()
         self._next = 0
         self.writer = SessionWriter(
             output, options, metadata=metadata, overwrite=overwrite, clock=clock, outputs=outputs
@@ -83,10 +84,11 @@ class ProgramSession:
 
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
-        completed_ns = self.clock.now_ns()
-        frame = self._frame(result, None, capture, completed_ns)
-        frame.before_ns = capture.fingerprint_ns + self.clock.now_ns() - completed_ns
-        self.writer.hold(frame, result, completed_ns)
+        with self._adding:  # as in `add`
+            completed_ns = self.clock.now_ns()
+            frame = self._frame(result, None, capture, completed_ns)
+            frame.before_ns = capture.fingerprint_ns + self.clock.now_ns() - completed_ns
+            self.writer.hold(frame, result, completed_ns)
 
     def release(self) -> None:
         """Record what is held: the program asks for the next result."""

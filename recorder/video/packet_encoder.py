@@ -47,7 +47,8 @@ class EncodedPackets(SegmentVideos):
 
     Args:
         take: Gets each packet, in the order of the pictures; or None for a picture, and for all
-            that follow, once the encoder has failed. Called in the encoder's thread.
+            that follow, once the encoder has failed: once for each picture in any case. Called in
+            the encoder's thread.
     """
 
     def __init__(self, options: VideoOptions, take: Callable[[KeptPacket | None], None]) -> None:
@@ -62,6 +63,8 @@ class EncodedPackets(SegmentVideos):
         self._container: Any = None
         self._format: EncodedFormat | None = None
         self._count = 0
+        #: Of how many pictures there is no packet yet.
+        self._waiting = 0
 
     @property
     def has_failed(self) -> bool:
@@ -72,6 +75,7 @@ class EncodedPackets(SegmentVideos):
         return self._encoder.notes
 
     def write(self, image: Image, draw: Callable[[], Image], pts_us: int) -> None:
+        self._waiting += 1
         if self.failure is None:
             try:
                 if self._container is None:
@@ -81,7 +85,7 @@ class EncodedPackets(SegmentVideos):
                 return
             except Exception as error:  # FFmpeg's errors have many classes
                 self._fail(error)
-        self._take(None)
+        self._give_up()
 
     def close(self) -> None:
         if self._container is not None and self.failure is None:
@@ -90,6 +94,7 @@ class EncodedPackets(SegmentVideos):
                     self._hand_over(packet)
             except Exception as error:
                 self._fail(error)
+        self._give_up()
         # The stream stays: packets may still be written to a file.
         self._encoder.release()
 
@@ -108,7 +113,14 @@ class EncodedPackets(SegmentVideos):
             self._format, packet, self._count, self._count, is_key, is_key, place=self._count
         )
         self._count += 1
+        self._waiting -= 1
         self._take(kept)
+
+    def _give_up(self) -> None:
+        """Say of pictures that the encoder has had, too, that no packet of them will come."""
+        while self._waiting > 0:
+            self._waiting -= 1
+            self._take(None)
 
     def _fail(self, error: Exception) -> None:
         codec = self._options.codec.name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -28,6 +30,7 @@ from dgrec.format import (
     deliveries_as_note,
     json_values,
     source_size,
+    stamp_us,
     utc_text,
 )
 from dgrec.paths import journal_path
@@ -73,8 +76,14 @@ class _EndingPart:
     closing: Metadata
     began_ns: int
     ended_ns: int
-    #: The source's number of its last row.
+    #: The source's numbers of its first and its last row.
+    first_frame: int
     last_frame: int
+    #: With how many of its rows each target is done.
+    done: Counter[int]
+
+    def add_done(self, deliveries: Sequence[Delivery]) -> None:
+        self.done.update(_done(deliveries, self.first_frame))
 
 
 class PartedJournal:
@@ -132,11 +141,16 @@ class PartedJournal:
         self._row_bytes = _ROW_BYTES
         #: When the first row of the current part was captured, and its last one completed.
         self._began_ns = self._last_completed_ns = 0
-        #: The source's number of the last row.
+        #: The source's numbers of the first row of the current part, and of the last one of all.
+        self._first_frame = 0
         self._last_frame = -1
+        #: With how many rows of the current part each target is done.
+        self._done: Counter[int] = Counter()
         self._ending: list[_EndingPart] = []
         #: Of each target the newest frame that it has taken.
         self._newest: dict[int, int] = {}
+        #: What targets have taken of rows that are not written yet.
+        self._early: list[Delivery] = []
         self._begin_problem = ""
         #: Decides which part a row belongs to, before the row is made.
         self.cutter = Cutter(options.splitting, video.begin, self._bytes_of, earlier.number + 1)
@@ -194,21 +208,25 @@ class PartedJournal:
         signals: Sequence[Signal] = (),
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        """Append rows to the journals of their segments, in order; events go with the first.
+        """Append rows to the journals of their segments, in order, with the events of their time.
 
         ``signals`` were logged while there were no rows. ``deliveries`` go with the rows that they
-        are of, if these are not in a part that has ended.
+        are of, if these are not in a part that has ended; they may come before them.
         """
-        note: dict[str, Any] = {"events": list(events)} if events else {}
-        if signals:
-            note["signals"] = as_note(signals)
-        deliveries = self._given_to_ending(deliveries)
-        if not placed and (note or deliveries):
+        note: dict[str, Any] = {"signals": as_note(signals)} if signals else {}
+        deliveries = self._given_to_ending([*self._early, *deliveries])
+        last_frame = placed[-1].row.source_frame if placed else self._last_frame
+        deliveries, self._early = _split_early(deliveries, last_frame)
+        if not placed and (note or events or deliveries):
+            note = _with_events(note, events)
             self._current.write([], **_with_deliveries(note, deliveries))
+            self._done.update(_done(deliveries, self._first_frame))
         groups = [
             (s, [p.row for p in group]) for s, group in groupby(placed, key=attrgetter("segment"))
         ]
+        events_of = _events_of(events, [rows for _, rows in groups])
         for index, (segment, rows) in enumerate(groups):
+            note = _with_events(note, events_of[index])
             if segment is not self._segment and not segment.failed:
                 first = rows[0]
                 self._rotate(first.captured_ns, (first.width, first.height), segment)
@@ -217,6 +235,7 @@ class PartedJournal:
                 rows = self._video.without_part(rows)
             here, deliveries = _split(deliveries, groups[index + 1 : index + 2])
             self._write(rows, _with_deliveries(note, here))
+            self._done.update(_done(here, self._first_frame))
             segment.written += len(rows)
             note = {}
 
@@ -237,6 +256,9 @@ class PartedJournal:
     def end(self, closing: Metadata) -> None:
         """Write the end of the last part. ``closing`` describes the whole recording."""
         self._end_parts()
+        if self._early:  # of rows that were lost
+            self._current.write([], **_with_deliveries({}, self._early))
+            self._early = []
         totals = dict(closing.get("totals", {}))
         for key, reported in vars(self._reported).items():
             if key in totals:
@@ -332,6 +354,7 @@ class PartedJournal:
             if self._current.frames > frames:  # also if the file was moved away after that
                 if not frames:
                     self._began_ns = rows[0].captured_ns
+                    self._first_frame = rows[0].source_frame
                 self._count(rows)
         self._last_write = self._current.bytes_written - before
         self._row_bytes = self._last_write / len(rows)
@@ -358,8 +381,8 @@ class PartedJournal:
         """
         waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
         size = self._video.expected_bytes(segment.videos)
-        current = self._current
-        if segment is not self._segment or not current.frames:
+        # In this order: the writer changes them in the other one.
+        if segment is not self._segment or not (current := self._current).frames:
             return size + waiting
         return size + current.bytes_written + max(waiting, self._last_write)
 
@@ -392,27 +415,35 @@ class PartedJournal:
             closing=self._closing(),
             began_ns=self._began_ns,
             ended_ns=self._last_completed_ns,
+            first_frame=self._first_frame,
             last_frame=self._last_frame,
+            done=self._done,
         )
         self._ending.append(ending)
-        self._current, self._segment = following, segment
+        self._done = Counter()
+        self._current = following
+        self._segment = segment  # now `_bytes_of` may look at the journal
 
     def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Write what targets took of parts that have no more rows; return the rest.
 
-        A part ends once they have taken its last row, or a little later.
+        A part ends once they have taken its last row, or a little later. (Of a row that a target
+        does not get that is known at once, while others are on their way to it.)
         """
         for delivery in deliveries:
-            newest = self._newest.get(delivery.target, -1)
-            self._newest[delivery.target] = max(newest, delivery.source_frame)
+            if delivery.is_taken:
+                newest = self._newest.get(delivery.target, -1)
+                self._newest[delivery.target] = max(newest, delivery.source_frame)
         left = list(deliveries)
         for part in self._ending.copy():
             own, left = _split_at(left, part.last_frame + 1)
             if own:
                 with self._noting(part):
                     part.journal.write([], **_with_deliveries({}, own))
+                part.add_done(own)
             is_done = all(
                 self._newest.get(target, -1) >= part.last_frame
+                or part.done[target] >= part.journal.frames
                 for target in range(len(self._metadata.get("targets", [])))
             )
             if is_done or self._clock.now_ns() - part.ended_ns > _TAKING_NS:
@@ -472,6 +503,20 @@ class PartedJournal:
         }
 
 
+def _events_of(events: Sequence[Event], groups: Sequence[Sequence[Row]]) -> list[list[Event]]:
+    """Return the events of each group of rows: those since its first result, or before the next."""
+    found: list[list[Event]] = [[] for _ in groups]
+    begins_us = [rows[0].completed_ns // 1000 for rows in groups[1:]]
+    for event in events if groups else ():
+        at_us = stamp_us(event.get("at") or event.get("from"))
+        found[0 if at_us is None else bisect.bisect_right(begins_us, at_us)].append(event)
+    return found
+
+
+def _with_events(note: dict[str, Any], events: Sequence[Event]) -> dict[str, Any]:
+    return {**note, "events": list(events)} if events else note
+
+
 def _split(
     deliveries: Sequence[Delivery], following: Sequence[tuple[Segment, list[Row]]]
 ) -> tuple[list[Delivery], list[Delivery]]:
@@ -486,6 +531,25 @@ def _split_at(
         return list(deliveries), []
     before = [each for each in deliveries if each.source_frame < source_frame]
     return before, [each for each in deliveries if each.source_frame >= source_frame]
+
+
+def _split_early(
+    deliveries: Sequence[Delivery], last_frame: int
+) -> tuple[list[Delivery], list[Delivery]]:
+    """Return what was taken of rows until one, and of later rows.
+
+    The end of a recording is no row, and may come after frames of which none was kept.
+    """
+    early = [each for each in deliveries if each.source_frame > last_frame and not each.is_end]
+    if not early:
+        return list(deliveries), []
+    return [each for each in deliveries if each.source_frame <= last_frame or each.is_end], early
+
+
+def _done(deliveries: Sequence[Delivery], first_frame: int) -> list[int]:
+    """Return the targets that are done with rows from one on, each as often as there are rows."""
+    rows = (each for each in deliveries if not each.is_end and each.source_frame >= first_frame)
+    return [each.target for each in rows]
 
 
 def _with_deliveries(note: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:

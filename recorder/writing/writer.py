@@ -216,7 +216,7 @@ class RowWriter:
                     self._look_at_disk()
                 elif self.journal.has_ending_parts:
                     self.journal.end_due_parts()
-                if self._cut_to is not None and not self._rows:
+                if self._cut_to is not None and not self._has_waiting:
                     self._cut(self._cut_to)
                 if last:
                     return
@@ -247,6 +247,11 @@ class RowWriter:
             self.alarm("disk_full")
 
     @property
+    def _has_waiting(self) -> bool:
+        """Whether something waits that belongs to the rows so far."""
+        return bool(self._rows or self._events or self._signals)
+
+    @property
     def _hurries(self) -> bool:
         return self._closing or self._cut_to is not None
 
@@ -257,12 +262,14 @@ class RowWriter:
         """Return the values to be written with these rows.
 
         A value that is newer than all of them waits for the next flush: the row that it belongs to
-        may be on its way.
+        waits, too, or may be on its way.
         """
         if not self._signals:
             return []
         until = 2**63
-        if rows and not self._closing:
+        if self._rows:
+            until = self._rows[0].row.completed_ns
+        elif rows and not self._hurries:
             oldest_ns = self.journal.now_ns() - _LONGEST_ON_ITS_WAY_NS
             until = max(rows[-1].row.completed_ns, oldest_ns)
         taken: list[Signal] = []

@@ -83,9 +83,13 @@ def _recorded_s(session: Session, name: str) -> float:
 
 
 def _is_being_recorded(path: Path) -> bool:
-    files = [journal_path(path), *(file for _, file in numbered_files(path))]
-    journals = [file for file in files if file.suffix == JOURNAL_SUFFIX]
-    return any(file.exists() and is_being_written(file) for file in journals)
+    while True:
+        parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
+        if any(map(is_being_written, (journal_path(path), *parts))):
+            return True
+        # One that was sealed just now may have been followed by another part.
+        if all(file.exists() for file in parts):
+            return False
 
 
 def _cut(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dgrec.errors import DgrecError
 from dgrec.format import (
     JournalTail,
+    Metadata,
     RowTotals,
     is_being_written,
     loses_at_start,
@@ -21,9 +25,7 @@ from dgrec.format import (
 )
 from dgrec.paths import (
     JOURNAL_SUFFIX,
-    journal_path,
     numbered_files,
-    part_path,
     sealed_path,
     session_stem,
 )
@@ -196,15 +198,50 @@ class Follower:
                 self._before["frames"] += part.rows
 
     def _next_part(self) -> bool:
-        """Go on with the next part's journal; return whether there is one."""
+        """Go on with the next part's journal; return whether there is one.
+
+        On a busy machine parts may have been sealed meanwhile, or removed.
+        """
         number = self._tail.metadata["part"]["number"] + 1
-        path = journal_path(part_path(self._name, number))
-        if not wait_for(path.exists):
-            return False
-        tail = JournalTail(path)
-        self._tail.close()
-        self._tail = tail
-        return True
+        while True:
+            found: list[JournalTail | Metadata] = []
+            if not wait_for(partial(self._look_for_part, number, found)):
+                return False
+            following = found[0]
+            if isinstance(following, JournalTail):
+                self._tail.close()
+                self._tail = following
+                return True
+            if following.get("end_reason") != "split":
+                return False
+            number = following["part"]["number"] + 1
+
+    def _look_for_part(self, number: int, found: list[JournalTail | Metadata]) -> bool:
+        """Find the next part, this one or a later one: its journal, or read all of it.
+
+        Args:
+            found: Gets the journal, or the metadata of the part that was read.
+        """
+        set_id = self._tail.metadata["part"]["set_id"]
+        for at, file in numbered_files(self._name):
+            if at < number:
+                continue
+            with contextlib.suppress(DgrecError, OSError):  # it is sealed or removed just now
+                if file.suffix == JOURNAL_SUFFIX:
+                    tail = JournalTail(file)
+                    if tail.metadata.get("part", {}).get("set_id") == set_id:
+                        found.append(tail)
+                    else:
+                        tail.close()
+                else:
+                    with open_session(file) as session:
+                        if session.metadata.get("part", {}).get("set_id") == set_id:
+                            found.append(session.metadata)
+                            for batch in session.batches():
+                                self._take(batch)
+            if found:
+                return True
+        return False
 
 
 def _first_capture(batch: pa.RecordBatch) -> float:

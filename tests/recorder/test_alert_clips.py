@@ -19,6 +19,7 @@ import dgrec
 from dgrec.alerts import RecordedAlert, clip_path, recorded_alerts, without_clip
 from dgrec.errors import ConfigError, StorageError
 from dgrec.format import RESTARTED, utc_text
+from dgrec.paths import numbered_files
 from dgrec.recorder.alerting import check_alert_options
 from dgrec.recorder.options import RecordingOptions, Retention, Splitting
 from dgrec.recorder.outputs import AlertClips, clips
@@ -30,11 +31,12 @@ from dgrec.replay.clip.alert_clips import AlertClip
 from dgrec.replay.commands.clip import clip_command
 from dgrec.replay.verify import verify
 from dgrec.session import open_session
-from tests.factory import START_NS, edited, make_rows, new_metadata, write_session
+from tests.factory import CLOSING, START_NS, edited, make_rows, new_metadata, write_session
 from tests.footage import kinds
 from tests.recorder.alert_recordings import AFTER_S, BEFORE_S, Recorded, record_alerts
 from tests.recorder.command import Command
 from tests.recorder.disks import Disk
+from tests.recorder.doubles import journal_of, write_rows
 from tests.recorder.test_disks import run
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -444,3 +446,27 @@ def test_clips_that_are_abandoned_are_not_cut_to_their_end(
         finally:
             process.kill()
             cutting.join(PATIENCE_S)
+
+
+def test_a_part_that_is_sealed_while_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recording goes on in a part that was not there when its files were listed."""
+    output = tmp_path / "s.parquet"
+    journal = journal_of(output, Splitting(every_s=1))
+    old = journal.path
+    for row in make_rows(60):
+        write_rows(journal, [row])
+    journal.wait_for_sealing()
+    assert not old.exists()
+    assert journal.path.exists()
+    listings = [[(1, old)]]
+    monkeypatch.setattr(
+        alert_clips_module,
+        "numbered_files",
+        lambda path: listings.pop() if listings else numbered_files(path),
+    )
+    assert alert_clips_module._is_being_recorded(output)
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    assert not alert_clips_module._is_being_recorded(output)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, OutputError
 from dgrec.format import Event, Metadata, Row
-from dgrec.publishing import Lines
+from dgrec.message import Message
+from dgrec.publishing import Lines, Outgoing, Target
 from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.session_writer import SessionWriter
@@ -326,3 +327,46 @@ def test_there_is_room_for_one_frame_at_least(tmp_path: Path) -> None:
         for _ in range(3):
             recorder.add([])
     assert output.seen == 3
+
+
+def test_a_target_that_is_opened_again_is_not_closed_by_who_was_left_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(output_module, "_PATIENCE_S", 0.0)
+
+    class Slow(Target):
+        """Takes nothing until it is told to, and then gives up."""
+
+        name = "slow"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate, self.is_sending = threading.Event(), threading.Event()
+            self.is_closed = False
+
+        def send(self, message: Message) -> None:
+            self.is_sending.set()
+            assert self.gate.wait(PATIENCE_S)
+            raise OutputError("slow: is away")
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    class Quick(Slow):
+        def send(self, message: Message) -> None:
+            self._take(message.key)
+
+    old, new = Slow(), Quick()
+    publisher = Publisher(old, reopen=lambda: new)
+    queue = OutputQueue(publisher, "block")
+    queue.start({})
+    queue.put_frame(make_row(0), None)
+    assert old.is_sending.wait(PATIENCE_S)
+    queue.close()
+    assert publisher.open_again() is new
+    old.gate.set()
+    assert queue._has_ended.wait(PATIENCE_S)
+    assert old.is_closed
+    assert not new.is_closed
+    publisher.send_again(Outgoing(0, None, [Message("key", b"{}")]))
+    assert publisher.delivered == new.delivered == 1

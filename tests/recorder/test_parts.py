@@ -16,7 +16,7 @@ import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import OutputError
 from dgrec.footage import videos_beside
-from dgrec.format import AT_START, is_being_written
+from dgrec.format import AT_START, Delivery, is_being_written
 from dgrec.format import metadata as metadata_module
 from dgrec.paths import part_path
 from dgrec.recorder.capture import Capture
@@ -24,6 +24,7 @@ from dgrec.recorder.destination import check_output
 from dgrec.recorder.model import LoadedModel
 from dgrec.recorder.options import Retention, Splitting
 from dgrec.recorder.recovery import left_behind, recover
+from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.sources import parse_source
 from dgrec.recorder.writing import PartedJournal, RowWriter
 from dgrec.recorder.writing import parts as parts_module
@@ -35,6 +36,7 @@ from tests.factory import (
     START_NS,
     make_detection,
     make_row,
+    new_metadata,
     write_session,
 )
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, clip, record, write_rows
@@ -731,3 +733,123 @@ def test_a_journal_left_behind_is_a_part_that_can_be_recovered(output: Path) -> 
         assert len(session) == 400
         assert session.metadata["end_reason"] == "recovered"
         assert session.damage == []
+
+
+# --- late threads ---
+
+
+def test_what_a_target_took_is_in_the_part_of_its_row(output: Path) -> None:
+    """A target may have taken a row before that is written, and here it begins a part."""
+    metadata = new_metadata("s", targets=[{"target": "t", "every": 1}])
+    journal = new_journal(output, Splitting(every_s=1), metadata=metadata)
+    segment_of = journal.cutter.segment_of
+    rows = [PlacedRow(row, segment_of(row.completed_ns)) for row in ROWS[:40]]
+    cut = next(place for place, row in enumerate(rows) if row.segment is not rows[0].segment)
+    taken = [Delivery(0, row.row.source_frame, 4096) for row in rows]
+    journal.write(rows[:cut], (), (), taken[: cut + 2])
+    journal.write([], (), (), taken[cut + 2 : cut + 3])
+    journal.write(rows[cut:], (), (), taken[cut + 3 :])
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(output) as session:
+        assert len(session.parts) == 2
+        assert session.frames.column("published_ms").to_pylist() == [1.0] * 40
+        (target,) = session.metadata["targets"]
+    assert (target["frames"], target["delivered"], target["left_out"]) == (40, 40, [])
+
+
+def test_a_part_waits_for_rows_that_are_on_their_way(output: Path) -> None:
+    """That a target does not get the last row is known before it took the one before."""
+    metadata = new_metadata("s", targets=[{"target": "t", "every": 2}])
+    clock = SetClock(ROWS[60].completed_ns)
+    journal = journal_of(output, Splitting(every_s=1), metadata=metadata, clock=clock)
+    first = journal.path
+    segment_of = journal.cutter.segment_of
+    rows = [PlacedRow(row, segment_of(row.completed_ns)) for row in ROWS[:60]]
+    cut = next(place for place, row in enumerate(rows) if row.segment is not rows[0].segment)
+    taken = [
+        Delivery(0, each.row.source_frame, 4096)
+        if place % 2 == cut % 2
+        else Delivery.not_due(0, each.row.source_frame)
+        for place, each in enumerate(rows)
+    ]
+    assert taken[cut - 2].is_taken
+    assert not taken[cut - 1].is_taken
+    *others, on_its_way = taken[: cut - 1]
+    journal.write(rows[:cut], (), (), [*others, taken[cut - 1]])
+    journal.write(rows[cut : cut + 1])
+    assert journal.has_ending_parts
+    journal.write([], (), (), [on_its_way])
+    assert not journal.has_ending_parts  # the next row has not been taken
+    journal.wait_for_sealing()
+    assert not first.exists()
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(part_path(output, 1)) as part:
+        times = part.frames.column("published_ms").to_pylist()
+    assert times == [1.0 if each.is_taken else None for each in taken[:cut]]
+
+
+def test_what_a_target_took_of_rows_that_were_lost_is_kept(output: Path) -> None:
+    metadata = new_metadata("s", targets=[{"target": "t", "every": 1}])
+    journal = new_journal(output, metadata=metadata)
+    write_rows(journal, ROWS[:2])
+    journal.write([], (), (), [Delivery(0, number, 4096) for number in (0, 2, 4)])
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(output) as session:
+        assert session.frames.column("published_ms").to_pylist() == [1.0, 1.0]
+
+
+def test_a_part_that_just_began_is_not_as_large_as_the_one_before(output: Path) -> None:
+    """The loop asks for its size while the writer begins it."""
+
+    class Watched(PartedJournal):
+        begin = staticmethod(lambda: None)
+
+        @property
+        def _current(self) -> Any:
+            found, begin = self.__dict__["_current"], self.begin
+            self.begin = lambda: None  # type: ignore[method-assign]
+            begin()
+            return found
+
+        @_current.setter
+        def _current(self, journal: Any) -> None:
+            self.__dict__["_current"] = journal
+
+    journal = journal_of(output, Splitting(size=10_000_000))
+    write_rows(journal, ROWS[:400])
+    large = journal.bytes_written
+    segment = journal.cutter.cut()
+    assert isinstance(segment, Segment)
+    journal.__class__ = Watched
+    begin = [PlacedRow(ROWS[400], segment)]
+    journal.begin = lambda: journal.write(begin)  # type: ignore[attr-defined]
+    assert journal._bytes_of(segment) < large / 2
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+
+
+def test_events_are_in_the_part_of_their_time(output: Path) -> None:
+    """Two parts are written at once, since the disk was slow."""
+    journal = new_journal(output, Splitting(every_s=1))
+    rows = ROWS[:70]
+    events: list[Any] = [
+        {"kind": "mark", "text": str(place), "at": metadata_module.utc_text(row.completed_ns)}
+        for place, row in enumerate(rows)
+    ]
+    odd = [{"kind": "mark", "text": "at no time"}, {"kind": "gap", "from": events[50]["at"]}]
+    write_rows(journal, rows, [*events, *odd])
+    journal.end({**CLOSING, "totals": {}})
+    assert journal.seal() == []
+    with dgrec.open(output) as session:
+        parts = [part.metadata["events"] for part in session.parts]
+        counts = [part.rows for part in session.parts]
+        assert sum(map(len, parts)) == len(session.metadata["events"]) == 72
+    assert len(parts) > 2
+    assert odd[0] in parts[0]
+    assert odd[1] in parts[1]
+    texts = [e["text"] for part in parts for e in part if "at" in e]
+    assert texts == [str(place) for place in range(70)]
+    assert [sum("at" in e for e in part) for part in parts] == counts

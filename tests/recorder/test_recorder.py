@@ -22,6 +22,8 @@ from dgrec.format import Row
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.program import recorder as recorder_module
+from dgrec.recorder.program.session import Capture
+from dgrec.recorder.results import recordable
 from dgrec.recorder.video import encoder as video_encoder
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_row, write_session
@@ -274,6 +276,43 @@ def test_threads_may_share_a_recorder(output: Path) -> None:
         assert session.frames.column("source_frame").to_pylist() == list(range(800))
         stamps = session.frames.column("completed_at").to_pylist()
     assert all(before <= after for before, after in itertools.pairwise(stamps))
+
+
+def test_results_of_two_threads_are_in_the_order_of_their_times(output: Path) -> None:
+    """One thread stands still between its look at the clock and the rest."""
+    with dgrec.Recorder(output) as recorder:
+        recorder.add([])
+        session = recorder._main
+        assert session is not None
+        clock, has_looked, gate = session.clock, threading.Event(), threading.Event()
+
+        def hold() -> None:
+            session.hold(recordable([]), Capture())
+
+        first, second = (threading.Thread(target=hold, daemon=True) for _ in range(2))
+
+        class Clock:
+            @staticmethod
+            def now_ns() -> int:
+                now = clock.now_ns()
+                if threading.current_thread() is first:
+                    has_looked.set()
+                    assert gate.wait(PATIENCE_S)
+                return now
+
+        session.clock = Clock()  # type: ignore[assignment]
+        first.start()
+        assert has_looked.wait(PATIENCE_S)
+        second.start()
+        second.join(0.3)  # it may wait for the other one
+        gate.set()
+        for thread in (first, second):
+            thread.join(PATIENCE_S)
+        session.clock = clock
+    with dgrec.open(output) as found:
+        stamps = found.frames.column("completed_at").to_pylist()
+    assert len(stamps) == 3
+    assert stamps == sorted(stamps)
 
 
 def test_a_disk_with_too_little_room_ends_it(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

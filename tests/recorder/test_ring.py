@@ -6,16 +6,23 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dgrec.format import Row
+from dgrec.clock import Clock
+from dgrec.format import Row, utc_text
+from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.ring import Ring, RingEntry, memory_of
+from dgrec.recorder.ring_writer import RingWriter
+from dgrec.recorder.segments import Cutter, Names
+from dgrec.recorder.video import EncodedPackets, SegmentVideos, VideoOptions, VideoRecorder
 from dgrec.video import KeptPacket, PacketFormat
 from tests.factory import START_NS, make_detection, make_row
+from tests.waiting import wait_until
 
 FORMAT = PacketFormat("h264", b"\0\0\0\1", (64, 48), 0, b"")
 START_US = START_NS // 1000
@@ -241,3 +248,85 @@ def test_memory_of_nested_and_of_endless_results() -> None:
     big = [{"landmarks": [{"landmark": [1.0, 2.0]}] * 1000}]
     assert 200_000 < memory_of(make_row(0, big)) < 2_000_000
     assert memory_of(make_row(0, [], info=np.zeros(10**6, np.uint8))) > 10**6
+
+
+@pytest.mark.parametrize("fails_at_end", [False, True])
+def test_each_picture_that_an_encoder_has_is_answered(fails_at_end: bool) -> None:
+    """Also those that it kept back when it failed: their rows would wait for ever."""
+
+    class Encoder:
+        count = 0
+
+        def encode(self, image: Any, pts_us: int) -> list[Any]:
+            self.count += 1
+            if self.count == 3 and not fails_at_end:
+                raise RuntimeError("no memory")
+            return []
+
+        def finish(self) -> list[Any]:
+            raise RuntimeError("no memory")
+
+        def release(self) -> None:
+            pass
+
+    taken: list[KeptPacket | None] = []
+    packets = EncodedPackets(VideoOptions(("raw",)), taken.append)
+    packets._encoder = Encoder()  # type: ignore[assignment]
+    packets._container = object()
+    for number in range(4):
+        packets.write(np.zeros((2, 2, 3), np.uint8), lambda: None, number)  # type: ignore[arg-type, return-value]
+    packets.close()
+    assert taken == [None] * 4
+    assert packets.failure is not None
+
+
+class SetClock(Clock):
+    """A clock that stands where it was put, and counts how often it was asked there."""
+
+    def __init__(self, now_ns: int) -> None:
+        super().__init__()
+        self.put(now_ns)
+
+    def put(self, now_ns: int) -> None:
+        self.now, self.asked = now_ns, 0
+
+    def now_ns(self) -> int:
+        self.asked += 1
+        return self.now
+
+
+def test_a_moment_is_one_part_however_late_its_rows_are_judged() -> None:
+    written: list[int | str] = []
+    cutter = Cutter(
+        Splitting(), lambda _: SegmentVideos(VideoOptions(), Path(), ()), lambda _: 0, 1
+    )
+    writer: Any = SimpleNamespace(
+        journal=SimpleNamespace(cutter=cutter, path=Path("s.arrows")),
+        note=lambda event: None,
+        put=lambda row, segment: written.append(row.source_frame),
+        cut=lambda segment: written.append("cut"),
+        close=lambda: None,
+        alarm=lambda reason: None,
+        dropped=0,
+    )
+    judge: Any = SimpleNamespace(taken=0, on_taken=None)
+    clock = SetClock(START_NS)
+    options = RecordingOptions(only_on_alert=True, before=1, after=1)
+    video = VideoRecorder(VideoOptions(), Names(Path("s.parquet")))
+    ring = RingWriter(writer, video, None, options, [judge], clock)
+    rows = [make_row(number) for number in (0, 3, 6, 9)]
+    for row in rows:
+        ring.put(row, SimpleNamespace(packets=[], packet=None))  # type: ignore[arg-type]
+    for kind, row in (("alert", rows[0]), ("alert_end", rows[1])):
+        ring.note({"kind": kind, "at": utc_text(row.completed_ns), "text": "seen"})
+    judge.taken = 2
+    ring._wake()
+    wait_until(lambda: written == [0, 3])
+    clock.put(START_NS + 60_000_000_000)
+    ring._wake()
+    wait_until(lambda: clock.asked > 1 or "cut" in written)
+    judge.taken = 4
+    ring._wake()
+    wait_until(lambda: "cut" in written and 9 in written)
+    ring.close()
+    assert written == [0, 3, 6, 9, "cut"]

@@ -332,3 +332,73 @@ def test_a_writer_that_got_nothing(slow: SlowJournal) -> None:
     writer.close()
     assert slow.batches == []
     assert writer_threads() == []
+
+
+# --- late threads ---
+
+
+class PartsJournal(SlowJournal):
+    """Knows what was written into which part."""
+
+    def __init__(self, durability: str = "flush") -> None:
+        super().__init__(durability)
+        self.parts: list[list[Any]] = [[]]
+
+    def now_ns(self) -> int:
+        return 2**62  # all that was logged is old by now
+
+    def write(
+        self,
+        placed: Sequence[PlacedRow],
+        events: Sequence[Event] = (),
+        signals: Sequence[Signal] = (),
+        deliveries: Sequence[Any] = (),
+    ) -> None:
+        super().write(placed, events, signals, deliveries)
+        rows = [item.row for item in placed]
+        found = [*signals, *(signal for row in rows for signal in row.signals or ())]
+        self.parts[-1] += [row.source_frame for row in rows]
+        self.parts[-1] += [*(event["kind"] for event in events), *(each.name for each in found)]
+
+    def cut(self, segment: Segment) -> None:
+        self.parts.append([])
+
+
+def test_what_belongs_to_a_part_is_in_it_before_it_is_cut() -> None:
+    """A moment is over while the disk still writes its rows: its alert ended meanwhile."""
+    journal = PartsJournal()
+    writer = writer_of(journal)
+    first, second = make_rows(2)
+    writer.put(first)
+    assert journal.writing.wait(PATIENCE_S)
+    writer.note({"kind": "alert_end"})
+    writer.log(Signal("speed", first.completed_ns + 1, 1.0))
+    cutter = threading.Thread(target=writer.cut, args=(writer.segment,))
+    cutter.start()
+    wait_until(lambda: writer._cut_to is not None)
+    journal.gate.set()
+    cutter.join(PATIENCE_S)
+    writer.put(second)
+    writer.close()
+    assert journal.parts == [[0, "alert_end", "speed"], [1]]
+
+
+@pytest.mark.parametrize("is_closing", [False, True])
+def test_values_wait_for_the_rows_that_wait(is_closing: bool) -> None:
+    """Where each row is a batch, and the disk is slow."""
+    journal = PartsJournal("frame")
+    writer = writer_of(journal)
+    rows = make_rows(4)
+    writer.put(rows[0])
+    assert journal.writing.wait(PATIENCE_S)
+    for row in rows[1:]:
+        writer.put(row)
+        writer.log(Signal(f"after {row.source_frame}", row.completed_ns + 1, 1.0))
+    if is_closing:
+        closer = threading.Thread(target=writer.close)
+        closer.start()
+        wait_until(lambda: writer._closing)
+    journal.gate.set()
+    wait_until(lambda: len(journal.parts[0]) == 7)
+    writer.close()
+    assert journal.parts == [[0, 1, "after 1", 2, "after 2", 3, "after 3"]]

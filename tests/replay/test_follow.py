@@ -16,8 +16,10 @@ from click.testing import Result
 
 from dgrec.format import Journal, JournalTail, JournalWriter, seal
 from dgrec.paths import part_path
+from dgrec.recorder.options import Splitting
 from dgrec.replay.stats import Follower, journal_of, screen, sealed_or_not, status_line
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
+from dgrec.session import open_session
 from tests.factory import (
     CAMERA,
     CLOSING,
@@ -29,6 +31,8 @@ from tests.factory import (
     write_journal,
     write_session,
 )
+from tests.recorder.doubles import journal_of as recorded
+from tests.recorder.doubles import write_rows
 from tests.replay.conftest import uneven_rows
 from tests.waiting import PATIENCE_S
 
@@ -223,6 +227,36 @@ def test_parts_follow_each_other(tmp_path: Path) -> None:
     second.close()
     assert not follower.poll()
     follower.close()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_parts_that_were_sealed_meanwhile_count(tmp_path: Path, ends: bool) -> None:
+    """A busy machine did not let it look for the length of some parts."""
+    name = tmp_path / "s.parquet"
+    journal = recorded(name, Splitting(every_s=1))
+    follower = Follower(journal.path)
+    write_rows(journal, ROWS[:20])
+    assert follower.poll()
+    for start in range(20, 200, 20):
+        write_rows(journal, ROWS[start : start + 20])
+    journal.wait_for_sealing()
+    assert journal.number > 3
+    assert not part_path(name, 3).with_suffix(".arrows").exists()
+    part_path(name, 2).unlink()  # as it is where only the last ones are kept
+    if ends:
+        journal.end({**CLOSING, "totals": {}})
+        assert journal.seal() == []
+        assert not follower.poll()
+    else:
+        assert follower.poll()
+        assert follower.path == journal.path
+        assert follower.poll()
+    with open_session(name) as session:
+        kept = sum(part.rows for part in session.parts)
+    assert follower.snapshot().frames == kept
+    follower.close()
+    if not ends:
+        journal.close()
 
 
 @pytest.mark.slow
