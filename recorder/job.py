@@ -65,6 +65,8 @@ from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recov
 
 #: The resolution of stamps.
 _STAMP_NS = 1000
+#: By how much the system clock has to be behind for that to be said.
+_LEAST_SAID_NS = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,9 +300,9 @@ def prepare(
         )
     earlier = _earlier(plan, reader)
     clock = group.clock if group else Clock(after_ns=earlier.completed_ns + _STAMP_NS)
-    if clock.drift_ns() < -_STAMP_NS:
+    if (behind_ns := -clock.drift_ns()) > _LEAST_SAID_NS:
         announce(
-            f"{plan.output}: the system clock is {-clock.drift_ns() / 1e9:.1f} s behind the last "
+            f"{plan.output}: the system clock is {behind_ns / 1e9:.1f} s behind the last "
             "recorded frame; stamps continue from there"
         )
     capture = _capture(reader, source, clock, given, announce, keeps=packets is not None)

@@ -52,6 +52,21 @@ def test_a_clock_that_is_set_forward_is_drift_too() -> None:
     assert clock.drift_ns() == 250_000_000
 
 
+def test_a_pause_between_the_readings_of_two_clocks_is_no_drift() -> None:
+    """A busy machine lets the process wait there."""
+    times = Times()
+    pauses = iter([7_000_000, 0, 5_000_000])
+
+    def utc() -> int:
+        read = times.utc
+        times.tick(next(pauses, 0))
+        return read
+
+    clock = Clock(lambda: times.monotonic, utc)
+    assert clock.now_ns() == times.utc
+    assert clock.drift_ns() == 0
+
+
 def test_the_real_one() -> None:
     clock = Clock()
     stamps = [clock.now_ns() for _ in range(1000)]

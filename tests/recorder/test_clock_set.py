@@ -16,7 +16,7 @@ from tests.recorder.doubles import PysdkDouble, ScriptedFrames, record
 
 FRAMES = 30
 #: How long reading the clock takes here: all that passes between two readings.
-TICK_NS = 1_000_000
+TICK_NS = 10_000
 
 
 @pytest.mark.parametrize("step_s", [-3600.0, 7200.5, 0.0])
