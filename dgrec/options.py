@@ -177,8 +177,10 @@ class Command(click.Command):
         for each in () if ctx.resilient_parsing else self.params:
             name = each.name or ""
             value = ctx.params.get(name)
-            is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
-            if isinstance(value, str) and not value.strip() and not is_default:
+            # dgrec itself gives hidden ones.
+            is_given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
+            is_given = is_given and not getattr(each, "hidden", False)
+            if is_given and isinstance(value, str) and not value.strip():
                 # It comes from a variable that is not set, and would be as if left out.
                 raise click.BadParameter("is empty; leave the option out", ctx, each)
         return rest

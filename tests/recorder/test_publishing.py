@@ -535,6 +535,10 @@ def broker_that_answers(answer: bytes) -> Iterator[str]:
                     with contextlib.suppress(OSError), connection:
                         connection.recv(1000)
                         connection.sendall(answer)
+                        # Closed with something unread, it would be reset, and the answer lost.
+                        connection.shutdown(socket.SHUT_WR)
+                        while connection.recv(1000):
+                            pass
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()

@@ -207,6 +207,7 @@ def test_an_unchanged_program_shows_its_frames(tmp_path: Path) -> None:
         while found is None:
             line = process.stderr.readline()
             assert line, "it ended"
+            assert "No page" not in line
             found = _ADDRESS.search(line)
         address = found[1].partition("#")[0]
 
