@@ -83,7 +83,7 @@ class ParquetInput:
 
     def pread(self, size: int, start: int) -> bytes:
         """Return up to ``size`` bytes from an offset."""
-        return os.pread(self._file.fileno(), size, start)
+        return bytes(self._file.read_at(size, start))
 
     def close(self) -> None:
         self._file.close()
