@@ -178,9 +178,9 @@ class Command(click.Command):
             name = each.name or ""
             value = ctx.params.get(name)
             # dgrec itself gives hidden ones.
-            is_given = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
-            is_given = is_given and not getattr(each, "hidden", False)
-            if is_given and isinstance(value, str) and not value.strip():
+            is_ours = getattr(each, "hidden", False)
+            is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
+            if isinstance(value, str) and not (value.strip() or is_default or is_ours):
                 # It comes from a variable that is not set, and would be as if left out.
                 raise click.BadParameter("is empty; leave the option out", ctx, each)
         return rest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -258,7 +259,7 @@ class SealedFile:
             self.close()
             raise
 
-    @property
+    @cached_property
     def _leaves(self) -> list[str]:
         return [column.path for column in self._file.columns]
 
@@ -312,7 +313,7 @@ class SealedFile:
         """Yield offset and end of the columns of row groups in the file."""
         leaves = [
             index
-            for index, (leaf, _) in enumerate(self._file.columns)
+            for index, leaf in enumerate(self._leaves)
             if columns is None or leaf in columns or leaf.partition(".")[0] in columns
         ]
         for group in groups:

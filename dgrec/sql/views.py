@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from dgrec.format import Metadata
     from dgrec.session import Part
 
-#: The views besides the library.
 _NAMES = frozenset(SCHEMA.names)
+#: The views besides the library.
 _VIEWS = ("frames", "detections", "sessions", "frame_labels")
 #: DuckDB's error for a table that does not exist, with its guess where it has one.
 _NO_TABLE = re.compile(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import os
 from collections import Counter
@@ -27,10 +26,8 @@ from dgrec.format import (
     Signal,
     StartLosses,
     as_note,
-    deliveries_as_note,
     json_values,
     source_size,
-    stamp_us,
     utc_text,
 )
 from dgrec.paths import journal_path
@@ -40,6 +37,15 @@ from dgrec.recorder.segments import Cutter, Names, PlacedRow, Segment
 from dgrec.recorder.video import SegmentVideos, VideoRecorder
 from dgrec.recorder.writing.continuation import NOTHING_EARLIER, Earlier
 from dgrec.recorder.writing.moments import Moments
+from dgrec.recorder.writing.placement import (
+    done_with,
+    events_of,
+    split_at,
+    split_before,
+    split_early,
+    with_deliveries,
+    with_events,
+)
 from dgrec.recorder.writing.sealer import Sealer
 
 #: How long a part goes on after the next one could not be begun.
@@ -83,7 +89,7 @@ class _EndingPart:
     done: Counter[int]
 
     def add_done(self, deliveries: Sequence[Delivery]) -> None:
-        self.done.update(_done(deliveries, self.first_frame))
+        self.done.update(done_with(deliveries, self.first_frame))
 
 
 class PartedJournal:
@@ -216,26 +222,26 @@ class PartedJournal:
         note: dict[str, Any] = {"signals": as_note(signals)} if signals else {}
         deliveries = self._given_to_ending([*self._early, *deliveries])
         last_frame = placed[-1].row.source_frame if placed else self._last_frame
-        deliveries, self._early = _split_early(deliveries, last_frame)
+        deliveries, self._early = split_early(deliveries, last_frame)
         if not placed and (note or events or deliveries):
-            note = _with_events(note, events)
-            self._current.write([], **_with_deliveries(note, deliveries))
-            self._done.update(_done(deliveries, self._first_frame))
+            note = with_events(note, events)
+            self._current.write([], **with_deliveries(note, deliveries))
+            self._done.update(done_with(deliveries, self._first_frame))
         groups = [
             (s, [p.row for p in group]) for s, group in groupby(placed, key=attrgetter("segment"))
         ]
-        events_of = _events_of(events, [rows for _, rows in groups])
+        own_events = events_of(events, [rows for _, rows in groups])
         for index, (segment, rows) in enumerate(groups):
-            note = _with_events(note, events_of[index])
+            note = with_events(note, own_events[index])
             if segment is not self._segment and not segment.failed:
                 first = rows[0]
                 self._rotate(first.captured_ns, (first.width, first.height), segment)
                 deliveries = self._given_to_ending(deliveries)
             if segment.failed:
                 rows = self._video.without_part(rows)
-            here, deliveries = _split(deliveries, groups[index + 1 : index + 2])
-            self._write(rows, _with_deliveries(note, here))
-            self._done.update(_done(here, self._first_frame))
+            here, deliveries = split_before(deliveries, groups[index + 1 : index + 2])
+            self._write(rows, with_deliveries(note, here))
+            self._done.update(done_with(here, self._first_frame))
             segment.written += len(rows)
             note = {}
 
@@ -257,7 +263,7 @@ class PartedJournal:
         """Write the end of the last part. ``closing`` describes the whole recording."""
         self._end_parts()
         if self._early:  # of rows that were lost
-            self._current.write([], **_with_deliveries({}, self._early))
+            self._current.write([], **with_deliveries({}, self._early))
             self._early = []
         totals = dict(closing.get("totals", {}))
         for key, reported in vars(self._reported).items():
@@ -436,10 +442,10 @@ class PartedJournal:
                 self._newest[delivery.target] = max(newest, delivery.source_frame)
         left = list(deliveries)
         for part in self._ending.copy():
-            own, left = _split_at(left, part.last_frame + 1)
+            own, left = split_at(left, part.last_frame + 1)
             if own:
                 with self._noting(part):
-                    part.journal.write([], **_with_deliveries({}, own))
+                    part.journal.write([], **with_deliveries({}, own))
                 part.add_done(own)
             is_done = all(
                 self._newest.get(target, -1) >= part.last_frame
@@ -501,56 +507,3 @@ class PartedJournal:
             "machine": self._meter.lap(),
             **({"notes": notes} if (notes := self.not_recorded) else {}),
         }
-
-
-def _events_of(events: Sequence[Event], groups: Sequence[Sequence[Row]]) -> list[list[Event]]:
-    """Return the events of each group of rows: those since its first result, or before the next."""
-    found: list[list[Event]] = [[] for _ in groups]
-    begins_us = [rows[0].completed_ns // 1000 for rows in groups[1:]]
-    for event in events if groups else ():
-        at_us = stamp_us(event.get("at") or event.get("from"))
-        found[0 if at_us is None else bisect.bisect_right(begins_us, at_us)].append(event)
-    return found
-
-
-def _with_events(note: dict[str, Any], events: Sequence[Event]) -> dict[str, Any]:
-    return {**note, "events": list(events)} if events else note
-
-
-def _split(
-    deliveries: Sequence[Delivery], following: Sequence[tuple[Segment, list[Row]]]
-) -> tuple[list[Delivery], list[Delivery]]:
-    """Return what was taken of frames before those of the group that follows, and the rest."""
-    return _split_at(deliveries, following[0][1][0].source_frame if following else None)
-
-
-def _split_at(
-    deliveries: Sequence[Delivery], source_frame: int | None
-) -> tuple[list[Delivery], list[Delivery]]:
-    if source_frame is None:
-        return list(deliveries), []
-    before = [each for each in deliveries if each.source_frame < source_frame]
-    return before, [each for each in deliveries if each.source_frame >= source_frame]
-
-
-def _split_early(
-    deliveries: Sequence[Delivery], last_frame: int
-) -> tuple[list[Delivery], list[Delivery]]:
-    """Return what was taken of rows until one, and of later rows.
-
-    The end of a recording is no row, and may come after frames of which none was kept.
-    """
-    early = [each for each in deliveries if each.source_frame > last_frame and not each.is_end]
-    if not early:
-        return list(deliveries), []
-    return [each for each in deliveries if each.source_frame <= last_frame or each.is_end], early
-
-
-def _done(deliveries: Sequence[Delivery], first_frame: int) -> list[int]:
-    """Return the targets that are done with rows from one on, each as often as there are rows."""
-    rows = (each for each in deliveries if not each.is_end and each.source_frame >= first_frame)
-    return [each.target for each in rows]
-
-
-def _with_deliveries(note: dict[str, Any], deliveries: Sequence[Delivery]) -> dict[str, Any]:
-    return {**note, "deliveries": deliveries_as_note(deliveries)} if deliveries else note

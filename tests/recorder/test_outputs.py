@@ -335,7 +335,7 @@ def test_a_target_that_is_opened_again_is_not_closed_by_who_was_left_behind(
     monkeypatch.setattr(output_module, "_PATIENCE_S", 0.0)
 
     class Slow(Target):
-        """Takes nothing until it is told to, and then gives up."""
+        """Takes nothing until it may, and then gives up."""
 
         name = "slow"
 
