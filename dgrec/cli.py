@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from dgrec.credentials import redact_text, remember
-from dgrec.errors import ConfigError, DgrecError
+from dgrec.errors import ConfigError, DgrecError, StorageError
 from dgrec.files import output_error
 from dgrec.options import Command, Completed, verbosity_options
 from dgrec.terminal import detail, echo, is_verbose, line, set_verbosity
@@ -275,6 +275,9 @@ class _PysdkHome:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            problem = output_error(folder, error)
+            if isinstance(problem, StorageError) and problem.is_full:
+                raise problem from None
             raise ConfigError(
                 f"{folder}: PySDK needs this folder, and it cannot be made: {error.strerror}; set "
                 "HOME to a folder that can be written"

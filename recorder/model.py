@@ -115,10 +115,13 @@ def parse_property(text: str) -> tuple[str, Any]:
 
     The value is JSON, or Python as in DeGirum's guide (``True``, ``None``, ``('a', 'b')``);
     anything else is text.
+
+    Raises:
+        ConfigError: There is no key, or no ``=``.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ModelError(f"property {text!r}: write it as key=value")
+        raise ConfigError(f"property {text!r}: write it as key=value")
     for parse in (json.loads, ast.literal_eval):
         try:
             return key.strip(), parse(value.strip())

@@ -28,5 +28,8 @@ class Disk:
     def make_read_only(self) -> None:
         self._mount("-o", "remount,ro")
 
+    def take_no_more_files(self) -> None:
+        self._mount("-o", "remount,nr_inodes=1")
+
     def unmount(self) -> None:
         subprocess.run(["umount", "-l", str(self.path)], capture_output=True, check=False)

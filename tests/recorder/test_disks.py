@@ -152,3 +152,14 @@ def test_exit_code_4_means_the_disk(
     reason = "No space left on device" if state == "full" else "Read-only file system"
     assert f"cannot be written: {reason}" in last_line(done)
     assert sorted(disk.path.iterdir()) == before
+
+
+def test_a_full_disk_below_pysdks_own_folder(
+    dgrec: Command, new_disk: Callable[[int], Disk]
+) -> None:
+    disk = new_disk(200_000)
+    disk.take_no_more_files()
+    done = dgrec.record("--source", "sample", env={"HOME": str(disk.path)})
+    assert done.returncode == 4, done.stderr
+    folder = f"{disk.path}/.local/share/DeGirum"
+    assert last_line(done) == f"Error: {folder}: cannot be written: No space left on device"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dgrec import sample
-from dgrec.errors import ModelError
+from dgrec.errors import ConfigError, ModelError
 from dgrec.recorder.model import (
     LoadedModel,
     ModelRequest,
@@ -237,7 +237,7 @@ def test_the_bundled_model_runs_on_one_device() -> None:
 
 @pytest.mark.parametrize("text", ["threshold", "=3", " =3", ""])
 def test_what_is_no_property(text: str) -> None:
-    with pytest.raises(ModelError, match="write it as key=value"):
+    with pytest.raises(ConfigError, match="write it as key=value"):
         parse_property(text)
 
 

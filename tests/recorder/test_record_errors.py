@@ -289,6 +289,8 @@ def test_publishing_to_the_source_or_to_the_output(dgrec: Command, name: str) ->
         (["--metrics", ""], "'--metrics': is empty; leave the option out"),
         (["--payload-where", " "], "'--payload-where': is empty"),
         (["--model-name", ""], "'--model-name': is empty"),
+        (["--property", "threshold"], "property 'threshold': write it as key=value"),
+        (["--property", "=1"], "property '=1': write it as key=value"),
         (["--codec", ""], "'--codec': is empty"),
         (["--no-such-option"], "No such option"),
     ],
@@ -352,12 +354,6 @@ def test_an_unknown_property(dgrec: Command) -> None:
     error = error_of(dgrec.record(*arguments))
     assert "Model property 'confidence' does not exist" in error
     assert not (dgrec.folder / "s.arrows").exists()
-
-
-@pytest.mark.slow
-def test_a_property_that_is_none(dgrec: Command) -> None:
-    error = error_of(dgrec.record("--source", "sample", "--property", "threshold"))
-    assert error == "property 'threshold': write it as key=value"
 
 
 @pytest.mark.slow
