@@ -121,6 +121,8 @@ class SessionWriter:
         self._continuation = Continuation(earlier)
         self._carried_ns = 0
         self._is_closed = False
+        self._closer = 0
+        self._has_ended = threading.Event()
         self._process = os.getpid()
         self._lock = threading.RLock()
         self._held = HeldResult(self.release_late)
@@ -329,7 +331,8 @@ class SessionWriter:
         self._writer.lost_signals += count
 
     def close(self, ending: Ending | None = None) -> Metadata:
-        """Write the waiting rows, seal the session, and return its metadata. May be called twice.
+        """Write the waiting rows, seal the session, and return its metadata. May be called twice:
+        another thread waits until it is sealed.
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
@@ -337,32 +340,47 @@ class SessionWriter:
         """
         self._check_process()
         with late_interrupt(self.hurry):
-            return self._close(ending)
+            with self._lock:
+                is_first = not self._is_closed
+                last = self._take_no_more() if is_first else None
+            if is_first:
+                self._close(ending)
+            # The one that closes it waits for outputs; signal handlers and outputs may call this.
+            elif not self._is_closing_here():
+                self._has_ended.wait()
+        if last is not None:
+            raise last
+        return self._metadata
 
-    def _close(self, ending: Ending | None) -> Metadata:
-        last: DgrecError | None = None
-        with self._lock:
-            if self._is_closed:
-                return self._metadata
-            self._held.close()
-            if self._host is not None:
-                self._host.close()
-            try:
-                self._release()
-            except DgrecError as error:
-                last = error
-            self._is_closed = True
+    def _take_no_more(self) -> DgrecError | None:
+        """Record what is held, and no more; return why that could not be recorded."""
+        problem = None
+        self._held.close()
+        if self._host is not None:
+            self._host.close()
+        try:
+            self._release()
+        except DgrecError as error:
+            problem = error
+        self._is_closed, self._closer = True, threading.get_ident()
+        return problem
+
+    def _close(self, ending: Ending | None) -> None:
         self.ended_ns = self._clock.now_ns()
         for queue in self.outputs:
             queue.end()  # while the last rows are written
         try:
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
-            for queue in self.outputs:
-                queue.close()
-        if last is not None:
-            raise last
-        return self._metadata
+            try:
+                for queue in self.outputs:
+                    queue.close()
+            finally:
+                self._has_ended.set()
+
+    def _is_closing_here(self) -> bool:
+        here = threading.get_ident()
+        return here == self._closer or any(queue.thread == here for queue in self.outputs)
 
     def hurry(self) -> None:
         """Wait for outputs no more than where the source is live; end what is delivered later."""

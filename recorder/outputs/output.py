@@ -114,6 +114,8 @@ class OutputQueue:
         self.output = output
         self.failure: str | None = None
         self.left_out = 0
+        #: The thread that calls the output; 0 before it has begun.
+        self.thread = 0
         self._waits = policy == "block" and output.is_waited_for
         self._waiting: deque[_Frame | Event] = deque()
         self._frames = 0
@@ -218,6 +220,7 @@ class OutputQueue:
 
     def run(self) -> None:
         """Hand over what comes, until the end."""
+        self.thread = threading.get_ident()
         try:
             self.output.start(self._metadata)
             while (item := self._next()) is not None:

@@ -292,7 +292,8 @@ class Recorder:
     # --- the end ---
 
     def close(self, ending: Ending | None = None) -> Metadata:
-        """Write what waits, seal the session, and return its metadata. Closing twice is fine.
+        """Write what waits, seal the session, and return its metadata. Closing twice is fine:
+        another thread waits until it is sealed.
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.

@@ -191,6 +191,46 @@ def test_an_output_that_never_ends_is_left_behind(tmp_path: Path) -> None:
     assert writer_of(recorder).outputs[0]._has_ended.wait(PATIENCE_S)
 
 
+def test_another_thread_that_closes_waits_until_the_session_is_sealed(tmp_path: Path) -> None:
+    output = Held()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[output])
+    recorder.add([])
+    assert output.is_held.wait(PATIENCE_S)
+    found: list[Any] = []
+
+    def close() -> None:
+        metadata = recorder.close()
+        found.append((metadata.get("totals"), (tmp_path / "s.parquet").exists()))
+
+    threads = [threading.Thread(target=close) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: writer_of(recorder).is_closed)
+    threads[1].join(0.2)  # (what did not wait came back at once)
+    assert found == []
+    output.gate.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert len(found) == 2
+    assert found[0] == found[1]
+    assert found[0][0]["frames"] == 1
+    assert found[0][1]
+
+
+def test_an_output_may_close_the_recording_that_is_being_closed(tmp_path: Path) -> None:
+    class Closes(Watching):
+        def close(self) -> None:
+            self.calls.append(recorder.close())
+
+    output = Closes()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[output])
+    recorder.add([])
+    recorder.close()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert "notes" not in session.metadata
+    assert len(output.calls) == 3
+
+
 def test_a_session_without_trouble_has_no_notes(tmp_path: Path) -> None:
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=[Watching()]) as recorder:
         recorder.add([])
