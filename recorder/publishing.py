@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
 from pathlib import Path
@@ -59,6 +59,7 @@ class PublishRequest:
         for text, count in Counter(self.publish).items():
             if count > 1:
                 raise ConfigError(f"--publish {redact(text)} is given twice")
+        self._check_clients(addresses)
         if self.publish_later and all(address.is_served for address in addresses):
             raise ConfigError(
                 "--publish-later belongs to --publish with a file, a broker or a web server: "
@@ -67,6 +68,21 @@ class PublishRequest:
         if self.mqtt_discovery:
             check_discovery(addresses)
         assert self.options  # which raises what is wrong with them
+
+    @staticmethod
+    def _check_clients(addresses: Sequence[TargetAddress]) -> None:
+        """Raise `ConfigError` for two clients of one name: their broker would end one for the
+        other, without end.
+        """
+        named: dict[tuple[str, int, str], TargetAddress] = {}
+        for address in addresses:
+            if name := address.option("client_id"):
+                first = named.setdefault((address.host, address.port, name), address)
+                if first is not address:
+                    raise ConfigError(
+                        f"--publish {address.given}: has the client_id of {first.given}, and a "
+                        "broker keeps only one client of a name"
+                    )
 
     def _first_given(self) -> str:
         """Return the first option that says how to publish, or ""."""
@@ -92,6 +108,11 @@ class PublishRequest:
         for address in self.addresses:
             if not address.scheme:
                 raise ConfigError(f"--publish {address.given} takes one source only")
+            if address.option("client_id"):
+                raise ConfigError(
+                    f"--publish {address.given}: client_id takes one source only, since a broker "
+                    "keeps only one client of a name"
+                )
             is_broker = address.scheme.startswith("mqtt")
             if self.mqtt_discovery and is_broker and "{" not in address.path:
                 raise ConfigError(

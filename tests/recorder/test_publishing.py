@@ -28,6 +28,7 @@ from dgrec.message import Message
 from dgrec.publishing import PublishedFrame, Target, http, mqtt, open_target, parse_target
 from dgrec.publishing.payload import message_of
 from dgrec.recorder.outputs import Publisher, output
+from dgrec.recorder.publishing import PublishRequest
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session
 from tests.recorder.broker import Broker, Subscriber, free_port, web_server
@@ -568,6 +569,16 @@ def _send_all(target: Target, count: int) -> None:
     with contextlib.suppress(OutputError):
         for number in range(count):
             target.send(Message(str(number), b"{}"))
+
+
+def test_two_clients_of_one_name_are_refused() -> None:
+    """Their broker ended the connection of one for the other, again and again."""
+    one, other = "mqtt://host/a?client_id=cam", "mqtt://host:1883/b?qos=0&client_id=cam"
+    with pytest.raises(ConfigError, match="only one client of a name"):
+        PublishRequest(publish=(one, other))
+    PublishRequest(publish=(one, "mqtt://host:1884/b?client_id=cam", "mqtt://host/b"))
+    with pytest.raises(ConfigError, match="client_id takes one source only"):
+        PublishRequest(publish=(one,)).check_several()
 
 
 @pytest.mark.parametrize(
