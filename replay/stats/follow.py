@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -226,7 +225,7 @@ class Follower:
         for at, file in numbered_files(self._name):
             if at < number:
                 continue
-            with contextlib.suppress(DgrecError, OSError):  # it is sealed or removed just now
+            try:
                 if file.suffix == JOURNAL_SUFFIX:
                     tail = JournalTail(file)
                     if tail.metadata.get("part", {}).get("set_id") == set_id:
@@ -239,6 +238,9 @@ class Follower:
                             found.append(session.metadata)
                             for batch in session.batches():
                                 self._take(batch)
+            except (DgrecError, OSError):
+                if not (found or file.exists()):
+                    return False  # it was sealed or removed just now: the folder is listed again
             if found:
                 return True
         return False
