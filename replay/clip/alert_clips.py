@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,8 +88,9 @@ def _is_being_recorded(path: Path) -> bool:
         parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
         if any(map(is_being_written, (journal_path(path), *parts))):
             return True
-        # One that was sealed just now may have been followed by another part.
-        if all(file.exists() for file in parts):
+        # One that was sealed just now may have been followed by another part. (A link to nothing
+        # was not.)
+        if all(map(os.path.lexists, parts)):
             return False
 
 

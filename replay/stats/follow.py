@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, NotASessionError
 from dgrec.format import (
     JournalTail,
     Metadata,
@@ -78,11 +79,14 @@ class Follower:
             the parts that come after it follow.
 
     Raises:
-        SessionError: An earlier part cannot be read.
+        SessionError: It, or an earlier part, cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._tail = JournalTail(path)
+        try:
+            self._tail = JournalTail(path)
+        except OSError as error:
+            raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
         self._rows = RowTotals()
         #: Totals of the parts that ended before this one began.
@@ -239,7 +243,7 @@ class Follower:
                             for batch in session.batches():
                                 self._take(batch)
             except (DgrecError, OSError):
-                if not (found or file.exists()):
+                if not (found or os.path.lexists(file)):
                     return False  # it was sealed or removed just now: the folder is listed again
             if found:
                 return True

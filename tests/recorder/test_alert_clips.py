@@ -155,6 +155,21 @@ def test_a_clip_in_parts_has_only_the_alerts_of_its_time(tmp_path: Path) -> None
             assert [event["text"] for event in session.metadata["events"]] == [clip.alert.name] * 2
 
 
+def test_a_link_to_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    (tmp_path / "s-0001.arrows").symlink_to("nothing")
+    looks = itertools.count()
+
+    def look(name: Path) -> list[tuple[int, Path]]:
+        assert next(looks) < 3, "it looks for ever"
+        return numbered_files(name)
+
+    monkeypatch.setattr(alert_clips_module, "numbered_files", look)
+    assert [*cut_alerts(path)] == []
+
+
 @pytest.mark.slow
 def test_only_parts_of_moments_are_kept(footage: Path, tmp_path: Path) -> None:
     recorded = record_alerts(

@@ -19,6 +19,7 @@ from dgrec.format import Journal, JournalTail, JournalWriter, seal
 from dgrec.paths import numbered_files, part_path
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.writing import sealer
+from dgrec.replay import stats
 from dgrec.replay.stats import Follower, follow, journal_of, screen, sealed_or_not, status_line
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
 from dgrec.session import open_session
@@ -290,6 +291,33 @@ def test_a_part_that_is_sealed_while_it_is_looked_for_is_not_passed_over(
     assert follower.snapshot().frames == 60
     follower.close()
     journal.close()
+
+
+def test_a_journal_that_is_sealed_while_it_is_looked_for(
+    tmp_path: Path, dgrec: Run, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = tmp_path / "s.parquet"
+    writer.write(ROWS[:20])
+
+    def find_and_seal(path: Path) -> Path | None:
+        found = journal_of(path)
+        if found is not None:
+            writer.end(CLOSING)
+            seal(Journal.open(found, is_ours=True), name)
+            found.unlink()
+        return found
+
+    monkeypatch.setattr(stats, "journal_of", find_and_seal)
+    done = dgrec("stats", name, "--follow")
+    assert done.exit_code == 0, done.output
+    assert "frames       20" in done.output
+
+
+def test_a_link_to_nothing_that_is_named_like_a_journal(tmp_path: Path, dgrec: Run) -> None:
+    (tmp_path / "s-0001.arrows").symlink_to("nothing")
+    done = dgrec("stats", tmp_path / "s.parquet", "--follow")
+    assert done.exit_code == 1
+    assert "s-0001.arrows: cannot be read: No such file or directory" in done.output
 
 
 @pytest.mark.slow
