@@ -10,12 +10,17 @@ from dgrec.format import Delivery, Event, Row, deliveries_as_note, stamp_us
 from dgrec.recorder.segments import Segment
 
 
+def event_us(event: Event) -> int | None:
+    """Return when an event was or began, in microseconds since 1970; None if it does not say."""
+    return stamp_us(event.get("at") or event.get("from"))
+
+
 def events_of(events: Sequence[Event], groups: Sequence[Sequence[Row]]) -> list[list[Event]]:
     """Return the events of each group of rows: those since its first result, or before the next."""
     found: list[list[Event]] = [[] for _ in groups]
     begins_us = [rows[0].completed_ns // 1000 for rows in groups[1:]]
     for event in events if groups else ():
-        at_us = stamp_us(event.get("at") or event.get("from"))
+        at_us = event_us(event)
         found[0 if at_us is None else bisect.bisect_right(begins_us, at_us)].append(event)
     return found
 

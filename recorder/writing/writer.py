@@ -23,6 +23,7 @@ from dgrec.format import MOST_WITHOUT_ROW, Delivery, Event, Metadata, Row, Signa
 from dgrec.recorder.options import QueuePolicy
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.writing.parts import PartedJournal
+from dgrec.recorder.writing.placement import event_us
 
 #: Rows are written after this time or size, whichever comes first. The promise is one second: half
 #: of it is left for a busy machine.
@@ -258,6 +259,17 @@ class RowWriter:
     def _is_half_full(self) -> bool:
         return len(self._rows) * 2 >= self._capacity
 
+    def _take_events(self) -> list[Event]:
+        """Return the events to be written now; those of the time of rows that wait do so, too."""
+        events, self._events = self._events, []
+        if not self._rows:
+            return events
+        until_us = self._rows[0].row.completed_ns // 1000
+        taken: list[Event] = []
+        for event in events:
+            (taken if (event_us(event) or 0) < until_us else self._events).append(event)
+        return taken
+
     def _take_signals(self, rows: list[PlacedRow]) -> list[Signal]:
         """Return the values to be written with these rows.
 
@@ -307,7 +319,7 @@ class RowWriter:
                 self._rows.popleft()
                 self._last_segment = placed.segment
             self._waiting_bytes = sum(_estimate(placed.row) for placed in self._rows)
-            events, self._events = self._events, []
+            events = self._take_events()
             signals = self._take_signals(rows)
             self._changed.notify_all()  # the queue has room again
             return rows, events, signals, self._closing and not (self._rows or self._signals)

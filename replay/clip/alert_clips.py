@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -87,8 +88,9 @@ def _is_being_recorded(path: Path) -> bool:
         parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
         if any(map(is_being_written, (journal_path(path), *parts))):
             return True
-        # One that was sealed just now may have been followed by another part.
-        if all(file.exists() for file in parts):
+        # One that was sealed just now may have been followed by another part. (A link to nothing
+        # was not.)
+        if all(map(os.path.lexists, parts)):
             return False
 
 
@@ -114,14 +116,18 @@ def _cut(
 
 
 def _parts_within(parts: Sequence[Part], start_us: int, end_us: int | None) -> list[Part]:
-    """Return the parts that have a time, with one more on each side."""
+    """Return the parts that have a time, with one more on each side, and another one before.
+
+    A clip may begin in the part before, even with its first frame. All events before the first
+    frame of a session belong to that: it must not be the first here.
+    """
     first, last = len(parts) - 1, 0
     for place, part in enumerate(parts):
         if (stamp_us(part.ended_at) or 2**62) >= start_us:
             first = min(first, place)
         if end_us is None or (stamp_us(part.metadata.get("started_at")) or 0) <= end_us:
             last = place
-    return [*parts[max(0, first - 1) : max(first, last) + 2]]
+    return [*parts[max(0, first - 2) : max(first, last) + 2]]
 
 
 def _span(session: Session, start_us: int, end_us: int | None) -> Span:

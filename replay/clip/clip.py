@@ -89,7 +89,7 @@ def write_clip(
 
 
 #: The kinds of events that have a time and no frame.
-_OF_A_TIME = ("mark", "alert", "alert_end")
+_OF_A_TIME = ("mark", "alert", "alert_end", "server_lost")
 
 
 def check_clip_output(
@@ -188,7 +188,7 @@ def _is_within(
     if event.get("kind") not in _OF_A_TIME:
         return True
     with contextlib.suppress(ValueError, TypeError):
-        at = dt.datetime.fromisoformat(str(event.get("at")))
+        at = dt.datetime.fromisoformat(str(event.get("at") or event.get("from")))
         return any(
             (start is None or start <= at) and (end is None or at < end) for start, end in times
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import time
@@ -224,6 +225,7 @@ def _draw(reader: SqlReader, destination: Destination) -> None:
 
 def _follow(paths: tuple[Path, ...]) -> Path:
     """Show one recording on stderr until it ends; return where it is then."""
+    from dgrec.errors import DgrecError
     from dgrec.replay.stats import (
         SEALING_S,
         TEXT_LINES,
@@ -238,10 +240,17 @@ def _follow(paths: tuple[Path, ...]) -> Path:
     if len(paths) > 1:
         raise click.UsageError("--follow shows one recording")
     (path,) = paths
-    journal = journal_of(path)
-    if journal is None:
-        return path  # it has ended: what is there is measured
-    follower = Follower(journal)
+    follower = None
+    while follower is None:
+        journal = journal_of(path)
+        if journal is None:
+            return path  # it has ended: what is there is measured
+        try:
+            follower = Follower(journal)
+        except DgrecError:
+            if os.path.lexists(journal):
+                raise
+            # It was sealed just now: a part, which another one follows, or all.
     is_terminal = sys.stderr.isatty()
     blocks = can_show_blocks(sys.stderr.encoding)
     try:

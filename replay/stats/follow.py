@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, NotASessionError
 from dgrec.format import (
     JournalTail,
     Metadata,
@@ -79,11 +79,14 @@ class Follower:
             the parts that come after it follow.
 
     Raises:
-        SessionError: An earlier part cannot be read.
+        SessionError: It, or an earlier part, cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
-        self._tail = JournalTail(path)
+        try:
+            self._tail = JournalTail(path)
+        except OSError as error:
+            raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
         self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
         self._rows = RowTotals()
         #: Totals of the parts that ended before this one began.
@@ -226,7 +229,7 @@ class Follower:
         for at, file in numbered_files(self._name):
             if at < number:
                 continue
-            with contextlib.suppress(DgrecError, OSError):  # it is sealed or removed just now
+            try:
                 if file.suffix == JOURNAL_SUFFIX:
                     tail = JournalTail(file)
                     if tail.metadata.get("part", {}).get("set_id") == set_id:
@@ -239,6 +242,9 @@ class Follower:
                             found.append(session.metadata)
                             for batch in session.batches():
                                 self._take(batch)
+            except (DgrecError, OSError):
+                if not (found or os.path.lexists(file)):
+                    return False  # it was sealed or removed just now: the folder is listed again
             if found:
                 return True
         return False

@@ -136,6 +136,40 @@ def test_a_clip_has_its_alert_wherever_it_was_recorded(footage: Path, tmp_path: 
         assert [row[0] for row in clip.sql("SELECT name FROM alerts").fetchall()] == ["seen"]
 
 
+def test_a_clip_in_parts_has_only_the_alerts_of_its_time(tmp_path: Path) -> None:
+    """Also where it begins with the first frame of the parts that are looked at."""
+    rows = make_rows(20)
+    journal = journal_of(tmp_path / "s.parquet", Splitting(every_s=0.001))
+    events = [
+        {"kind": kind, "at": utc_text(rows[at].completed_ns), "text": text}
+        for text, fired in (("a", 2), ("b", 12), ("c", 17))
+        for kind, at in (("alert", fired), ("alert_end", fired + 1))
+    ]
+    write_rows(journal, rows, events)
+    journal.end(CLOSING)
+    assert journal.seal() == []
+    clips = [*cut_alerts(tmp_path / "s.parquet", 0.05, 0.05)]
+    assert [clip.alert.name for clip in clips if clip.report] == ["a", "b", "c"]
+    for clip in clips:
+        with dgrec.open(clip.path) as session:
+            assert [event["text"] for event in session.metadata["events"]] == [clip.alert.name] * 2
+
+
+def test_a_link_to_nothing_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    (tmp_path / "s-0001.arrows").symlink_to("nothing")
+    looks = itertools.count()
+
+    def look(name: Path) -> list[tuple[int, Path]]:
+        assert next(looks) < 3, "it looks for ever"
+        return numbered_files(name)
+
+    monkeypatch.setattr(alert_clips_module, "numbered_files", look)
+    assert [*cut_alerts(path)] == []
+
+
 @pytest.mark.slow
 def test_only_parts_of_moments_are_kept(footage: Path, tmp_path: Path) -> None:
     recorded = record_alerts(

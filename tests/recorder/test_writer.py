@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dgrec.errors import DgrecError, OutputError
-from dgrec.format import Event, Journal, Row, Signal
+from dgrec.format import Event, Journal, Row, Signal, utc_text
 from dgrec.recorder.segments import PlacedRow, Segment
 from dgrec.recorder.video import SegmentVideos, VideoOptions
 from dgrec.recorder.writing import RowWriter
@@ -402,3 +402,21 @@ def test_values_wait_for_the_rows_that_wait(is_closing: bool) -> None:
     wait_until(lambda: len(journal.parts[0]) == 7)
     writer.close()
     assert journal.parts == [[0, 1, "after 1", 2, "after 2", 3, "after 3"]]
+
+
+def test_events_wait_for_the_rows_that_wait() -> None:
+    """Else one could stand in the part before the rows of its time."""
+    journal = PartsJournal("frame")
+    writer = writer_of(journal)
+    rows = make_rows(4)
+    writer.put(rows[0])
+    assert journal.writing.wait(PATIENCE_S)
+    for row in rows[1:]:
+        writer.put(row)
+    writer.note({"kind": "undated"})
+    writer.note({"kind": "mark 2", "at": utc_text(rows[2].completed_ns)})
+    writer.note({"kind": "gap 1", "from": utc_text(rows[1].completed_ns)})
+    writer.note({"kind": "mark 3", "at": utc_text(rows[3].completed_ns + 10**9)})
+    journal.gate.set()
+    writer.close()
+    assert journal.parts == [[0, 1, "undated", "gap 1", 2, "mark 2", 3, "mark 3"]]

@@ -627,3 +627,17 @@ def test_events_of_rows_without_the_number_of_a_source_frame(tmp_path: Path) -> 
         clip_module.write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
     with library.open(tmp_path / "clip.parquet") as clip:
         assert [event["source_frame"] for event in clip.metadata["events"]] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("span", "is_in_it"), [(Span(0, 3), False), (Span(2, 8), True), (Span(6, 10), False)]
+)
+def test_a_clip_has_the_outages_of_its_time(tmp_path: Path, span: Span, is_in_it: bool) -> None:
+    rows = make_rows(10)
+    times = {"from": utc_text(rows[4].completed_ns), "to": utc_text(rows[5].completed_ns)}
+    events = [{"kind": "server_lost", **times, "seconds": 0.03}, {"kind": "of a later dgrec"}]
+    path = edited(write_session(tmp_path / "s.parquet", rows), {}, events=events)
+    with library.open(path) as session:
+        clip_module.write_clip(session, [span], tmp_path / "clip.parquet")
+    with library.open(tmp_path / "clip.parquet") as clip:
+        assert clip.metadata["events"] == events[0 if is_in_it else 1 :]

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 from click.testing import Result
 
 from dgrec.format import Journal, JournalTail, JournalWriter, seal
-from dgrec.paths import part_path
+from dgrec.paths import numbered_files, part_path
 from dgrec.recorder.options import Splitting
-from dgrec.replay.stats import Follower, journal_of, screen, sealed_or_not, status_line
+from dgrec.recorder.writing import sealer
+from dgrec.replay import stats
+from dgrec.replay.stats import Follower, follow, journal_of, screen, sealed_or_not, status_line
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
 from dgrec.session import open_session
 from tests.factory import (
@@ -257,6 +260,64 @@ def test_parts_that_were_sealed_meanwhile_count(tmp_path: Path, ends: bool) -> N
     follower.close()
     if not ends:
         journal.close()
+
+
+def test_a_part_that_is_sealed_while_it_is_looked_for_is_not_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal was there when the folder was listed, and that of the part after it."""
+    may_seal = threading.Event()
+
+    def wait_and_seal(*args: Any, **options: Any) -> Any:
+        assert may_seal.wait(PATIENCE_S)
+        return seal(*args, **options)
+
+    monkeypatch.setattr(sealer, "seal", wait_and_seal)
+    journal = recorded(tmp_path / "s.parquet", Splitting(every_s=1))
+    follower = Follower(journal.path)
+    write_rows(journal, ROWS[:60])
+    assert journal.number >= 3
+
+    def list_and_seal(name: Path) -> list[tuple[int, Path]]:
+        found = numbered_files(name)
+        may_seal.set()
+        journal.wait_for_sealing()
+        return found
+
+    monkeypatch.setattr(follow, "numbered_files", list_and_seal)
+    assert follower.poll()
+    assert follower.poll()
+    assert follower.path == journal.path
+    assert follower.snapshot().frames == 60
+    follower.close()
+    journal.close()
+
+
+def test_a_journal_that_is_sealed_while_it_is_looked_for(
+    tmp_path: Path, dgrec: Run, writer: JournalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = tmp_path / "s.parquet"
+    writer.write(ROWS[:20])
+
+    def find_and_seal(path: Path) -> Path | None:
+        found = journal_of(path)
+        if found is not None:
+            writer.end(CLOSING)
+            seal(Journal.open(found, is_ours=True), name)
+            found.unlink()
+        return found
+
+    monkeypatch.setattr(stats, "journal_of", find_and_seal)
+    done = dgrec("stats", name, "--follow")
+    assert done.exit_code == 0, done.output
+    assert "frames       20" in done.output
+
+
+def test_a_link_to_nothing_that_is_named_like_a_journal(tmp_path: Path, dgrec: Run) -> None:
+    (tmp_path / "s-0001.arrows").symlink_to("nothing")
+    done = dgrec("stats", tmp_path / "s.parquet", "--follow")
+    assert done.exit_code == 1
+    assert "s-0001.arrows: cannot be read: No such file or directory" in done.output
 
 
 @pytest.mark.slow
