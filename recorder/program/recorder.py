@@ -373,7 +373,8 @@ class Recorder:
     def _begun(self, key: Hashable, described: Metadata, name: str | None) -> ProgramSession:
         output = self.output
         if self._sessions or name is not None:
-            output = path_beside(output, name, described)
+            taken = {session.writer.output for session in self._sessions.values()}
+            output = path_beside(output, name, described, taken)
         outputs = [] if self._sessions else [*self._outputs]
         frames = NewestFrame(output) if self._is_viewed else None
         if frames is not None:
