@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -231,6 +232,18 @@ def test_an_export_of_nothing_is_an_error(form: str, lacking: str, tmp_path: Pat
     ):
         session.export(tmp_path / "out.data", form, images="none")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_a_frame_may_be_given_as_a_number(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(number) for number in range(9)])
+    by_number = dgrec.export(path, tmp_path / "a.csv", start=2, end=np.int64(5))
+    assert (
+        by_number.frames == dgrec.export(path, tmp_path / "b.csv", start="2", end="5").frames == 3
+    )
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    for position in (-1, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="is not a valid position"):
+            dgrec.export(path, tmp_path / "c.csv", start=position)  # type: ignore[arg-type]
 
 
 def test_a_session_is_exported_by_its_path(tmp_path: Path) -> None:
