@@ -523,6 +523,22 @@ def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
     ]
 
 
+def test_an_output_that_fails_is_in_the_recorder_s_notes(output: Path) -> None:
+    class Failing(dgrec.Output):
+        name = "mine"
+
+        def frame(self, row: Any, result: Any) -> None:
+            raise ValueError("a password: rtsp://ann:secret@192.0.2.1/")
+
+    with dgrec.Recorder(output, outputs=[Failing()]) as recorder:
+        recorder.add([])
+    (note,) = recorder.notes
+    assert note.startswith("mine: ended early: ValueError(")
+    assert "secret" not in note
+    with dgrec.open(output) as session:
+        assert session.metadata["notes"] == [note]
+
+
 def test_models_without_a_hash_are_distinguished(output: Path) -> None:
     class Equal(PysdkDouble):
         __hash__ = None  # type: ignore[assignment]
