@@ -207,7 +207,15 @@ class Session:
         lacks are null; without names, the columns are those of `schema`.
 
         A journal that is being written always shows the rows that it had when it was opened.
+
+        Raises:
+            SessionError: There is no such column, or the rows cannot be read.
         """
+        for name in columns or ():
+            # Of a nested column, a field may be named as in Parquet.
+            root = name.partition(".")[0]
+            if root not in SCHEMA.names and not {name, root} & {*self.schema.names}:
+                raise SessionError(f"{self.path}: has no column {name!r}")
         yield from self._rows.batches(columns, start, end)
 
     def first_at_least(self, name: str, value: int) -> int:

@@ -203,6 +203,17 @@ def test_closing(session: Session) -> None:
     session.close()
 
 
+@pytest.mark.parametrize("columns", [["frame", "nope"], "frame", ["nope.list.element"]])
+def test_a_column_that_is_not_there_is_no_damage(session: Session, columns: Any) -> None:
+    with pytest.raises(
+        SessionError, match=r"a\.(arrows|parquet): has no column '(nope|f)"
+    ) as caught:
+        list(session.batches(columns))
+    assert type(caught.value) is SessionError
+    fields = ["frame", "detections.list.element.label"] if session.sealed else ["frame"]
+    assert sum(batch.num_rows for batch in session.batches(fields)) == 600
+
+
 def test_unknown_columns_and_metadata_of_a_later_minor_version(tmp_path: Path) -> None:
     path = write_journal(tmp_path / "a.arrows", ROWS[:5], new_metadata(later={"x": 1}))
     assert open_session(path).metadata["later"] == {"x": 1}
