@@ -383,7 +383,10 @@ class Session:
             if self._connection is None:
                 self._connection = views.connect([self])
             check_files(self._connection, [self], query, parameters)
-            return self._connection.sql(query, params=parameters)
+            found = self._connection.sql(query, params=parameters)
+            if found is None and not self._connection.extract_statements(query):
+                raise QueryError("no statement in the SQL text")
+            return found
         except duckdb.Error as error:
             raise views.query_error(error) from None
 

@@ -142,7 +142,9 @@ def test_sessions_view(session: Session) -> None:
     assert joined.fetchall() == [(600,)]
 
 
-@pytest.mark.parametrize("query", ["SELEKT 1", "SELECT nothing FROM frames", "FROM missing"])
+@pytest.mark.parametrize(
+    "query", ["SELEKT 1", "SELECT nothing FROM frames", "FROM missing", "", " ;", "-- nothing"]
+)
 def test_sql_errors_are_one_line(session: Session, query: str) -> None:
     with pytest.raises(QueryError) as caught:
         session.sql(query)
