@@ -17,7 +17,7 @@ import dgrec
 from dgrec.cli import gather
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.replay.exports import FORMATS, parse_split
-from tests.factory import edited, make_row, write_session
+from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.clips import number_in, numbered_results
 from tests.replay.exports.made import NUMBERED, numbered, tracked
 
@@ -244,6 +244,24 @@ def test_a_frame_may_be_given_as_a_number(tmp_path: Path) -> None:
     for position in (-1, 1.5, float("nan")):
         with pytest.raises(ConfigError, match="is not a valid position"):
             dgrec.export(path, tmp_path / "c.csv", start=position)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["coco", "coco-results", "yolo", "cvat", "label-studio", "mot"])
+def test_a_class_that_is_made_up_is_said(form: str, tmp_path: Path) -> None:
+    found = [
+        make_detection(0, track_id=1),
+        make_detection(1, label=..., category_id=7, track_id=2),
+        make_detection(2, label=None, category_id=..., track_id=3),
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
+    note = "made up the name of a class where there is no label"
+    report = dgrec.export(path, tmp_path / "out", form, images="none")
+    assert f"{note}: 2 detections" in report.notes
+    plain = dgrec.export(path, tmp_path / "plain", form, images="none", where="frame = 0",
+                         detections_where="label IS NOT NULL")  # fmt: skip
+    assert not any(note in each for each in plain.notes)
+    rows = dgrec.export(path, tmp_path / "rows.csv")  # which have no class
+    assert not any(note in each for each in rows.notes)
 
 
 def test_a_session_is_exported_by_its_path(tmp_path: Path) -> None:
