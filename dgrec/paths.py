@@ -17,6 +17,7 @@ __all__ = [
     "SESSION_SUFFIXES",
     "VIDEO_SUFFIXES",
     "VideoKind",
+    "file_word",
     "is_part_name",
     "journal_path",
     "names_session",
@@ -52,6 +53,23 @@ _NUMBERED = re.compile(r"(.+)-(\d{4}|[1-9]\d{4,})\Z", re.DOTALL)
 
 #: What follows a dot may also be a placeholder, or the number of a version.
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*\Z")
+
+
+#: A character of a name may take four bytes, and a name at most 255.
+_LONGEST_WORD: Final = 60
+
+
+def file_word(text: str) -> str:
+    """Return a name of anything as it stands within the name of a file; "" if nothing is left.
+
+    Letters of any script stay. Different names may become the same.
+
+    Example:
+        >>> file_word("front door/1"), file_word("Süd"), file_word("??")
+        ('front-door-1', 'Süd', '')
+    """
+    word = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    return word.encode()[:_LONGEST_WORD].decode(errors="ignore")
 
 
 def with_session_suffix(output: Path) -> Path:

@@ -14,7 +14,7 @@ from dgrec.config import config_file
 from dgrec.console import Console
 from dgrec.errors import ConfigError, DgrecError, OutputError, SourceError
 from dgrec.paths import session_stem
-from dgrec.recorder.groups import make_group
+from dgrec.recorder.groups import check_apart, make_group
 from dgrec.recorder.job import Job, Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import load_model
 from dgrec.recorder.native_messages import TENSORFLOW_LITE, left_out
@@ -58,6 +58,7 @@ def run_record(request: RecordRequest) -> int:
     if config.exists():
         detail(f"{config}: {counted(len(named), 'named source')}")
     plans = [make_plan(text, named, request, report_journal) for text in request.sources]
+    check_apart(plans)
     flag = next(iter(request.options.video_flags), None)
     if flag is not None and not any(plan.has_video for plan in plans):
         which = " or ".join(plan.source.given for plan in plans)

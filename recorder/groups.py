@@ -29,17 +29,30 @@ class Group:
     description: Metadata
 
 
+def check_apart(plans: Sequence[Plan]) -> None:
+    """Raise `ConfigError` if two sources would be recorded to one file, as ``a/x.mp4`` and
+    ``b/x.mp4`` would.
+    """
+    by_output: dict[Path, Plan] = {}
+    for plan in plans:
+        other = by_output.setdefault(plan.output, plan)
+        if other is not plan:
+            raise ConfigError(
+                f"{other.source.given} and {plan.source.given} would both be recorded to "
+                f"{plan.output}; give them names under [sources] in dgrec.toml, or record them "
+                "apart, with an --output each"
+            )
+
+
 def make_group(plans: Sequence[Plan], request: RecordRequest) -> Group | None:
     """Return what the sessions of ``--together`` share; None without it.
 
     Raises:
-        ConfigError: Two of them have one name, or continue different groups.
+        ConfigError: They continue different groups.
     """
     if not request.together:
         return None
     names = [plan.output.name for plan in plans]
-    if len({plan.output for plan in plans}) < len(plans):
-        raise ConfigError(f"--together: two sources would be recorded to {names[0]}")
     earlier = [find_earlier(plan.output) for plan in plans if plan.continues]
     groups = [(each.metadata or {}).get("group", {}) for each in earlier]
     ids = {group["id"] for group in groups if group.get("id")}

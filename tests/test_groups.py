@@ -97,6 +97,29 @@ def test_without_together_there_is_no_group(tmp_path: Path) -> None:
     assert make_group([make_plan("sample", {}, request)], request) is None
 
 
+@pytest.mark.parametrize("together", [[], ["--together", "-o", "walk.parquet"]])
+def test_sources_of_one_name_are_refused_before_anything_is_written(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.mp4").write_bytes(sample.CLIP.read_bytes())
+    done = run("record", "a/x.mp4", "b/x.mp4", "--max-frames", 3, *together)
+    assert done.exit_code == 1
+    assert "a/x.mp4 and b/x.mp4 would both be recorded to " in done.output
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_files_of_any_script_have_sessions_of_their_own(tmp_path: Path) -> None:
+    clips = [tmp_path / f"{name}.mp4" for name in ("前门", "后门", "Süd")]
+    for clip in clips:
+        clip.write_bytes(sample.CLIP.read_bytes())
+    request = RecordRequest(sources=tuple(map(str, clips)), output=tmp_path / "{source}.parquet")
+    plans = [make_plan(text, {}, request) for text in request.sources]
+    assert [plan.output.name for plan in plans] == ["前门.parquet", "后门.parquet", "Süd.parquet"]
+
+
 def test_one_source_is_not_recorded_together(run: Run, tmp_path: Path) -> None:
     done = run("record", "--source", "sample", "--together", "-o", tmp_path / "s.parquet")
     assert done.exit_code == 2

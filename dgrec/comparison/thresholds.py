@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +26,7 @@ from dgrec.comparison.truth import (
     read_truth,
     unrecorded,
 )
-from dgrec.errors import ConfigError
+from dgrec.errors import ConfigError, value_text
 from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
@@ -71,8 +73,8 @@ def whatif(
             return whatif(opened, thresholds, nms=nms, trackers=trackers, truth=truth)
     model = session.metadata.get("model", {})
     recorded = settings.recorded_limits(model.get("parameters"))
-    _check(_THRESHOLD, thresholds, recorded)
-    _check(NMS, nms, recorded)
+    thresholds = _checked(_THRESHOLD, thresholds, recorded)
+    nms = _checked(NMS, nms, recorded)
     chosen = [
         Setting(threshold, overlap, tracker)
         for threshold in (*thresholds,) or (None,)
@@ -89,15 +91,21 @@ def whatif(
     return WhatIf(tally.result(), recorded, tally.notes)
 
 
-def _check(limit: settings.Limit, values: Sequence[float], recorded: Mapping[str, float]) -> None:
+def _checked(
+    limit: settings.Limit, values: Sequence[float], recorded: Mapping[str, float]
+) -> list[float]:
+    """Return settings as Python's numbers: those of a program may be numpy's."""
     known = recorded.get(limit.property)
     for value in values:
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise ConfigError(f"{limit.property}: {value_text(value)} is not a finite number")
         if known is not None and limit.loosens(value, known):
             side = "lower" if limit.is_least else "higher"
             raise ConfigError(
                 f"{limit.property} {value:g} is {side} than {known:g}, at which the session was "
                 f"recorded: it holds no detections beyond it (record it again at {value:g})"
             )
+    return [float(value) for value in values]
 
 
 class _Tally:

@@ -163,10 +163,18 @@ def landmarks(value: Any, where: str, notes: Counter[str]) -> list[dict[str, Any
     """Return key points that have PySDK's keys already, but for those without a place."""
     if not isinstance(value, list) or len(value) > _MOST_POINTS:
         raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
-    there = [point for point in value if not isinstance(point, dict) or point.get("landmark") != []]
+    there = [point for point in value if not _lacks_place(point)]
     if len(there) < len(value):
         notes[LACKING_POINTS] += len(value) - len(there)
     return [landmark(point, where) for point in there]
+
+
+def _lacks_place(point: Any) -> bool:
+    """Return whether this is a key point that nobody saw: a place of NaN is null in a payload."""
+    if not isinstance(point, dict) or "landmark" not in point:
+        return False
+    place = point["landmark"]
+    return place in (None, []) or (isinstance(place, list) and None in place)
 
 
 def landmark(value: Any, where: str) -> dict[str, Any]:

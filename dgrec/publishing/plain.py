@@ -17,6 +17,8 @@ def plain(value: Any) -> Any:
     """Return a value as JSON can hold it; NaN and infinity become null, pixels are left out."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
+    if isinstance(value, np.floating):  # a long double, which is no Python number
+        value = float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:

@@ -59,7 +59,7 @@ def connect(
 
 
 def open_sessions(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     skipped: Callable[[str], None] | None = None,
     *,
     with_clips: bool = False,
@@ -67,7 +67,7 @@ def open_sessions(
     read_rows: bool = False,
     check_all: bool = False,
 ) -> list[Session]:
-    """Open every session that ``paths`` name, each once.
+    """Open every session that ``paths`` (or one path) name, each once.
 
     A path is a session, a folder (the sessions directly in it), or a glob (``**`` for folders
     within folders). If all existing parts of one recording are named, they are one session; a
@@ -95,6 +95,8 @@ def open_sessions(
         >>> [session.path.name for session in dgrec.open_sessions(["recordings/"])]
         ['monday.parquet', 'tuesday.parquet']
     """
+    if isinstance(paths, str | os.PathLike):  # not its characters, each as a path
+        paths = (paths,)
     report = skipped or _warn
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}

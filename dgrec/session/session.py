@@ -207,7 +207,15 @@ class Session:
         lacks are null; without names, the columns are those of `schema`.
 
         A journal that is being written always shows the rows that it had when it was opened.
+
+        Raises:
+            SessionError: There is no such column, or the rows cannot be read.
         """
+        for name in columns or ():
+            # Of a nested column, a field may be named as in Parquet.
+            root = name.partition(".")[0]
+            if root not in SCHEMA.names and not {name, root} & {*self.schema.names}:
+                raise SessionError(f"{self.path}: has no column {name!r}")
         yield from self._rows.batches(columns, start, end)
 
     def first_at_least(self, name: str, value: int) -> int:
@@ -375,7 +383,10 @@ class Session:
             if self._connection is None:
                 self._connection = views.connect([self])
             check_files(self._connection, [self], query, parameters)
-            return self._connection.sql(query, params=parameters)
+            found = self._connection.sql(query, params=parameters)
+            if found is None and not self._connection.extract_statements(query):
+                raise QueryError("no statement in the SQL text")
+            return found
         except duckdb.Error as error:
             raise views.query_error(error) from None
 

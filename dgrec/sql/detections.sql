@@ -7,7 +7,10 @@ FROM frames GROUP BY session_id;
 -- Detections of each label in windows of so many seconds: number counts them from the first frame's
 -- capture, NULL where a frame has no captured_at. score is the sum of the scored detections' scores.
 CREATE MACRO label_windows(seconds := 10) AS TABLE
-SELECT session_id, (epoch_us(captured_at) - started) // (seconds * 1e6)::BIGINT AS number, label,
+SELECT session_id,
+       (epoch_us(captured_at) - started)
+           // CASE WHEN seconds * 1e6 >= 1 THEN (seconds * 1e6)::BIGINT
+                   ELSE error('label_windows(seconds): give more than 0')::BIGINT END AS number, label,
        sum(detections)::BIGINT AS detections, count(*) AS frames,
        sum(scored)::BIGINT AS scored, sum(score) AS score
 FROM frame_labels JOIN (

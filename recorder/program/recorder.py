@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from dgrec.clock import Clock
+from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
@@ -345,8 +346,10 @@ class Recorder:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the sessions, a line each."""
-        return [note for session in self._sessions.values() for note in session.writer.notes]
+        """What the user should know about the sessions and outputs, a line each."""
+        missed = [redact_text(queue.note) for queue in self._outputs if queue.note]
+        of_sessions = [each for found in self._sessions.values() for each in found.writer.notes]
+        return [*missed, *of_sessions]
 
     # --- inside ---
 
@@ -374,7 +377,8 @@ class Recorder:
     def _begun(self, key: Hashable, described: Metadata, name: str | None) -> ProgramSession:
         output = self.output
         if self._sessions or name is not None:
-            output = path_beside(output, name, described)
+            taken = {session.writer.output for session in self._sessions.values()}
+            output = path_beside(output, name, described, taken)
         outputs = [] if self._sessions else [*self._outputs]
         frames = NewestFrame(output) if self._is_viewed else None
         if frames is not None:
@@ -443,6 +447,11 @@ def _check_is_ours(options: RecordingOptions, outputs: Sequence[Output]) -> None
             raise ConfigError(f"{name}: a Recorder reads no source; it is for dgrec.predict_stream")
     if options.keep_only is not None:
         raise ConfigError("keep_only: a Recorder has no rules of alerts; `dgrec record` has")
+    if options.only_on_alert and not any(getattr(each, "adds_events", False) for each in outputs):
+        raise ConfigError(
+            "only_on_alert: without alerts nothing would be recorded; give outputs=[Alerts(...)] "
+            "(docs/alerts.md)"
+        )
     for output in outputs:
         if getattr(output, "needs_main_thread", False):
             raise ConfigError(f"outputs: {output.name} needs the main thread: the program has it")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.format import NO_FINGERPRINT, Fingerprint, Metadata, fingerprint, source_size
+from dgrec.paths import file_word
 from dgrec.recorder.destination import free_path
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.options import RecordingOptions
@@ -135,13 +135,24 @@ class ProgramSession:
         )
 
 
-def path_beside(output: Path, name: str | None, described: Metadata) -> Path:
+def path_beside(
+    output: Path, name: str | None, described: Metadata, others: Collection[Path] = ()
+) -> Path:
     """Return where a further session of a recorder goes: NAME in its file's name, or its model's.
+
+    Args:
+        others: The sessions that the recorder has already. Different names may look the same in a
+            file's name; the later ones get a number.
 
     Raises:
         OutputError: There are too many of one name.
     """
-    word = name or described.get("model", {}).get("name") or "session"
-    word = re.sub(r"[^A-Za-z0-9._-]+", "-", word).strip("-.")[:60] or "session"
+    word = file_word(name or described.get("model", {}).get("name") or "") or "session"
     path = output.with_name(f"{output.stem}-{word}{output.suffix}")
-    return path if name is not None else free_path(path)
+    if name is None:
+        return free_path(path)
+    stem, number = path.stem, 1
+    while path in others:
+        number += 1
+        path = path.with_name(f"{stem}-{number}{path.suffix}")
+    return path

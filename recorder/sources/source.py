@@ -18,7 +18,7 @@ from dgrec.credentials import SCHEME, percent_encoded, redact, redact_text, reme
 from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import resolved
 from dgrec.footage import file_facts
-from dgrec.paths import names_session, numbered_files, session_stem
+from dgrec.paths import file_word, names_session, numbered_files, session_stem
 from dgrec.video import PacketFormat, Picture, digest_of_answer
 
 Kind = Literal["camera", "file", "pipe", "url", "sample", "asset", "session"]
@@ -207,7 +207,7 @@ def _asset(text: str) -> Source:
 
 
 def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:60] or "source"
+    return file_word(text) or "source"
 
 
 def _line(error: BaseException) -> str:

@@ -408,6 +408,9 @@ class Exported:
             if field == "angle":  # most are 0, which says nothing
                 count = np.count_nonzero(column_values(column)[0])
             self.losses.add(f"{name} cannot hold {what}", count)
+        if self._target.names_classes:
+            lacking = pc.struct_field(found, "label").null_count
+            self.losses.add("made up the name of a class where there is no label", lacking)
         if "empty frames" not in holds:
             empty = rows.num_rows - len(np.unique(row_of))
             self.losses.add(f"{name} cannot hold frames without detections", empty, "frame")

@@ -41,6 +41,8 @@ class Format(ABC):
     #: Whether a detection needs a box, or a track, to be in it.
     needs_box: ClassVar[bool] = True
     needs_track: ClassVar[bool] = False
+    #: Whether all in it has the name of a class, so that one is made up where there is no label.
+    names_classes: ClassVar[bool] = False
     #: Columns of frames that it needs besides the usual ones.
     columns: ClassVar[tuple[str, ...]] = ()
     #: Which pictures it takes; the first is what it has unless the user says otherwise. ``video``

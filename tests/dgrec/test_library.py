@@ -839,13 +839,14 @@ def test_a_time_that_is_no_number_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("macro", ["throughput", "label_windows"])
 @pytest.mark.parametrize("width", ["0", "-1", "NULL", "0.0000001"])
-def test_windows_of_no_length_are_refused(paths: dict[str, Path], width: str) -> None:
+def test_windows_of_no_length_are_refused(paths: dict[str, Path], macro: str, width: str) -> None:
     with (
         contextlib.closing(Recording(paths["uneven"])) as r,
-        pytest.raises(duckdb.Error, match=r"throughput\(seconds\): give more than 0"),
+        pytest.raises(duckdb.Error, match=rf"{macro}\(seconds\): give more than 0"),
     ):
-        r.ask(f"FROM throughput({width})")
+        r.ask(f"FROM {macro}({width})")
 
 
 @pytest.mark.slow

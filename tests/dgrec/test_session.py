@@ -142,7 +142,9 @@ def test_sessions_view(session: Session) -> None:
     assert joined.fetchall() == [(600,)]
 
 
-@pytest.mark.parametrize("query", ["SELEKT 1", "SELECT nothing FROM frames", "FROM missing"])
+@pytest.mark.parametrize(
+    "query", ["SELEKT 1", "SELECT nothing FROM frames", "FROM missing", "", " ;", "-- nothing"]
+)
 def test_sql_errors_are_one_line(session: Session, query: str) -> None:
     with pytest.raises(QueryError) as caught:
         session.sql(query)
@@ -201,6 +203,17 @@ def test_closing(session: Session) -> None:
     with session as opened:
         opened.sql("SELECT 1").fetchall()
     session.close()
+
+
+@pytest.mark.parametrize("columns", [["frame", "nope"], "frame", ["nope.list.element"]])
+def test_a_column_that_is_not_there_is_no_damage(session: Session, columns: Any) -> None:
+    with pytest.raises(
+        SessionError, match=r"a\.(arrows|parquet): has no column '(nope|f)"
+    ) as caught:
+        list(session.batches(columns))
+    assert type(caught.value) is SessionError
+    fields = ["frame", "detections.list.element.label"] if session.sealed else ["frame"]
+    assert sum(batch.num_rows for batch in session.batches(fields)) == 600
 
 
 def test_unknown_columns_and_metadata_of_a_later_minor_version(tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ ALL = {"a.parquet": 10, "b.parquet": 20, "c.arrows": 30, "d.parquet": 15}
 
 
 @pytest.mark.slow
+def test_one_path_need_not_be_in_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not its characters: of "./s.parquet" the first one is a folder with sessions."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("s", "t"):
+        write_session(tmp_path / f"{name}.parquet", make_rows(3), new_metadata(name))
+    for path in ("./s.parquet", Path("s.parquet")):
+        assert [session.path.name for session in open_sessions(path)] == ["s.parquet"]
+
+
 def test_a_folder_is_its_sessions(folder: Path) -> None:
     assert opened(folder) == (ALL, [])
 

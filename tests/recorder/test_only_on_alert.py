@@ -505,8 +505,8 @@ def test_a_program_with_events_and_values(tmp_path: Path) -> None:
 
 
 def test_what_makes_no_sense(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="without --alert nothing"):
-        dgrec.Recorder(tmp_path / "s.parquet", only_on_alert=True).add([])
+    with pytest.raises(ConfigError, match="without alerts nothing would be recorded"):
+        dgrec.Recorder(tmp_path / "s.parquet", only_on_alert=True)  # not only with the first frame
     assert list(tmp_path.iterdir()) == []
     for options, words in (
         ({"only_on_alert": True, "video": "both"}, "use --video raw"),

@@ -492,6 +492,53 @@ def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
         assert len(sealed) == 5
 
 
+def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
+    """Different names are different sessions, also where a file's name cannot tell them apart."""
+    names = [
+        "front/door",
+        "front door",
+        "front-door",
+        "前门",
+        "后门",
+        "хвост" * 20,
+        "é" + "x" * 80,
+        "?",
+    ]
+    models = [double() for _ in names]
+    with dgrec.Recorder(output) as recorder:
+        for name, model in zip(names, models, strict=True):
+            recorder.watch(model, name=name)
+        for count, model in enumerate(models, 1):
+            list(model.predict_batch([IMAGE] * count))
+    assert [len(dgrec.open(path)) for path in recorder.files] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [path.stem for path in recorder.files] == [
+        "s-front-door",
+        "s-front-door-2",
+        "s-front-door-3",
+        "s-前门",
+        "s-后门",
+        "s-" + "хвост" * 6,
+        "s-é" + "x" * 58,
+        "s-session",
+    ]
+
+
+def test_an_output_that_fails_is_in_the_recorder_s_notes(output: Path) -> None:
+    class Failing(dgrec.Output):
+        name = "mine"
+
+        def frame(self, row: Any, result: Any) -> None:
+            raise ValueError("a password: rtsp://ann:secret@192.0.2.1/")
+
+    with dgrec.Recorder(output, outputs=[Failing()]) as recorder:
+        recorder.add([])
+    (note,) = recorder.notes
+    assert note.startswith("mine: ended early: ValueError(")
+    assert "secret" not in note
+    with dgrec.open(output) as session:
+        assert session.metadata["notes"] == [note]
+
+
 def test_models_without_a_hash_are_distinguished(output: Path) -> None:
     class Equal(PysdkDouble):
         __hash__ = None  # type: ignore[assignment]

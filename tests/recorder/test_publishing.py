@@ -74,6 +74,7 @@ VALUES: list[Any] = [
     [make_detection(1), make_detection(2, track_id=5)],
     [make_detection(1, score=math.nan, bbox=[0.0, math.inf, np.float32(2.5), -math.inf])],
     [make_detection(1, score=np.float64(0.1), bbox=np.array([1.0, 2.0, 3.0, 4.0]))],
+    [make_detection(1, score=np.longdouble(0.1), bbox=np.array([1, 2, 3, 4], np.longdouble))],
     [make_detection(1, mask={"x_min": 1, "y_min": 2, "data": np.ones((3, 4), np.float32)})],
     [make_detection(1, when={"a": (1, 2), "b": {3}, "c": None, "d": True})],
     [],

@@ -317,6 +317,19 @@ def test_bad_ground_truth_gets_one_line(
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None])
+def test_settings_of_a_program_that_are_no_numbers_are_refused(recorded: Path, value: Any) -> None:
+    """NaN is below no score: it counted no detections at all."""
+    with pytest.raises(dgrec.ConfigError, match=r"output_confidence_threshold: .* finite number"):
+        whatif(recorded, [value])
+    with pytest.raises(dgrec.ConfigError, match=r"output_nms_threshold: .* finite number"):
+        whatif(recorded, nms=[value])
+    numbers = whatif(recorded, list(np.float32([0.5, 0.75])))
+    assert [each.detections for each in numbers.outcomes] == [
+        each.detections for each in whatif(recorded, [0.5, 0.75]).outcomes
+    ]
+
+
 def test_labels_that_the_model_lacks_are_said(
     run: Callable[..., Result], recorded: Path, tmp_path: Path
 ) -> None:

@@ -153,6 +153,7 @@ class CocoInstances(Format):
     name = "coco"
     title = "COCO instances: boxes, masks (RLE), key points"
     suffixes = (".json",)
+    names_classes = True
     holds = _HOLDS | {"track_id", "empty frames"}
 
     def write(self, exported: Exported, path: Path) -> None:
@@ -229,6 +230,7 @@ class CocoResults(Format):
     name = "coco-results"
     title = "COCO results: scored boxes, masks, key points"
     member_suffix = ".results.json"
+    names_classes = True
     holds = _HOLDS
 
     def write(self, exported: Exported, path: Path) -> None:

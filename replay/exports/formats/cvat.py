@@ -20,6 +20,7 @@ class Cvat(Format):
     name = "cvat"
     title = "CVAT for video 1.1: tracks"
     suffixes = (".xml",)
+    names_classes = True
     holds = frozenset({"label", "score", "track_id", "angle", "empty frames", "float64"})
     says_video = True
 

@@ -22,6 +22,7 @@ class LabelStudio(Format):
     title = "Label Studio: tracks of a video, as predictions"
     is_folder = True
     replaced = ("tasks.json", "label_config.xml")
+    names_classes = True
     holds = frozenset({"label", "score", "track_id", "angle", "empty frames", "float64"})
     pictures = ("none",)
 

@@ -85,6 +85,7 @@ class MotSequence(Format):
     title = "MOTChallenge sequence: tracks as ground truth"
     is_folder = True
     replaced = ("seqinfo.ini", "gt", "det", "img1", "source_frames.txt")
+    names_classes = True
     holds = _HOLDS | {"label", "empty frames"}
 
     def picture_name(self, number: int, index: int, split: str, suffix: str) -> str:

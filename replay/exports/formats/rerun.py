@@ -45,6 +45,7 @@ class Rerun(Format):
     name = "rrd"
     title = "Rerun: video, boxes, timing"
     suffixes = (".rrd",)
+    names_classes = True
     holds = frozenset({"label", "score", "track_id", "landmarks", "empty frames"})
     columns = STAGE_COLUMNS
     pictures = ("video", "jpg", "png", "none")

@@ -38,6 +38,7 @@ class Yolo(Format):
     title = "YOLO data set: boxes"
     is_folder = True
     replaced = ("data.yaml", "images", "labels")
+    names_classes = True
     holds = _HOLDS
     pictures = ("jpg", "png", "none")
     has_splits = True

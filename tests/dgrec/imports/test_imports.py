@@ -182,6 +182,21 @@ def test_masks_and_key_points_are_those_of_pycocotools(
     ]
 
 
+def test_published_key_points_that_nobody_saw_are_left_out(tmp_path: Path) -> None:
+    """A place of NaN, or none, is null in a payload."""
+    places = [[1.0, 2.0], [float("nan"), float("nan")], None, [3.0, float("nan")]]
+    points = [{"category_id": number, "landmark": each} for number, each in enumerate(places)]
+    recorded, published = tmp_path / "s.parquet", tmp_path / "s.jsonl"
+    with dgrec.Recorder(recorded) as recorder:
+        recorder.add([{"label": "person", "bbox": [0.0, 0.0, 9.0, 9.0], "landmarks": points}])
+    assert run("publish", recorded, published, "--fast", "--payload", "full").exit_code == 0
+    report = dgrec.import_(published, tmp_path / "o.parquet")
+    assert any("key points that are not marked are left out (3)" in note for note in report.notes)
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        (found,) = session[0].results
+    assert found["landmarks"] == points[:1]
+
+
 @pytest.mark.slow
 def test_a_published_session_comes_back(tmp_path: Path) -> None:
     """The full payload has all of a row but pixels: results and stamps are equal."""

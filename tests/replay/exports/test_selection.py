@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,7 +17,7 @@ import dgrec
 from dgrec.cli import gather
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.replay.exports import FORMATS, parse_split
-from tests.factory import edited, make_row, write_session
+from tests.factory import edited, make_detection, make_row, write_session
 from tests.replay.clips import number_in, numbered_results
 from tests.replay.exports.made import NUMBERED, numbered, tracked
 
@@ -231,6 +232,36 @@ def test_an_export_of_nothing_is_an_error(form: str, lacking: str, tmp_path: Pat
     ):
         session.export(tmp_path / "out.data", form, images="none")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["s.parquet"]
+
+
+def test_a_frame_may_be_given_as_a_number(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", [make_row(number) for number in range(9)])
+    by_number = dgrec.export(path, tmp_path / "a.csv", start=2, end=np.int64(5))
+    assert (
+        by_number.frames == dgrec.export(path, tmp_path / "b.csv", start="2", end="5").frames == 3
+    )
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+    for position in (-1, 1.5, float("nan")):
+        with pytest.raises(ConfigError, match="is not a valid position"):
+            dgrec.export(path, tmp_path / "c.csv", start=position)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["coco", "coco-results", "yolo", "cvat", "label-studio", "mot"])
+def test_a_class_that_is_made_up_is_said(form: str, tmp_path: Path) -> None:
+    found = [
+        make_detection(0, track_id=1),
+        make_detection(1, label=..., category_id=7, track_id=2),
+        make_detection(2, label=None, category_id=..., track_id=3),
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
+    note = "made up the name of a class where there is no label"
+    report = dgrec.export(path, tmp_path / "out", form, images="none")
+    assert f"{note}: 2 detections" in report.notes
+    plain = dgrec.export(path, tmp_path / "plain", form, images="none", where="frame = 0",
+                         detections_where="label IS NOT NULL")  # fmt: skip
+    assert not any(note in each for each in plain.notes)
+    rows = dgrec.export(path, tmp_path / "rows.csv")  # which have no class
+    assert not any(note in each for each in rows.notes)
 
 
 def test_a_session_is_exported_by_its_path(tmp_path: Path) -> None:
