@@ -113,7 +113,7 @@ class _GivenOut:
         content = digest(picture)
         if found is not None and found[1] == content:
             return found[0]
-        return self._with(content) or self._with(digest(_with_exchanged_colors(picture)))
+        return self._with(content) or self._with(digest(with_exchanged_colors(picture)))
 
     def changed(self, picture: Any) -> Origin | None:
         """Return the row of an array that was given out, whatever it shows now."""
@@ -143,7 +143,7 @@ def _whole(picture: Any) -> Any:
     return picture
 
 
-def _with_exchanged_colors(picture: Any) -> Any:
+def with_exchanged_colors(picture: Any) -> Any:
     """Return a picture with red and blue exchanged, or None: cameras give BGR, PIL has RGB."""
     array = np.asarray(picture) if hasattr(picture, "getchannel") else picture
     if isinstance(array, np.ndarray) and array.ndim == 3 and array.shape[2] == 3:

@@ -13,7 +13,7 @@ import numpy as np
 from dgrec.errors import ModelError
 from dgrec.format import digest, signature, vectors
 from dgrec.session import Session
-from dgrec.stand_in.given import Pairing
+from dgrec.stand_in.given import Pairing, with_exchanged_colors
 from dgrec.units import counted
 
 #: How much further than the nearest frame the one that is due may be.
@@ -68,13 +68,18 @@ class Matcher:
         """Begin again at the first frame."""
         self._last, self._step = -1, 1
 
-    def find(self, picture: Any) -> int | None:
+    def find(self, picture: Any, *, has_exchanged_colors: bool = False) -> int | None:
         """Return the position of a picture's frame; None if it gets no detections.
+
+        Args:
+            has_exchanged_colors: Red and blue may stand for each other in what was recorded.
 
         Raises:
             ModelError: The picture was not recorded, and that is an error.
         """
         position = self._known(picture)
+        if position is None and has_exchanged_colors and not self.is_by_order:
+            position = self._with_pixels_of(with_exchanged_colors(picture))
         if position is None and self.is_by_order:
             position = self._next()
         if position is None:

@@ -74,6 +74,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         described = metadata.get("model", {})
         self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
+        self._recorded_backend = described.get("image_backend") or "opencv"
         #: Whether the model takes pictures; what others take is not looked at.
         self.takes_pictures = "Image" in parameters.InputType
         devices = described.get("devices")
@@ -182,7 +183,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         Raises:
             DgrecError: It was not recorded, or cannot be read.
         """
-        position = matcher.find(picture)
+        # PySDK's other way of reading pictures has red and blue exchanged.
+        is_other = self.takes_pictures and self.image_backend != self._recorded_backend
+        position = matcher.find(picture, has_exchanged_colors=is_other)
         return self._frames.empty() if position is None else self._frames.at(position)
 
     def result_of(self, frame: RecordedFrame, info: Mapping[str, Any]) -> Any:

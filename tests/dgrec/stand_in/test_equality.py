@@ -177,6 +177,31 @@ def test_files_pictures_and_arrays(
     assert (given[0].image_model is not None) is saves_image
 
 
+@pytest.mark.parametrize(("recorded_by", "given_by"), [("opencv", "pil"), ("pil", "opencv")])
+def test_the_other_image_backend(
+    recorded_by: str, given_by: str, output: Path, tmp_path: Path
+) -> None:
+    """OpenCV has blue first, and PIL red, of the same file."""
+    import cv2
+    from PIL import Image
+
+    names = [str(tmp_path / f"{number}.png") for number in range(3)]
+    for number, name in enumerate(names):
+        Image.fromarray(picture(number)).save(name)
+    model = ScriptedModel(*OUTPUTS["yolo"])
+    model.image_backend = recorded_by
+    live = recorded(model, output, lambda model: model.predict_batch(names))
+    stand_in = dgrec.model(output)
+    exchanged = cv2.imread(names[0]) if recorded_by == "pil" else picture(0)
+    with pytest.raises(Exception, match="has the pixels of this picture"):
+        stand_in.predict(exchanged)
+    stand_in.image_backend = given_by
+    read: Any = cv2.imread if given_by == "opencv" else Image.open
+    for given in (names, map(read, names)):
+        results = list(stand_in.predict_batch(given))
+        assert [each.results for each in results] == [each.results for each in live]
+
+
 @pytest.mark.parametrize("backend", ["opencv", "pil"])
 def test_bytes(backend: str, output: Path) -> None:
     """PySDK hands encoded pictures to the model as they are."""
