@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -46,6 +47,9 @@ _CONTINUED_NAME = "{source}.parquet"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
 _TIME = "%Y%m%d-%H%M%S"
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
+#: What `free_path` has returned.
+_returned: set[Path] = set()
+_lock = threading.Lock()
 
 
 def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
@@ -160,11 +164,18 @@ def check_room(folder: Path, min_free: int | None) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """Return ``path``, or one with a number in it that is not taken, nor by files beside it."""
+    """Return ``path``, or one with a number in it that is not taken, nor by files beside it.
+
+    No name is returned twice: what is recorded under it may begin later.
+    """
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         free = path.with_name(f"{path.stem}{suffix}{path.suffix}")
-        if not any(path.parent.glob(f"{escape(free.stem)}[.-]*")):
-            return free
+        if any(path.parent.glob(f"{escape(free.stem)}[.-]*")):
+            continue
+        with _lock:
+            if (name := free.absolute()) not in _returned:
+                _returned.add(name)
+                return free
     raise OutputError(f"{path.parent}: no free name for {path.stem}")
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import dgrec
 import dgrec as library
 from dgrec import sample
 from dgrec.cli import root
@@ -97,15 +98,33 @@ def test_without_together_there_is_no_group(tmp_path: Path) -> None:
     assert make_group([make_plan("sample", {}, request)], request) is None
 
 
-@pytest.mark.parametrize("together", [[], ["--together", "-o", "walk.parquet"]])
-def test_sources_of_one_name_are_refused_before_anything_is_written(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: list[str]
-) -> None:
+@pytest.fixture
+def of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """Two files of one name, below the working folder."""
     monkeypatch.chdir(tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x.mp4").write_bytes(sample.CLIP.read_bytes())
-    done = run("record", "a/x.mp4", "b/x.mp4", "--max-frames", 3, *together)
+    return "a/x.mp4", "b/x.mp4"
+
+
+def test_sources_of_one_name_are_several_sessions(
+    run: Run, tmp_path: Path, of_one_name: tuple[str, str]
+) -> None:
+    done = run("record", *of_one_name, "--max-frames", 3)
+    assert done.exit_code == 0, done.output
+    given = {
+        session.metadata["source"]["given"]: session.path.stem
+        for session in dgrec.open_sessions("recordings")
+    }
+    assert given["b/x.mp4"] == given["a/x.mp4"] + "-2"
+
+
+@pytest.mark.parametrize("how", [["--together", "-o", "walk.parquet"], ["-o", "{source}.parquet"]])
+def test_sources_of_one_name_are_refused_where_names_are_given(
+    run: Run, tmp_path: Path, of_one_name: tuple[str, str], how: list[str]
+) -> None:
+    done = run("record", *of_one_name, "--max-frames", 3, *how)
     assert done.exit_code == 1
     assert "a/x.mp4 and b/x.mp4 would both be recorded to " in done.output
     assert names(tmp_path) == ["a", "b"]

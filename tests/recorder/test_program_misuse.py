@@ -492,6 +492,17 @@ def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
         assert len(sealed) == 5
 
 
+def test_streams_without_names_that_are_made_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    streams = [dgrec.predict_stream(double(), "sample", max_frames=count) for count in (1, 2, 3)]
+    for stream in streams:
+        next(stream)
+    assert [sum(1 for _ in stream) for stream in streams] == [0, 1, 2]
+    assert [len(dgrec.open(stream.output)) for stream in streams] == [1, 2, 3]
+
+
 def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
     """Different names are different sessions, also where a file's name cannot tell them apart."""
     names = [
