@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import dgrec
 import dgrec as library
 from dgrec import sample
 from dgrec.cli import root
@@ -115,7 +114,7 @@ def test_sources_of_one_name_are_several_sessions(
     assert done.exit_code == 0, done.output
     given = {
         session.metadata["source"]["given"]: session.path.stem
-        for session in dgrec.open_sessions("recordings")
+        for session in library.open_sessions("recordings")
     }
     assert given["b/x.mp4"] == given["a/x.mp4"] + "-2"
 
