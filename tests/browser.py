@@ -70,14 +70,16 @@ class Browser:
         from websocket import create_connection
 
         port_file = self.folder / "profile" / "DevToolsActivePort"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not (port_file.exists() and len(port_file.read_text().splitlines()) > 1):
             assert self._process.poll() is None, "chromium ended at once"
             assert time.monotonic() < deadline, "chromium does not answer"
             time.sleep(0.05)
         port = port_file.read_text().splitlines()[0]
         while True:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=30) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/json", timeout=PATIENCE_S
+            ) as answer:
                 pages = [page for page in json.load(answer) if page["type"] == kind]
             if pages:
                 return create_connection(pages[0]["webSocketDebuggerUrl"], timeout=PATIENCE_S)
@@ -137,8 +139,8 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, condition: str, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
+    def wait_for(self, condition: str) -> None:
+        deadline = time.monotonic() + PATIENCE_S
         while not self.run(condition):
             assert time.monotonic() < deadline, f"still not: {condition}; {self.console}"
             time.sleep(0.05)

@@ -38,7 +38,7 @@ window.frameCheck = (() => {
   }
 
   async function until(condition, what) {
-    const end = performance.now() + 30000;
+    const end = performance.now() + 300000;
     while (!condition()) {
       if (performance.now() > end) throw new Error(`still not: ${what}; ${JSON.stringify(look())}`);
       await new Promise((resolve) => setTimeout(resolve, 2));

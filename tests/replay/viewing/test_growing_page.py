@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +58,8 @@ class Growing:
             overwrite=False,
             clock=Clock(),
         )
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -64,6 +69,8 @@ class Growing:
     def _run(self) -> None:
         number = 0
         while not self._is_over.wait(0.05):
+            if not self.goes_on.is_set():
+                continue
             found = [
                 {"label": label, "score": 0.9, "bbox": [1.0, 20.0 + 30 * k, 40.0, 45.0 + 30 * k]}
                 for k, label in enumerate(self.labels)
@@ -94,8 +101,14 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
         growing(tmp_path / "s.parquet") as recording,
     ):
 
+        def card(**query: int) -> Any:
+            # A part may be removed while it is read.
+            while (answer := client.ask("/api/card", s="s", **query))[0] != 200:
+                assert b"No such file" in answer[2]
+            return json.loads(answer[2])
+
         def first_frame() -> int:
-            return int(client.json("/api/card", s="s", brief=1)["first_frame"])
+            return int(card(brief=1)["first_frame"])
 
         # Before the first row, somebody writes SQL.
         browser.call("Page.navigate", url=f"{client.server.url}#s=s")
@@ -120,14 +133,21 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
         browser.wait_for("document.querySelector('.rows')?.textContent.includes('dog')")
 
         # A frame that is shown stays while those before it are removed, until it is the first.
+        recording.goes_on.clear()
         press(browser, "<")
         browser.wait_for(f"!document.querySelector('#player[aria-busy]') && {NO_NOTE} && {_AGREES}")
         frame, position = browser.run(f"[{_FRAME}, {_POSITION}]")
+        first = first_frame()
+        recording.goes_on.set()
+        wait_until(lambda: first_frame() > first)
+        recording.goes_on.clear()  # until a busy machine has shown it
         browser.wait_for(f"{_POSITION} < {position} && {NO_NOTE} && {_AGREES}")
         assert browser.run(_FRAME) == frame
+        recording.goes_on.set()
         browser.wait_for(f"{_FRAME} !== {frame} && {NO_NOTE} && {_AGREES}")
         assert browser.run(_FRAME) > frame
-        assert f"There is no frame {frame} (any more)" in browser.run(_STATUS)
+        # (On a busy machine the nearest one may be gone by now, too.)
+        assert re.match(r"There is no frame \d+ \(any more\)", browser.run(_STATUS))
 
         # Following goes on over it.
         press(browser, "End")
@@ -135,7 +155,7 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
         for _ in range(2):
             first = first_frame()
             wait_until(lambda: first_frame() > first, pause_s=0.2)  # noqa: B023
-            browser.wait_for(f"{_FRAME} > {client.json('/api/card', s='s')['last_frame']}", 120)
+            browser.wait_for(f"{_FRAME} > {card()['last_frame']}")
             assert browser.run("document.querySelector('.follow').ariaPressed") == "true"
         browser.wait_for(_AGREES)
         assert browser.run("window.looks") > 20

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
+from dgrec.replay.viewing import overlay
 from dgrec.replay.viewing.overlay import drawings, label_color, thumbnail
 from tests.analyzed import everything, record_analyzed
 from tests.factory import edited, make_detection, make_row, new_metadata, write_session
@@ -26,6 +27,7 @@ from tests.replay.test_overlay import (
     pysdk_result,
     record,
 )
+from tests.waiting import PATIENCE_S
 
 
 def written(path: Path, *results: Any, **row: Any) -> dgrec.Session:
@@ -67,7 +69,10 @@ def drawings_of_part(session: dgrec.Session, index: int) -> list[list[Any]]:
 
 
 @pytest.mark.slow
-def test_an_answer_is_json_of_numbers_and_texts(tmp_path: Path) -> None:
+def test_an_answer_is_json_of_numbers_and_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overlay, "_LONGEST_S", PATIENCE_S)
     record_analyzed(tmp_path / "s.parquet", everything())
     with dgrec.open(tmp_path / "s.parquet") as session:
         drawn = drawings(session, 3, 12)

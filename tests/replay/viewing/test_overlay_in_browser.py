@@ -15,12 +15,14 @@ import pytest
 import dgrec
 import dgrec.replay.viewing
 from dgrec.replay.drawing import Trails
+from dgrec.replay.viewing import overlay
 from dgrec.replay.viewing.overlay import drawings
 from tests.analyzed import SIZE, everything, record_analyzed
 from tests.browser import Browser, needs_chromium
 from tests.factory import edited
 from tests.replay.test_overlay import CASES, COLORS, HEIGHT, SETTINGS, WIDTH, pysdk_result, record
 from tests.replay.viewing.drawn import differences, drawn_by_page
+from tests.waiting import PATIENCE_S
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
@@ -228,8 +230,9 @@ def test_what_is_blurred_cannot_be_seen(browser: Browser, tmp_path: Path) -> Non
         assert not page[:, :38].any()
 
 
-def test_trails(browser: Browser, tmp_path: Path) -> None:
+def test_trails(browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page draws them as `dgrec replay --trails` does."""
+    monkeypatch.setattr(overlay, "_LONGEST_S", PATIENCE_S)
     record_analyzed(tmp_path / "s.parquet", [_tracker()], frames=14)
     with dgrec.open(tmp_path / "s.parquet") as session:
         drawn = drawings(session, 0, 14)

@@ -317,27 +317,26 @@ def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: 
         stack.callback(server.close)
         growing = Shown(browser, server.url, tmp_path / "a.parquet", tmp_path / "b.parquet")
         growing.open("s=a&b=b&f=0")
-        browser.wait_for(f"Number({paired}) > 0", 60)
+        browser.wait_for(f"Number({paired}) > 0")
         browser.run("window.isTheSame = true")
         begun = int(browser.run(paired))
         assert begun <= 30
         # B does not have the last frame of A yet.
-        browser.wait_for("Number(document.querySelector('.seek').max) > 50", 60)
+        browser.wait_for("Number(document.querySelector('.seek').max) > 50")
         growing.press("End")
-        browser.wait_for("Number(document.querySelector('.stage')?.dataset.position) > 50", 60)
+        browser.wait_for("Number(document.querySelector('.stage')?.dataset.position) > 50")
         at = int(browser.run("document.querySelector('.stage').dataset.position"))
         assert growing.look_at(at) == [[at, at], [None, -1]]
         assert sum(1 for _ in streams[1]) == _FRAMES - 30
-        browser.wait_for(f"Number({paired}) > {begun}", 60)
+        browser.wait_for(f"Number({paired}) > {begun}")
         browser.wait_for(
             "document.querySelector('.stage.side-b')?.dataset.position === "
-            "document.querySelector('.stage').dataset.position",
-            60,
+            "document.querySelector('.stage').dataset.position"
         )
         assert growing.look_at(at) == [[at, at], [at, at]]
         assert sum(1 for _ in streams[0]) == _FRAMES - 60
-        browser.wait_for(f"{paired} === '{_FRAMES}'", 60)
-        browser.wait_for(f"document.querySelector('.seek').max === '{_FRAMES - 1}'", 60)
+        browser.wait_for(f"{paired} === '{_FRAMES}'")
+        browser.wait_for(f"document.querySelector('.seek').max === '{_FRAMES - 1}'")
         growing.press("End")
         assert growing.look_at(_FRAMES - 1) == [[_FRAMES - 1] * 2] * 2
         top = "document.getElementById('pair-top')"

@@ -238,7 +238,8 @@ def test_the_time_line(page: Page, recorded: Path) -> None:
         page.wait_for("!document.querySelector('.line-hint').hidden")
         peaks += [float(n) for n in re.findall(r"[\d.]+", page.texts(".legend-item b")[0])]
     assert max(peaks) == pytest.approx(latency[300], abs=0.05)
-    # Lanes have what stands out.
+    # Lanes have what stands out, which comes after the lines.
+    page.wait_for("document.querySelector('.lane[data-lane=drops] b').textContent === '4'")
     counts = dict(zip(page.texts(".lane-name span"), page.texts(".lane-name b"), strict=True))
     assert counts["drops"] == "4"
     assert counts["gaps"] == counts["events"] == counts["alerts"] == "1"
