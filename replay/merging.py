@@ -91,6 +91,8 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
             description={"merged": [_described(each) for each in recordings]},
         )
     report.spans = len(recordings)
+    if others := {name for each in sessions for name in each.schema.names} - {*SCHEMA.names}:
+        report.notes.append(f"left out columns of other tools: {', '.join(sorted(others))}")
     return report
 
 
@@ -126,6 +128,8 @@ def _source(metadata: Mapping[str, Any]) -> object:
     source = metadata.get("source", {})
     if source.get("kind") == "import":  # the name of a file says nothing about its footage
         return "import"
+    if source.get("kind") == "program" and source.get("given") == metadata.get("name"):
+        return "program"  # nor does that of a session
     return source.get("sha256") or source.get("given")
 
 

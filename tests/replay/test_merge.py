@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -205,6 +206,25 @@ def _later(path: Path) -> list[pa.RecordBatch]:
             )
             for batch in session.batches(SCHEMA.names)
         ]
+
+
+def test_sessions_of_a_program_are_joined(tmp_path: Path) -> None:
+    """Their source has the name of their file."""
+    for name in ("a", "b"):
+        with dgrec.Recorder(tmp_path / f"{name}.parquet") as recorder:
+            recorder.add([])
+    merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        assert len(session) == 2
+
+
+def test_columns_of_other_tools_are_left_out_with_a_note(tmp_path: Path) -> None:
+    a, b = recording(tmp_path / "a.parquet", 0), recording(tmp_path / "b.parquet", 9)
+    edited(a, {})  # its metadata stands where other tools leave it
+    table = pq.read_table(a)
+    pq.write_table(table.append_column("weather", pa.array(["sun"] * len(table))), a)
+    report = merge([a, b], tmp_path / "o.parquet")
+    assert report.notes == ["left out columns of other tools: weather"]
 
 
 @pytest.mark.slow
