@@ -346,7 +346,7 @@ class SessionWriter:
             if is_first:
                 self._close(ending)
             # The one that closes it waits for outputs; signal handlers and outputs may call this.
-            elif not self._is_closing_here():
+            elif threading.get_ident() != self._closer and not self.is_in_output():
                 self._has_ended.wait()
         if last is not None:
             raise last
@@ -378,9 +378,9 @@ class SessionWriter:
             finally:
                 self._has_ended.set()
 
-    def _is_closing_here(self) -> bool:
-        here = threading.get_ident()
-        return here == self._closer or any(queue.thread == here for queue in self.outputs)
+    def is_in_output(self) -> bool:
+        """Return whether this thread is that of an output."""
+        return any(queue.thread == threading.get_ident() for queue in self.outputs)
 
     def hurry(self) -> None:
         """Wait for outputs no more than where the source is live; end what is delivered later."""

@@ -32,9 +32,10 @@ class Output:
     output costs the recording nothing until `capacity` frames wait. Then a recording with the
     policy ``block`` waits for it, and one with ``drop-oldest`` leaves frames out. An output that
     raises is not called again, except for `close`, and the recording goes on; the message of a
-    `DgrecError` is reported as it is. The end of a recording waits for outputs, but not for one
-    that takes nothing for a minute (5 seconds for a live source, or after Ctrl-C or an error).
-    What an output missed is recorded under ``notes`` in the session's metadata.
+    `DgrecError` is reported as it is. It cannot add frames to the recording that it watches. The
+    end of a recording waits for outputs, but not for one that takes nothing for a minute (5 seconds
+    for a live source, or after Ctrl-C or an error). What an output missed is recorded under
+    ``notes`` in the session's metadata.
 
     Example:
 
@@ -114,7 +115,7 @@ class OutputQueue:
         self.output = output
         self.failure: str | None = None
         self.left_out = 0
-        #: The thread that calls the output; 0 before it has begun.
+        #: The thread that calls the output; 0 before and after that.
         self.thread = 0
         self._waits = policy == "block" and output.is_waited_for
         self._waiting: deque[_Frame | Event] = deque()
@@ -221,6 +222,12 @@ class OutputQueue:
     def run(self) -> None:
         """Hand over what comes, until the end."""
         self.thread = threading.get_ident()
+        try:
+            self._run()
+        finally:
+            self.thread = 0
+
+    def _run(self) -> None:
         try:
             self.output.start(self._metadata)
             while (item := self._next()) is not None:

@@ -74,6 +74,7 @@ class ProgramSession:
 
     def add(self, result: Any, image: Any, capture: Capture) -> None:
         """Record a result that the program has done with."""
+        self._check_thread()
         with self._adding:  # numbers and times in the order of the rows
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, image, capture, completed_ns)
@@ -84,11 +85,19 @@ class ProgramSession:
 
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
+        self._check_thread()
         with self._adding:  # as in `add`
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, None, capture, completed_ns)
             frame.before_ns = capture.fingerprint_ns + self.clock.now_ns() - completed_ns
             self.writer.hold(frame, result, completed_ns)
+
+    def _check_thread(self) -> None:
+        if self.writer.is_in_output():  # it would wait for itself
+            raise DgrecError(
+                f"{self.writer.output}: an output cannot add frames to the recording that it "
+                "watches; give them to another one"
+            )
 
     def release(self) -> None:
         """Record what is held: the program asks for the next result."""

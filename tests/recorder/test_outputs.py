@@ -217,6 +217,22 @@ def test_another_thread_that_closes_waits_until_the_session_is_sealed(tmp_path: 
     assert found[0][1]
 
 
+def test_an_output_cannot_add_frames_to_its_own_recording(tmp_path: Path) -> None:
+    """It waited for itself, without end."""
+
+    class Adds(Watching):
+        def frame(self, row: Row, result: Any) -> None:
+            recorder.add([])
+
+    with dgrec.Recorder(tmp_path / "s.parquet", outputs=[Adds()]) as recorder:
+        for _ in range(20):
+            recorder.add([])
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 20
+        (note,) = session.metadata["notes"]
+    assert "an output cannot add frames to the recording that it watches" in note
+
+
 def test_an_output_may_close_the_recording_that_is_being_closed(tmp_path: Path) -> None:
     class Closes(Watching):
         def close(self) -> None:
