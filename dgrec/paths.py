@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Final, Literal
 
@@ -68,7 +69,10 @@ def file_word(text: str) -> str:
         >>> file_word("front door/1"), file_word("Süd"), file_word("??")
         ('front-door-1', 'Süd', '')
     """
-    word = re.sub(r"[^\w.-]+", "-", text).strip("-.")
+    text = unicodedata.normalize("NFC", text)
+    # Vowel signs and tones of many scripts are marks, which are not in \w.
+    marks = "".join({letter for letter in text if unicodedata.category(letter)[0] == "M"})
+    word = re.sub(rf"[^\w.{marks}-]+", "-", text).strip("-.")
     return word.encode()[:_LONGEST_WORD].decode(errors="ignore")
 
 

@@ -47,7 +47,7 @@ _CONTINUED_NAME = "{source}.parquet"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
 _TIME = "%Y%m%d-%H%M%S"
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
-#: What `free_path` has returned.
+#: What `free_path` has returned, and nothing was written to yet.
 _returned: set[Path] = set()
 _lock = threading.Lock()
 
@@ -166,7 +166,7 @@ def check_room(folder: Path, min_free: int | None) -> None:
 def free_path(path: Path) -> Path:
     """Return ``path``, or one with a number in it that is not taken, nor by files beside it.
 
-    No name is returned twice: what is recorded under it may begin later.
+    No name is returned twice before `has_begun`: what is recorded under it may begin later.
     """
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         free = path.with_name(f"{path.stem}{suffix}{path.suffix}")
@@ -177,6 +177,12 @@ def free_path(path: Path) -> Path:
                 _returned.add(name)
                 return free
     raise OutputError(f"{path.parent}: no free name for {path.stem}")
+
+
+def has_begun(path: Path) -> None:
+    """Say that there are files of this name now; once they are removed, it is free again."""
+    with _lock:
+        _returned.discard(path.absolute())
 
 
 def check_videos(output: Path, video: VideoOptions, overwrite: bool, *, split: bool) -> None:

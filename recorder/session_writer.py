@@ -29,7 +29,7 @@ from dgrec.format import (
     utc_text,
 )
 from dgrec.format import metadata as metadata_module
-from dgrec.recorder.destination import check_output, check_videos, replaced_files
+from dgrec.recorder.destination import check_output, check_videos, has_begun, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.held import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
@@ -202,6 +202,7 @@ class SessionWriter:
             journal.path.unlink()
             journal.close()
             raise exists_already(self.output)
+        has_begun(self.output)
         return recorder, journal
 
     # --- recording ---
@@ -366,10 +367,10 @@ class SessionWriter:
         return problem
 
     def _close(self, ending: Ending | None) -> None:
-        self.ended_ns = self._clock.now_ns()
-        for queue in self.outputs:
-            queue.end()  # while the last rows are written
         try:
+            self.ended_ns = self._clock.now_ns()
+            for queue in self.outputs:
+                queue.end()  # while the last rows are written
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         finally:
             try:

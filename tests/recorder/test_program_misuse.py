@@ -503,6 +503,18 @@ def test_streams_without_names_that_are_made_at_once(
     assert [len(dgrec.open(stream.output)) for stream in streams] == [1, 2, 3]
 
 
+def test_the_name_of_a_session_that_was_removed_is_free_again(output: Path) -> None:
+    for _ in range(2):
+        with dgrec.Recorder(output) as recorder:
+            for model in (double(), double()):
+                recorder.watch(model)
+                list(model.predict_batch([IMAGE]))
+        assert len(recorder.files) == 2
+        assert not any(path.stem.endswith("-2") for path in recorder.files)
+        for path in recorder.files:
+            path.unlink()
+
+
 def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
     """Different names are different sessions, also where a file's name cannot tell them apart."""
     names = [
@@ -514,6 +526,9 @@ def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
         "хвост" * 20,
         "é" + "x" * 80,
         "?",
+        "पानी",
+        "पाना",
+        "cafe\u0301",
     ]
     models = [double() for _ in names]
     with dgrec.Recorder(output) as recorder:
@@ -521,7 +536,7 @@ def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
             recorder.watch(model, name=name)
         for count, model in enumerate(models, 1):
             list(model.predict_batch([IMAGE] * count))
-    assert [len(dgrec.open(path)) for path in recorder.files] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [len(dgrec.open(path)) for path in recorder.files] == [*range(1, 12)]
     assert [path.stem for path in recorder.files] == [
         "s-front-door",
         "s-front-door-2",
@@ -531,6 +546,9 @@ def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
         "s-" + "хвост" * 6,
         "s-é" + "x" * 58,
         "s-session",
+        "s-पानी",
+        "s-पाना",
+        "s-caf\u00e9",
     ]
 
 
