@@ -32,10 +32,10 @@ class Output:
     output costs the recording nothing until `capacity` frames wait. Then a recording with the
     policy ``block`` waits for it, and one with ``drop-oldest`` leaves frames out. An output that
     raises is not called again, except for `close`, and the recording goes on; the message of a
-    `DgrecError` is reported as it is. It cannot add frames to the recording that it watches. The
-    end of a recording waits for outputs, but not for one that takes nothing for a minute (5 seconds
-    for a live source, or after Ctrl-C or an error). What an output missed is recorded under
-    ``notes`` in the session's metadata.
+    `DgrecError` is reported as it is. It can neither add frames to the recording that it watches
+    nor close it. The end of a recording waits for outputs, but not for one that takes nothing for a
+    minute (5 seconds for a live source, or after Ctrl-C or an error). What an output missed is
+    recorded under ``notes`` in the session's metadata.
 
     Example:
 

@@ -298,8 +298,14 @@ class Recorder:
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
+                Or an output would close the recording that it watches.
         """
         self._check_process()
+        main = self._main
+        if main is not None and main.writer.is_in_output():  # for which the end waits
+            if self._is_closed:
+                return main.metadata
+            raise DgrecError(f"{self.output}: an output cannot close the recording that it watches")
         with self._lock:
             _open.discard(self)
             main = self._main

@@ -101,11 +101,13 @@ class ProgramSession:
 
     def release(self) -> None:
         """Record what is held: the program asks for the next result."""
+        self._check_thread()
         self.writer.release()
 
     def release_late(self) -> None:
         """Record what is held; what cannot be recorded is raised by `close`."""
-        self.writer.release_late()
+        if not self.writer.is_in_output():  # as in `_check_thread`
+            self.writer.release_late()
 
     @property
     def _is_looked_at(self) -> bool:

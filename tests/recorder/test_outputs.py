@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dgrec
@@ -18,7 +19,8 @@ from dgrec.publishing import Lines, Outgoing, Target
 from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.session_writer import SessionWriter
-from tests.factory import make_row
+from tests.factory import make_detection, make_row
+from tests.recorder.doubles import PysdkDouble
 from tests.waiting import PATIENCE_S, wait_until
 
 
@@ -231,6 +233,66 @@ def test_an_output_cannot_add_frames_to_its_own_recording(tmp_path: Path) -> Non
         assert len(session) == 20
         (note,) = session.metadata["notes"]
     assert "an output cannot add frames to the recording that it watches" in note
+
+
+@pytest.mark.parametrize("use", ["close", "predict", "predict_batch"])
+def test_an_output_neither_closes_its_recording_nor_runs_its_model(
+    tmp_path: Path, use: str
+) -> None:
+    """It waited for the thread that adds frames, and that one for it, without end."""
+
+    class Model(PysdkDouble):
+        def predict(self, data: Any) -> Any:
+            return next(self.predict_batch([data]))
+
+    model = Model("Detection", lambda index: [make_detection(index)])
+    image = np.zeros((48, 64, 3), np.uint8)
+
+    class Uses(Held):
+        capacity = 1
+
+        def frame(self, row: Row, result: Any) -> None:
+            super().frame(row, result)
+            if use == "close":
+                recorder.close()
+            elif use == "predict":
+                model.predict(image)
+            else:
+                list(model.predict_batch([image]))
+
+    def record() -> None:
+        with recorder:
+            list(model.predict_batch([image] * 5))
+
+    output = Uses()
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[output])
+    recorder.watch(model)
+    thread = threading.Thread(target=record, daemon=True)
+    thread.start()
+    assert output.is_held.wait(PATIENCE_S)
+    wait_until(lambda: writer_of(recorder).outputs[0].depth == 1)
+    output.gate.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 5
+        (note,) = session.metadata["notes"]
+    assert "an output cannot " in note
+
+
+def test_nobody_waits_for_a_thread_that_could_not_close(tmp_path: Path) -> None:
+    class Leaves(Watching):
+        def end_of_frames(self) -> None:
+            raise SystemExit
+
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[Leaves()])
+    recorder.add([])
+    with pytest.raises(SystemExit):
+        recorder.close()
+    thread = threading.Thread(target=recorder.close, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 def test_an_output_may_close_the_recording_that_is_being_closed(tmp_path: Path) -> None:
