@@ -128,9 +128,20 @@ def _source(metadata: Mapping[str, Any]) -> object:
     source = metadata.get("source", {})
     if source.get("kind") == "import":  # the name of a file says nothing about its footage
         return "import"
-    if source.get("kind") == "program" and source.get("given") == metadata.get("name"):
+    if source.get("kind") == "program" and source.get("given") == _first_name(metadata):
         return "program"  # nor does that of a session
     return source.get("sha256") or source.get("given")
+
+
+def _first_name(metadata: Mapping[str, Any]) -> object:
+    """Return the name that a session was recorded with; that of the first, if it was merged."""
+    name, clip = metadata.get("name"), metadata.get("clip")
+    while isinstance(clip, Mapping):
+        merged = clip.get("merged")
+        first = merged[0] if isinstance(merged, list) and merged else clip
+        name = first.get("name") if isinstance(first, Mapping) else None
+        clip = clip.get("clip")
+    return name
 
 
 def _read(session: Session) -> _Recording:

@@ -210,12 +210,13 @@ def _later(path: Path) -> list[pa.RecordBatch]:
 
 def test_sessions_of_a_program_are_joined(tmp_path: Path) -> None:
     """Their source has the name of their file."""
-    for name in ("a", "b"):
+    for name in ("a", "b", "c"):
         with dgrec.Recorder(tmp_path / f"{name}.parquet") as recorder:
             recorder.add([])
     merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "o.parquet")
-    with dgrec.open(tmp_path / "o.parquet") as session:
-        assert len(session) == 2
+    merge([tmp_path / "c.parquet", tmp_path / "o.parquet"], tmp_path / "all.parquet")
+    with dgrec.open(tmp_path / "all.parquet") as session:
+        assert len(session) == 3
 
 
 def test_columns_of_other_tools_are_left_out_with_a_note(tmp_path: Path) -> None:
