@@ -97,7 +97,7 @@ def _checked(
     """Return settings as Python's numbers: those of a program may be numpy's."""
     known = recorded.get(limit.property)
     for value in values:
-        if not isinstance(value, Real) or not math.isfinite(value):
+        if not isinstance(value, Real) or not _is_finite(value):
             raise ConfigError(f"{limit.property}: {value_text(value)} is not a finite number")
         if known is not None and limit.loosens(value, known):
             side = "lower" if limit.is_least else "higher"
@@ -106,6 +106,13 @@ def _checked(
                 f"recorded: it holds no detections beyond it (record it again at {value:g})"
             )
     return [float(value) for value in values]
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 class _Tally:

@@ -317,7 +317,9 @@ def test_bad_ground_truth_gets_one_line(
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.5", None])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), pytest.param(10**400, id="huge"), "0.5", None]
+)
 def test_settings_of_a_program_that_are_no_numbers_are_refused(recorded: Path, value: Any) -> None:
     """NaN is below no score: it counted no detections at all."""
     with pytest.raises(dgrec.ConfigError, match=r"output_confidence_threshold: .* finite number"):
