@@ -306,8 +306,13 @@ class Recorder:
             if self._is_closed:
                 return main.metadata
             raise DgrecError(f"{self.output}: an output cannot close the recording that it watches")
-        with self._lock:
+        try:
+            return self._close(ending)
+        finally:  # until then, the end of the program waits for a thread that closes it
             _open.discard(self)
+
+    def _close(self, ending: Ending | None) -> Metadata:
+        with self._lock:
             main = self._main
             if main is None:
                 if self._is_closed:

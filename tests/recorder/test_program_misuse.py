@@ -468,6 +468,40 @@ pid = None
         assert len(session) == 5
 
 
+def test_the_end_of_a_program_waits_for_a_thread_that_closes_its_recorder(tmp_path: Path) -> None:
+    """The thread was cut off, and what it sealed was left as a journal."""
+    program = textwrap.dedent(
+        """
+        import threading, time
+        import dgrec
+
+        is_closing = threading.Event()
+
+        class Slow(dgrec.Output):
+            def close(self):
+                is_closing.set()
+                time.sleep(1)
+
+        recorder = dgrec.Recorder("s.parquet", outputs=[Slow()])
+        recorder.add([])
+        threading.Thread(target=recorder.close, daemon=True).start()
+        is_closing.wait()
+        """
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stderr=subprocess.PIPE,
+        timeout=PATIENCE_S,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert session.sealed
+        assert session.metadata["end_reason"] == "finished"
+        assert len(session) == 1
+
+
 def test_ctrl_c_while_it_is_sealed_waits_for_the_end(output: Path) -> None:
     recorder = dgrec.Recorder(output)
     for _ in range(5):
