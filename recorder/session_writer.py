@@ -342,8 +342,11 @@ class SessionWriter:
         self._check_process()
         with late_interrupt(self.hurry):
             with self._lock:
+                last = None if self._is_closed else self._release_last()
+                # A signal handler may have closed it meanwhile.
                 is_first = not self._is_closed
-                last = self._take_no_more() if is_first else None
+                if is_first:
+                    self._closer, self._is_closed = threading.get_ident(), True
             if is_first:
                 self._close(ending)
             # The one that closes it waits for outputs; signal handlers and outputs may call this.
@@ -353,18 +356,16 @@ class SessionWriter:
             raise last
         return self._metadata
 
-    def _take_no_more(self) -> DgrecError | None:
-        """Record what is held, and no more; return why that could not be recorded."""
-        problem = None
+    def _release_last(self) -> DgrecError | None:
+        """Record what is held; return why that could not be recorded."""
         self._held.close()
         if self._host is not None:
             self._host.close()
         try:
             self._release()
         except DgrecError as error:
-            problem = error
-        self._is_closed, self._closer = True, threading.get_ident()
-        return problem
+            return error
+        return None
 
     def _close(self, ending: Ending | None) -> None:
         try:

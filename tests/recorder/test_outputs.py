@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dgrec.message import Message
 from dgrec.publishing import Lines, Outgoing, Target
 from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
+from dgrec.recorder.program.session import Capture
 from dgrec.recorder.session_writer import SessionWriter
 from tests.factory import make_detection, make_row
 from tests.recorder.doubles import PysdkDouble
@@ -293,6 +295,44 @@ def test_nobody_waits_for_a_thread_that_could_not_close(tmp_path: Path) -> None:
     thread.start()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+
+
+def test_a_signal_handler_may_close_it_while_closing_waits_for_an_output(tmp_path: Path) -> None:
+    """It was sealed twice: the second time failed, and said that the disk had."""
+    output, handled = Held(), []
+    output.capacity = 1  # type: ignore[misc]
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[output])
+    recorder.add([])
+    assert output.is_held.wait(PATIENCE_S)
+    recorder.add([])
+    writer = writer_of(recorder)
+    model = PysdkDouble("Detection", lambda index: [make_detection(index)])
+    result = next(model.predict_batch([np.zeros((48, 64, 3), np.uint8)]))
+
+    def handle(*_: object) -> None:
+        output.gate.set()
+        handled.append(recorder.close())
+
+    def interrupt() -> None:
+        wait_until(lambda: writer.progress.frames == 3)  # the last one waits for the full queue
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    thread = threading.Thread(target=interrupt, daemon=True)
+    try:
+        with writer._lock:  # nobody takes it before it is closed
+            main = recorder._main
+            assert main is not None
+            main.hold(result, Capture())
+            thread.start()
+            metadata = recorder.close()
+    finally:
+        thread.join(PATIENCE_S)
+        signal.signal(signal.SIGUSR1, before)
+    assert handled == [metadata]
+    assert metadata["totals"]["frames"] == 3
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) == 3
 
 
 def test_an_output_may_close_the_recording_that_is_being_closed(tmp_path: Path) -> None:
