@@ -176,7 +176,7 @@ class OutputQueue:
             return
         try:
             self.output.end_of_frames()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail_by(error)
         with self._changed:
             self._is_closing = True

@@ -282,19 +282,20 @@ def test_an_output_neither_closes_its_recording_nor_runs_its_model(
     assert "an output cannot " in note
 
 
-def test_nobody_waits_for_a_thread_that_could_not_close(tmp_path: Path) -> None:
+def test_an_output_that_leaves_at_the_end_costs_no_session(tmp_path: Path) -> None:
     class Leaves(Watching):
         def end_of_frames(self) -> None:
             raise SystemExit
 
     recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[Leaves()])
     recorder.add([])
-    with pytest.raises(SystemExit):
-        recorder.close()
+    recorder.close()
     thread = threading.Thread(target=recorder.close, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     assert not thread.is_alive()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert session.metadata["notes"] == ["output: ended early: SystemExit()"]
 
 
 def test_a_signal_handler_may_close_it_while_closing_waits_for_an_output(tmp_path: Path) -> None:

@@ -157,16 +157,18 @@ def test_a_recording_is_followed_and_ends(tmp_path: Path, monkeypatch: pytest.Mo
         # A busy machine may have had other alerts since.
         marks = "fetch('api/marks?s=s&width=100000').then((answer) => answer.json())"
         marked = browser.run(f"{marks}.then(({{ alerts }}) => alerts.map(({{ i }}) => i))")
-        assert place in marked
+        # It is between two rows, where the camera was silent.
+        mark = min(marked, key=lambda i: abs(i - place))
+        assert abs(mark - place) <= 1
         browser.wait_for(f"Number({lane}.querySelector('b').textContent) >= {len(marked)}")
         press(browser, "Home")
         browser.wait_for(f"{STAGE}?.dataset.position === '0' && {_IS_STILL}")
         visited = [0]
-        while visited[-1] < place:  # late frames and drops may be before it
+        while visited[-1] < mark:  # late frames and drops may be before it
             press(browser, "n")
             browser.wait_for(f"Number({STAGE}?.dataset.position) > {visited[-1]}")
             visited.append(browser.run(f"Number({STAGE}?.dataset.position)"))
-        assert visited[-1] == place
+        assert visited[-1] == mark
         press(browser, "End")
 
         # A step back ends it; the exact picture of a row is there. The page was made anew with the
