@@ -122,6 +122,7 @@ class SessionWriter:
         self._carried_ns = 0
         self._is_closed = False
         self._closer = 0
+        self._failure: DgrecError | None = None
         self._has_ended = threading.Event()
         self._process = os.getpid()
         self._lock = threading.RLock()
@@ -350,8 +351,9 @@ class SessionWriter:
             if is_first:
                 self._close(ending)
             # The one that closes it waits for outputs; signal handlers and outputs may call this.
-            elif threading.get_ident() != self._closer and not self.is_in_output():
+            elif not (self._has_ended.is_set() or self._is_closed_here()):
                 self._has_ended.wait()
+                last = self._failure  # it was not sealed for this thread, either
         if last is not None:
             raise last
         return self._metadata
@@ -373,12 +375,18 @@ class SessionWriter:
             for queue in self.outputs:
                 queue.end()  # while the last rows are written
             self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
+        except DgrecError as error:
+            self._failure = error
+            raise
         finally:
             try:
                 for queue in self.outputs:
                     queue.close()
             finally:
                 self._has_ended.set()
+
+    def _is_closed_here(self) -> bool:
+        return threading.get_ident() == self._closer or self.is_in_output()
 
     def is_in_output(self) -> bool:
         """Return whether this thread is that of an output."""

@@ -17,6 +17,7 @@ from dgrec.errors import DgrecError, OutputError
 from dgrec.format import Event, Metadata, Row
 from dgrec.message import Message
 from dgrec.publishing import Lines, Outgoing, Target
+from dgrec.recorder.ending import Ending
 from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
 from dgrec.recorder.program.session import Capture
@@ -219,6 +220,48 @@ def test_another_thread_that_closes_waits_until_the_session_is_sealed(tmp_path: 
     assert found[0] == found[1]
     assert found[0][0]["frames"] == 1
     assert found[0][1]
+
+
+def test_another_thread_that_waited_hears_that_it_could_not_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = dgrec.Recorder(tmp_path / "s.parquet")
+    recorder.add([])
+    writer = writer_of(recorder)
+    is_ending, gate, end = threading.Event(), threading.Event(), writer._end
+    is_waiting = threading.Event()
+    said: list[str] = []
+
+    class Ended(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            is_waiting.set()
+            return super().wait(timeout)
+
+    def fail(ending: Ending) -> Any:
+        is_ending.set()
+        assert gate.wait(PATIENCE_S)
+        end(ending)
+        raise OutputError("it cannot be sealed")
+
+    def close() -> None:
+        try:
+            recorder.close()
+        except DgrecError as error:
+            said.append(str(error))
+
+    monkeypatch.setattr(writer, "_end", fail)
+    monkeypatch.setattr(writer, "_has_ended", Ended())
+    threads = [threading.Thread(target=close) for _ in range(2)]
+    threads[0].start()
+    assert is_ending.wait(PATIENCE_S)
+    threads[1].start()
+    assert is_waiting.wait(PATIENCE_S)
+    gate.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert said[0] == "it cannot be sealed"
+    assert said == said[:1] * 2
+    recorder.close()  # which was said once
 
 
 def test_an_output_cannot_add_frames_to_its_own_recording(tmp_path: Path) -> None:

@@ -383,14 +383,20 @@ def test_what_belongs_to_a_part_is_in_it_before_it_is_cut() -> None:
     assert journal.parts == [[0, "alert_end", "speed"], [1]]
 
 
-@pytest.mark.parametrize("is_closing", [False, True])
-def test_values_wait_for_the_rows_that_wait(is_closing: bool) -> None:
-    """Where each row is a batch, and the disk is slow."""
+def on_a_slow_disk() -> tuple[PartsJournal, Writer, list[Row]]:
+    """Return a journal that is held up at the first of four rows, each a batch of its own."""
     journal = PartsJournal("frame")
     writer = writer_of(journal)
     rows = make_rows(4)
     writer.put(rows[0])
     assert journal.writing.wait(PATIENCE_S)
+    return journal, writer, rows
+
+
+@pytest.mark.parametrize("is_closing", [False, True])
+def test_values_wait_for_the_rows_that_wait(is_closing: bool) -> None:
+    """Where each row is a batch, and the disk is slow."""
+    journal, writer, rows = on_a_slow_disk()
     for row in rows[1:]:
         writer.put(row)
         writer.log(Signal(f"after {row.source_frame}", row.completed_ns + 1, 1.0))
@@ -406,11 +412,7 @@ def test_values_wait_for_the_rows_that_wait(is_closing: bool) -> None:
 
 def test_events_wait_for_the_rows_that_wait() -> None:
     """Else one could stand in the part before the rows of its time."""
-    journal = PartsJournal("frame")
-    writer = writer_of(journal)
-    rows = make_rows(4)
-    writer.put(rows[0])
-    assert journal.writing.wait(PATIENCE_S)
+    journal, writer, rows = on_a_slow_disk()
     for row in rows[1:]:
         writer.put(row)
     writer.note({"kind": "undated"})
