@@ -158,7 +158,7 @@ export class Live {
     const text = `${name ?? "alert"}${t === null ? "" : ` at ${clock(t)}`}`;
     const go = (event: Event) => {
       event.preventDefault();
-      if (i !== null) void this.goTo(i);
+      if (i !== null && t !== null) void this.goTo(i, t);
     };
     this.alerts.prepend(
       el("li", { title: rule ?? "" }, i === null ? text : el("a", { href: `#s=${encodeURIComponent(this.session.card.s)}`, click: go }, text)),
@@ -167,11 +167,12 @@ export class Live {
     this.update();
   }
 
-  /** Go to the row of an alert, which may have come after it: the camera was silent. */
-  private async goTo(i: number): Promise<void> {
+  /** Go to the row of an alert's mark, which may have come since: the camera was silent. */
+  private async goTo(i: number, t: number): Promise<void> {
     this.state.go(i);
-    const found = await this.session.next(i - 1, "alert", 1).catch(() => null);
-    if (found !== null && this.state.values.position === i) this.state.go(found);
+    const found = await this.session.marks(t, t, 1).catch(() => null);
+    const row = found?.alerts?.[0]?.i;
+    if (row !== undefined && this.state.values.position === i) this.state.go(row);
   }
 
   private showTargets(targets: Target[]): void {
