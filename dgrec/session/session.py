@@ -424,7 +424,7 @@ class Session:
         for _ in self.batches():
             pass
         try:
-            with views.connect([self]) as connection:
+            with views.connect([self], with_library=False) as connection:
                 connection.execute("SELECT max(hash(frames)) FROM frames").fetchall()
         except duckdb.Error as error:
             if views.is_about_files(error):

@@ -1,8 +1,8 @@
 """The SQL library: views and table macros for what is asked of every recording.
 
 They stand in the ``.sql`` files beside this module, where each has a comment above it that says
-what it means. `statements` is what a connection runs to have them, once ``frames``, ``detections``
-and ``sessions`` are there.
+what it means. `Library` creates them in a connection, once ``frames``, ``detections`` and
+``sessions`` are there.
 
 They are written for any number of sessions.
 """
@@ -13,9 +13,15 @@ import functools
 import re
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
-
+_WORD = re.compile(r"\w+")
+#: What lists tables and functions.
+_LISTS = re.compile(r"show|describe|duckdb_|information_schema|pg_|pragma|sqlite_", re.IGNORECASE)
 
 #: In this order.
 _FILES = ("library.sql", "detections.sql", "pipeline.sql", "analyzers.sql")
@@ -80,9 +86,62 @@ def _entry(block: str) -> Entry:
     )
 
 
-def statements() -> tuple[str, ...]:
-    """Return the statements that create the library, over views that are there."""
-    return (*_HIDE_FILES, *(entry.sql for entry in entries()), _listing(), *_SHOW_FILES)
+def used_by(*texts: str) -> tuple[Entry, ...]:
+    """Return what texts name, and what that is made of; each needs only those before it."""
+    used: set[str] = set()
+    waiting = list(texts)
+    while waiting:
+        words = {word.lower() for word in _WORD.findall(waiting.pop())}
+        named = [entry for entry in entries() if entry.name in words and entry.name not in used]
+        used |= {entry.name for entry in named}
+        waiting += [entry.sql for entry in named]
+    return tuple(entry for entry in entries() if entry.name in used)
+
+
+class Library:
+    """The library in one connection: what a statement names is created before it runs.
+
+    All of it takes DuckDB longer than most answers.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._left = {entry.name: entry.sql for entry in entries()} | {_LISTING: _listing()}
+
+    def provide(self, text: str) -> None:
+        """Create what a statement needs."""
+        if not self._left:
+            return
+        if _LISTS.search(text):
+            self.provide_all()
+            return
+        names = [entry.name for entry in used_by(text)]
+        if _LISTING in text.lower():
+            names.append(_LISTING)
+        self._create([name for name in names if name in self._left])
+
+    def provide_all(self) -> bool:
+        """Create all of it; return whether anything was left to create."""
+        return self._create([*self._left])
+
+    def _create(self, names: list[str]) -> bool:
+        if not names:
+            return False
+        self._connection.begin()
+        try:
+            for statement in (*_HIDE_FILES, *(self._left[name] for name in names), *_SHOW_FILES):
+                self._connection.execute(statement)
+        except BaseException:
+            self._connection.rollback()
+            raise
+        self._connection.commit()
+        for name in names:
+            del self._left[name]
+        return True
+
+
+#: The view that says what there is.
+_LISTING = "library"
 
 
 @functools.cache
@@ -93,7 +152,7 @@ def _listing() -> str:
         for e in entries()
         if not e.name.startswith("_")
     )
-    return f"CREATE VIEW library AS SELECT * FROM (VALUES {rows}) AS entries({columns})"
+    return f"CREATE VIEW {_LISTING} AS SELECT * FROM (VALUES {rows}) AS entries({columns})"
 
 
 def literal(text: str) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -114,7 +114,7 @@ def connect(
     sessions: Sequence[Queryable],
     memory_limit: str | None = "2GB",
     *,
-    setup: Iterable[str] = (),
+    with_library: bool = True,
     confined: bool = False,
     spill: Path | None = None,
     spill_limit: str | None = None,
@@ -125,7 +125,7 @@ def connect(
 
     Args:
         memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
-        setup: Statements (views and macros over these views) to run before anything is shut off.
+        with_library: Create all of the SQL library; otherwise `Library` does, as it is needed.
         confined: From here on DuckDB opens no file but those of the sessions, no network and no
             extension, and no setting can be changed. It could still overwrite those files: that a
             statement only reads has to be checked before.
@@ -176,8 +176,8 @@ def connect(
         connection.register(name, RowStream(schema, read, Room(0)))
     connection.register("_sessions", _sessions_table(sessions))
     connection.execute("CREATE VIEW sessions AS SELECT * FROM _sessions")
-    for statement in (*library.statements(), *setup):
-        connection.execute(statement)
+    if with_library:
+        library.Library(connection).provide_all()
     if confined:
         _confine(connection, sessions)
     return connection

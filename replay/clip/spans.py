@@ -10,7 +10,7 @@ import numpy as np
 
 from dgrec.errors import QueryError
 from dgrec.footage import session_times
-from dgrec.replay.query import SqlReader, check_only_reads
+from dgrec.replay.query import SqlReader
 from dgrec.session import Session
 from dgrec.sql import EXAMPLE, frame_condition
 
@@ -40,7 +40,7 @@ def spans_where(
     text = f"SELECT frame FROM frames WHERE (\n{frame_condition(predicate)}\n)"
     with SqlReader([session]) as reader:
         try:
-            check_only_reads(reader.connection, text)
+            reader.check(text)
             matching = [batch[0].to_numpy() for batch in reader.stream(text).batches]
         except QueryError as error:
             raise QueryError(

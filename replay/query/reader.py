@@ -23,7 +23,7 @@ from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
 from dgrec.session import Session, unreadable
-from dgrec.sql import damaged_sessions, views
+from dgrec.sql import damaged_sessions, library, views
 
 __all__ = ["SqlReader", "check_only_reads", "remove_spilled", "without_options"]
 
@@ -134,13 +134,19 @@ class SqlReader:
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         spill = self._spill.path
-        return views.connect(
+        connection = views.connect(
             self._sessions,
             self._memory_limit,
+            with_library=False,
             confined=not self._unsafe,
             spill=spill,
             spill_limit=None if self._unsafe else f"{_spill_limit(spill)}B",
         )
+        self._library = library.Library(connection)
+        if self._unsafe:
+            # It may create what the library would be created over.
+            self._library.provide_all()
+        return connection
 
     def answer(
         self, text: str, parameters: Mapping[str, Any] | None = None, *, all_used: bool = False
@@ -158,7 +164,7 @@ class SqlReader:
         self._start()
         used = self._wait(lambda: self._used(text, parameters or {}, all_used))
         if not self._unsafe:
-            self._wait(lambda: check_only_reads(self.connection, text, used))
+            self._ask(text, lambda: check_only_reads(self.connection, text, used))
         return self._result(text, used)
 
     def check(self, text: str) -> None:
@@ -168,7 +174,7 @@ class SqlReader:
             QueryError: It does more than read, or DuckDB refuses it.
         """
         self._start()
-        self._wait(lambda: check_only_reads(self.connection, text))
+        self._ask(text, lambda: check_only_reads(self.connection, text))
 
     def stream(self, text: str) -> QueryResult:
         """Run one statement and return its result.
@@ -275,12 +281,12 @@ class SqlReader:
     def _run(
         self, text: str, parameters: Mapping[str, Any]
     ) -> tuple[pa.RecordBatchReader | None, pa.RecordBatch | None]:
-        if damaged := self._wait(lambda: self._damaged(text, parameters)):
+        if damaged := self._ask(text, lambda: self._damaged(text, parameters)):
             self._leave_out(damaged)
             self._connect_anew()
         while True:
             try:
-                return self._wait(lambda: self._begin(text, parameters))
+                return self._ask(text, lambda: self._begin(text, parameters))
             except _FileError as error:
                 self._leave_out_unreadable(error)
                 self._connect_anew()
@@ -353,6 +359,20 @@ class SqlReader:
             if is_latest and not self.is_stuck:
                 self._reader = None
                 reader.close()
+
+    def _ask(self, text: str, work: Callable[[], _T]) -> _T:
+        """Wait for what DuckDB makes of a statement; what it names of the library is there."""
+        return self._wait(lambda: self._with_library(text, work))
+
+    def _with_library(self, text: str, work: Callable[[], _T]) -> _T:
+        self._library.provide(text)
+        try:
+            return work()
+        except (duckdb.CatalogException, QueryError):
+            # What DuckDB proposes instead of a name may be any of it.
+            if not self._library.provide_all():
+                raise
+        return work()
 
     def _wait(self, work: Callable[[], _T]) -> _T:
         if self.is_stuck:

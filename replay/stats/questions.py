@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 
 from dgrec.sql import library
@@ -99,19 +98,10 @@ ORDER BY l.total_ms DESC, session_id, frame"""
 def script(*queries: str) -> str:
     """Return ``queries`` below what they use of the library, which stands in comments: one runs as
     it is, with `dgrec query --file`, and several one after the other, piped into `dgrec query`."""
-    used: list[library.Entry] = []
-    waiting = list(queries)
-    while waiting:
-        words = set(re.findall(r"\w+", waiting.pop()))
-        for entry in library.entries():
-            if entry.name in words and entry not in used:
-                used.append(entry)
-                waiting.append(entry.sql)
     end = ";\n" if len(queries) > 1 else "\n"
-    order = [entry for entry in library.entries() if entry in used]
     comments = [
         "".join(f"-- {line}\n".replace("--  \n", "--\n") for line in _lines(entry))
-        for entry in order
+        for entry in library.used_by(*queries)
     ]
     return "\n".join([*comments, *(query.rstrip() + end for query in queries)])
 

@@ -24,6 +24,7 @@ import dgrec as dgrec_package
 from dgrec.errors import QueryError
 from dgrec.format import JournalWriter, utc_text
 from dgrec.replay.query import SqlReader, check_only_reads
+from dgrec.sql import library
 from tests.factory import make_row, make_rows, new_metadata, write_journal, write_session
 from tests.replay.conftest import ROOT, uneven_rows
 from tests.waiting import PATIENCE_S
@@ -322,6 +323,24 @@ def test_wrong_sql_names_what_is_wrong(dgrec: Run, session: Path) -> None:
     line = refusal(dgrec("query", session, "SELECT nothing FROM frames"))
     assert '"nothing"' in line
     assert "LINE 1" not in line
+
+
+def test_what_a_statement_names_of_the_library_is_there(session: Path) -> None:
+    with dgrec_package.open(session) as opened:
+        names = {name for (name,) in opened.sql("SHOW TABLES").fetchall()}
+        for entry in library.entries():
+            if entry.kind == "macro":
+                continue
+            call = entry.name + ("()" if entry.kind == "table macro" else "")
+            with SqlReader([opened]) as reader:
+                list(reader.answer(f"FROM {call}").batches)
+                created = reader.connection.execute("SHOW TABLES").fetchall()
+                assert {name for (name,) in created} < names, call
+        with SqlReader([opened]) as reader:
+            assert reader.rows("SELECT kind FROM Library WHERE name = 'stalls'")
+            assert {row["name"] for row in reader.rows("SHOW TABLES")} >= names
+        with SqlReader([opened]) as reader:
+            assert reader.answer('FROM "STALLS"()').schema.names
 
 
 @pytest.mark.slow
