@@ -278,7 +278,7 @@ class SealedFile:
             if values > MOST_IN_GROUP:
                 raise ValueError(f"{values:,} values in one list column of a row group")
 
-    @property
+    @cached_property
     def has_few_values(self) -> bool:
         """Whether its lists are no longer than those in a file that dgrec wrote."""
         return self._nested.are_few()
