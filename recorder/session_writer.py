@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,9 @@ from dgrec.recorder.writing import (
 )
 from dgrec.session import open_session
 from dgrec.video import PacketFormat
+
+#: How often the end looks whether a thread that records waits for an output.
+_LOOK_S = 0.1
 
 
 class SessionWriter:
@@ -342,12 +346,16 @@ class SessionWriter:
         """
         self._check_process()
         with late_interrupt(self.hurry):
-            with self._lock:
+            thread = threading.get_ident()
+            self._wait_for_lock()
+            try:
                 last = None if self._is_closed else self._release_last()
-                # A signal handler may have closed it meanwhile.
+                # A signal handler may have closed it meanwhile. It comes after no call from here.
                 is_first = not self._is_closed
                 if is_first:
-                    self._closer, self._is_closed = threading.get_ident(), True
+                    self._closer, self._is_closed = thread, True
+            finally:
+                self._lock.release()
             if is_first:
                 self._close(ending)
             # The one that closes it waits for outputs; signal handlers and outputs may call this.
@@ -357,6 +365,16 @@ class SessionWriter:
         if last is not None:
             raise last
         return self._metadata
+
+    def _wait_for_lock(self) -> None:
+        """Take the lock. A thread that records may have it, and wait for an output: no longer than
+        the end itself would.
+        """
+        since_s = time.monotonic()
+        while not self._lock.acquire(timeout=_LOOK_S):
+            for queue in self.outputs:
+                if queue.depth and queue.is_stuck(since_s):
+                    queue.hurry()
 
     def _release_last(self) -> DgrecError | None:
         """Record what is held; return why that could not be recorded."""

@@ -301,7 +301,8 @@ class Recorder:
                 Or an output would close the recording that it watches.
         """
         self._check_process()
-        main = self._main
+        with self._lock:  # an output may have started, and its session not be known yet
+            main = self._main
         if main is not None and main.writer.is_in_output():  # for which the end waits
             if self._is_closed:
                 return main.metadata
