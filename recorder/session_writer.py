@@ -283,7 +283,9 @@ class SessionWriter:
             self._held.set(frame, result, completed_ns)
 
     def release(self) -> None:
-        """Record the result that is held, if one is."""
+        """Record the result that is held, if one is; not after a fork, where nothing writes it."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             if not self._is_closed:
                 self._release()
@@ -292,6 +294,8 @@ class SessionWriter:
         """Record the result that is held, unless it cannot be now: its program may be changing it
         in this moment. `release` or `close`, in the program's thread, raise what remains.
         """
+        if self._process != os.getpid():  # as in `release`
+            return
         with self._lock:
             if self._is_closed or (held := self._held.take()) is None:
                 return
@@ -344,7 +348,7 @@ class SessionWriter:
             DgrecError: It could not be written or sealed; the message says where the rows are.
                 Or the last result could not be recorded.
         """
-        self._check_process()
+        self.check_process()
         with late_interrupt(self.hurry):
             thread = threading.get_ident()
             self._wait_for_lock()
@@ -479,14 +483,15 @@ class SessionWriter:
             *self.targets.undelivered(self.output),
         ]
 
-    # --- inside ---
-
-    def _check_process(self) -> None:
-        if self._process != os.getpid():  # after a fork, two processes would write the journal
+    def check_process(self) -> None:
+        """Raise `DgrecError` after a fork: two processes would write the journal."""
+        if self._process != os.getpid():
             raise DgrecError(f"{self.output}: the recorder belongs to another process")
 
+    # --- inside ---
+
     def _check_open(self) -> None:
-        self._check_process()
+        self.check_process()
         if self._is_closed:
             raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
         if self._alarm_reason == "disk_full":

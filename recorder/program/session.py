@@ -85,6 +85,7 @@ class ProgramSession:
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
         self._check_thread()
+        self.writer.check_process()  # a thread that a fork does not have may have the lock
         with self._adding:  # as in `add`
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, None, capture, completed_ns)
