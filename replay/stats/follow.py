@@ -60,7 +60,7 @@ class Snapshot:
     #: Since the last result.
     silent_s: float
     recent_fps: float
-    #: p50, p95 and p99; None if no frame is recent.
+    #: p50, p95 and p99; None if none is known of a recent frame.
     recent_latency_ms: tuple[float, float, float] | None
     #: p50; None if the runtime reports none.
     recent_inference_ms: float | None
@@ -126,7 +126,8 @@ class Follower:
         completed, latency, inference = completed[recent], latency[recent], inference[recent]
         age = np.minimum((now - completed).astype(int), RECENT_S - 1)
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
-        known = inference[~np.isnan(inference)]
+        known = _known(inference)
+        latency = _known(latency)
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
         here = since_start(self._rows.losses(self._tail.metadata))
         losses = {name: (count or 0) + self._before[name] for name, count in here.items()}
@@ -143,7 +144,8 @@ class Follower:
             recent_inference_ms=float(np.median(known)) if len(known) else None,
             results_by_second=tuple(len(values) for values in by_second),
             latency_by_second=tuple(
-                float(np.quantile(values, 0.95)) if len(values) else None for values in by_second
+                float(np.quantile(values, 0.95)) if len(values) else None
+                for values in map(_known, by_second)
             ),
         )
 
@@ -167,8 +169,10 @@ class Follower:
         self._recent.append(
             (
                 completed,
-                batch.column("latency_ms").to_numpy(),
-                batch.column("inference_ms").to_numpy(zero_copy_only=False).astype(np.float64),
+                *(
+                    batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+                    for name in ("latency_ms", "inference_ms")
+                ),
             )
         )
         while self._recent[0][0][-1] <= self._last_s - RECENT_S:
@@ -263,6 +267,11 @@ class Follower:
             if found:
                 return True
         return False
+
+
+def _known(values: _Floats) -> _Floats:
+    """Return the values that are not null. A program that adds frames may know no latency."""
+    return values[~np.isnan(values)]
 
 
 def _first_capture(batch: pa.RecordBatch) -> float:

@@ -145,6 +145,28 @@ def test_numbers_so_far_agree_with_numpy(writer: JournalWriter) -> None:
     follower.close()
 
 
+def test_frames_without_latency_are_counted(writer: JournalWriter) -> None:
+    """As a program adds them: they ended it by a traceback."""
+    follower = Follower(writer.path)
+    rows = [row._replace(is_capture_known=False) for row in ROWS[:20]]
+    writer.write(rows)
+    assert follower.poll()
+    found = follower.snapshot(rows[-1].completed_ns / 1e9)
+    assert (found.frames, sum(found.results_by_second)) == (20, 20)
+    assert found.recent_latency_ms is None
+    assert set(found.latency_by_second) == {None}
+    assert "latency p50 - p95 - ms" in status_line(found)
+    assert "latency p50 -, p95 -, p99 - ms" in "\n".join(screen("s", found, blocks=True))
+    writer.write(ROWS[20:40])
+    assert follower.poll()
+    found = follower.snapshot(ROWS[39].completed_ns / 1e9)
+    latency = [(row.completed_ns - row.captured_ns) / 1e6 for row in ROWS[20:40]]
+    assert found.recent_latency_ms == pytest.approx(
+        tuple(np.quantile(latency, [0.5, 0.95, 0.99])), abs=1e-3
+    )
+    follower.close()
+
+
 def test_only_the_last_minute_is_kept(writer: JournalWriter) -> None:
     follower = Follower(writer.path)
     second = 1_000_000_000
