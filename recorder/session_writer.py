@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -62,6 +63,9 @@ from dgrec.recorder.writing import (
 )
 from dgrec.session import open_session
 from dgrec.video import PacketFormat
+
+#: How often the end looks whether a thread that records waits for an output.
+_LOOK_S = 0.1
 
 
 class SessionWriter:
@@ -279,7 +283,9 @@ class SessionWriter:
             self._held.set(frame, result, completed_ns)
 
     def release(self) -> None:
-        """Record the result that is held, if one is."""
+        """Record the result that is held, if one is; not after a fork, where nothing writes it."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             if not self._is_closed:
                 self._release()
@@ -288,6 +294,8 @@ class SessionWriter:
         """Record the result that is held, unless it cannot be now: its program may be changing it
         in this moment. `release` or `close`, in the program's thread, raise what remains.
         """
+        if self._process != os.getpid():  # as in `release`
+            return
         with self._lock:
             if self._is_closed or (held := self._held.take()) is None:
                 return
@@ -340,14 +348,18 @@ class SessionWriter:
             DgrecError: It could not be written or sealed; the message says where the rows are.
                 Or the last result could not be recorded.
         """
-        self._check_process()
+        self.check_process()
         with late_interrupt(self.hurry):
-            with self._lock:
+            thread = threading.get_ident()
+            self._wait_for_lock()
+            try:
                 last = None if self._is_closed else self._release_last()
-                # A signal handler may have closed it meanwhile.
+                # A signal handler may have closed it meanwhile. It comes after no call from here.
                 is_first = not self._is_closed
                 if is_first:
-                    self._closer, self._is_closed = threading.get_ident(), True
+                    self._closer, self._is_closed = thread, True
+            finally:
+                self._lock.release()
             if is_first:
                 self._close(ending)
             # The one that closes it waits for outputs; signal handlers and outputs may call this.
@@ -357,6 +369,16 @@ class SessionWriter:
         if last is not None:
             raise last
         return self._metadata
+
+    def _wait_for_lock(self) -> None:
+        """Take the lock. A thread that records may have it, and wait for an output: no longer than
+        the end itself would.
+        """
+        since_s = time.monotonic()
+        while not self._lock.acquire(timeout=_LOOK_S):
+            for queue in self.outputs:
+                if queue.depth and queue.is_stuck(since_s):
+                    queue.hurry()
 
     def _release_last(self) -> DgrecError | None:
         """Record what is held; return why that could not be recorded."""
@@ -461,14 +483,15 @@ class SessionWriter:
             *self.targets.undelivered(self.output),
         ]
 
-    # --- inside ---
-
-    def _check_process(self) -> None:
-        if self._process != os.getpid():  # after a fork, two processes would write the journal
+    def check_process(self) -> None:
+        """Raise `DgrecError` after a fork: two processes would write the journal."""
+        if self._process != os.getpid():
             raise DgrecError(f"{self.output}: the recorder belongs to another process")
 
+    # --- inside ---
+
     def _check_open(self) -> None:
-        self._check_process()
+        self.check_process()
         if self._is_closed:
             raise DgrecError(f"{self.output}: the recorder is closed; nothing can be added")
         if self._alarm_reason == "disk_full":

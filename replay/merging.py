@@ -255,7 +255,8 @@ def _write_parts(recordings: Sequence[_Recording], path: Path, output: Path) -> 
             first = recording.frames + start
             part = part_path(path, number)
             gap = [] if before is None else _gap(before, recording)
-            about = _metadata(recording, metadata, part, gap)
+            with output_errors(output):  # a link names the recorded video instead
+                about = _metadata(recording, metadata, part, gap)
             about["part"] = {"number": number, "set_id": set_id, "first_frame": first}
             before = None
             try:

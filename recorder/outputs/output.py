@@ -187,14 +187,22 @@ class OutputQueue:
         """`end`, and wait for that; an output that takes nothing is left behind."""
         self.end()
         while not (self._has_ended.wait(_POLL_S) or self._is_left_behind):
-            patience_s = _PATIENCE_S if self._waits else _PATIENCE_IN_A_HURRY_S
-            if time.monotonic() - self._moved_s > patience_s:
+            if self.is_stuck(self._moved_s):
                 self._is_left_behind = True
                 with self._changed:
                     self.left_out += self._frames
+                patience_s = self._patience_s
                 self._fail(f"{self.output.name}: left behind: it took nothing for {patience_s:g} s")
                 with contextlib.suppress(Exception):
                     self.output.give_up()
+
+    def is_stuck(self, since_s: float) -> bool:
+        """Return whether the output has taken nothing for too long, which counts from a time on."""
+        return time.monotonic() - max(self._moved_s, since_s) > self._patience_s
+
+    @property
+    def _patience_s(self) -> float:
+        return _PATIENCE_S if self._waits else _PATIENCE_IN_A_HURRY_S
 
     @property
     def taken(self) -> int:

@@ -161,6 +161,7 @@ class Recorder:
         Raises:
             DgrecError: It cannot be recorded, or the recorder takes no more.
         """
+        self._check_process()  # a thread that a fork does not have may have the lock
         result = recordable(result)
         captured_ns = None if captured_at is None else stamp_ns(captured_at)
         if media_time_s is not None:
@@ -254,6 +255,7 @@ class Recorder:
         event = {"kind": "mark", "at": utc_text(self._clock.now_ns()), "text": text}
         if details:
             event["details"] = metadata_module.given({"details": details}, "mark")["details"]
+        self._check_process()  # as in `add`
         with self._lock:
             self._check_open()
             if self._main is None:  # the file begins with a frame, which says what is drawn how
@@ -279,6 +281,7 @@ class Recorder:
         signal = Signal(signal_name(name), self._clock.now_ns(), signal_value(name, value))
         main = self._main
         if main is None:
+            self._check_process()  # as in `add`
             with self._lock:
                 self._check_open()
                 main = self._main
@@ -301,7 +304,8 @@ class Recorder:
                 Or an output would close the recording that it watches.
         """
         self._check_process()
-        main = self._main
+        with self._lock:  # an output may have started, and its session not be known yet
+            main = self._main
         if main is not None and main.writer.is_in_output():  # for which the end waits
             if self._is_closed:
                 return main.metadata

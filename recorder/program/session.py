@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -57,10 +58,10 @@ class ProgramSession:
         self.clock = clock
         self.metadata = metadata
         self._size = source_size(metadata)
-        self._numbers = threading.Lock()
-        #: Reentrant: a signal handler may add a frame, too.
+        #: Without a lock: a signal handler may add a frame in any moment.
+        self._numbers = itertools.count()
+        #: Reentrant, for the same reason.
         self._adding = threading.RLock()
-        self._next = 0
         self.writer = SessionWriter(
             output, options, metadata=metadata, overwrite=overwrite, clock=clock, outputs=outputs
         )
@@ -68,9 +69,7 @@ class ProgramSession:
 
     def number(self) -> int:
         """Return the number of the next frame of the source."""
-        with self._numbers:
-            self._next += 1
-            return self._next - 1
+        return next(self._numbers)
 
     def add(self, result: Any, image: Any, capture: Capture) -> None:
         """Record a result that the program has done with."""
@@ -86,6 +85,7 @@ class ProgramSession:
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
         self._check_thread()
+        self.writer.check_process()  # a thread that a fork does not have may have the lock
         with self._adding:  # as in `add`
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, None, capture, completed_ns)

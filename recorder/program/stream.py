@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
 import logging
 import os
 import threading
@@ -23,6 +24,7 @@ from dgrec.recorder.model import LoadedModel, describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output
 from dgrec.recorder.program.at_end import at_end
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import named_sources, open_patiently, open_source
 from dgrec.recorder.viewer import viewing
 from dgrec.terminal import echo
@@ -152,8 +154,10 @@ class RecordedStream(Iterator[Any]):
         # The program may change its folder.
         plan = replace(plan, output=plan.output.absolute(), source=plan.source.placed())
         self.output = plan.output
+        #: What writes the session, once it has begun.
+        self._writers: list[SessionWriter] = []
         # Nothing in it knows this object: it is closed as soon as the program drops it.
-        self._results = _recorded(described, plan, request, analyzers, outputs)
+        self._results = _recorded(described, plan, request, analyzers, outputs, self._writers)
         self._process = os.getpid()
         #: Another thread may close it: between two results.
         self._lock = threading.RLock()
@@ -162,6 +166,7 @@ class RecordedStream(Iterator[Any]):
     def __next__(self) -> Any:
         if self._process != os.getpid():  # after a fork
             raise DgrecError(f"{self.output}: the stream belongs to another process")
+        self._check_thread("take results of")
         with self._lock:
             return next(self._results)
 
@@ -171,17 +176,33 @@ class RecordedStream(Iterator[Any]):
         In a process that was forked it does nothing.
 
         Raises:
-            DgrecError: Another thread waits for a result that does not come.
+            DgrecError: Another thread waits for a result that does not come; or this one does, and
+                a signal handler closes the stream; or an output that watches it does.
         """
         if self._process != os.getpid():
             return
-        _open.discard(self)
+        self._check_thread("close")
         if not self._lock.acquire(timeout=_PATIENCE_S):
+            _open.discard(self)
             raise DgrecError(f"{self.output}: another thread waits for the next result")
         try:
+            self._check_thread("close")  # it may have begun meanwhile
+            if inspect.getgeneratorstate(self._results) == inspect.GEN_RUNNING:
+                raise DgrecError(
+                    f"{self.output}: the stream cannot be closed in the middle of its next result, "
+                    "as by a signal handler: leave its loop instead"
+                )
+            _open.discard(self)
             self._results.close()
         finally:
             self._lock.release()
+
+    def _check_thread(self, what: str) -> None:
+        if self._is_in_output():  # it would wait for itself
+            raise DgrecError(f"{self.output}: an output cannot {what} the stream that it watches")
+
+    def _is_in_output(self) -> bool:
+        return any(writer.is_in_output() for writer in self._writers)
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +211,7 @@ class RecordedStream(Iterator[Any]):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_process", None) == os.getpid():
+        if getattr(self, "_process", None) == os.getpid() and not self._is_in_output():
             self.close()
 
 
@@ -200,6 +221,7 @@ def _recorded(
     request: RecordRequest,
     analyzers: Any,
     outputs: Sequence[Output],
+    writers: list[SessionWriter],
 ) -> Generator[Any, None, None]:
     with ExitStack() as stack:
         timeout_s = request.options.stall_timeout
@@ -217,6 +239,7 @@ def _recorded(
             inference=HERE,
             analyzers=as_list(analyzers),
         )
+        writers.append(job.stream.recorder)
         folder, name = plan.output.parent, session_stem(plan.output)
         frames = [] if job.frames is None else [job.frames]
         say = partial(echo, err=True)

@@ -125,7 +125,10 @@ class _Sessions:
     """The sessions of this process: one for each model."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.renew_lock()
+        self._begin_process()
+
+    def _begin_process(self) -> None:
         self._clock = Clock()
         self._process = os.getpid()
         #: By the identity of a model, which may be equal to others.
@@ -138,7 +141,7 @@ class _Sessions:
         """Return the session for a run of a model; None where nothing is recorded (any more)."""
         with self._lock:
             if self._process != os.getpid():  # a fork has sessions of its own
-                self.__init__()  # type: ignore[misc]
+                self._begin_process()
             if self._has_failed:
                 return None
             if id(model) in self._found:
@@ -155,6 +158,10 @@ class _Sessions:
             self._all.append(session)
             self._found[id(model)] = reference, session
             return session
+
+    def renew_lock(self) -> None:
+        """Have a lock of this process: another thread may have had it while it was forked."""
+        self._lock = threading.Lock()
 
     def close(self) -> None:
         if self._process == os.getpid():
@@ -214,3 +221,5 @@ def _program_name() -> str:
 
 _sessions = _Sessions()
 at_end(_sessions.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sessions.renew_lock)

@@ -31,7 +31,7 @@ from dgrec.paths import (
 )
 from dgrec.rates import RecentRate, rate_text
 from dgrec.replay.stats.charts import bars
-from dgrec.session import open_session
+from dgrec.session import Part, Session, open_session
 from dgrec.units import counted
 
 #: Seconds that the recent numbers are about, and that the chart shows: a column each.
@@ -60,7 +60,7 @@ class Snapshot:
     #: Since the last result.
     silent_s: float
     recent_fps: float
-    #: p50, p95 and p99; None if no frame is recent.
+    #: p50, p95 and p99; None if none is known of a recent frame.
     recent_latency_ms: tuple[float, float, float] | None
     #: p50; None if the runtime reports none.
     recent_inference_ms: float | None
@@ -87,14 +87,9 @@ class Follower:
             self._tail = JournalTail(path)
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
-        self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
-        self._rows = RowTotals()
-        #: Totals of the parts that ended before this one began.
-        self._before: Counter[str] = Counter()
-        self._rate = RecentRate(RECENT_S)
-        self._first_s = self._last_s = 0.0
-        if "part" in self._tail.metadata:
-            self._count_parts_before()
+        self._begin_counting()
+        while "part" in self._tail.metadata and not self._count_parts_before():
+            self._begin_counting()
 
     @property
     def path(self) -> Path:
@@ -131,7 +126,8 @@ class Follower:
         completed, latency, inference = completed[recent], latency[recent], inference[recent]
         age = np.minimum((now - completed).astype(int), RECENT_S - 1)
         by_second = [latency[age == second] for second in reversed(range(RECENT_S))]
-        known = inference[~np.isnan(inference)]
+        known = _known(inference)
+        latency = _known(latency)
         quantiles = np.quantile(latency, [0.5, 0.95, 0.99]).tolist() if len(latency) else None
         here = since_start(self._rows.losses(self._tail.metadata))
         losses = {name: (count or 0) + self._before[name] for name, count in here.items()}
@@ -148,9 +144,18 @@ class Follower:
             recent_inference_ms=float(np.median(known)) if len(known) else None,
             results_by_second=tuple(len(values) for values in by_second),
             latency_by_second=tuple(
-                float(np.quantile(values, 0.95)) if len(values) else None for values in by_second
+                float(np.quantile(values, 0.95)) if len(values) else None
+                for values in map(_known, by_second)
             ),
         )
+
+    def _begin_counting(self) -> None:
+        self._recent: deque[tuple[_Floats, _Floats, _Floats]] = deque()
+        self._rows = RowTotals()
+        #: Totals of the parts that ended before this one began.
+        self._before: Counter[str] = Counter()
+        self._rate = RecentRate(RECENT_S)
+        self._first_s = self._last_s = 0.0
 
     def _take(self, batch: pa.RecordBatch) -> None:
         completed = batch.column("completed_at").cast(pa.int64()).to_numpy() / 1e6
@@ -164,8 +169,10 @@ class Follower:
         self._recent.append(
             (
                 completed,
-                batch.column("latency_ms").to_numpy(),
-                batch.column("inference_ms").to_numpy(zero_copy_only=False).astype(np.float64),
+                *(
+                    batch.column(name).to_numpy(zero_copy_only=False).astype(np.float64)
+                    for name in ("latency_ms", "inference_ms")
+                ),
             )
         )
         while self._recent[0][0][-1] <= self._last_s - RECENT_S:
@@ -180,25 +187,37 @@ class Follower:
         """What the parts' recording is called."""
         return self.path.with_name(self.path.stem.rsplit("-", 1)[0])
 
-    def _count_parts_before(self) -> None:
-        """Start from what the recorder counted in the parts that are there already."""
+    def _count_parts_before(self) -> bool:
+        """Start from what the recorder counted in the parts that are there already.
+
+        Return False if one of them was removed meanwhile: then it may be counted by half.
+        """
         with open_session(self._name) as session:
             number = self._tail.metadata["part"]["number"]
             for part in session.parts:
                 if part.number >= number or not part.rows:
                     continue
-                is_known = not loses_at_start(part.metadata) or self._rows.is_start_over
-                # It was cut off, or may have begun while the model started.
-                if "totals" not in part.metadata or not is_known:
-                    for batch in session.batches_of(part):
-                        self._take(batch)
-                    continue
-                if not self._frames:
-                    first = next(session.batches_of(part, ["captured_at"]))
-                    self._first_s = _first_capture(first)
-                counted = ("detections", "skipped", "dropped", "dropped_at_start")
-                self._before.update({name: part.totals[name] or 0 for name in counted})
-                self._before["frames"] += part.rows
+                try:
+                    self._count_part(session, part)
+                except (DgrecError, OSError):
+                    if part.file.exists():
+                        raise
+                    return False
+        return True
+
+    def _count_part(self, session: Session, part: Part) -> None:
+        is_known = not loses_at_start(part.metadata) or self._rows.is_start_over
+        # It was cut off, or may have begun while the model started.
+        if "totals" not in part.metadata or not is_known:
+            for batch in session.batches_of(part):
+                self._take(batch)
+            return
+        if not self._frames:
+            first = next(session.batches_of(part, ["captured_at"]))
+            self._first_s = _first_capture(first)
+        counted = ("detections", "skipped", "dropped", "dropped_at_start")
+        self._before.update({name: part.totals[name] or 0 for name in counted})
+        self._before["frames"] += part.rows
 
     def _next_part(self) -> bool:
         """Go on with the next part's journal; return whether there is one.
@@ -248,6 +267,11 @@ class Follower:
             if found:
                 return True
         return False
+
+
+def _known(values: _Floats) -> _Floats:
+    """Return the values that are not null. A program that adds frames may know no latency."""
+    return values[~np.isnan(values)]
 
 
 def _first_capture(batch: pa.RecordBatch) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,10 +20,11 @@ from dgrec.errors import DgrecError, OutputError
 from dgrec.format import Event, Metadata, Row
 from dgrec.message import Message
 from dgrec.publishing import Lines, Outgoing, Target
+from dgrec.recorder import session_writer
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.outputs import Output, OutputQueue, Publisher
 from dgrec.recorder.outputs import output as output_module
-from dgrec.recorder.program.session import Capture
+from dgrec.recorder.program.session import Capture, ProgramSession
 from dgrec.recorder.session_writer import SessionWriter
 from tests.factory import make_detection, make_row
 from tests.recorder.doubles import PysdkDouble
@@ -325,6 +329,60 @@ def test_an_output_neither_closes_its_recording_nor_runs_its_model(
     assert "an output cannot " in note
 
 
+def test_an_output_cannot_close_its_recording_while_that_begins(tmp_path: Path) -> None:
+    """The end waited a minute for the output, which waited for the end."""
+    is_closing = threading.Event()
+
+    class Closes(Watching):
+        def start(self, metadata: Metadata) -> None:
+            is_closing.set()
+            recorder.close()
+
+    class Begins(Watching):
+        def watch(self, writer: SessionWriter) -> None:
+            assert is_closing.wait(PATIENCE_S)
+            threading.Event().wait(0.2)  # (the session was not known yet)
+
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[Closes(), Begins()])
+    recorder.add([])
+    wait_until(lambda: writer_of(recorder).outputs[0].failure is not None)
+    recorder.close()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        (note,) = session.metadata["notes"]
+    assert "an output cannot close the recording that it watches" in note
+
+
+@pytest.mark.usefixtures("in_a_hurry")
+def test_the_end_does_not_wait_for_a_thread_that_waits_for_an_output(tmp_path: Path) -> None:
+    """It waited for the lock of the thread, without end."""
+    output = Held()
+    output.capacity = 1  # type: ignore[misc]
+    recorder = dgrec.Recorder(tmp_path / "s.parquet", outputs=[output])
+
+    def add() -> None:
+        with contextlib.suppress(DgrecError):  # it is closed
+            while True:
+                recorder.add([])
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (add, recorder.close)]
+    threads[0].start()
+    assert output.is_held.wait(PATIENCE_S)
+    writer = writer_of(recorder)
+    wait_until(lambda: writer.progress.frames == 3)  # two are with the output
+    try:
+        threads[1].start()
+        threads[1].join(PATIENCE_S)
+        assert not threads[1].is_alive()
+    finally:
+        output.gate.set()
+    threads[0].join(PATIENCE_S)
+    assert not threads[0].is_alive()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        assert len(session) >= 3
+        (note,) = session.metadata["notes"]
+    assert "left behind" in note
+
+
 def test_an_output_that_leaves_at_the_end_costs_no_session(tmp_path: Path) -> None:
     class Leaves(Watching):
         def end_of_frames(self) -> None:
@@ -377,6 +435,68 @@ def test_a_signal_handler_may_close_it_while_closing_waits_for_an_output(tmp_pat
     assert metadata["totals"]["frames"] == 3
     with dgrec.open(tmp_path / "s.parquet") as session:
         assert len(session) == 3
+
+
+def test_a_signal_handler_may_close_it_where_closing_has_just_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python calls it after any call of a function: it was sealed twice."""
+    recorder = dgrec.Recorder(tmp_path / "s.parquet")
+    recorder.add([])
+    handled: list[Metadata] = []
+    signals: list[int] = []
+
+    def handle(*_: object) -> None:
+        handled.append(recorder.close())
+
+    def interrupted() -> int:
+        if not signals:
+            signals.append(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGUSR1)
+        return threading.get_ident()
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        with monkeypatch.context() as patched:
+            double = SimpleNamespace(get_ident=interrupted, Event=threading.Event)
+            patched.setattr(session_writer, "threading", double)
+            metadata = recorder.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled == [metadata]
+    assert metadata["totals"]["frames"] == 1
+
+
+def test_a_signal_handler_may_add_a_frame_in_any_moment(tmp_path: Path) -> None:
+    """It waited for the lock under which a frame was numbered, without end."""
+    recorder = dgrec.Recorder(tmp_path / "s.parquet")
+    seen: list[str] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is not ProgramSession.number.__code__:
+            return trace
+        if event == "line":
+            seen.append(event)
+            recorder.add([])
+        return trace
+
+    def add() -> None:
+        sys.settrace(trace)
+        try:
+            recorder.add([])
+        finally:
+            sys.settrace(None)
+
+    recorder.add([])
+    thread = threading.Thread(target=add, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    recorder.close()
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        frames = sorted(session.row(i)["source_frame"] for i in range(len(session)))
+    assert seen
+    assert frames == list(range(2 + len(seen)))
 
 
 def test_an_output_may_close_the_recording_that_is_being_closed(tmp_path: Path) -> None:

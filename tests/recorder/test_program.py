@@ -238,6 +238,60 @@ def test_an_output_that_fails_does_not_end_the_stream(model: Any, clip: str, out
         assert len(session) == FRAMES
 
 
+@pytest.mark.parametrize("use", ["close", "take results of"])
+def test_an_output_neither_closes_its_stream_nor_takes_its_results(
+    model: Any, clip: str, output: Path, use: str
+) -> None:
+    """The end waited a minute for the output, which waited for the end."""
+    found: list[str] = []
+
+    class Uses(dgrec.Output):
+        def frame(self, row: Any, result: Any) -> None:
+            if found:
+                return
+            try:
+                if use == "close":
+                    stream.close()
+                else:
+                    next(stream)
+            except dgrec.DgrecError as error:
+                found.append(str(error))
+
+    stream = dgrec.predict_stream(model, clip, output=output, outputs=[Uses()])
+    assert len(list(stream)) == FRAMES
+    assert found == [f"{output}: an output cannot {use} the stream that it watches"]
+    with dgrec.open(output) as session:
+        assert len(session) == FRAMES
+        assert "notes" not in session.metadata
+
+
+def test_a_stream_is_not_closed_in_the_middle_of_a_result(
+    model: Any, clip: str, output: Path
+) -> None:
+    """As by a signal handler: Python's own error told nobody what to do."""
+    found: list[str] = []
+
+    class Closes:
+        def analyze(self, result: Any) -> None:
+            try:
+                stream.close()
+            except dgrec.DgrecError as error:
+                found.append(str(error))
+
+        def annotate(self, result: Any, image: Any) -> Any:
+            return image
+
+        def finalize(self) -> None:
+            pass
+
+    stream = dgrec.predict_stream(model, clip, output=output, analyzers=Closes())
+    assert len(list(stream)) == FRAMES
+    assert set(found) == {
+        f"{output}: the stream cannot be closed in the middle of its next result, as by a signal "
+        "handler: leave its loop instead"
+    }
+
+
 def test_a_stream_that_is_kept_is_closed_by_hand_or_with_a_block(
     model: Any, clip: str, output: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import pytest
 
 import dgrec
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.program import unchanged
 from dgrec.recorder.program.run import Recorded, run_program
+from dgrec.recorder.program.session import Capture
 from dgrec.replay.verify import verify
 from tests.factory import make_detection
+from tests.forks import forking
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import PATIENCE_S
 
@@ -190,6 +194,112 @@ def test_a_fork_leaves_the_block_of_its_parent(output: Path) -> None:
     assert os.waitpid(pid, 0)[1] == 0
     with dgrec.open(output) as session:
         assert len(session) == 1
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Return how a fork ends that does ``work``: 0, or by a signal where it hangs."""
+    with forking():
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                signal.alarm(PATIENCE_S)
+                work()
+                code = 0
+            finally:
+                os._exit(code)
+    return os.waitpid(pid, 0)[1]
+
+
+@contextlib.contextmanager
+def held_elsewhere(lock: Any) -> Iterator[None]:
+    """Have another thread hold a lock, as one does that begins a session, or records."""
+    is_held, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            is_held.set()
+            gate.wait(PATIENCE_S)
+
+    thread = threading.Thread(target=hold, daemon=True)
+    thread.start()
+    assert is_held.wait(PATIENCE_S)
+    try:
+        yield
+    finally:
+        gate.set()
+        thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("use", ["add", "mark", "log", "hold"])
+def test_a_fork_gets_an_error_while_a_thread_of_its_parent_records(output: Path, use: str) -> None:
+    """It waited for the thread, which it does not have, without end."""
+    with dgrec.Recorder(output) as recorder:
+        result = next(PysdkDouble("Detection", lambda index: []).predict_batch([IMAGE]))
+        lock: Any = recorder._lock
+        if use == "hold":
+            recorder.add([])
+            assert recorder._main is not None
+            lock = recorder._main._adding
+
+        uses: dict[str, Callable[[], object]] = {
+            "add": lambda: recorder.add([]),
+            "mark": lambda: recorder.mark("now"),
+            "log": lambda: recorder.log("speed", 1.0),
+            "hold": lambda: recorder._main and recorder._main.hold(result, Capture()),
+        }
+
+        def work() -> None:
+            with pytest.raises(dgrec.DgrecError, match="belongs to another process"):
+                uses[use]()
+
+        with held_elsewhere(lock):
+            assert forked(work) == 0
+
+
+def test_a_fork_that_leaves_a_watched_loop_does_not_wait_for_an_output(output: Path) -> None:
+    """It has no thread that empties the queue, which was full."""
+    is_held, gate = threading.Event(), threading.Event()
+
+    class Held(dgrec.Output):
+        capacity = 1
+
+        def frame(self, row: Any, result: Any) -> None:
+            is_held.set()
+            assert gate.wait(PATIENCE_S)
+
+    model = PysdkDouble("Detection", lambda index: [])
+    with dgrec.Recorder(output, outputs=[Held()]) as recorder:
+        recorder.watch(model)
+        loop = model.predict_batch([IMAGE] * 3)
+        next(loop)
+        next(loop)
+        assert is_held.wait(PATIENCE_S)
+        next(loop)
+        assert forked(loop.close) == 0
+        gate.set()
+        loop.close()
+    with dgrec.open(output) as session:
+        assert len(session) == 3
+
+
+def test_a_fork_of_an_unchanged_program_records_while_its_parent_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for the parent's thread, without end."""
+    monkeypatch.setenv(unchanged.FOLDER, str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    sessions = unchanged._sessions
+    model = PysdkDouble("Detection", lambda index: [])
+
+    def work() -> None:
+        assert sessions.of(model) is not None
+        sessions.close()
+
+    with held_elsewhere(sessions._lock):
+        assert forked(work) == 0
+    assert len(list(tmp_path.glob("app*.parquet"))) == 1
 
 
 def test_an_output_that_leaves_by_any_exception_does_not_hang_the_program(output: Path) -> None:

@@ -22,7 +22,7 @@ from dgrec.recorder.writing import sealer
 from dgrec.replay import stats
 from dgrec.replay.stats import Follower, follow, journal_of, screen, sealed_or_not, status_line
 from dgrec.replay.stats.follow import RECENT_S, Snapshot, wait_for
-from dgrec.session import open_session
+from dgrec.session import Session, open_session
 from tests.factory import (
     CAMERA,
     CLOSING,
@@ -145,6 +145,28 @@ def test_numbers_so_far_agree_with_numpy(writer: JournalWriter) -> None:
     follower.close()
 
 
+def test_frames_without_latency_are_counted(writer: JournalWriter) -> None:
+    """As a program adds them: they ended it by a traceback."""
+    follower = Follower(writer.path)
+    rows = [row._replace(is_capture_known=False) for row in ROWS[:20]]
+    writer.write(rows)
+    assert follower.poll()
+    found = follower.snapshot(rows[-1].completed_ns / 1e9)
+    assert (found.frames, sum(found.results_by_second)) == (20, 20)
+    assert found.recent_latency_ms is None
+    assert set(found.latency_by_second) == {None}
+    assert "latency p50 - p95 - ms" in status_line(found)
+    assert "latency p50 -, p95 -, p99 - ms" in "\n".join(screen("s", found, blocks=True))
+    writer.write(ROWS[20:40])
+    assert follower.poll()
+    found = follower.snapshot(ROWS[39].completed_ns / 1e9)
+    latency = [(row.completed_ns - row.captured_ns) / 1e6 for row in ROWS[20:40]]
+    assert found.recent_latency_ms == pytest.approx(
+        tuple(np.quantile(latency, [0.5, 0.95, 0.99])), abs=1e-3
+    )
+    follower.close()
+
+
 def test_only_the_last_minute_is_kept(writer: JournalWriter) -> None:
     follower = Follower(writer.path)
     second = 1_000_000_000
@@ -260,6 +282,39 @@ def test_parts_that_were_sealed_meanwhile_count(tmp_path: Path, ends: bool) -> N
     follower.close()
     if not ends:
         journal.close()
+
+
+def test_a_part_that_is_removed_while_it_is_counted_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is where only the last ones are kept: that was an error."""
+    name = tmp_path / "s.parquet"
+    journal = recorded(name, Splitting(every_s=1))
+    for start in range(0, 200, 20):
+        write_rows(journal, ROWS[start : start + 20])
+    journal.wait_for_sealing()
+    opened: list[Path] = []
+
+    def open_and_remove(path: Path) -> Session:
+        session = open_session(path)
+        if not opened:
+            part_path(name, 1).unlink()
+        opened.append(path)
+        return session
+
+    monkeypatch.setattr(follow, "open_session", open_and_remove)
+    follower = Follower(journal.path)
+    assert follower.poll()
+    with open_session(name) as session:
+        assert session.parts[0].number == 2
+        assert follower.snapshot().frames == sum(part.rows for part in session.parts)
+        first_s = session.row(0)["captured_at"].timestamp()
+    assert follower.snapshot().seconds == pytest.approx(
+        ROWS[199].completed_ns / 1e9 - first_s, abs=1e-5
+    )
+    assert opened == [name.with_suffix("")] * 2
+    follower.close()
+    journal.close()
 
 
 def test_a_part_that_is_sealed_while_it_is_looked_for_is_not_passed_over(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import resource
 import signal
 from itertools import islice
@@ -100,6 +102,27 @@ def test_a_full_disk_names_the_output(tmp_path: Path) -> None:
         f"Error: {tmp_path / 'all.parquet'}: cannot be written: File too large\n"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]
+
+
+def test_a_file_system_without_links_names_the_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded video was said to be unwritable, which is only read."""
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    about = {"source": {"given": "cam0", "kind": "camera"}}
+    for path in paths:
+        with dgrec.Recorder(path, video="raw", metadata=about) as recorder:
+            recorder.add([], np.zeros((48, 64, 3), np.uint8))
+
+    def link(path: Path, target: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target), None, str(path))
+
+    monkeypatch.setattr(Path, "symlink_to", link)
+    output = tmp_path / "o.parquet"
+    with pytest.raises(dgrec.DgrecError, match="not permitted") as error:
+        merge(paths, output)
+    assert str(error.value).startswith(f"{output}: ")
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".mp4", ".mp4"] + 2 * [".parquet"]
 
 
 @pytest.mark.slow
