@@ -205,11 +205,9 @@ def test_closing(session: Session) -> None:
     session.close()
 
 
-@pytest.mark.parametrize("columns", [["frame", "nope"], "frame", ["nope.list.element"]])
+@pytest.mark.parametrize("columns", [["frame", "nope"], "nope", ["nope.list.element"]])
 def test_a_column_that_is_not_there_is_no_damage(session: Session, columns: Any) -> None:
-    with pytest.raises(
-        SessionError, match=r"a\.(arrows|parquet): has no column '(nope|f)"
-    ) as caught:
+    with pytest.raises(SessionError, match=r"a\.(arrows|parquet): has no column 'nope") as caught:
         list(session.batches(columns))
     assert type(caught.value) is SessionError
     fields = ["frame", "detections.list.element.label"] if session.sealed else ["frame"]
