@@ -52,6 +52,8 @@ class Session:
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
     iteration and `sql` need bounded memory for a file of any length.
 
+    Threads may share a session for all but `sql`, and wait for each other.
+
     Args:
         check: Whether sealed files are compared with their checksums, as they are read.
 
@@ -386,10 +388,11 @@ class Session:
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
-        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``.
+        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``. Threads need a session
+        each, from ``dgrec.open``: DuckDB answers one at a time.
 
         Raises:
-            QueryError: DuckDB refuses the query.
+            QueryError: DuckDB refuses the query, or another thread is at one of this session.
             SessionError: The session is closed.
         """
         import duckdb
@@ -481,7 +484,11 @@ class Session:
     def close(self) -> None:
         self._closed = True
         if self._connection is not None:
-            self._connection.close()
+            import duckdb
+
+            # Where another thread is at a query, it ends with that.
+            with contextlib.suppress(duckdb.Error):
+                self._connection.close()
             self._connection = None
         self._rows.close()
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pytest
 
 import dgrec
-from dgrec import Session
+from dgrec import QueryError, Session
 from dgrec.format import parquet
 from tests.factory import make_row, write_session
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, wait_until
 
 FRAMES = 6000
 THREADS = 6
@@ -35,6 +37,52 @@ def eager_threads() -> Iterator[None]:
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
+
+
+def test_sql_of_a_session_at_work_for_another_thread_says_so(path: Path) -> None:
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    with ThreadPoolExecutor(1) as pool:
+        with dgrec.open(path) as session:
+            session.sql("SELECT 1").fetchall()
+            connection = session._connection
+            assert connection is not None
+            at_work = pool.submit(_answer, session, endless)
+            try:
+                wait_until(lambda: bool(_refusal(session)) or at_work.done())
+                assert _refusal(session) == (
+                    "another thread is at a query of this session; open the session again in each "
+                    "thread"
+                )
+                session.close()  # has no error for what the other one does
+            finally:
+                wait_until(lambda: _interrupted(connection, at_work))
+        with pytest.raises(QueryError, match=r"(?i)interrupt"):
+            at_work.result(PATIENCE_S)
+    with dgrec.open(path) as one, dgrec.open(path) as other:
+        for session in (one, other):
+            assert session.sql("SELECT count(*) FROM frames").fetchall() == [(FRAMES,)]
+
+
+def _answer(session: Session, query: str) -> list[Any]:
+    while True:
+        try:
+            return session.sql_rows(query)
+        except QueryError as error:
+            if "another thread" not in str(error):
+                raise
+
+
+def _interrupted(connection: duckdb.DuckDBPyConnection, at_work: Future[Any]) -> bool:
+    connection.interrupt()
+    return at_work.done()
+
+
+def _refusal(session: Session) -> str:
+    try:
+        session.sql_rows("SELECT 1")
+    except QueryError as error:
+        return str(error)
+    return ""
 
 
 def _at_once(work: Callable[[int], None]) -> None:
