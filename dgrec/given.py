@@ -2,15 +2,63 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from dgrec.errors import ConfigError, value_text
+from dgrec.errors import ConfigError, DgrecError, value_text
 
-__all__ = ["check_number", "given_path", "one_or_more"]
+__all__ = ["check_number", "given_path", "one_or_more", "with_parameters"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+
+
+def with_parameters(*others: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Decorate a function of a program's: its errors note which parameters options are.
+
+    What it shares with a command speaks of the command's options (``say --overwrite``). The
+    message stays as it is; a traceback shows the note below it.
+
+    Args:
+        others: Parameters that are not in the function's signature.
+    """
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        known = {*inspect.signature(function).parameters, *others}
+
+        @functools.wraps(function)
+        def call(*arguments: _P.args, **named: _P.kwargs) -> _T:
+            try:
+                return function(*arguments, **named)
+            except DgrecError as error:
+                note = _parameters_in(str(error), known)
+                if note and note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+                raise
+
+        return call
+
+    return decorate
+
+
+def _parameters_in(message: str, known: set[str]) -> str:
+    """Return a line with the parameters of the options that a message names; "" for none."""
+    found = []
+    for option in dict.fromkeys(_OPTION.findall(message)):
+        name = option.replace("-", "_")
+        # An option that is given several times is a list: --tracker is trackers=.
+        if name not in known:
+            name += "s"
+        if name in known:
+            found.append(f"--{option} is {name}=")
+    return f"in Python, {', '.join(found)}" if found else ""
 
 
 def one_or_more(name: str, given: Any, what: str, *kinds: type) -> list[Any]:

@@ -27,7 +27,7 @@ from dgrec.comparison.truth import (
     unrecorded,
 )
 from dgrec.errors import ConfigError, value_text
-from dgrec.given import given_path, one_or_more
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
@@ -40,6 +40,7 @@ _MOST_SETTINGS: Final = 1000
 _LEAST: Final = -1e300
 
 
+@with_parameters()
 def whatif(
     session: str | Path | Session,
     thresholds: float | Sequence[float] = (),

@@ -12,7 +12,7 @@ from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, 
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
 from dgrec.format import NULLABLE_SCHEMA, write_sealed
-from dgrec.given import check_number, given_path
+from dgrec.given import check_number, given_path, with_parameters
 from dgrec.imports.format import find_format, format_of
 from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import GivenLabels, read_labels
@@ -35,6 +35,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()
 
 
+@with_parameters()
 def import_(
     file: str | Path,
     output: str | Path,

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
-from dgrec.given import given_path, one_or_more
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem, with_session_suffix
 from dgrec.recorder.destination import check_output, check_videos
 from dgrec.recorder.ending import Ending
@@ -95,6 +95,7 @@ class Recorder:
         VideoError: The installed PyAV cannot encode such a video.
     """
 
+    @with_parameters(*(each.name for each in fields(RecordingOptions)))
     def __init__(
         self,
         output: str | os.PathLike[str],

@@ -9,14 +9,14 @@ import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError, value_text
-from dgrec.given import given_path, one_or_more
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
@@ -59,6 +59,7 @@ def _close_all() -> None:
                 echo(f"dgrec: {error}", err=True)
 
 
+@with_parameters(*(each.name for each in fields(RecordingOptions)))
 def predict_stream(
     model: Any,
     video_source_id: int | str | Path,

@@ -27,7 +27,7 @@ from dgrec.files import (
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
-from dgrec.given import given_path, one_or_more
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
 from dgrec.replay.exports.format import Format, format_of
@@ -60,6 +60,7 @@ class ExportReport:
     notes: list[str] = field(default_factory=list)
 
 
+@with_parameters()
 def export(
     session: str | Path | Session,
     output: str | Path,

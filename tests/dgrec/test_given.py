@@ -145,3 +145,36 @@ def test_parameters_of_sql_are_a_list_or_a_dictionary(path: Path) -> None:
         for one in (5, "a"):
             with pytest.raises(QueryError, match=rf"^parameters: {one!r} is not a list of values"):
                 session.sql("SELECT ?", one)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "note"),
+    [
+        (lambda s, _: dgrec.export(s, s.path.with_suffix(".csv")), "--overwrite is overwrite="),
+        (lambda s, _: s.export(s.path.with_suffix(".csv")), "--overwrite is overwrite="),
+        (lambda s, _: dgrec.import_(s.path.with_suffix(".csv"), s), "--overwrite is overwrite="),
+        (lambda s, _: Recorder(s), "--overwrite is overwrite="),
+        (lambda s, _: dgrec.predict_stream(1, "x", output=s, fps="a"), "--fps is fps="),
+        (
+            lambda _, p: Recorder(p / "a", keep_last=5),
+            "--keep-last is keep_last=, --keep-total is keep_total=, --split-every is "
+            "split_every=, --split-size is split_size=",
+        ),
+        (lambda s, _: dgrec.whatif(s.path, trackers="x"), "--tracker is trackers="),
+    ],
+)
+def test_an_option_in_an_error_is_noted_as_the_parameter(
+    path: Path, tmp_path: Path, call: Callable[[Session, Path], Any], note: str
+) -> None:
+    """The message itself is that of the command."""
+    path.with_suffix(".csv").touch()
+    with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError) as raised:
+        call(session, tmp_path)
+    assert raised.value.__notes__ == [f"in Python, {note}"]
+    assert "Python" not in str(raised.value)
+
+
+def test_an_error_without_options_has_no_note(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="every: 0 is too little") as raised:
+        dgrec.export(path, tmp_path / "a.csv", every=0)
+    assert not hasattr(raised.value, "__notes__")
