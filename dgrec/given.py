@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dgrec.errors import ConfigError, DgrecError, value_text
 
-__all__ = ["check_number", "given_path", "one_or_more", "with_parameters"]
+__all__ = ["check_number", "check_text", "given_path", "one_or_more", "with_parameters"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -87,6 +87,12 @@ def given_path(name: str, given: object) -> Path:
     if not isinstance(given, str | os.PathLike):
         raise ConfigError(f"{name}: {value_text(given)} is not a path")
     return Path(given)
+
+
+def check_text(name: str, given: object) -> None:
+    """Raise `ConfigError` if something is not a text."""
+    if not isinstance(given, str):
+        raise ConfigError(f"{name}: {value_text(given)} is not a text")
 
 
 def check_number(name: str, given: object, *, is_whole: bool = False) -> None:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import pyarrow as pa
 
@@ -74,6 +74,8 @@ class Session:
             raise TypeError(
                 f"a session is a path, or what dgrec.open returns, not {value_text(path)}"
             )
+        if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
+            raise NotASessionError("the name of a session is empty")
         #: What messages call it; its absolute path is `place`.
         self.path = session_file(Path(path))
         self.place = placed(self.path)
@@ -480,6 +482,17 @@ class Session:
         other._closed = False
         other._rows = _rows_of(self.path, self.path, place=self.place)
         return other
+
+    def __copy__(self) -> Session:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> NoReturn:
+        """Say what to do instead: what a session holds, Arrow and DuckDB, cannot be pickled."""
+        raise TypeError(
+            f"{self.path}: a session cannot be pickled or copied deeply; open it again by its path"
+        )
 
     def close(self) -> None:
         self._closed = True

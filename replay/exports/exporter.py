@@ -27,7 +27,7 @@ from dgrec.files import (
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
-from dgrec.given import given_path, one_or_more, with_parameters
+from dgrec.given import check_text, given_path, one_or_more, with_parameters
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
 from dgrec.replay.exports.format import Format, format_of
@@ -108,6 +108,10 @@ def export(
     """
     from dgrec.session import Session
 
+    texts = {"where": where, "detections_where": detections_where, "split": split}
+    for name, text in texts.items():
+        if text is not None:
+            check_text(name, text)
     options = ExportOptions(
         where=where,
         detections_where=detections_where,

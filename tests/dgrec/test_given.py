@@ -115,6 +115,9 @@ def test_what_is_no_session_is_named(call: Callable[[Any], Any], value: object) 
         (lambda s, p: dgrec.export(s, p / "a.csv", every="2"), "every: '2' is not a whole number"),
         (lambda s, p: dgrec.export(s, p / "a.csv", min_score="1"), "min_score: '1' is not a numb"),
         (lambda s, p: dgrec.export(s, p / "a.csv", redact=5), "redact: 5 is not a label, or a li"),
+        (lambda s, p: dgrec.export(s, p / "a.csv", where=5), "where: 5 is not a text"),
+        (lambda s, p: dgrec.export(s, p / "a.csv", detections_where=5), "where: 5 is not a text"),
+        (lambda s, p: dgrec.export(s, p / "a.csv", split={"a": 1}), "split: {'a': 1} is not a te"),
         (lambda s, p: dgrec.import_(5, p / "a"), "file: 5 is not a path"),
         (lambda s, p: dgrec.import_(s, None), "output: None is not a path"),
         (lambda s, p: dgrec.import_(s, p / "a", video=5), "video: 5 is not a path"),
@@ -136,6 +139,11 @@ def test_a_value_of_another_kind_is_named(
     with dgrec.open(path) as session, pytest.raises(ConfigError) as raised:
         call(session, tmp_path)
     assert message in str(raised.value)
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(dgrec.NotASessionError, match=r"^the name of a session is empty$"):
+        dgrec.open("")
 
 
 def test_parameters_of_sql_are_a_list_or_a_dictionary(path: Path) -> None:

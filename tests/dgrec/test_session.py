@@ -236,6 +236,15 @@ def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any])
         use(session)
 
 
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
+def test_a_session_that_is_pickled_says_what_to_do(
+    session: Session, copied: Callable[[Session], Any]
+) -> None:
+    with pytest.raises(TypeError, match="cannot be pickled or copied deeply; open it again by its"):
+        copied(session)
+    assert copy.copy(session)[0].results == session[0].results
+
+
 def test_frames_by_index_and_by_slice(session: Session) -> None:
     assert session[-1].frame == 599
     assert [result.frame for result in session[3:9:2]] == [3, 5, 7]
