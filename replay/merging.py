@@ -139,8 +139,9 @@ def _first_name(metadata: Mapping[str, Any]) -> object:
     while isinstance(clip, Mapping):
         merged = clip.get("merged")
         first = merged[0] if isinstance(merged, list) and merged else clip
-        name = first.get("name") if isinstance(first, Mapping) else None
-        clip = clip.get("clip")
+        if not isinstance(first, Mapping):
+            return None
+        name, clip = first.get("name"), first.get("clip")
     return name
 
 
@@ -228,12 +229,15 @@ def _whole_rounds(last: int, session: Session) -> int:
 
 def _described(recording: _Recording) -> dict[str, Any]:
     metadata = recording.session.metadata
-    return {
+    described = {
         "session_id": metadata.get("session_id"),
         "name": metadata.get("name"),
         "first_frame": recording.frames,
         "frames": len(recording.session),
     }
+    if "clip" in metadata:  # what was merged before is known by it
+        described["clip"] = metadata["clip"]
+    return described
 
 
 # --- as a recording in parts ---------------------------------------------------------------------

@@ -26,6 +26,7 @@ from dgrec.comparison.truth import (
     read_truth,
     unrecorded,
 )
+from dgrec.given import given_path
 from dgrec.session import Session
 
 #: IoU from which a detection is right: AP50 takes the first, AP50:95 the mean over all.
@@ -123,7 +124,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def accuracy(session: str | Path | Session, truth: str | Path) -> Accuracy:
+def accuracy(session: str | Path | Session, truth: str | Path | Session) -> Accuracy:
     """Return how well a session finds what ground truth says is there.
 
     Frames are paired by their number in the source. Labels that the ground truth does not have are
@@ -147,7 +148,7 @@ def accuracy(session: str | Path | Session, truth: str | Path) -> Accuracy:
     if not isinstance(session, Session):
         with Session(session) as opened:
             return accuracy(opened, truth)
-    annotated = read_truth(Path(truth), session)
+    annotated = read_truth(given_path("truth", truth), session)
     check_sizes(annotated, session)
     tally = _Tally(annotated)
     for frame in frames_of(session):

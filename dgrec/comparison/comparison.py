@@ -19,7 +19,7 @@ from dgrec.comparison.metrics import (
 )
 from dgrec.comparison.provenance import Difference, differences, same_footage
 from dgrec.comparison.samples import Sample, read_sample
-from dgrec.errors import SessionError, value_text
+from dgrec.errors import SessionError
 from dgrec.files import resolved
 from dgrec.format import MachineLoad
 from dgrec.session import Session, table_card
@@ -265,8 +265,6 @@ def _opened(item: Session | str | Path, stack: contextlib.ExitStack) -> Session:
 
     if isinstance(item, Session):
         return item
-    if not isinstance(item, str | Path):
-        raise TypeError(f"a session is a path, or what dgrec.open returns, not {value_text(item)}")
     return stack.enter_context(Session(item))
 
 

@@ -27,6 +27,7 @@ from dgrec.comparison.truth import (
     unrecorded,
 )
 from dgrec.errors import ConfigError, value_text
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
@@ -39,21 +40,22 @@ _MOST_SETTINGS: Final = 1000
 _LEAST: Final = -1e300
 
 
+@with_parameters()
 def whatif(
     session: str | Path | Session,
-    thresholds: Sequence[float] = (),
+    thresholds: float | Sequence[float] = (),
     *,
-    nms: Sequence[float] = (),
-    trackers: Sequence[str] = (),
-    truth: str | Path | None = None,
+    nms: float | Sequence[float] = (),
+    trackers: str | Sequence[str] = (),
+    truth: str | Path | Session | None = None,
 ) -> WhatIf:
     """Count what a session would hold with each combination of settings, without the model.
 
     Args:
-        thresholds: Confidence thresholds, at or above the recorded one; none: as recorded.
+        thresholds: Confidence thresholds (or one), at or above the recorded one; none: as recorded.
         nms: NMS thresholds (IoU), at or below the recorded one; none: as recorded.
         trackers: Settings of an ObjectTracker each, as ``--tracker`` takes them.
-        truth: A file of COCO annotations: boxes that people drew, of this footage.
+        truth: A file of COCO annotations: boxes that people drew, of this footage. Or a session.
 
     Raises:
         ConfigError: A setting asks for detections that were not recorded, or cannot be applied.
@@ -73,8 +75,14 @@ def whatif(
             return whatif(opened, thresholds, nms=nms, trackers=trackers, truth=truth)
     model = session.metadata.get("model", {})
     recorded = settings.recorded_limits(model.get("parameters"))
-    thresholds = _checked(_THRESHOLD, thresholds, recorded)
-    nms = _checked(NMS, nms, recorded)
+    thresholds = _checked(
+        _THRESHOLD, one_or_more("thresholds", thresholds, "a number", Real), recorded
+    )
+    nms = _checked(NMS, one_or_more("nms", nms, "a number", Real), recorded)
+    trackers = one_or_more("trackers", trackers, "a text")
+    for each in trackers:
+        if not isinstance(each, str):
+            raise ConfigError(f"trackers: {value_text(each)} is not a text")
     chosen = [
         Setting(threshold, overlap, tracker)
         for threshold in (*thresholds,) or (None,)
@@ -84,7 +92,7 @@ def whatif(
     if len(chosen) > _MOST_SETTINGS:
         raise ConfigError(f"{len(chosen):,} settings; at most {_MOST_SETTINGS:,} fit in one pass")
     requests = {text: AnalyzerRequest((text,)) for text in trackers}
-    annotated = None if truth is None else read_truth(Path(truth), session)
+    annotated = None if truth is None else read_truth(given_path("truth", truth), session)
     tally = _Tally(session, chosen, requests, annotated)
     for frame in frames_of(session):
         tally.add(frame)

@@ -235,21 +235,18 @@ def _ranges(value: Any, depth: int) -> Any:
 
 _RANGE: Final[dict[str, _Form]] = dict.fromkeys(("first_frame", "frames", "from_frame"), _count)
 
+_MERGED: Final[dict[str, _Form]] = {
+    **dict.fromkeys(("session_id", "name"), _text),
+    **dict.fromkeys(("first_frame", "frames"), _count),
+}
 _CLIP: Final[dict[str, _Form]] = {
     **dict.fromkeys(("session_id", "name"), _text),
     "ranges": _ranges,
     "damage": _list(_text),
-    "merged": _list(
-        _object(
-            {
-                **dict.fromkeys(("session_id", "name"), _text),
-                **dict.fromkeys(("first_frame", "frames"), _count),
-            }
-        )
-    ),
+    "merged": _list(_object(_MERGED)),
     "alert": _object(dict.fromkeys(("name", "rule", "fired", "ended"), _text)),
 }
-_CLIP["clip"] = _object(_CLIP)  # a clip of a clip
+_CLIP["clip"] = _MERGED["clip"] = _object(_CLIP)  # a clip of a clip
 
 _EVENT: Final[dict[str, _Form]] = {
     **dict.fromkeys(("kind", "from", "to", "at", "ended", "reason", "text"), _text),

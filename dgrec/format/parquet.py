@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -223,6 +224,8 @@ class SealedFile:
         check: bool = True,
     ) -> None:
         self.path = path
+        # Arrow reads a file for one thread: two at once crash, or get rows of the other.
+        self._lock = threading.RLock()
         self._place = place or placed(path)
         check_file(path, self._place)
         if checksums is None and check:
@@ -369,14 +372,15 @@ class SealedFile:
         if self.checksums is not None:
             self.checksums.check(self._places(there, [group]))
         try:
-            found = self._file.rows.iter_batches(
-                batch_size=self._nested.rows_at_once(
-                    index, self.schema.names if there is None else there
-                ),
-                row_groups=[index],
-                columns=there,
-            )
-            for stored in found:
+            with self._lock:
+                found = self._file.rows.iter_batches(
+                    batch_size=self._nested.rows_at_once(
+                        index, self.schema.names if there is None else there
+                    ),
+                    row_groups=[index],
+                    columns=there,
+                )
+            while (stored := self._next(found)) is not None:
                 for batch in cast_batches(stored, self._narrowed(stored.schema, there), self.path):
                     left -= batch.num_rows
                     yield batch if columns is None else with_columns(batch, columns)
@@ -384,6 +388,10 @@ class SealedFile:
             raise self._failure(error) from None
         if left:
             raise DamagedSessionError(f"{self.path}: damaged: rows are missing")
+
+    def _next(self, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        with self._lock:
+            return next(batches, None)
 
     def _narrowed(self, stored: pa.Schema, names: list[str] | None) -> pa.Schema:
         """Return the schema that rows are cast to, with detections as read if only parts were.
@@ -422,7 +430,8 @@ class SealedFile:
         return DamagedSessionError(f"{self.path}: damaged: {first_line(error)}")
 
     def close(self) -> None:
-        self._file.close()
+        with self._lock:
+            self._file.close()
 
 
 #: What Arrow raises on a damaged or hostile file.

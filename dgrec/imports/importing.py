@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError
+from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, value_text
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
 from dgrec.format import NULLABLE_SCHEMA, write_sealed
+from dgrec.given import check_number, given_path, with_parameters
 from dgrec.imports.format import find_format, format_of
 from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
-from dgrec.imports.labels import read_labels
+from dgrec.imports.labels import GivenLabels, read_labels
 from dgrec.imports.rows import FASTEST, MOST_ADDED, ImportedRows
 from dgrec.imports.text import InvalidError, open_binary
 from dgrec.paths import with_session_suffix
@@ -34,6 +35,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()
 
 
+@with_parameters()
 def import_(
     file: str | Path,
     output: str | Path,
@@ -42,7 +44,7 @@ def import_(
     video: str | Path | None = None,
     fps: float | None = None,
     size: tuple[int, int] | None = None,
-    labels: str | Mapping[int, str] | None = None,
+    labels: str | Path | Mapping[int, str] | None = None,
     frames: int | None = None,
     normalized: bool = False,
     frame_column: str | None = None,
@@ -80,14 +82,16 @@ def import_(
         >>> dgrec.import_("found.jsonl", "found.parquet", fps=30).detections
         1
     """
-    path, target = Path(file), with_session_suffix(Path(output))
+    path, target = given_path("file", file), with_session_suffix(given_path("output", output))
+    footage = None if video is None else given_path("video", video)
+    _check_given(fps, frames, size)
     _check_target(path, target, overwrite)
     if fps is not None and not 0 < fps <= FASTEST:
         raise ConfigError(f"fps {fps:g}: expected more than 0, and at most {FASTEST:,.0f}")
     if frames is not None and not 0 < frames <= MOST_ADDED:
         raise ConfigError(f"frames {frames:,}: expected 1 to {MOST_ADDED:,}")
-    source = _source(path, target, None if video is None else Path(video), fps, size)
-    names, images = read_labels(labels) if isinstance(labels, str) else (labels or {}, {})
+    source = _source(path, target, footage, fps, size)
+    names, images = _given_labels(labels)
     options = ImportOptions(
         labels=names,
         images=images,
@@ -115,6 +119,30 @@ def import_(
         except InvalidError as error:
             raise ImportFileError(f"{path}: {error}") from None
     return ImportReport(target, chosen.name, rows.frames, rows.detections, tuple(rows.notes()))
+
+
+def _check_given(fps: object, frames: object, size: object) -> None:
+    if fps is not None:
+        check_number("fps", fps)
+    if frames is not None:
+        check_number("frames", frames, is_whole=True)
+    if size is None:
+        return
+    if not isinstance(size, tuple | list) or len(size) != 2:
+        raise ConfigError(f"size: {value_text(size)} is not a pair of numbers, such as (640, 360)")
+    for number in size:
+        check_number("size", number, is_whole=True)
+
+
+def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
+    if isinstance(labels, str | Path):
+        return read_labels(str(labels))
+    if not isinstance(labels, Mapping | None):
+        raise ConfigError(
+            f"labels: {value_text(labels)} is not a dictionary of names by id, a text such as "
+            "'person,car', or a file"
+        )
+    return labels or {}, {}
 
 
 def read_frames(file: Path, facts: Facts) -> Frames:

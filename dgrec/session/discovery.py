@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
+from dgrec.given import given_path, one_or_more
 from dgrec.paths import SESSION_SUFFIXES, numbered_files
 from dgrec.session.names import session_file
 from dgrec.session.parts import part_of
@@ -95,8 +96,9 @@ def open_sessions(
         >>> [session.path.name for session in dgrec.open_sessions(["recordings/"])]
         ['monday.parquet', 'tuesday.parquet']
     """
-    if isinstance(paths, str | os.PathLike):  # not its characters, each as a path
-        paths = (paths,)
+    paths = one_or_more("paths", paths, "a path", os.PathLike)
+    for path in paths:
+        given_path("paths", path)
     report = skipped or _warn
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, cast
@@ -68,7 +69,8 @@ class RecordedFile:
         self.path = path
         self.place = place = place or placed(path)
         self._sealed: SealedFile | None = None
-        # The rows around the last `row`: the next one is likely near it.
+        # The rows around the last `row`: the next one is likely near it. Threads share them.
+        self._row_lock = threading.RLock()
         self._values: tuple[int, list[dict[str, Any]]] | None = None
         self._near: list[tuple[int, pa.RecordBatch]] = []
         self._ahead: Iterator[pa.RecordBatch] | None = None
@@ -242,13 +244,14 @@ class RecordedFile:
 
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of `SCHEMA` of the frame at a position from 0."""
-        if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
-            start, batch = self._batch_with(position)
-            # Turning rows into Python values is slow: only some at once.
-            offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-            self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
-        start, rows = self._values
-        return rows[position - start]
+        with self._row_lock:
+            if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
+                start, batch = self._batch_with(position)
+                # Turning rows into Python values is slow: only some at once.
+                offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+                self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
+            start, rows = self._values
+            return rows[position - start]
 
     def close(self) -> None:
         if self._sealed is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import itertools
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -153,6 +154,7 @@ class PartSet:
         self.path = path
         self.damage: list[str] = []
         self._open: tuple[Part, RecordedFile] | None = None
+        self._row_lock = threading.RLock()  # threads share the open part
         for attempt in range(_ATTEMPTS):
             self.damage = []
             errors: list[DgrecError] = []
@@ -180,7 +182,7 @@ class PartSet:
     def only(self, parts: Sequence[Part]) -> PartSet:
         """Return a set of some of the parts that follow each other."""
         other = copy.copy(self)
-        other._open = None
+        other._open, other._row_lock = None, threading.RLock()
         other.parts = tuple(parts)
         other.metadata = other._merged()
         # What the recorder finds out about a frame, an alert, may stand in a later part.
@@ -413,10 +415,11 @@ class PartSet:
         raise IndexError(position)
 
     def _row_of(self, part: Part, position: int) -> dict[str, Any]:
-        if self._open is None or self._open[0] is not part:
-            self.close()
-            self._open = part, self._reopened(part)
-        return self._open[1].row(position)
+        with self._row_lock:
+            if self._open is None or self._open[0] is not part:
+                self.close()
+                self._open = part, self._reopened(part)
+            return self._open[1].row(position)
 
     def _reopened(self, part: Part) -> RecordedFile:
         """Open a part again, under its new name if it was sealed meanwhile."""
@@ -428,9 +431,10 @@ class PartSet:
             raise NotASessionError(f"{path}: cannot be read: No such file") from None
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        with self._row_lock:
+            if self._open is not None:
+                self._open[1].close()
+                self._open = None
 
 
 def _are_still(listed: list[tuple[int, Path]], path: Path) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import copy
 import operator
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import pyarrow as pa
 
@@ -18,9 +19,11 @@ from dgrec.errors import (
     NotASessionError,
     QueryError,
     SessionError,
+    value_text,
 )
 from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
+from dgrec.given import given_path, one_or_more
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file
@@ -49,11 +52,14 @@ class Session:
     Rows are read when they are asked for. `frames` and `detections` load everything; `batches`,
     iteration and `sql` need bounded memory for a file of any length.
 
+    Threads may share a session for all but `sql`, and wait for each other.
+
     Args:
         check: Whether sealed files are compared with their checksums, as they are read.
 
     Raises:
         SessionError: The file is missing, not a session, damaged, or of a newer format.
+        TypeError: What was given is not a path.
 
     Example:
         >>> import dgrec
@@ -63,7 +69,13 @@ class Session:
         True
     """
 
-    def __init__(self, path: str | Path, *, check: bool = True) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, check: bool = True) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(
+                f"a session is a path, or what dgrec.open returns, not {value_text(path)}"
+            )
+        if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
+            raise NotASessionError("the name of a session is empty")
         #: What messages call it; its absolute path is `place`.
         self.path = session_file(Path(path))
         self.place = placed(self.path)
@@ -90,15 +102,17 @@ class Session:
         """How many bytes of sealed files have not been compared with their checksums yet."""
         return self._rows.unchecked_bytes
 
-    def check(self, columns: Collection[str] | None = None) -> None:
+    def check(self, columns: str | Collection[str] | None = None) -> None:
         """Compare sealed files with their checksums, which is also done as rows are read.
 
         Args:
-            columns: The columns to compare; None: all bytes of the files.
+            columns: The columns to compare, or one; None: all bytes of the files.
 
         Raises:
             DamagedSessionError: They differ.
         """
+        if columns is not None:
+            columns = one_or_more("columns", columns, "the name of a column")
         self._rows.check(columns)
 
     @property
@@ -184,6 +198,10 @@ class Session:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def __fspath__(self) -> str:
+        """Return the session's absolute path: a session can be given wherever its path can."""
+        return str(self.place)
+
     def __repr__(self) -> str:
         return f"<dgrec session {str(self.path)!r}: {counted(len(self), 'frame')}>"
 
@@ -199,7 +217,7 @@ class Session:
     # --- rows ---
 
     def batches(
-        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+        self, columns: str | list[str] | None = None, start: int = 0, end: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows from position ``start`` to before ``end`` as Arrow record batches.
 
@@ -211,6 +229,8 @@ class Session:
         Raises:
             SessionError: There is no such column, or the rows cannot be read.
         """
+        if columns is not None:
+            columns = one_or_more("columns", columns, "the name of a column")
         for name in columns or ():
             # Of a nested column, a field may be named as in Parquet.
             root = name.partition(".")[0]
@@ -314,7 +334,9 @@ class Session:
 
     # --- pictures ---
 
-    def pixels(self, video: str | Path | None = None, *, annotated: bool = False) -> Pixels:
+    def pixels(
+        self, video: str | os.PathLike[str] | None = None, *, annotated: bool = False
+    ) -> Pixels:
         """Return the pictures of this session's frames; close them, or use them in a `with` block.
 
         They are read from the video that was recorded with the session, or from the file that it
@@ -337,7 +359,8 @@ class Session:
         """
         from dgrec.footage import Pixels, find_footage
 
-        return Pixels(find_footage(self, Path(video) if video else None, annotated=annotated))
+        footage = given_path("video", video) if video else None
+        return Pixels(find_footage(self, footage, annotated=annotated))
 
     def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:
         """Export this session in a format of other tools.
@@ -367,10 +390,11 @@ class Session:
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
 
-        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``.
+        Returns a DuckDB relation: ``.fetchall()``, ``.to_arrow_table()``. Threads need a session
+        each, from ``dgrec.open``: DuckDB answers one at a time.
 
         Raises:
-            QueryError: DuckDB refuses the query.
+            QueryError: DuckDB refuses the query, or another thread is at one of this session.
             SessionError: The session is closed.
         """
         import duckdb
@@ -379,6 +403,10 @@ class Session:
 
         if self._closed:
             raise SessionError(f"{self.path}: the session is closed")
+        if not isinstance(parameters, Iterable | None) or isinstance(parameters, str):
+            raise QueryError(
+                f"parameters: {value_text(parameters)} is not a list of values, nor a dictionary"
+            )
         try:
             if self._connection is None:
                 self._connection = views.connect([self])
@@ -455,10 +483,25 @@ class Session:
         other._rows = _rows_of(self.path, self.path, place=self.place)
         return other
 
+    def __copy__(self) -> Session:
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> NoReturn:
+        """Say what to do instead: what a session holds, Arrow and DuckDB, cannot be pickled."""
+        raise TypeError(
+            f"{self.path}: a session cannot be pickled or copied deeply; open it again by its path"
+        )
+
     def close(self) -> None:
         self._closed = True
         if self._connection is not None:
-            self._connection.close()
+            import duckdb
+
+            # Where another thread is at a query, it ends with that.
+            with contextlib.suppress(duckdb.Error):
+                self._connection.close()
             self._connection = None
         self._rows.close()
 
@@ -470,7 +513,7 @@ class Session:
 
 
 def _rows_of(
-    path: Path, given: str | Path, *, place: Path, check: bool = True
+    path: Path, given: str | os.PathLike[str], *, place: Path, check: bool = True
 ) -> RecordedFile | PartSet:
     try:
         return RecordedFile(path, place=place, check=check)
@@ -480,7 +523,7 @@ def _rows_of(
     return PartSet(path)  # not above: its errors would be shown as those of the file
 
 
-def open_session(path: str | Path) -> Session:
+def open_session(path: str | os.PathLike[str]) -> Session:
     """Open a recorded session: a sealed file, a journal, or all parts of a recording.
 
     Raises:

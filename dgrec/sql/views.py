@@ -49,6 +49,8 @@ _NO_TABLE = re.compile(
     r'(?: Did you mean "(?P<guess>.*)"\?)?',
     re.DOTALL,
 )
+#: DuckDB's error where two threads use one connection.
+_BUSY = "connection is busy with another call"
 #: DuckDB's errors begin with their kind; those about files with one of a few kinds, or none.
 _KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 _OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
@@ -445,6 +447,10 @@ def query_error(error: Exception) -> QueryError:
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
     message = " ".join(kept) or type(error).__name__
+    if _BUSY in message:
+        return QueryError(
+            "another thread is at a query of this session; open the session again in each thread"
+        )
     missing = _NO_TABLE.fullmatch(message)
     kinds = {entry.name: entry.kind for entry in library.entries()}
     if missing and kinds.get(missing["name"].lower()) == "table macro":

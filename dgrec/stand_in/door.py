@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ HOST = "@dgrec"
 
 
 def model(
-    session: str | Path,
+    session: str | os.PathLike[str],
     *,
     match: str = "auto",
     missing: str = "error",
@@ -52,15 +52,15 @@ def model(
     """
     from dgrec.stand_in.zoo import load
 
-    return load(Path(session), {"match": match, "missing": missing, "pace": pace}, properties)
+    return load(session, {"match": match, "missing": missing, "pace": pace}, properties)
 
 
 def camera(
-    session: str | Path,
+    session: str | os.PathLike[str],
     *,
     pace: str = "recorded",
     loop: bool = False,
-    video: str | Path | None = None,
+    video: str | os.PathLike[str] | None = None,
 ) -> SessionCamera:
     """Return the recorded pictures of a session, as ``cv2.VideoCapture`` gives a camera's.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pyarrow as pa
 from dgrec.errors import ConfigError, SourceError, VideoError
 from dgrec.footage import Footage, Pixels, column_values, find_footage
 from dgrec.format import SCHEMA, utc_ns
+from dgrec.given import given_path
 from dgrec.session import Session
 from dgrec.stand_in import given
 
@@ -69,11 +71,11 @@ class SessionCamera:
 
     def __init__(
         self,
-        session: str | Path,
+        session: str | os.PathLike[str],
         *,
         pace: str = "recorded",
         loop: bool = False,
-        video: str | Path | None = None,
+        video: str | os.PathLike[str] | None = None,
     ) -> None:
         if pace not in _PACES:
             raise ConfigError(f"pace={pace!r}: expected {' or '.join(_PACES)}")
@@ -87,9 +89,9 @@ class SessionCamera:
             self._session.close()
             raise
 
-    def _open(self, video: str | Path | None) -> None:
+    def _open(self, video: str | os.PathLike[str] | None) -> None:
         session = self._session
-        footage = find_footage(session, Path(video) if video else None)
+        footage = find_footage(session, given_path("video", video) if video else None)
         if footage.path is None:
             raise VideoError(
                 f"{session.path}: has no pictures to give: {footage.lacking}; record with "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,10 +33,13 @@ _MOST_PIXELS = 2**24
 _MOST_NAMES = 8
 
 
-def load(path: Path, how: Mapping[str, str], properties: Mapping[str, Any]) -> SessionModel:
+def load(
+    given: str | os.PathLike[str], how: Mapping[str, str], properties: Mapping[str, Any]
+) -> SessionModel:
     """Return the model that a session stands in for."""
-    with Session(path) as session:
+    with Session(given) as session:
         parameters = parameters_of(session)
+    path = Path(given)
     model = SessionModel(path.stem, parameters, device_of(parameters), how=how)
     for name, value in properties.items():
         known = getattr(type(model), name, None)

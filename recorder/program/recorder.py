@@ -6,7 +6,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem, with_session_suffix
 from dgrec.recorder.destination import check_output, check_videos
 from dgrec.recorder.ending import Ending
@@ -83,7 +84,7 @@ class Recorder:
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``, as
             docs/format.md has it. What a watched model or a result says of itself is added.
         overwrite: Replace the session that is there, once there is a new one.
-        outputs: What watches the recording.
+        outputs: What watches the recording: an output, or several.
         view: Show it in a browser, from its first frame on; see docs/view.md. Its address is
             printed on stderr.
 
@@ -94,6 +95,7 @@ class Recorder:
         VideoError: The installed PyAV cannot encode such a video.
     """
 
+    @with_parameters(*(each.name for each in fields(RecordingOptions)))
     def __init__(
         self,
         output: str | os.PathLike[str],
@@ -101,14 +103,17 @@ class Recorder:
         *,
         metadata: Metadata | None = None,
         overwrite: bool = False,
-        outputs: Sequence[Output] = (),
+        outputs: Output | Sequence[Output] = (),
         view: bool = False,
         **choices: Any,
     ) -> None:
+        if not isinstance(options, RecordingOptions | None):
+            raise ConfigError(f"options: {value_text(options)} is not a RecordingOptions")
         self.options = replace(options or RecordingOptions(), **choices)
+        outputs = one_or_more("outputs", outputs, "a dgrec.Output", Output)
         _check_is_ours(self.options, outputs)
         # The program may change its folder.
-        self.output = with_session_suffix(Path(output)).absolute()
+        self.output = with_session_suffix(given_path("output", output)).absolute()
         self._metadata = metadata_module.given(metadata or {})
         if "format" in self._metadata:  # the session could not be read
             raise ConfigError("metadata: 'format' is written by dgrec itself")

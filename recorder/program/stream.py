@@ -10,13 +10,14 @@ import threading
 import weakref
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from dgrec.analyzers import as_list
 from dgrec.errors import ConfigError, DgrecError, value_text
+from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
@@ -60,6 +61,7 @@ def _close_all() -> None:
                 echo(f"dgrec: {error}", err=True)
 
 
+@with_parameters(*(each.name for each in fields(RecordingOptions)))
 def predict_stream(
     model: Any,
     video_source_id: int | str | Path,
@@ -69,7 +71,7 @@ def predict_stream(
     analyzers: Any = None,
     output: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
-    outputs: Sequence[Output] = (),
+    outputs: Output | Sequence[Output] = (),
     view: bool = False,
     **choices: Any,
 ) -> RecordedStream:
@@ -90,7 +92,7 @@ def predict_stream(
         output: The session file, with ``{source}`` for the source's name; by default a new one in
             the folder ``recordings``.
         overwrite: Replace the session that is there, once there is a new one.
-        outputs: What watches the recording.
+        outputs: What watches the recording: an output, or several.
         view: Show it in a browser while it is recorded; see docs/view.md. Its address is printed
             on stderr.
         choices: Options of recording by their names, such as ``video="raw"``, ``max_frames=100``
@@ -123,13 +125,13 @@ def predict_stream(
         _source_text(video_source_id),
         RecordRequest(
             sources=("",),
-            output=None if output is None else Path(output),
+            output=None if output is None else given_path("output", output),
             overwrite=overwrite,
             view=view,
             options=RecordingOptions(fps=fps, **choices),
         ),
         analyzers,
-        outputs,
+        one_or_more("outputs", outputs, "a dgrec.Output", Output),
     )
 
 

@@ -27,6 +27,7 @@ from dgrec.files import (
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
+from dgrec.given import check_text, given_path, one_or_more, with_parameters
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
 from dgrec.replay.exports.format import Format, format_of
@@ -59,6 +60,7 @@ class ExportReport:
     notes: list[str] = field(default_factory=list)
 
 
+@with_parameters()
 def export(
     session: str | Path | Session,
     output: str | Path,
@@ -106,6 +108,10 @@ def export(
     """
     from dgrec.session import Session
 
+    texts = {"where": where, "detections_where": detections_where, "split": split}
+    for name, text in texts.items():
+        if text is not None:
+            check_text(name, text)
     options = ExportOptions(
         where=where,
         detections_where=detections_where,
@@ -115,16 +121,15 @@ def export(
         min_score=min_score,
         split=() if split is None else parse_split(split),
         images=images,  # type: ignore[arg-type]  # checked there
-        redact=(redact,) if isinstance(redact, str) else tuple(redact),
+        redact=tuple(one_or_more("redact", redact, "a label")),
     )
-    target = format_of(format, Path(output))
-    footage = None if video is None else Path(video)
+    path = given_path("output", output)
+    target = format_of(format, path)
+    footage = None if video is None else given_path("video", video)
     with ExitStack() as stack:
         if not isinstance(session, Session):
             session = stack.enter_context(Session(session))
-        return export_session(
-            session, Path(output), target, options, video=footage, overwrite=overwrite
-        )
+        return export_session(session, path, target, options, video=footage, overwrite=overwrite)
 
 
 def export_session(

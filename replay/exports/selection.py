@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from dgrec.errors import ConfigError
+from dgrec.given import check_number
 from dgrec.replay.rendering import select_frames
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class ExportOptions:
     redact: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_number("every", self.every, is_whole=True)
         if self.every < 1:
             raise ConfigError(f"every: {self.every} is too little; 1 is the least")
+        if self.min_score is not None:
+            check_number("min_score", self.min_score)
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise ConfigError(f"min_score: {self.min_score} is not a finite number")
         if self.images is not None and self.images not in _PICTURE_KINDS:

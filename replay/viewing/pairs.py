@@ -285,7 +285,7 @@ class _Watched(Session):
         self._is_over = closed
 
     def batches(
-        self, columns: list[str] | None = None, start: int = 0, end: int | None = None
+        self, columns: str | list[str] | None = None, start: int = 0, end: int | None = None
     ) -> Iterator[pa.RecordBatch]:
         for batch in super().batches(columns, start, end):
             if self._is_over.is_set():

@@ -233,13 +233,19 @@ def _later(path: Path) -> list[pa.RecordBatch]:
 
 def test_sessions_of_a_program_are_joined(tmp_path: Path) -> None:
     """Their source has the name of their file."""
-    for name in ("a", "b", "c"):
-        with dgrec.Recorder(tmp_path / f"{name}.parquet") as recorder:
+    a, b, c, d = (tmp_path / f"{name}.parquet" for name in "abcd")
+    for path in (a, b, c, d):
+        with dgrec.Recorder(path) as recorder:
             recorder.add([])
-    merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "o.parquet")
-    merge([tmp_path / "c.parquet", tmp_path / "o.parquet"], tmp_path / "all.parquet")
-    with dgrec.open(tmp_path / "all.parquet") as session:
-        assert len(session) == 3
+    once, twice, thrice = (tmp_path / f"{name}.parquet" for name in ("once", "twice", "thrice"))
+    merge([a, b], once)
+    merge([c, once], twice)
+    merge([twice, d], thrice)
+    with dgrec.open(thrice) as session:
+        assert len(session) == 4
+        assert [each["name"] for each in session.metadata["clip"]["merged"]] == ["twice", "d"]
+    with dgrec.open(twice) as session:
+        assert session.metadata["clip"]["merged"][0]["clip"]["merged"][0]["name"] == "a"
 
 
 def test_columns_of_other_tools_are_left_out_with_a_note(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""What a program gives a function: checked, and taken as it is meant."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from dgrec.errors import ConfigError, DgrecError, value_text
+
+__all__ = ["check_number", "check_text", "given_path", "one_or_more", "with_parameters"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
+
+
+def with_parameters(*others: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
+    """Decorate a function of a program's: its errors note which parameters options are.
+
+    What it shares with a command speaks of the command's options (``say --overwrite``). The
+    message stays as it is; a traceback shows the note below it.
+
+    Args:
+        others: Parameters that are not in the function's signature.
+    """
+
+    def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
+        known = {*inspect.signature(function).parameters, *others}
+
+        @functools.wraps(function)
+        def call(*arguments: _P.args, **named: _P.kwargs) -> _T:
+            try:
+                return function(*arguments, **named)
+            except DgrecError as error:
+                note = _parameters_in(str(error), known)
+                if note and note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+                raise
+
+        return call
+
+    return decorate
+
+
+def _parameters_in(message: str, known: set[str]) -> str:
+    """Return a line with the parameters of the options that a message names; "" for none."""
+    found = []
+    for option in dict.fromkeys(_OPTION.findall(message)):
+        name = option.replace("-", "_")
+        # An option that is given several times is a list: --tracker is trackers=.
+        if name not in known:
+            name += "s"
+        if name in known:
+            found.append(f"--{option} is {name}=")
+    return f"in Python, {', '.join(found)}" if found else ""
+
+
+def one_or_more(name: str, given: Any, what: str, *kinds: type) -> list[Any]:
+    """Return what was given for a list as one: a single item is a list of it.
+
+    Args:
+        what: The word for an item, as an error has it.
+        kinds: What one item is.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(given, (*kinds, str, bytes)):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise ConfigError(f"{name}: {value_text(given)} is not {what}, or a list of them")
+    return list(given)
+
+
+def given_path(name: str, given: object) -> Path:
+    """Return a path.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(f"{name}: {value_text(given)} is not a path")
+    return Path(given)
+
+
+def check_text(name: str, given: object) -> None:
+    """Raise `ConfigError` if something is not a text."""
+    if not isinstance(given, str):
+        raise ConfigError(f"{name}: {value_text(given)} is not a text")
+
+
+def check_number(name: str, given: object, *, is_whole: bool = False) -> None:
+    """Raise `ConfigError` if something is not a number; those of numpy are."""
+    if not isinstance(given, Integral if is_whole else Real) or isinstance(given, bool):
+        kind = "whole number" if is_whole else "number"
+        raise ConfigError(f"{name}: {value_text(given)} is not a {kind}")
