@@ -92,6 +92,7 @@ def run_record(request: RecordRequest) -> int:
             for (plan, reader), loaded, attached in zip(opened, models, analyzers, strict=True)
         ]
         signals.stop = lambda: _stop(jobs)
+        signals.hurry = lambda: _hurry(jobs)
         signals.abandon = lambda: _say_left(jobs)
         if _is_apart() and "TFLITE" in str(getattr(models[0].model, "device_type", "")):
             stack.enter_context(left_out(TENSORFLOW_LITE))
@@ -170,6 +171,12 @@ def _run(jobs: Sequence[Job]) -> None:
 def _stop(jobs: Sequence[Job]) -> None:
     for job in jobs:
         job.stream.stop()
+
+
+def _hurry(jobs: Sequence[Job]) -> bool:
+    """End what is sent later; return whether anything was."""
+    went_on = [job.recorder.targets.hurry() for job in jobs]
+    return any(went_on)
 
 
 def _say_left(jobs: Sequence[Job]) -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C and its relatives: the first ends and seals the recording, the second exits at once."""
+"""Ctrl-C and its relatives: the first ends and seals the recording, the second exits at once.
+
+Between them, one ends what is sent to targets before it is sealed (``--publish-later``).
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,9 @@ _usual: set[int | signal.Signals] | None = None
 class StopSignals:
     """While it is entered, the first signal calls ``stop``, and the second ``abandon`` and exits.
 
+    A later one calls ``hurry`` first, and does no more where that returns True: it has ended what
+    the end was waiting for.
+
     Terminals, service managers and `timeout` signal a whole process group, PySDK's worker for
     Python postprocessors included: it would die, and PySDK's core with it, before the frames in
     the pipeline have come out. The signals are therefore blocked, in this thread and so in every
@@ -33,6 +39,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.stop: Callable[[], None] | None = None
         self.abandon: Callable[[], None] | None = None
+        self.hurry: Callable[[], bool] | None = None
         self._received = 0
 
     def __enter__(self) -> Self:
@@ -78,6 +85,8 @@ class StopSignals:
             self._leave(number)
         if self._received == 1:
             self.stop()
+            return
+        if self.hurry is not None and self.hurry():
             return
         if self.abandon is not None:
             self.abandon()

@@ -123,10 +123,9 @@ class Targets:
         self._later = LaterDelivery(self._lacking(), open_session, session_id)
         self.notes = [redact_text(note) for note in self._later.run(step)]
 
-    def hurry(self) -> None:
-        """End `deliver_later`, if it has begun. Any thread may call this."""
-        if self._later is not None:
-            self._later.give_up()
+    def hurry(self) -> bool:
+        """End `deliver_later`; return whether it was going on. Any thread may call this."""
+        return self._later is not None and self._later.give_up()
 
     def count_kept(self, files: Sequence[Path]) -> None:
         """Count what they lack of the rows in some sealed files, if they lack anything.

@@ -82,9 +82,11 @@ def parse_target(text: str) -> TargetAddress:
     """
     if not text:
         raise ConfigError("--publish: the target is empty; - stands for standard output")
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, rest = text.partition("://")
     if not separator:
         return TargetAddress("", text, text)
+    scheme = scheme.lower()  # MQTT:// is the same
+    text = f"{scheme}://{rest}"
     is_web = scheme.startswith("http")
     address, _, query = text.partition("?")
     # Options are no secrets, and may be words that messages have.

@@ -127,17 +127,29 @@ class Library:
     def _create(self, names: list[str]) -> bool:
         if not names:
             return False
-        self._connection.begin()
         try:
+            self._connection.begin()
             for statement in (*_HIDE_FILES, *(self._left[name] for name in names), *_SHOW_FILES):
                 self._connection.execute(statement)
+            self._connection.commit()
         except BaseException:
-            self._connection.rollback()
+            self._roll_back()
             raise
-        self._connection.commit()
         for name in names:
             del self._left[name]
         return True
+
+    def _roll_back(self) -> None:
+        import duckdb
+
+        while True:
+            try:
+                self._connection.rollback()
+            except duckdb.InterruptException:  # meant for the statement that has ended
+                continue
+            except duckdb.TransactionException:  # there is none
+                pass
+            return
 
 
 #: The view that says what there is.

@@ -53,10 +53,10 @@ class LaterDelivery:
         step()
         return [each.note for each in self._deliveries if each.note]
 
-    def give_up(self) -> None:
-        """Send nothing more. Any thread may call this."""
-        for each in self._deliveries:
-            each.give_up("")
+    def give_up(self) -> bool:
+        """Send nothing more; return whether something was being sent. Any thread may call this."""
+        went_on = [each.give_up("") for each in self._deliveries]
+        return any(went_on)
 
 
 class _Delivery:
@@ -90,15 +90,16 @@ class _Delivery:
             self.give_up(f"it took nothing for {_PATIENCE_S:g} s")
         return self._thread.is_alive() and not self._is_over
 
-    def give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> bool:
         if self._is_over or not self._thread.is_alive():
-            return
+            return False
         self._is_over = True
         self._problem = self._problem or reason
         try:
             self._close()  # `send` may be waiting in the other thread
         except DgrecError as error:
             self._problem = str(error)
+        return True
 
     @property
     def note(self) -> str:

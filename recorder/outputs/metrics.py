@@ -191,12 +191,17 @@ class _OutputFigures:
 def _label_of(item: Any) -> str:
     """Return the label of a detection as SQL has it; "" where that is NULL."""
     label = None if is_kept_whole(item) else item.get("label")
-    return label if isinstance(label, str) and is_utf8(label) else ""
+    return _without_nul(label) if isinstance(label, str) and is_utf8(label) else ""
 
 
 def _shown(name: str) -> str:
     """Return a name as UTF-8 can hold it; that of a file may be any bytes."""
-    return redact_text(name).encode(errors="backslashreplace").decode()
+    return _without_nul(redact_text(name).encode(errors="backslashreplace").decode())
+
+
+def _without_nul(text: str) -> str:
+    # Prometheus refuses all figures where one of them has such a character in a label.
+    return text.replace("\0", "\\0")
 
 
 class _Page:

@@ -33,8 +33,9 @@ _T = TypeVar("_T")
 _BATCH_ROWS = 2048
 #: Threads that run statements are called so, and a number.
 _WORKER_NAME = "dgrec-duckdb"
-#: How long an interrupted statement may go on.
+#: How long an interrupted statement may go on, and how often it is interrupted until then.
 _PATIENCE_S = 3.0
+_INTERRUPT_S = 0.1
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
 #: The folders for them that there are now.
@@ -164,7 +165,7 @@ class SqlReader:
         self._start()
         used = self._wait(lambda: self._used(text, parameters or {}, all_used))
         if not self._unsafe:
-            self._ask(text, lambda: check_only_reads(self.connection, text, used))
+            self._ask_readable(text, lambda: check_only_reads(self.connection, text, used))
         return self._result(text, used)
 
     def check(self, text: str) -> None:
@@ -174,7 +175,7 @@ class SqlReader:
             QueryError: It does more than read, or DuckDB refuses it.
         """
         self._start()
-        self._ask(text, lambda: check_only_reads(self.connection, text))
+        self._ask_readable(text, lambda: check_only_reads(self.connection, text))
 
     def stream(self, text: str) -> QueryResult:
         """Run one statement and return its result.
@@ -281,15 +282,10 @@ class SqlReader:
     def _run(
         self, text: str, parameters: Mapping[str, Any]
     ) -> tuple[pa.RecordBatchReader | None, pa.RecordBatch | None]:
-        if damaged := self._ask(text, lambda: self._damaged(text, parameters)):
+        if damaged := self._ask_readable(text, lambda: self._damaged(text, parameters)):
             self._leave_out(damaged)
             self._connect_anew()
-        while True:
-            try:
-                return self._ask(text, lambda: self._begin(text, parameters))
-            except _FileError as error:
-                self._leave_out_unreadable(error)
-                self._connect_anew()
+        return self._ask_readable(text, lambda: self._begin(text, parameters))
 
     def _begin(
         self, text: str, parameters: Mapping[str, Any]
@@ -360,9 +356,17 @@ class SqlReader:
                 self._reader = None
                 reader.close()
 
-    def _ask(self, text: str, work: Callable[[], _T]) -> _T:
-        """Wait for what DuckDB makes of a statement; what it names of the library is there."""
-        return self._wait(lambda: self._with_library(text, work))
+    def _ask_readable(self, text: str, work: Callable[[], _T]) -> _T:
+        """Wait for what DuckDB makes of a statement, without sessions that cannot be read.
+
+        What the statement names of the library is there: that is where their files may be opened.
+        """
+        while True:
+            try:
+                return self._wait(lambda: self._with_library(text, work))
+            except _FileError as error:
+                self._leave_out_unreadable(error)
+                self._connect_anew()
 
     def _with_library(self, text: str, work: Callable[[], _T]) -> _T:
         self._library.provide(text)
@@ -392,14 +396,26 @@ class SqlReader:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # Arrow reports as an OSError what DuckDB finds out while it computes.
             found = views.query_error(error)
-            raise _FileError(str(found)) if views.is_about_files(error) else found from None
+            is_file = views.is_about_files(error) or self._is_file_gone()
+            raise _FileError(str(found)) if is_file else found from None
+        except QueryError as error:  # of the check
+            raise _FileError(str(error)) if self._is_file_gone() else error from None
         except MemoryError:
             raise QueryError("out of memory; --memory-limit allows more") from None
 
+    def _is_file_gone(self) -> bool:
+        # DuckDB looks for a folder of that name instead, and may not: "Permission Error".
+        files = (file for session in self._sessions for file in session.parts or (session,))
+        return any(not file.place.exists() for file in files)
+
     def _stop(self, future: Future[Any]) -> None:
-        self.connection.interrupt()
+        until_s = time.monotonic() + _PATIENCE_S
+        while not future.done() and time.monotonic() < until_s:
+            # Again and again: between two statements there is nothing that it would end.
+            self.connection.interrupt()
+            wait([future], _INTERRUPT_S)
         # DuckDB looks up between rows; a function that computes one value for minutes does not.
-        self.is_stuck = bool(wait([future], _PATIENCE_S).not_done)
+        self.is_stuck = not future.done()
 
 
 def _spill_limit(folder: Path) -> int:

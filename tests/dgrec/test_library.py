@@ -872,3 +872,49 @@ def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path
     views = {entry.name for entry in library.entries() if entry.kind == "view"}
     own = {"frames", "detections", "frame_labels", "sessions", "library"}
     assert names - {"_sessions", "_frame_labels", "_label_batches", *STREAMS} == views | own
+
+
+@pytest.mark.parametrize("interrupted", ["begin", "commit", "rollback"])
+def test_it_is_whole_or_not_there_where_it_was_interrupted(interrupted: str) -> None:
+    class Interrupted:
+        """Interrupted as one of its calls ends, or while it creates a view."""
+
+        def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+            self._connection = connection
+            self._is_due = True
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+        def begin(self) -> None:
+            self._connection.begin()
+            self._interrupt("begin")
+
+        def commit(self) -> None:
+            self._interrupt("commit")
+            self._connection.commit()
+
+        def rollback(self) -> None:
+            self._interrupt("rollback")
+            self._connection.rollback()
+
+        def execute(self, statement: str) -> None:
+            if interrupted == "rollback" and self._is_due and "VIEW jitter" in statement:
+                raise duckdb.InterruptException("Interrupted!")
+            self._connection.execute(statement)
+
+        def _interrupt(self, name: str) -> None:
+            if self._is_due and name == interrupted:
+                self._is_due = False
+                raise duckdb.InterruptException("Interrupted!")
+
+    with (
+        dgrec.open(sample.SESSION) as session,
+        views.connect([session], with_library=False) as connection,
+    ):
+        created = library.Library(Interrupted(connection))  # type: ignore[arg-type]
+        with pytest.raises(duckdb.InterruptException):
+            created.provide("FROM jitter")
+        assert connection.sql("SELECT count(*) FROM frames").fetchall() == [(420,)]
+        created.provide("FROM jitter")
+        assert connection.sql("SELECT intervals FROM jitter").fetchall() == [(419,)]

@@ -38,6 +38,7 @@ def scrape(port: int, source: str = "cam") -> Samples:
     status, answer = get(port, "/metrics")
     assert status == 200
     found: Samples = {}
+    assert b"\0" not in answer  # for Prometheus itself there is nothing behind it
     for family in text_string_to_metric_families(answer.partition(b"\r\n\r\n")[2].decode()):
         assert family.documentation.endswith(".")
         assert family.type in ("counter", "gauge", "histogram")
@@ -209,7 +210,7 @@ def test_odd_values_agree_with_sql(tmp_path: Path) -> None:
         ).fetchone()
     assert len(counted) == 10
     labelled = {key[1]: n for key, n in found.items() if key[0] == "dgrec_detections_total"}
-    assert labelled == {label: float(count) for label, count in counted}
+    assert labelled == {label.replace("\0", "\\0"): float(count) for label, count in counted}
     name = "dgrec_stage_duration_seconds"
     assert inferred is not None
     assert found[f"{name}_count", "inference"] == inferred[0]
@@ -220,19 +221,19 @@ def test_odd_values_agree_with_sql(tmp_path: Path) -> None:
 def test_names_that_are_not_text_or_in_use_twice(tmp_path: Path) -> None:
     port = free_port()
     odd = dgrec.Output()
-    odd.name = "to \udcff"
-    metrics = Metrics(str(port), "cam \udcff")
+    odd.name = "to \udcff\0"
+    metrics = Metrics(str(port), "cam \udcff\0")
     outputs = [metrics, dgrec.Output(), dgrec.Output(), odd]
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=outputs) as recorder:
         recorder.add([make_detection(0, label="x" * 100_000)])
         wait_until(lambda: metrics.figures.frames == 1)
 
         def waiting() -> dict[tuple[str, ...], float]:
-            found = scrape(port, "cam \\udcff")
+            found = scrape(port, "cam \\udcff\\0")
             return {key[1:]: value for key, value in found.items() if "queue_frames" in key[0]}
 
-        wait_until(lambda: waiting() == {("output",): 0, ("to \\udcff",): 0})
-        found = scrape(port, "cam \\udcff")
+        wait_until(lambda: waiting() == {("output",): 0, ("to \\udcff\\0",): 0})
+        found = scrape(port, "cam \\udcff\\0")
     assert found["dgrec_detections_total", "other"] == 1
 
 

@@ -35,7 +35,7 @@ from dgrec.session import open_session
 from tests.factory import make_detection
 from tests.live_clients import WebSocketClient, silent_websocket
 from tests.recorder.broker import Broker, Subscriber, free_port, web_server
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 
 #: A reading of the clock, of one part of a process and of another, may differ by as much.
 SLACK_MS = 1.0
@@ -303,6 +303,49 @@ def test_a_target_that_fails_again_gets_the_rest_by_the_command(tmp_path: Path) 
             assert note == f"{url}: 30 messages delivered later: the server answers 403 Forbidden"
             assert publish_missing(session, [parse_target(url)]) == [40]
     assert [number_of(key) for key, _ in taken] == [*range(100)]
+
+
+@pytest.mark.slow
+def test_the_signal_after_the_one_that_ends_the_recording_ends_what_is_sent_later(
+    tmp_path: Path,
+) -> None:
+    """A camera's recording is ended by one, and a second one would leave it unsealed."""
+    path, lines = tmp_path / "s.parquet", tmp_path / "lines.jsonl"
+    has_refused, has_ended = threading.Event(), threading.Event()
+
+    def answer(_: str) -> int:
+        if not has_ended.is_set():
+            has_refused.set()
+            return 403
+        time.sleep(0.2)  # all of it takes longer than anybody waits here
+        return 200
+
+    with web_server(answer) as (url, taken, _):
+        running = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "dgrec", "record", "--source", "sample", "--loop"),
+                *("--publish", url, "--publish", lines, "--publish-later", "--output", path),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until(has_refused.is_set, process=running)
+            wait_until(
+                lambda: lines.exists() and lines.read_bytes().count(b"\n") > 300, process=running
+            )
+            has_ended.set()
+            running.send_signal(signal.SIGINT)
+            wait_until(lambda: len(taken) > 1, process=running)
+            running.send_signal(signal.SIGINT)
+            _, errors = running.communicate(timeout=PATIENCE_S)
+        finally:
+            running.kill()
+            running.wait()
+    assert running.returncode == 0, errors
+    assert 0 < target_of(path)["delivered"] < target_of(path)["frames"]
+    with dgrec.open(path) as session:
+        assert "delivered later" in session.metadata["notes"][-1]
 
 
 def threads() -> set[threading.Thread]:

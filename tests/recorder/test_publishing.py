@@ -473,6 +473,13 @@ def test_bad_targets_are_refused_in_one_line(target: str, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("scheme", ["MQTT", "Http", "SSE"])
+def test_a_scheme_may_have_capitals(scheme: str) -> None:
+    address = parse_target(f"{scheme}://127.0.0.1:8080/found")
+    assert address == parse_target(f"{scheme.lower()}://127.0.0.1:8080/found")
+    assert address.given == f"{scheme.lower()}://127.0.0.1:8080/found"
+
+
 def test_options_are_shown_since_they_are_no_secrets() -> None:
     text = "mqtt://ann:pass-word@host/topic?qos=0&client_id=recorder"
     assert parse_target(text).given == "mqtt://***@host/topic?qos=0&client_id=recorder"

@@ -24,6 +24,7 @@ from dgrec.replay.limits import bounded_memory
 from dgrec.replay.query import SqlReader, check_only_reads, where
 from dgrec.replay.query.landlock import refuse_writing
 from dgrec.replay.query.statement import _REFUSED_FUNCTIONS, _TABLE_FUNCTIONS
+from tests.factory import make_rows, write_session
 from tests.replay.conftest import ROOT
 from tests.replay.hostile import STATEMENTS, files_in
 from tests.waiting import PATIENCE_S, wait_until
@@ -235,6 +236,37 @@ def test_leaving_does_not_wait_for_what_is_half_read(folder: Path) -> None:
         assert reader.rows("SELECT 1 AS n") == [{"n": 1}]
 
 
+@pytest.mark.slow
+def test_a_statement_is_interrupted_until_it_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class HardOfHearing:
+        """The first interrupt comes between two statements: it ends neither."""
+
+        def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+            self._connection = connection
+            self._interrupts = 0
+
+        def interrupt(self) -> None:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                self._connection.interrupt()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    monkeypatch.setattr("dgrec.replay.query.reader._PATIENCE_S", PATIENCE_S)
+    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        SqlReader([session], timeout=0.2) as reader,
+    ):
+        monkeypatch.setattr(reader, "connection", HardOfHearing(reader.connection))
+        with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
+            list(reader.answer(endless).batches)
+        assert not reader.is_stuck
+
+
 def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
     given = tmp_path / "given.parquet"
     shutil.copy(sample.SESSION, given)
@@ -242,6 +274,34 @@ def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
         given.unlink()
         with pytest.raises(SessionError, match=r"given\.parquet: no longer exists"):
             SqlReader([session])
+
+
+@pytest.mark.parametrize(
+    "statement", ["SELECT count(*) FROM frames", "FROM warm_up", "SHOW TABLES"]
+)
+@pytest.mark.parametrize("is_checked", [True, False])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_file_that_goes_away_later_is_left_out(
+    tmp_path: Path, statement: str, is_checked: bool, is_cut: bool
+) -> None:
+    given, other = tmp_path / "given.parquet", tmp_path / "other.parquet"
+    shutil.copy(sample.SESSION, given)
+    write_session(other, make_rows(3))
+    left_out: list[str] = []
+    with (
+        dgrec_package.open(given) as session,
+        dgrec_package.open(other) as another,
+        SqlReader([session, another], left_out=left_out.append) as reader,
+    ):
+        if is_cut:
+            os.truncate(given, 100)
+        else:
+            given.unlink()
+        result = (reader.answer if is_checked else reader.stream)(statement)
+        assert [row for batch in result.batches for row in batch.to_pylist()]
+        (line,) = left_out
+        assert line.startswith(f"{given}: {'damaged: ' if is_cut else 'no longer exists'}")
+        assert reader.rows("SELECT count(*) AS n FROM frames") == [{"n": 3}]
 
 
 @pytest.mark.parametrize(
