@@ -410,12 +410,14 @@ class SqlReader:
 
     def _stop(self, future: Future[Any]) -> None:
         until_s = time.monotonic() + _PATIENCE_S
-        while not future.done() and time.monotonic() < until_s:
-            # Again and again: between two statements there is nothing that it would end.
-            self.connection.interrupt()
-            wait([future], _INTERRUPT_S)
-        # DuckDB looks up between rows; a function that computes one value for minutes does not.
-        self.is_stuck = not future.done()
+        try:
+            while not future.done() and time.monotonic() < until_s:
+                # Again and again: between two statements there is nothing that it would end.
+                self.connection.interrupt()
+                wait([future], _INTERRUPT_S)
+        finally:  # a second Ctrl-C may not wait
+            # DuckDB looks up between rows; a function that computes one value for minutes does not.
+            self.is_stuck = not future.done()
 
 
 def _spill_limit(folder: Path) -> int:

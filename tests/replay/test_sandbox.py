@@ -223,48 +223,71 @@ def test_memory_is_bounded_only_meanwhile() -> None:
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
+_ENDLESS = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
+
+
 @pytest.mark.slow
 def test_leaving_does_not_wait_for_what_is_half_read(folder: Path) -> None:
-    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     with (
         dgrec_package.open(folder / "given.parquet") as session,
         SqlReader([session], timeout=0.2) as reader,
     ):
         with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
-            list(reader.answer(endless).batches)
+            list(reader.answer(_ENDLESS).batches)
         assert not reader.is_stuck
         assert reader.rows("SELECT 1 AS n") == [{"n": 1}]
+
+
+class HardOfHearing:
+    """The first interrupt comes between two statements: it ends neither."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._interrupts = 0
+
+    def interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts > 1:
+            self._connection.interrupt()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 @pytest.mark.slow
 def test_a_statement_is_interrupted_until_it_ends(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class HardOfHearing:
-        """The first interrupt comes between two statements: it ends neither."""
-
-        def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-            self._connection = connection
-            self._interrupts = 0
-
-        def interrupt(self) -> None:
-            self._interrupts += 1
-            if self._interrupts > 1:
-                self._connection.interrupt()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self._connection, name)
-
     monkeypatch.setattr("dgrec.replay.query.reader._PATIENCE_S", PATIENCE_S)
-    endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     with (
         dgrec_package.open(folder / "given.parquet") as session,
         SqlReader([session], timeout=0.2) as reader,
     ):
         monkeypatch.setattr(reader, "connection", HardOfHearing(reader.connection))
         with pytest.raises(QueryError, match=r"stopped after 0\.2 s"):
-            list(reader.answer(endless).batches)
+            list(reader.answer(_ENDLESS).batches)
         assert not reader.is_stuck
+
+
+def test_a_second_ctrl_c_waits_for_no_statement(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with (
+        dgrec_package.open(folder / "given.parquet") as session,
+        SqlReader([session], timeout=0.2) as reader,
+    ):
+        connection = HardOfHearing(reader.connection)
+        monkeypatch.setattr(reader, "connection", connection)
+        monkeypatch.setattr("dgrec.replay.query.reader.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reader.rows(_ENDLESS)
+        assert reader.is_stuck
+        # Its thread must not go on.
+        has_ended = reader._worker.submit(int)
+        wait_until(lambda: connection.interrupt() or has_ended.done())
 
 
 def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
