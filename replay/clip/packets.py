@@ -165,7 +165,9 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
             source = stack.enter_context(av.open(os.path.abspath(name)))
             stream = source.streams.video[0]
             if copied is None:
-                copied = output.add_stream_from_template(stream)
+                # As it is: otherwise PyAV looks for an encoder that has the decoder's name, and for
+                # AV1's (libdav1d) there is none.
+                copied = output.add_stream_from_template(stream, opaque=True)
                 copied.time_base = MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
             last = max(wanted)
