@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, SessionError, StorageError
 from dgrec.files import NewFolder, output_errors, resolved
-from dgrec.footage import VideoFrames, base_name, find_footage
+from dgrec.footage import base_name, count_pictures, find_footage
 from dgrec.format import (
     NULLABLE_SCHEMA,
     SCHEMA,
@@ -225,20 +225,13 @@ def _is_footage(session: Session) -> bool:
 def _count_of(sessions: Sequence[Session]) -> int | None:
     """Return how many pictures their footage has; None if nobody says so, and it is not there."""
     told: int | None = sessions[0].metadata["source"].get("frames")
-    events = [event for each in sessions for event in each.metadata.get("events", [])]
-    if told and not any(event.get("kind") == "damage" for event in events):
+    if told and not any(each.totals["dropped_camera"] for each in sessions):
         return told
     # Pictures that cannot be decoded have no numbers, and the container counts them.
     footage = find_footage(sessions[0])
     if footage.path is None or footage.column != "source_frame":
         return told
-    with closing(VideoFrames(footage.path)) as video:
-        video.count_frames()
-        video.read(_PAST_THE_END)
-        return video.length or told
-
-
-_PAST_THE_END: Final = 2**62
+    return count_pictures(footage.path) or told
 
 
 def _whole_rounds(last: int, session: Session, count: int | None) -> int:

@@ -211,22 +211,23 @@ def test_footage_is_read_again_by_the_pictures_that_it_has(name: str, tmp_path: 
             data[at : at + size] = b"\0" * size
         video.write_bytes(data)
     reader = VideoReader(video)
-    numbers, times = [], []
+    numbers: list[int] = []
+    seen = []
     while (picture := reader.read()) is not None:
         numbers.append(number_in(picture.image))
-        times.append(None if picture.time is None else float(picture.time))
+        assert picture.time is not None
+        seen.append({"media_time_s": float(picture.time), "dropped_camera": picture.lost_before})
     announced = reader.announced
     reader.release()
     assert len(numbers) == 20 - lost
     assert announced == (20 if lost else None)
-    damage = [{"kind": "damage", "lost": lost, "source_frame": 9}] if lost else []
     for at, each in enumerate("ab"):
         rows = [
-            later(numbered_row(number, number, media_time_s=time_s), at * 10 * SECOND)
-            for number, time_s in enumerate(times)
+            later(numbered_row(number, number, **facts), at * 10 * SECOND)
+            for number, facts in enumerate(seen)
         ]
         source = file_source(video, frames=announced)
-        about = numbered_metadata(source, session_id=each, events=damage)
+        about = numbered_metadata(source, session_id=each)
         write_session(tmp_path / f"{each}.parquet", rows, about)
     output = tmp_path / "all.parquet"
     merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], output)
