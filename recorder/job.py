@@ -18,6 +18,7 @@ from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.files import exists_already
+from dgrec.footage import count_pictures
 from dgrec.format import Metadata
 from dgrec.paths import JOURNAL_SUFFIX, VIDEO_SUFFIXES
 from dgrec.recorder.ai_server import HERE, AIServer, Inference
@@ -383,7 +384,12 @@ def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
             f"{plan.source.given}: --continue needs a source without an end: a live source, or a "
             "file with --loop"
         )
-    return earlier.aligned(plan.output, reader.frame_count)
+    count = reader.frame_count
+    is_exact = reader.announced is not None and not earlier.has_damage
+    if earlier.source_frames and plan.source.kind == "file" and not is_exact:
+        # What the container says is an estimate, or has pictures that cannot be decoded.
+        count = count_pictures(Path(str(plan.source.target)))
+    return earlier.aligned(plan.output, count)
 
 
 def _inference(

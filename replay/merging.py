@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 
 from dgrec.errors import ConfigError, SessionError, StorageError
 from dgrec.files import NewFolder, output_errors, resolved
-from dgrec.footage import base_name
+from dgrec.footage import base_name, count_pictures, find_footage
 from dgrec.format import (
     NULLABLE_SCHEMA,
     SCHEMA,
@@ -179,6 +180,7 @@ def _in_order(recordings: list[_Recording]) -> list[_Recording]:
         raise ConfigError("a session has neither times of capture nor numbers of frames")
     key = "us" if by_time else "source"
     ordered = sorted(recordings, key=lambda each: getattr(each, f"first_{key}"))
+    count = functools.cache(lambda: _count_of([each.session for each in ordered]))
     for before, now in itertools.pairwise(ordered):
         if getattr(now, f"first_{key}") <= getattr(before, f"last_{key}"):
             what = "at the same time as" if by_time else "of frames that are also in"
@@ -187,21 +189,25 @@ def _in_order(recordings: list[_Recording]) -> list[_Recording]:
                 "that follow one another are merged"
             )
         now.frames = before.frames + len(before.session)
-        _continue(before, now)
+        _continue(before, now, count)
     if any(each.source_frames for each in ordered) and _is_footage(ordered[0].session):
         for each in ordered:
             each.loops = True
     return ordered
 
 
-def _continue(before: _Recording, now: _Recording) -> None:
-    """Let the source's numbers and times go on, unless they do so already."""
+def _continue(before: _Recording, now: _Recording, count: Callable[[], int | None]) -> None:
+    """Let the source's numbers and times go on, unless they do so already.
+
+    Args:
+        count: Returns how many pictures the source has, if it is footage.
+    """
     if None not in (before.last_source, now.first_source):
         last = (before.last_source or 0) + before.source_frames
         if (now.first_source or 0) <= last:
             now.source_frames = last + 1 - (now.first_source or 0)
             if _is_footage(now.session):
-                now.source_frames = _whole_rounds(last, now.session)
+                now.source_frames = _whole_rounds(last, now.session, count())
     if before.last_time_s is None or now.first_time_s is None:
         return
     last_s = before.last_time_s + before.time_s
@@ -217,9 +223,20 @@ def _is_footage(session: Session) -> bool:
     return "sha256" in session.metadata.get("source", {})
 
 
-def _whole_rounds(last: int, session: Session) -> int:
+def _count_of(sessions: Sequence[Session]) -> int | None:
+    """Return how many pictures their footage has; None if nobody says so, and it is not there."""
+    told: int | None = sessions[0].metadata["source"].get("frames")
+    if told and not any(each.totals["dropped_camera"] for each in sessions):
+        return told
+    # Pictures that cannot be decoded have no numbers, and the container counts them.
+    footage = find_footage(sessions[0])
+    if footage.path is None or footage.column != "source_frame":
+        return told
+    return count_pictures(footage.path) or told
+
+
+def _whole_rounds(last: int, session: Session, count: int | None) -> int:
     """Return the number at which footage that was read again begins, after frame ``last``."""
-    count: int | None = session.metadata["source"].get("frames")
     if not count:
         raise ConfigError(
             f"{session.path}: its source was read again, and does not say how many frames it has"

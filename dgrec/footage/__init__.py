@@ -35,7 +35,7 @@ from dgrec.footage.timeline import (
     media_us,
     session_times,
 )
-from dgrec.footage.video_frames import VideoFrames
+from dgrec.footage.video_frames import VideoFrames, count_pictures
 
 __all__ = [
     "FIRST_STEP_US",
@@ -48,6 +48,7 @@ __all__ = [
     "Shown",
     "Timeline",
     "VideoFrames",
+    "count_pictures",
     "base_name",
     "chosen_batches",
     "column_values",

@@ -28,6 +28,8 @@ _NEAR = 100
 #: Frames before a wanted one that are kept, so that steps back need no decoding.
 _KEPT_FRAMES = 24
 _KEPT_BYTES = 128 << 20
+#: A number that no frame has.
+_PAST_THE_END = 2**62
 
 
 class VideoFrames:
@@ -161,6 +163,20 @@ class VideoFrames:
             self._seeking.close()
         if self._kept is not None:
             self._kept.close()
+
+
+def count_pictures(path: Path) -> int | None:
+    """Return how many frames of a file can be decoded, by decoding all; None if there are none.
+
+    Containers may count more, or none.
+
+    Raises:
+        VideoError: The file is not a video.
+    """
+    with contextlib.closing(VideoFrames(path)) as video:
+        video.count_frames()
+        video.read(_PAST_THE_END)
+        return video.length or None
 
 
 class _CountingReader:

@@ -340,7 +340,7 @@ def _scan(paths: Sequence[Path]) -> str:
 
 
 def _literal(path: Path) -> str:
-    return literal(os.path.abspath(path))
+    return literal(str(path.absolute()))
 
 
 def _has_plain_name(path: Path) -> bool:
@@ -349,7 +349,7 @@ def _has_plain_name(path: Path) -> bool:
     It takes every path for a pattern, which other files can match or break, and Linux allows any
     bytes in a name.
     """
-    name = os.path.abspath(path)
+    name = str(path.absolute())
     return is_utf8(name) and not set("*?[\\") & set(name)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -53,8 +52,9 @@ def open_container(
     options = dict(_OPTIONS)
     where: Any = source
     if isinstance(source, Path):
-        # An absolute path is never taken for an address, whatever colons it has.
-        where = os.path.abspath(source)
+        # An absolute path is never taken for an address, whatever colons it has. (`os.path.abspath`
+        # would take ".." for the folder above a link, not above the folder that the link names.)
+        where = str(source.absolute())
     elif isinstance(source, str) and _scheme(source) in ("rtsp", "rtsps"):
         options |= _RTSP_OPTIONS
     if files is not None:

@@ -90,7 +90,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     av = import_av()
     try:
         # An absolute path cannot be taken for a URL.
-        with av.open(os.path.abspath(path)) as container:
+        with av.open(str(path.absolute())) as container:
             yield container, container.streams.video[0]
     except (av.FFmpegError, IndexError) as error:
         reason = getattr(error, "strerror", None) or str(error)

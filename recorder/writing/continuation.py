@@ -58,6 +58,8 @@ class Earlier:
     media_time_s: float | None = None
     captured_ns: int = 0
     completed_ns: int = 0
+    #: Whether pictures could not be decoded.
+    has_damage: bool = False
     #: When the newest run ended.
     ended_us: int = 0
     #: Parts that may be removed when they are too old or too many, the oldest first.
@@ -188,7 +190,8 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
     """Return ``earlier`` with the rows of one more part."""
     frames = max(earlier.frames, first_frame(file.metadata))
     ended_us = max(earlier.ended_us, stamp_us(file.ended_at) or 0)
-    earlier = replace(earlier, ended_us=ended_us)
+    has_damage = earlier.has_damage or bool(file.totals["dropped_camera"])
+    earlier = replace(earlier, ended_us=ended_us, has_damage=has_damage)
     if not len(file):
         return replace(earlier, frames=frames)
     row = file.row(len(file) - 1)

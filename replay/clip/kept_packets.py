@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +98,7 @@ class KeptFile:
 
     def __init__(self, path: Path) -> None:
         last_dts_us = 0
-        with import_av().open(os.path.abspath(path)) as container:
+        with import_av().open(str(path.absolute())) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video")
             stream = container.streams.video[0]
@@ -200,7 +199,7 @@ def _write(
         output = stack.enter_context(av.open(new.name, "w", format="mp4", options=options))
         copied: Any = None
         for each, shown in zip(ranges, times, strict=True):
-            source = stack.enter_context(av.open(os.path.abspath(each.path)))
+            source = stack.enter_context(av.open(str(each.path.absolute())))
             stream = source.streams.video[0]
             if copied is None:
                 copied = output.add_stream_from_template(stream)

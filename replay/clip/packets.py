@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,10 +161,12 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
         stack.enter_context(output)
         copied: Any = None
         for name, wanted in chosen.items():
-            source = stack.enter_context(av.open(os.path.abspath(name)))
+            source = stack.enter_context(av.open(str(name.absolute())))
             stream = source.streams.video[0]
             if copied is None:
-                copied = output.add_stream_from_template(stream)
+                # As it is: otherwise PyAV looks for an encoder that has the decoder's name, and for
+                # AV1's (libdav1d) there is none.
+                copied = output.add_stream_from_template(stream, opaque=True)
                 copied.time_base = MICROSECOND
             packets = (packet for packet in source.demux(stream) if packet.size)
             last = max(wanted)
@@ -183,7 +184,7 @@ class Packets:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with import_av().open(os.path.abspath(path)) as container:
+        with import_av().open(str(path.absolute())) as container:
             if not container.streams.video:
                 raise VideoError(f"{path}: has no video")
             stream = container.streams.video[0]

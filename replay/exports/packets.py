@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +55,7 @@ class VideoPackets:
     def __iter__(self) -> Iterator[bytes]:
         """Yield the data of all packets, which can be decoded without the file's header."""
         av = import_av()
-        with av.open(os.path.abspath(self.path)) as container:
+        with av.open(str(self.path.absolute())) as container:
             stream = container.streams.video[0]
             packets = (packet for packet in container.demux(stream) if packet.size)
             name = _FILTERS.get(self.codec)
@@ -70,7 +69,7 @@ class VideoPackets:
 
 def _index(av: Any, path: Path) -> tuple[str, _Array, _Array]:
     """Return a video's codec, the times of its packets in seconds, and which are key frames."""
-    with av.open(os.path.abspath(path)) as container:
+    with av.open(str(path.absolute())) as container:
         if not container.streams.video:
             raise UnsuitableVideoError(f"{path.name} has no video")
         stream = container.streams.video[0]
@@ -113,7 +112,7 @@ def _check_size(exported: Exported, path: Path) -> None:
     """
     av = import_av()
     try:
-        with av.open(os.path.abspath(path)) as container:
+        with av.open(str(path.absolute())) as container:
             picture = next(container.decode(video=0), None)
     except (OSError, IndexError, av.FFmpegError) as error:
         raise UnsuitableVideoError(f"{path.name} cannot be read ({error})") from None

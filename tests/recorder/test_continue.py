@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 import dgrec
@@ -22,8 +23,10 @@ from dgrec.recorder.writing import Earlier, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
+from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 from tests.recorder.test_parts import names
+from tests.replay.clips import number_in, write_clip
 
 FRAMES = 5
 #: Two rows in a part: three parts a run.
@@ -339,6 +342,36 @@ def test_footage_that_is_repeated_goes_on_at_its_first_frame(output: Path) -> No
     with pytest.raises(ConfigError, match="does not say how many frames"):
         earlier.aligned(output, None)
     assert Earlier().aligned(output, None) == Earlier()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["uneven.mkv", "damaged.mp4"])
+def test_repeated_footage_is_counted_where_its_container_does_not_say(
+    name: str, tmp_path: Path
+) -> None:
+    """By its length and rate it would have more pictures; or some cannot be decoded."""
+    pts_ms = [0, 40, 400, 440, 480, 900, 940, 980] if name == "uneven.mkv" else None
+    video = write_clip(tmp_path / name, 8, pts_ms, b_frames=0, group=4)
+    if name == "damaged.mp4":
+        data = bytearray(video.read_bytes())
+        with av.open(str(video)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        at, size = packets[3].pos, packets[3].size
+        data[at : at + size] = b"\0" * size
+        video.write_bytes(data)
+    command = Command(tmp_path)
+    for _ in range(2):
+        done = command.record(
+            "--source", name, "--output", "s.parquet", "--split-every", "10m", "--continue",
+            "--loop", "--max-frames", "10",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        pixels = session.pixels()
+        assert pixels.footage.path == video
+        shown = [number_in(result.image) for result in pixels.results(session)]
+    pictures = [0, 1, 2, 4, 5, 6, 7] if name == "damaged.mp4" else list(range(8))
+    assert shown == [*pictures, *pictures][:10] * 2
 
 
 def test_two_services_of_one_name(output: Path) -> None:

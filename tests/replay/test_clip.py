@@ -22,6 +22,8 @@ from dgrec.files import NewFile
 from dgrec.footage import Pixels, VideoFrames, find_footage
 from dgrec.format import Journal, JournalWriter, Row, seal, utc_text
 from dgrec.paths import part_path
+from dgrec.recorder.video.codecs import find_codec
+from dgrec.recorder.video.file import EncodedVideo
 from dgrec.replay.clip import Span
 from dgrec.replay.clip import clip as clip_module
 from dgrec.replay.rendering import write_replay
@@ -273,6 +275,30 @@ def test_video_is_copied_where_it_begins_with_a_key_frame(
     recorded = pictures(camera.with_suffix(".mp4"))
     copied = pictures(tmp_path / f"{start}.mp4")
     assert np.array_equal(copied, recorded[video_frame : video_frame + len(copied)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["h265", "av1", "vp9"])
+def test_a_video_of_any_codec_is_copied(dgrec: Run, codec: str, tmp_path: Path) -> None:
+    path, video = tmp_path / "s.parquet", tmp_path / "s.mp4"
+    file = EncodedVideo(video, "raw", find_codec(codec), 70)
+    for number in range(20):
+        file.write(numbered_image(number), (captured_ns(number) - captured_ns(0)) // 1000)
+    file.close()
+    facts = {"kind": "raw", "codec": codec, "frames": 20, "started_at": utc_text(captured_ns(0))}
+    entry = {**file_source(video), **facts}
+    camera = {"given": "cam0", "kind": "camera"}
+    rows = [camera_row(frame, frame) for frame in range(20)]
+    write_session(path, rows, numbered_metadata(camera, video=[entry]))
+    clip = tmp_path / "clip.parquet"
+    done = dgrec("clip", path, "-o", clip, "--end", 10)
+    assert done.exit_code == 0, done.output
+    assert f"{clip.with_suffix('.mp4')}: copied" in done.output
+    assert metadata_of(clip)["video"][0]["codec"] == codec
+    assert_whole(clip)
+    shown = pictures(clip.with_suffix(".mp4"))
+    assert list(map(number_in, shown)) == list(range(10))
+    assert np.array_equal(shown, pictures(video)[: len(shown)])
 
 
 @pytest.mark.slow

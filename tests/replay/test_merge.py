@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +28,10 @@ from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.merging import merge
 from dgrec.replay.verify import verify
 from dgrec.session import open_sessions
+from dgrec.video import VideoReader
 from tests.factory import CAMERA, edited, later, make_rows, new_metadata, write_session
+from tests.replay.clips import file_source, number_in, numbered_metadata, numbered_row
+from tests.replay.clips import write_clip as write_numbered
 from tests.test_gaps import rows_of
 
 SECOND = 1_000_000_000
@@ -213,6 +217,47 @@ def test_pixels_stay_with_their_rows(tmp_path: Path) -> None:
     assert column == "source_frame"
     for picture, number in zip(found, [*range(5, 15)] * 2, strict=True):
         np.testing.assert_array_equal(picture, pictures[number])
+
+
+@pytest.mark.parametrize("name", ["damaged.mp4", "uncounted.mkv"])
+def test_footage_is_read_again_by_the_pictures_that_it_has(name: str, tmp_path: Path) -> None:
+    """Not by those that its container counts, of which some cannot be decoded, or that it does not
+    count."""
+    video = write_numbered(tmp_path / name, 20, b_frames=0, group=5)
+    lost = 2 if name == "damaged.mp4" else 0
+    if lost:
+        data = bytearray(video.read_bytes())
+        with av.open(str(video)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            places = [(packet.pos, packet.size) for packet in (packets[9], packets[14])]
+        for at, size in places:
+            data[at : at + size] = b"\0" * size
+        video.write_bytes(data)
+    reader = VideoReader(video)
+    numbers: list[int] = []
+    seen = []
+    while (picture := reader.read()) is not None:
+        numbers.append(number_in(picture.image))
+        assert picture.time is not None
+        seen.append({"media_time_s": float(picture.time), "dropped_camera": picture.lost_before})
+    announced = reader.announced
+    reader.release()
+    assert len(numbers) == 20 - lost
+    assert announced == (20 if lost else None)
+    for at, each in enumerate("ab"):
+        rows = [
+            later(numbered_row(number, number, **facts), at * 10 * SECOND)
+            for number, facts in enumerate(seen)
+        ]
+        source = file_source(video, frames=announced)
+        about = numbered_metadata(source, session_id=each)
+        write_session(tmp_path / f"{each}.parquet", rows, about)
+    output = tmp_path / "all.parquet"
+    merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], output)
+    assert verify(output) == []
+    column, found = _pixels_of(output)
+    assert column == "source_frame"
+    assert list(map(number_in, found)) == numbers * 2
 
 
 def _later(path: Path) -> list[pa.RecordBatch]:

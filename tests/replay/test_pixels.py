@@ -178,6 +178,29 @@ def test_session_and_file_moved_together(tmp_path: Path) -> None:
     assert found.note == ""
 
 
+def test_a_link_to_the_folder_does_not_hide_the_file_above_it(tmp_path: Path) -> None:
+    """``link/..`` is the folder above the one that the link names."""
+    recordings = tmp_path / "disk" / "recordings"
+    recordings.mkdir(parents=True)
+    video = write_clip(tmp_path / "disk" / "v.mp4", 3)
+    source = file_source(video, recordings)
+    session_of(recordings / "s.parquet", source).close()
+    (tmp_path / "link").symlink_to(recordings)
+    with (
+        dgrec.open(tmp_path / "link" / "s.parquet") as session,
+        Pixels(find_footage(session)) as pixels,
+    ):
+        assert numbers(pixels, [0, 1, 2]) == [0, 1, 2]
+    # The same of a name that has it in it: DuckDB and FFmpeg get it as the system takes it.
+    (tmp_path / "disk" / "deep").mkdir()
+    (tmp_path / "deep").symlink_to(tmp_path / "disk" / "deep")
+    write_session(tmp_path / "disk" / "a.parquet", [numbered_row(i, i) for i in range(5)])
+    write_session(tmp_path / "a.parquet", [numbered_row(0, 0)])
+    with dgrec.open(tmp_path / "deep" / ".." / "a.parquet") as session:
+        assert len(session) == 5
+        assert session.sql("SELECT count(*) FROM frames").fetchall() == [(5,)]
+
+
 def test_only_the_session_moved(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 3)
     source = file_source(path, tmp_path)
