@@ -195,7 +195,8 @@ class FileSource(FrameSource):
         return self._ahead is None or self._ahead.wait(timeout_s)
 
     def take_events(self) -> list[Event]:
-        events = [*self._events, *self._damage.take(self._clock.now_ns())]
+        now = None if self._is_interrupted else self._clock.now_ns()  # as by a limit
+        events = [*self._events, *self._damage.take(now)]
         self._events = []
         return events
 

@@ -94,22 +94,26 @@ def test_faces_are_found_in_interlaced_footage(dgrec: Command) -> None:
     assert [len(results) > 0 for results in found] == [True] * 8
 
 
-def recorded(path: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def recorded(
+    path: Path, output: Path, max_frames: int | None = None
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Record a file with a model that finds nothing; return rows and metadata."""
     clock = Clock()
     model = PysdkDouble("Detection", lambda _: [])
-    capture = Capture(FileSource(open_source(parse_source(str(path))), clock))
+    source = FileSource(open_source(parse_source(str(path))), clock)
+    capture = Capture(source, max_frames=max_frames)
     record(model, capture, output, model.describe(), clock=clock)
     with library.open(output) as session:
         return session.frames.to_pylist(), session.metadata
 
 
-def test_damage_is_counted_and_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("max_frames", [None, 12])
+def test_damage_is_counted_and_reported(tmp_path: Path, max_frames: int | None) -> None:
     output = tmp_path / "s.parquet"
-    rows, metadata = recorded(make("damaged-h264.mp4", tmp_path), output)
-    assert [row["source_frame"] for row in rows] == list(range(FRAMES - 1))
+    rows, metadata = recorded(make("damaged-h264.mp4", tmp_path), output, max_frames)
+    assert [row["source_frame"] for row in rows] == list(range(max_frames or FRAMES - 1))
     assert [row["frame"] for row in rows if row["dropped_camera"]] == [10]
-    assert metadata["end_reason"] == "finished"
+    assert metadata["end_reason"] == ("limit" if max_frames else "finished")
     assert metadata["totals"]["dropped_camera"] == 1
     (event,) = metadata["events"]
     assert (event["kind"], event["lost"], event["source_frame"]) == ("damage", 1, 10)
