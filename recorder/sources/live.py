@@ -31,8 +31,8 @@ class LossMeter:
     camera that halves its rate when it gets dark loses nothing.
 
     Args:
-        opening_s: When opening the stream began. Stamps that run ahead of the clock since then
-            were reset by the camera: such a jump is not a loss.
+        opening_s: When opening the stream began. Stamps that run ahead of the clock since then,
+            or since a step back, were reset by the camera: such a jump is not a loss.
     """
 
     _MOST = 30
@@ -55,6 +55,8 @@ class LossMeter:
         if last is None:
             return 0
         step = position_s - last
+        if step < 0:  # the camera's clock was set back, and may be set forward again
+            self._first, self._opening_s = position_s, now_s
         lost = 0
         if len(self._steps) >= self._FEWEST:
             period = statistics.median(self._steps)

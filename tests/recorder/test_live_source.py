@@ -519,6 +519,16 @@ def test_stamps_that_run_ahead_of_the_clock_say_nothing() -> None:
     assert meter.lost_before(3600.0, 1.24) == 0
 
 
+def test_a_clock_that_is_set_back_and_forward_again_says_nothing() -> None:
+    meter = LossMeter(0.0)
+    times = [index * 0.04 for index in range(100)]
+    stamps = [at - 3600 * (40 <= index < 60) for index, at in enumerate(times)]
+    found = [meter.lost_before(stamp, at) for stamp, at in zip(stamps, times, strict=True)]
+    assert not any(found)
+    # What is lost while the clock is back is counted as before.
+    assert [meter.lost_before(at - 3600, at) for at in (4.0, 4.04, 4.08, 4.2)] == [0, 0, 0, 2]
+
+
 def test_a_frame_without_a_stamp_is_not_one_that_was_lost() -> None:
     stamps = [index * 0.04 for index in range(30)]
     meter = LossMeter(0.0)
