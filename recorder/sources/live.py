@@ -246,6 +246,7 @@ class LiveSource(FrameSource):
 
     def _run(self, reader: SourceReader | None, turn: int) -> None:
         earlier: SourceReader | None = None
+        missing = ""
         try:
             while self._goes_on(turn):
                 if reader is None:
@@ -253,9 +254,10 @@ class LiveSource(FrameSource):
                     if reader is None:
                         return
                     if earlier is not None and reader.repeats(earlier):
-                        self._finish(turn)
+                        self._finish(turn, earlier.lost_at_end, missing)
                         return
                 self._read_on(reader, turn)
+                missing = reader.missing()  # while it is open
                 reader.release()
                 earlier, reader = reader, None
         except Exception as error:  # a defect here must end the recording, not hang it
@@ -413,13 +415,21 @@ class LiveSource(FrameSource):
             }
         )
 
-    def _finish(self, turn: int) -> None:
-        """End a source that seemed live, but was footage, which would now be recorded again."""
+    def _finish(self, turn: int, lost: int, missing: str) -> None:
+        """End a source that seemed live, but was footage, which would now be recorded again.
+
+        Args:
+            lost: How many pictures after the last one could not be decoded.
+            missing: What of it did not come, in words.
+        """
         with self._changed:
             if not self._goes_on(turn):
                 return
             self._gap = None
-            self.end_reason = "finished"
+            self.lost_at_end = lost
+            if lost:
+                self._damage.add(lost, self._next_frame, self._clock.now_ns(), None)
+            self.end_reason, self.end_detail = ("incomplete" if missing else "finished"), missing
             self._is_over = True
             self._announce(f"{self._source.given}: not live, but footage that has ended")
             self._changed.notify_all()

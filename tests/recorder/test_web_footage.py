@@ -97,6 +97,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data[at : at + half // 30])
             time.sleep(0.1)
 
+    def send_slowly_broken(self, data: bytes) -> None:
+        """Send slowly, but break off before the end, which the reader can tell."""
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        part = len(data) // 60
+        for index in range(50):
+            chunk = data[index * part : (index + 1) * part]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            if index > 20:
+                time.sleep(0.1)
+        self.wfile.write(b"1000\r\n")
+
     def log_message(self, *args: object) -> None:
         pass
 
@@ -267,6 +279,30 @@ def test_what_seemed_live_is_not_recorded_again(tmp_path: Path, serve: Serve) ->
     seen = sum(1 + frame.dropped_queue for frame in frames)
     assert (seen, live.end_reason, live.take_events()) == (LONG, "finished", [])
     assert told[-1] == f"{address}: not live, but footage that has ended"
+
+
+@pytest.mark.slow
+def test_what_seemed_live_and_broke_off_is_incomplete(tmp_path: Path, serve: Serve) -> None:
+    address = serve(encode(tmp_path / "a.ts", Encoding(), frames=LONG), "slowly_broken")
+    live = play(address, lambda _: None)
+    frames = list(iter(live.read, None))
+    live.release()
+    assert LONG // 4 < sum(1 + frame.dropped_queue for frame in frames) < LONG
+    assert (live.end_reason, live.end_detail) == ("incomplete", "the connection broke off")
+
+
+@pytest.mark.slow
+def test_losses_at_the_end_of_what_seemed_live_are_told(tmp_path: Path, serve: Serve) -> None:
+    def spoil(index: int, data: bytes) -> bytes:
+        return b"\0\0\0\1\x41" + b"\xff" * 20 if index >= LONG - 4 else data
+
+    path = encode(tmp_path / "a.ts", Encoding(change=spoil), frames=LONG)
+    live = play(serve(path, "slowly"), lambda _: None)
+    frames = list(iter(live.read, None))
+    live.release()
+    assert sum(1 + frame.dropped_queue + frame.dropped_camera for frame in frames) == LONG - 4
+    (event,) = live.take_events()
+    assert (live.lost_at_end, event["kind"], event["lost"]) == (4, "damage", 4)
 
 
 @pytest.mark.slow
