@@ -351,7 +351,7 @@ class VideoReader:
     def _look_ahead(self) -> Any:
         """Return the next decoded frame without taking it; None at the end."""
         failed = 0
-        while not self._decoded and self._packets is not None:
+        while not self._decoded and self._packets is not None and not self._is_released:
             try:
                 packet = next(self._packets)
             except StopIteration:

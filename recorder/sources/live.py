@@ -138,6 +138,7 @@ class LiveSource(FrameSource):
         self._gone_s = 0.0
         self._busy_since_ns: int | None = None
         self._turn = 0
+        self._reader: SourceReader | None = None  # that frames are taken from
         self._thread = self._start(reader)
 
     def read(self) -> Frame | None:
@@ -211,6 +212,8 @@ class LiveSource(FrameSource):
         elif self._busy_since_ns is not None and now - self._busy_since_ns > self._hanging_ns:
             if self._gap is None:
                 self._begin_gap(self._last_ns, now, "reading did not come back")
+                if self._reader is not None:
+                    self._reader.release()  # once its read comes back
             else:
                 self._gap.refusal = "opening did not come back"
             self._thread = self._start(None)
@@ -271,7 +274,11 @@ class LiveSource(FrameSource):
     def _read_on(self, reader: SourceReader, turn: int) -> None:
         """Take frames from one connection until there are no more."""
         meter = LossMeter(reader.opening_s)
-        self._media_offset_s = None
+        with self._changed:
+            if not self._goes_on(turn):
+                return  # another thread has taken over while this one opened it
+            self._reader = reader
+            self._media_offset_s = None
         opened_ns = self._clock.now_ns()
         opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         # Measured now, since first frames without a stamp move the time of the last frame.

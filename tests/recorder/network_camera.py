@@ -102,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             size = (640, 480) if kind == "grows" and number >= GROWS_AT else (320, 240)
             _, data = cv2.imencode(".jpg", picture(number, size))
             data = data.tobytes()
-            if kind == "halves" and number % 5 == 4:
+            if (kind == "halves" and number % 5 == 4) or (kind == "spoils" and number >= GROWS_AT):
                 data = data[: len(data) // 2]
             self.wfile.write(
                 f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\n"

@@ -408,6 +408,7 @@ def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     (gap,) = source.take_events()
     assert gap["reason"] == "reading did not come back"
     assert gap["source_frame"] == 5
+    assert readers[0].released, "it may still get data, and is to end then"
     readers[0].freed.set()  # too late: its frames are nobody's
     frames += take(source, 20)
     indexes = [frame.source_frame for frame in frames]
@@ -416,7 +417,6 @@ def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     ]
     assert indexes == sorted(set(indexes))
     assert steps == [1 + frame.dropped_queue for frame in frames[1:]]
-    assert readers[0].released
     source.release()
     assert readers[1].released
 
@@ -455,6 +455,24 @@ def test_a_reader_is_not_released_while_it_reads(mjpeg: MjpegCamera) -> None:
     assert reader._packets is None
     assert reader.read() is None
     mjpeg.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_a_read_that_finds_no_picture_ends_when_the_reader_is_released(mjpeg: MjpegCamera) -> None:
+    """What such a camera sends would be read, and kept, for ever."""
+    reader = open_source(parse_source(mjpeg.url_of("spoils")), stall_timeout_s=PATIENCE_S)
+    numbers: list[int] = []
+
+    def read() -> None:
+        numbers.extend(frame_number(picture.image) for picture in iter(reader.read, None))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    wait_until(lambda: GROWS_AT - 1 in numbers)
+    reader.release()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert numbers[-1] == GROWS_AT - 1
 
 
 # --- what the camera lost ---
