@@ -26,7 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dgrec.console import Console
-from dgrec.format import Metadata
+from dgrec.format import Metadata, since_start
 from dgrec.paths import VideoKind
 from dgrec.rates import rate_text
 from dgrec.recorder.session_writer import SessionWriter
@@ -260,7 +260,7 @@ def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
     ``bytes`` are those of the session without its videos.
     """
     recorder = stream.recorder
-    progress, totals = recorder.progress, metadata["totals"]
+    progress, totals = recorder.progress, since_start(metadata["totals"])
     videos = [file.path for file in recorder.video.files if file.path.exists()]
     return {
         "path": str(recorder.output),

@@ -23,10 +23,12 @@ from dgrec import sample
 from dgrec.format import Row
 from dgrec.publishing import Lines, PublishedFrame, check_target
 from dgrec.publishing import payload as payload_of
+from dgrec.recorder.capture import Capture
 from dgrec.recorder.outputs import Publisher
 from dgrec.session import Session
 from tests.factory import make_detection, make_row
 from tests.recorder.command import Command, names
+from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 from tests.waiting import PATIENCE_S
 
 OPTIONS = ["--source", "sample", "--every", "5", "--max-frames", "40"]
@@ -206,6 +208,22 @@ def test_losses_after_the_last_frame_are_told_apart(
     from dgrec.recorder import status
 
     assert status._losses(totals) == texts
+
+
+def test_json_counts_losses_as_every_command_does(tmp_path: Path) -> None:
+    """Those of a live source while the model started are counted apart."""
+    from dgrec.recorder import status
+
+    model = PysdkDouble("Detection", lambda _: [])
+    frames = ScriptedFrames([index / 25 for index in range(20)], dropped_queue=[7] + [0] * 18 + [3])
+    output = tmp_path / "s.parquet"
+    described = {**model.describe(), "source": {"given": "cam0", "live": True}}
+    stream = new_stream(model, Capture(frames, is_live=True), output, described)
+    metadata = stream.run()
+    assert metadata["totals"]["dropped"] == 10
+    with dgrec.open(output) as session:
+        assert session.totals["dropped"] == 3
+    assert status.facts(stream, metadata, 1.0)["dropped"] == 3
 
 
 def test_what_is_said(recorded: Any) -> None:
