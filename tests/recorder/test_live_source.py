@@ -342,6 +342,9 @@ class SilentReader:
         time.sleep(0.01)
         return Picture(np.zeros((240, 320, 3), np.uint8), None)
 
+    def missing(self) -> str:
+        return ""
+
     def release(self) -> None:
         self.released = True
 
