@@ -406,7 +406,7 @@ class LiveSource(FrameSource):
         gap, self._gap = self._gap, None
         if gap is None:
             return
-        seconds = (now_ns - gap.from_ns) / 1e9
+        seconds = round((now_ns - gap.from_ns) / 1e9, 3)  # one figure for all who show it
         if back:
             self._announce(f"{self._source.given}: back after {seconds:.1f} s")
         self._events.append(
@@ -414,7 +414,7 @@ class LiveSource(FrameSource):
                 "kind": "gap",
                 "from": utc_text(gap.from_ns),
                 "to": utc_text(now_ns),
-                "seconds": round(seconds, 3),
+                "seconds": seconds,
                 "source_frame": self._next_frame - (1 if back else 0),
                 "back": back,
                 "attempts": gap.attempts,
