@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SteadyTime", "VideoTimes", "video_shifts"]
+__all__ = ["SteadyTime", "VideoTimes", "shown_us"]
 
 #: So many stamps in a row that do not continue from an earlier one are a new beginning.
 _NEW_BEGINNING = 3
@@ -15,7 +15,6 @@ _NEW_BEGINNING = 3
 _MOST_BEHIND_US = 1_000_000
 #: How long a frame lasts until two stamps show it, and at most.
 _FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
-_LARGEST_SHIFT_US = 2**62
 
 
 class SteadyTime:
@@ -126,17 +125,13 @@ class VideoTimes:
         return self.now
 
 
-def video_shifts(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return `VideoTimes.shift` at each frame of a video, by when they were captured."""
-    shifts = np.zeros(len(captured_us), np.int64)
-    latest = np.maximum.accumulate(captured_us)
-    # As floats, which do not overflow.
-    behind = (latest.astype(np.float64) - captured_us).max(initial=0)
-    # Each that is not later than all before may put the video a microsecond ahead.
-    if behind + np.count_nonzero(captured_us[1:] <= latest[:-1]) < _MOST_BEHIND_US:
-        return shifts
-    times = VideoTimes()
-    for number, stamp in enumerate(captured_us.tolist()):
-        times.at(int(stamp))
-        shifts[number] = min(times.shift, _LARGEST_SHIFT_US)  # of a file, which may say anything
-    return shifts
+def shown_us(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return when each frame of a video is shown, on the clock of the first one.
+
+    That is ``captured_us`` where it rises; see `VideoTimes` for where it does not.
+    """
+    shown = captured_us.astype(np.float64)  # of a file, which may say anything
+    if len(shown) and not (np.diff(shown) > 0).all():
+        times, first = VideoTimes(), int(captured_us[0])
+        shown[:] = [first + times.at(int(stamp)) for stamp in captured_us.tolist()]
+    return shown
