@@ -13,6 +13,8 @@ _NEW_BEGINNING = 3
 #: A recorded video waits for a stamp that is so much behind; one further behind is of a clock that
 #: was set back.
 _MOST_BEHIND_US = 1_000_000
+#: One that is so much later (30 days) is of a clock that was set, as from 1970 to today.
+_MOST_AHEAD_US = 30 * 86_400_000_000
 #: How long a frame lasts until two stamps show it, and at most.
 _FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
 
@@ -98,7 +100,8 @@ class VideoTimes:
     That is when they were captured. Equal stamps, and those that are a little behind, are moved
     apart by a microsecond. Where a program's clock was set back, the video goes on one step after
     the last frame, and all that follow are shifted as much: otherwise an hour of frames would be
-    shown in a moment, and the file would not grow until the old time is reached again.
+    shown in a moment, and the file would not grow until the old time is reached again. So it does
+    where a clock was set forward by years, which would fill the disk with the last picture.
 
     Attributes:
         now: Time of the last frame; -1 before the first.
@@ -117,7 +120,7 @@ class VideoTimes:
             self._first = captured_us
         time = captured_us - self._first + self.shift
         step = time - self.now
-        if step <= -_MOST_BEHIND_US:
+        if step <= -_MOST_BEHIND_US or (self.now >= 0 and step > _MOST_AHEAD_US):
             self.shift += self._step - step
         elif self.now >= 0 and 0 < step <= _LONGEST_STEP_US:
             self._step = step
@@ -131,7 +134,8 @@ def shown_us(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     That is ``captured_us`` where it rises; see `VideoTimes` for where it does not.
     """
     shown = captured_us.astype(np.float64)  # of a file, which may say anything
-    if len(shown) and not (np.diff(shown) > 0).all():
+    steps = np.diff(shown)
+    if len(shown) and not ((steps > 0) & (steps <= _MOST_AHEAD_US)).all():
         times, first = VideoTimes(), int(captured_us[0])
         shown[:] = [first + times.at(int(stamp)) for stamp in captured_us.tolist()]
     return shown

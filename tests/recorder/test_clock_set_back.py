@@ -137,7 +137,7 @@ def test_frames_are_shown_at_the_times(seed: int) -> None:
     stamps, now = [], 10**15
     for _ in range(300):
         now += random.choice([0, 1, 40_000, 40_001, 5_000_000, -100, -900_000])
-        now += random.choice([0] * 50 + [-2_000_000, -3_600_000_000])
+        now += random.choice([0] * 50 + [-2_000_000, -3_600_000_000, 10**14])
         stamps.append(now)
     times = VideoTimes()
     shown, shifts = [], []
@@ -148,6 +148,22 @@ def test_frames_are_shown_at_the_times(seed: int) -> None:
     assert (shown_us(np.array(stamps)) - stamps[0]).tolist() == shown
     behind = np.array(shown) - (np.array(stamps) - stamps[0] + shifts)
     assert 0 <= behind.min() <= behind.max() <= 1_000_000
+
+
+def test_a_clock_that_begins_in_1970(tmp_path: Path) -> None:
+    """That of a camera without a battery, until it is set: a step of decades is none of the video.
+
+    The last picture would be written for each half hour of it.
+    """
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path, video="raw") as recorder:
+        for number in range(10):
+            stamp = number / 25 + (BEGUN_S if number >= 5 else 0)
+            recorder.add([], numbered_image(number), captured_at=stamp)
+    assert set(stamps_of(path.with_suffix(".mp4"))) == {40_000}
+    assert list(verify(path)) == []
+    with dgrec.open(path) as session:
+        assert numbers_shown(session) == list(range(10))
 
 
 def test_stamps_of_a_file_may_be_anything() -> None:
