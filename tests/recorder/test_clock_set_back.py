@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.alerts import parse_rule
 from dgrec.paths import journal_path
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.video import video_options
 from dgrec.recorder.video.mp4 import frame_stamps
@@ -148,6 +150,24 @@ def test_frames_are_shown_at_the_times(seed: int) -> None:
     assert (shown_us(np.array(stamps)) - stamps[0]).tolist() == shown
     behind = np.array(shown) - (np.array(stamps) - stamps[0] + shifts)
     assert 0 <= behind.min() <= behind.max() <= 1_000_000
+
+
+@pytest.mark.parametrize("back_s", [0.3, 1.5, HOUR_S, -BEGUN_S])
+def test_of_the_moments_of_alerts_too(tmp_path: Path, back_s: float) -> None:
+    path = tmp_path / "s.parquet"
+    begun_s = BEGUN_S if back_s > 0 else 0  # or from 1970 to today
+    alerts = Alerts([parse_rule("seen=count() > 0")])
+    with dgrec.Recorder(path, video="raw", only_on_alert=True, outputs=[alerts]) as recorder:
+        for number in range(FRAMES):
+            stamp = begun_s + number / 25 - (back_s if number >= 30 else 0)
+            recorder.add([{"label": "a"}], numbered_image(number), captured_at=stamp)
+    assert list(verify(path)) == []
+    with dgrec.open(path) as session:
+        assert numbers_shown(session) == list(range(FRAMES))
+    (file,) = [each for each in recorder.files if each.with_suffix(".mp4").exists()]
+    shown = frame_stamps(file.with_suffix(".mp4"))
+    assert len(shown) == FRAMES
+    assert shown[-1] > 1_000_000
 
 
 def test_a_clock_that_begins_in_1970(tmp_path: Path) -> None:
