@@ -6,16 +6,17 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SteadyTime", "VideoTimes", "video_shifts"]
+__all__ = ["SteadyTime", "VideoTimes", "shown_us"]
 
 #: So many stamps in a row that do not continue from an earlier one are a new beginning.
 _NEW_BEGINNING = 3
 #: A recorded video waits for a stamp that is so much behind; one further behind is of a clock that
 #: was set back.
 _MOST_BEHIND_US = 1_000_000
+#: One that is so much later (30 days) is of a clock that was set, as from 1970 to today.
+_MOST_AHEAD_US = 30 * 86_400_000_000
 #: How long a frame lasts until two stamps show it, and at most.
 _FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
-_LARGEST_SHIFT_US = 2**62
 
 
 class SteadyTime:
@@ -99,7 +100,8 @@ class VideoTimes:
     That is when they were captured. Equal stamps, and those that are a little behind, are moved
     apart by a microsecond. Where a program's clock was set back, the video goes on one step after
     the last frame, and all that follow are shifted as much: otherwise an hour of frames would be
-    shown in a moment, and the file would not grow until the old time is reached again.
+    shown in a moment, and the file would not grow until the old time is reached again. So it does
+    where a clock was set forward by years, which would fill the disk with the last picture.
 
     Attributes:
         now: Time of the last frame; -1 before the first.
@@ -118,7 +120,7 @@ class VideoTimes:
             self._first = captured_us
         time = captured_us - self._first + self.shift
         step = time - self.now
-        if step <= -_MOST_BEHIND_US:
+        if step <= -_MOST_BEHIND_US or (self.now >= 0 and step > _MOST_AHEAD_US):
             self.shift += self._step - step
         elif self.now >= 0 and 0 < step <= _LONGEST_STEP_US:
             self._step = step
@@ -126,17 +128,14 @@ class VideoTimes:
         return self.now
 
 
-def video_shifts(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return `VideoTimes.shift` at each frame of a video, by when they were captured."""
-    shifts = np.zeros(len(captured_us), np.int64)
-    latest = np.maximum.accumulate(captured_us)
-    # As floats, which do not overflow.
-    behind = (latest.astype(np.float64) - captured_us).max(initial=0)
-    # Each that is not later than all before may put the video a microsecond ahead.
-    if behind + np.count_nonzero(captured_us[1:] <= latest[:-1]) < _MOST_BEHIND_US:
-        return shifts
-    times = VideoTimes()
-    for number, stamp in enumerate(captured_us.tolist()):
-        times.at(int(stamp))
-        shifts[number] = min(times.shift, _LARGEST_SHIFT_US)  # of a file, which may say anything
-    return shifts
+def shown_us(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return when each frame of a video is shown, on the clock of the first one.
+
+    That is ``captured_us`` where it rises; see `VideoTimes` for where it does not.
+    """
+    shown = captured_us.astype(np.float64)  # of a file, which may say anything
+    steps = np.diff(shown)
+    if len(shown) and not ((steps > 0) & (steps <= _MOST_AHEAD_US)).all():
+        times, first = VideoTimes(), int(captured_us[0])
+        shown[:] = [first + times.at(int(stamp)) for stamp in captured_us.tolist()]
+    return shown

@@ -93,6 +93,8 @@ def snapshot(result: Any) -> Any:
 
 #: What cannot change.
 _FIXED = frozenset({str, int, float, bool, type(None), bytes})
+#: How deep values that came with a frame are copied.
+_DEEPEST = 100
 
 
 class _Copier:
@@ -106,13 +108,14 @@ class _Copier:
         frozen = copy.copy(result)
         self._copies[id(result)] = frozen
         own = vars(frozen)
-        for name in ("_results", "_inference_results"):
+        # Without an underscore in a program's own classes.
+        for name in ("_results", "_inference_results", "results"):
             if name in own:
                 own[name] = self.value(own[name])
         own["timing"] = dict(result.timing)
-        info = own.get("_frame_info")
-        if type(info) not in _FIXED and is_stream_meta(info):
-            own["_frame_info"] = self.value(info)
+        for name in ("_frame_info", "info"):
+            if type(info := own.get(name)) not in _FIXED:
+                own[name] = self.value(info) if is_stream_meta(info) else _with_own_values(info, {})
         return frozen
 
     def value(self, value: Any) -> Any:
@@ -133,7 +136,10 @@ class _Copier:
 
     def _shared(self, value: Any) -> Any:
         if is_result(value):
-            return self.result(value)
+            inner = self.result(value)
+            # Those of the outermost result are written out at once.
+            vars(inner).update(_with_own_values(result_values.added_values(inner), {}))
+            return inner
         notes = self._copies[id(value)] = copy.copy(value)
         # Other things in the notes (pictures, functions) are not the program's to change.
         notes._meta_list = [self._note(item) for item in value._meta_list]
@@ -144,6 +150,35 @@ class _Copier:
         if type(note) is dict:
             return {key: self._note(item) for key, item in note.items()}
         return self.value(note) if is_result(note) or is_stream_meta(note) else note
+
+
+def _with_own_values(info: Any, copies: dict[int, Any], depth: int = 0) -> Any:
+    """Return what came with a frame, with copies of its values; anything else stays as it is.
+
+    It is the program's, and may hold a camera.
+
+    Args:
+        copies: What was copied, by id: it may hold itself.
+    """
+    kind = type(info)
+    if kind in _FIXED or depth > _DEEPEST:  # no row is as deep
+        return info
+    if id(info) in copies:
+        return copies[id(info)]
+    if kind is dict:
+        notes = copies[id(info)] = {}
+        notes |= {key: _with_own_values(item, copies, depth + 1) for key, item in info.items()}
+        return notes
+    if kind is list:
+        items = copies[id(info)] = []
+        items += [_with_own_values(item, copies, depth + 1) for item in info]
+        return items
+    if kind is tuple:
+        copies[id(info)] = tuple(_with_own_values(item, copies, depth + 1) for item in info)
+        return copies[id(info)]
+    if kind is np.ndarray and not info.dtype.hasobject:
+        return info.copy()
+    return info
 
 
 def own_pixels(image: Any) -> Any:

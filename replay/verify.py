@@ -26,7 +26,7 @@ from dgrec.format import (
 )
 from dgrec.replay.events import damage_events, source_events
 from dgrec.session import Session, each_row, open_session
-from dgrec.timeline import video_shifts
+from dgrec.timeline import shown_us
 from dgrec.units import counted
 from dgrec.video import import_av, open_container
 
@@ -295,7 +295,7 @@ class _VideoRows:
         if not len(numbers):
             return ""
         if not is_kept:
-            captured = captured + video_shifts(captured)
+            captured = shown_us(captured)
         expected = captured - captured[0] + times_us[numbers[0]]
         wrong = np.flatnonzero(np.abs(times_us[numbers] - expected) > _SAME_US)
         if not len(wrong):

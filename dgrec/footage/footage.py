@@ -27,7 +27,7 @@ from dgrec.footage.recorded_files import (
 )
 from dgrec.footage.video_frames import VideoFrames
 from dgrec.format import video_entries
-from dgrec.timeline import video_shifts
+from dgrec.timeline import shown_us
 from dgrec.units import and_more
 from dgrec.video import named_files
 
@@ -63,9 +63,9 @@ class Footage:
     digests: Callable[[], list[tuple[int, int]]] = field(default=list, compare=False)
     #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
-    #: Numbers of frames from which on a recorded video is shifted against the stamps, since the
-    #: clock was set back, and by how many microseconds; of a changed one.
-    shifts: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    #: Numbers of frames from which on a recorded video is shifted against the stamps, since these
+    #: stepped back, and by how many microseconds; of a changed one.
+    shifts: tuple[tuple[int, float], ...] = field(default=(), compare=False)
     #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
     times_s: tuple[float, ...] = field(default=(), compare=False)
     #: The files that ``path`` names, if it is a playlist.
@@ -84,7 +84,7 @@ class Footage:
         at = bisect.bisect_right(self.parts, frame, key=lambda part: part[0]) - 1
         return self.parts[max(at, 0)][1]
 
-    def shift_us(self, number: int) -> int:
+    def shift_us(self, number: int) -> float:
         """Return by how much a frame's time in a recorded video is shifted against its stamp."""
         at = bisect.bisect_right(self.shifts, number, key=lambda shift: shift[0]) - 1
         return self.shifts[at][1] if at >= 0 else 0
@@ -270,15 +270,16 @@ def _recorded_footage(
     )
 
 
-def _shifts(batches: Callable[..., Iterator[Any]]) -> tuple[tuple[int, int], ...]:
-    """Return from which frames on a recorded video is shifted, and by how much."""
+def _shifts(batches: Callable[..., Iterator[Any]]) -> tuple[tuple[int, float], ...]:
+    """Return from which frames on a recorded video is shifted, and by how many microseconds."""
     numbers, captured = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for batch in batches(columns=["video_frame", "captured_at"]):
         is_there = pc.and_(*(column.is_valid() for column in batch.columns))
         for name, values in (("video_frame", numbers), ("captured_at", captured)):
             column = batch.column(name).filter(is_there).cast(pa.int64())
             values.append(column.to_numpy(zero_copy_only=False))
-    shifts = video_shifts(np.concatenate(captured))
+    stamps = np.concatenate(captured)
+    shifts = shown_us(stamps) - stamps
     begun = np.flatnonzero(np.diff(shifts, prepend=0))
     return tuple(zip(np.concatenate(numbers)[begun].tolist(), shifts[begun].tolist(), strict=True))
 

@@ -27,8 +27,11 @@ OVERLAY_SETTINGS = {
 }
 #: Where a PySDK result has overlay settings under other names than its model.
 _OVERLAY_ATTRIBUTES = {"color": "_overlay_color"}
-# Attributes of PySDK's own result objects; any other was added by an analyzer.
-_OWN_ATTRIBUTES = frozenset({"timing", "mask_result", "masks_present"})
+# Attributes of PySDK's own result objects, and of a program's that are like them; any other was
+# added by an analyzer.
+_OWN_ATTRIBUTES = frozenset(
+    {"timing", "mask_result", "masks_present", "results", "info", "image", "image_overlay"}
+)
 
 
 def pysdk_class(result_class: type) -> type | None:

@@ -68,7 +68,7 @@ def _event(session: Queryable, event: Mapping[str, Any]) -> dict[str, Any]:
         "kind": event.get("kind"),
         "from_at": stamp(event.get("from") or event.get("at")),
         "to_at": stamp(event.get("to") or event.get("at")),
-        "text": event.get("text") or event.get("reason"),
+        "text": event.get("text", event.get("reason")),
         "details": dumps(details),
     }
 

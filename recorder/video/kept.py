@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from dgrec.timeline import VideoTimes
 from dgrec.video import MOST_REORDERED, KeptPacket, PacketFormat, repeats
 
 #: A packet without a picture, and without a time that would say so, was lost after so many others.
@@ -139,6 +140,8 @@ class KeptOrder:
         #: The last such point that was shown.
         self._point: KeptPacket | None = None
         self._last_us = -1
+        #: Of pictures of a program, whose stamps may be anything.
+        self._program_times = VideoTimes()
         self._last: KeptPacket | None = None
         #: In the order of decoding: those that are not in the file yet.
         self._waiting: deque[KeptPacket] = deque()
@@ -259,7 +262,7 @@ class KeptOrder:
             self.first_us = captured_us - self.count
         pts_us = self._last_us + 1
         if captured_us is not None and self.first_us is not None:
-            pts_us = max(pts_us, captured_us - self.first_us)
+            pts_us = max(pts_us, self._since_first(captured_us))
         if self._last_us >= 0 and (between := repeats(self._last_us, pts_us)):
             if packet.is_exact and not packet.is_spoiled:
                 at = self._waiting.index(packet)
@@ -272,6 +275,13 @@ class KeptOrder:
             else:
                 pts_us = between[0]
         self._show(packet, pts_us)
+
+    def _since_first(self, captured_us: int) -> int:
+        """Return when a picture is shown. Packets of a camera are stamped by the recorder."""
+        assert self.first_us is not None
+        if self._format.is_of_source:
+            return captured_us - self.first_us
+        return self._program_times.at(captured_us)
 
     def _show(self, packet: KeptPacket, pts_us: int) -> None:
         self._times[packet] = self._last_us = pts_us

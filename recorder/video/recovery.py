@@ -12,7 +12,7 @@ from dgrec.errors import VideoError
 from dgrec.footage import base_name, recorded_video
 from dgrec.format import Journal, VideoEntry, utc_text, video_entries
 from dgrec.recorder.video.mp4 import digest, drop_torn_end, frame_size, frame_stamps
-from dgrec.timeline import video_shifts
+from dgrec.timeline import shown_us
 from dgrec.units import counted
 
 #: Stamps agree to the microsecond, except that equal ones were moved apart by one.
@@ -121,7 +121,7 @@ def _beginning(
     there = numbers < len(stamps)
     if not there.any():
         return None
-    begun = (captured + video_shifts(captured))[there] - np.array(stamps)[numbers[there]]
+    begun = shown_us(captured)[there] - np.array(stamps)[numbers[there]]
     return int(begun[0]) if np.ptp(begun) < _SAME_US else None
 
 

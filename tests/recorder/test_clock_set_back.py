@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,16 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.alerts import parse_rule
 from dgrec.paths import journal_path
 from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.recovery import recover
 from dgrec.recorder.video import video_options
 from dgrec.recorder.video.mp4 import frame_stamps
 from dgrec.recorder.video.segment import SegmentVideos
 from dgrec.replay.verify import verify
-from dgrec.timeline import VideoTimes, video_shifts
+from dgrec.timeline import VideoTimes, shown_us
 from tests.replay.clips import number_in, numbered_image
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -131,12 +134,12 @@ def test_times_of_a_video() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_shifts_are_those_of_the_times(seed: int) -> None:
+def test_frames_are_shown_at_the_times(seed: int) -> None:
     random.seed(seed)
     stamps, now = [], 10**15
     for _ in range(300):
         now += random.choice([0, 1, 40_000, 40_001, 5_000_000, -100, -900_000])
-        now += random.choice([0] * 50 + [-2_000_000, -3_600_000_000])
+        now += random.choice([0] * 50 + [-2_000_000, -3_600_000_000, 10**14])
         stamps.append(now)
     times = VideoTimes()
     shown, shifts = [], []
@@ -144,15 +147,72 @@ def test_shifts_are_those_of_the_times(seed: int) -> None:
         shown.append(times.at(stamp))
         shifts.append(times.shift)
     assert shown == sorted(set(shown))
-    assert video_shifts(np.array(stamps)).tolist() == shifts
+    assert (shown_us(np.array(stamps)) - stamps[0]).tolist() == shown
     behind = np.array(shown) - (np.array(stamps) - stamps[0] + shifts)
     assert 0 <= behind.min() <= behind.max() <= 1_000_000
 
 
+@pytest.mark.parametrize("back_s", [0.3, 1.5, HOUR_S, -BEGUN_S])
+def test_of_the_moments_of_alerts_too(tmp_path: Path, back_s: float) -> None:
+    path = tmp_path / "s.parquet"
+    begun_s = BEGUN_S if back_s > 0 else 0  # or from 1970 to today
+    alerts = Alerts([parse_rule("seen=count() > 0")])
+    with dgrec.Recorder(path, video="raw", only_on_alert=True, outputs=[alerts]) as recorder:
+        for number in range(FRAMES):
+            stamp = begun_s + number / 25 - (back_s if number >= 30 else 0)
+            recorder.add([{"label": "a"}], numbered_image(number), captured_at=stamp)
+    assert list(verify(path)) == []
+    with dgrec.open(path) as session:
+        assert numbers_shown(session) == list(range(FRAMES))
+    (file,) = [each for each in recorder.files if each.with_suffix(".mp4").exists()]
+    shown = frame_stamps(file.with_suffix(".mp4"))
+    assert len(shown) == FRAMES
+    assert shown[-1] > 1_000_000
+
+
+def test_a_clock_that_begins_in_1970(tmp_path: Path) -> None:
+    """That of a camera without a battery, until it is set: a step of decades is none of the video.
+
+    The last picture would be written for each half hour of it.
+    """
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path, video="raw") as recorder:
+        for number in range(10):
+            stamp = number / 25 + (BEGUN_S if number >= 5 else 0)
+            recorder.add([], numbered_image(number), captured_at=stamp)
+    assert set(stamps_of(path.with_suffix(".mp4"))) == {40_000}
+    assert list(verify(path)) == []
+    with dgrec.open(path) as session:
+        assert numbers_shown(session) == list(range(10))
+
+
 def test_stamps_of_a_file_may_be_anything() -> None:
     stamps = np.array([0, 2**62, -(2**62), 2**62, -(2**62), 2**63 - 1, -(2**63)] * 3)
-    assert video_shifts(stamps).max() == 2**62
-    assert video_shifts(stamps[:0]).tolist() == []
+    assert len(shown_us(stamps)) == len(stamps)
+    assert shown_us(stamps[:0]).tolist() == []
+
+
+def test_stamps_of_two_threads_cross(tmp_path: Path) -> None:
+    """Frames that were captured in another order than their results came keep their pictures."""
+    path, copy = tmp_path / "s.parquet", tmp_path / "copy"
+    copy.mkdir()
+    with dgrec.Recorder(path, video="raw") as recorder:
+        for number in range(FRAMES):
+            late_s = 0.3 if number % 5 == 3 else 0.0
+            stamp = BEGUN_S + number / 25 - late_s
+            recorder.add([], numbered_image(number), captured_at=stamp)
+        wait_until(lambda: rows_in(journal_path(path)) == FRAMES)
+        wait_until(lambda: len(frame_stamps(path.with_suffix(".mp4"))) == FRAMES)
+        with dgrec.open(journal_path(path)) as session:
+            assert numbers_shown(session) == list(range(FRAMES))
+        for file in (journal_path(path), path.with_suffix(".mp4")):
+            shutil.copy(file, copy)  # what a kill would leave
+    assert list(verify(path)) == []
+    recovery = recover(copy / "s.arrows", None)
+    assert recovery.videos == (f"{copy / 's.mp4'}: {FRAMES} frames",)
+    assert list(verify(copy / "s.parquet")) == []
+    with dgrec.open(copy / "s.parquet") as session:
+        assert numbers_shown(session) == list(range(FRAMES))
 
 
 if __name__ == "__main__":

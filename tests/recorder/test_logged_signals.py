@@ -103,6 +103,14 @@ def test_what_is_logged_stands_beside_the_frames(tmp_path: Path) -> None:
     assert verify(output) == []
 
 
+def test_a_mark_may_have_no_text(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    with dgrec.Recorder(output) as recorder:
+        recorder.mark("", lux=1)
+    with dgrec.open(output) as session:
+        assert session.sql("SELECT text, details FROM events").fetchall() == [("", '{"lux":1}')]
+
+
 def test_a_recorder_without_frames_keeps_what_was_logged(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output) as recorder:

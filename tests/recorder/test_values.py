@@ -6,6 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -395,16 +396,69 @@ def test_results_about_a_detection_are_of_every_kind(output: Path, kind: str) ->
 def test_a_result_is_recorded_as_it_was_when_it_was_added(output: Path) -> None:
     """Results inside of it too, although rows are written later."""
     inner = result_of("Detection", copy.deepcopy(BOXES))
+    inner.zones = [1]
     outer = result_of("Detection", [])
     outer._inference_results = [{**BOXES[0], "extra_results": [inner]}]
     with dgrec.Recorder(output) as recorder:
         recorder.add(outer)
         inner._inference_results.clear()
+        inner.zones.append(2)
         inner.late = True
     with dgrec.open(output) as session:
         (back,) = session[0].results[0]["extra_results"]
         assert back.results == BOXES
+        assert back.zones == [1]
         assert not hasattr(back, "late")
+
+
+@pytest.mark.parametrize(
+    ("info", "change"),
+    [
+        ({"n": 1, "parts": [2]}, lambda info: info["parts"].append(3)),
+        (("cam0", [2]), lambda info: info[1].append(3)),
+        (np.zeros(3), lambda info: info.fill(3)),
+    ],
+)
+def test_what_came_with_a_frame_is_recorded_as_it_was(
+    output: Path, info: Any, change: Callable[[Any], None]
+) -> None:
+    """A program gives one dictionary with all of its frames, say."""
+    before = copy.deepcopy(info)
+    result = result_of("Detection", copy.deepcopy(BOXES))
+    result._frame_info = info
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(result)
+        change(info)
+    with dgrec.open(output) as session:
+        assert_same(session[0].info, before)
+
+
+def test_what_came_with_a_frame_may_hold_itself(output: Path) -> None:
+    result = result_of("Detection", copy.deepcopy(BOXES))
+    info: dict[str, Any] = {"n": 1, "camera": Camera()}
+    info["one"] = info["other"] = [info, (info,)]
+    result._frame_info = info
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(result)
+    with dgrec.open(output) as session:
+        assert session[0].results == BOXES
+
+
+def test_a_result_of_a_program_s_own_class(output: Path) -> None:
+    """Its fields have PySDK's names, and no pixels are in its row."""
+    found = SimpleNamespace(
+        results=copy.deepcopy(BOXES), timing={}, info={"n": 1}, image=picture(), zones=[1]
+    )
+    with dgrec.Recorder(output) as recorder:
+        recorder.add(found)
+        found.results[0]["label"] = "changed"
+        found.results.clear()
+        found.info["n"] = 2
+    with dgrec.open(output) as session:
+        assert session[0].results == BOXES
+        assert session[0].info == {"n": 1}
+        assert session[0].attributes == {"zones": [1]}
+        assert session[0].size == (64, 48)
 
 
 def test_results_that_hold_themselves(output: Path) -> None:
