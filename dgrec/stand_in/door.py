@@ -31,7 +31,8 @@ def model(
         session: A session in any form.
         match: How the frame of a picture is found: "pixels"; "order" (the first picture is the
             first frame, and so on); "auto": by pixels, or in order where a session of an earlier
-            version has no digests and no frame of it was skipped.
+            version has no digests and no frame of it was skipped; "camera": pictures of recorded
+            cameras only.
         missing: What a picture gets that was not recorded: "error"; "nearest", the result of the
             most similar picture; "empty", a result without detections.
         pace: "fast", or "recorded": results come after the latency that they had.

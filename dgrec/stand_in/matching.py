@@ -143,6 +143,8 @@ class Matcher:
         return self._following(positions[distances == least])
 
     def _complaint(self) -> str:
+        if not self._size:
+            return f"{self._path}: has no frames"
         frames = counted(self._size, "frame")
         if self.is_by_order:
             return f"{self._path}: has {frames}, and this is one more; predict_batch begins again"
@@ -181,7 +183,7 @@ def _check_order(session: Session, match: str) -> None:
 
 
 def _digests(session: Session) -> np.ndarray[Any, Any] | None:
-    """Return the digest of each frame, -1 where there is none; None if no frame has one."""
+    """Return the digest of each frame, -1 where there is none; None if all are without one."""
     if "pixel_digest" not in session.schema.names:
         return None
     found = [
@@ -189,7 +191,7 @@ def _digests(session: Session) -> np.ndarray[Any, Any] | None:
         for batch in session.batches(["pixel_digest"])
     ]
     values = np.concatenate(found) if found else np.zeros(0, np.int64)
-    return values if (values >= 0).any() else None
+    return values if not len(values) or (values >= 0).any() else None
 
 
 @dataclass

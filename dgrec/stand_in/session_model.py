@@ -118,6 +118,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         """The recorded model's input."""
         return self._recorded_shape or super().input_shape
 
+    @input_shape.setter
+    def input_shape(self, value: Any) -> None:
+        shapes = list(map(list, value))  # of the first inputs
+        if shapes != self.input_shape[: len(shapes)]:
+            raise StandInError(self._refusal("input_shape", value, self.input_shape))
+
     @property
     def device_type(self) -> str:
         """The recorded device; setting it has no effect: no device is needed."""
@@ -222,10 +228,14 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         """Refuse a setting of which the recording has no results."""
         (value,) = wanted or (getattr(self, name),)
         if name in self._fixed and value != self._fixed[name]:
-            raise StandInError(
-                f"{name}={value}: the session was recorded with {self._fixed[name]}, and its "
-                "results cannot be changed to another; record it again with that setting"
-            )
+            raise StandInError(self._refusal(name, value, self._fixed[name]))
+
+    @staticmethod
+    def _refusal(name: str, value: Any, recorded: Any) -> str:
+        return (
+            f"{name}={value}: the session was recorded with {recorded}, and its "
+            "results cannot be changed to another; record it again with that setting"
+        )
 
     def _kept(self, results: list[Any]) -> list[Any]:
         """Return the results that the settings let through, which are not the recorded ones."""

@@ -4,7 +4,7 @@ PySDK takes detections by score, drops those that overlap a better one of their 
 then takes so many of each class, and so many altogether. Each step only removes detections, so
 that they can be applied to a recording at least as strict as it was recorded. Of one setting that
 is exact; where NMS is stricter than recorded, a box that only a removed box had suppressed is
-missing (docs/stand-in.md).
+missing, and so is one that did not fit into the recorded limits (docs/stand-in.md).
 """
 
 from __future__ import annotations

@@ -400,3 +400,16 @@ def test_settings_of_the_input_may_be_set_but_not_used(output: Path) -> None:
     check_same(list(batch(stand_in)), live)
     with pytest.raises(dgrec.ModelError, match="recorded with FaceDetection"):
         stand_in.output_postprocess_type = "None"
+
+
+def test_another_shape_of_the_input_is_refused(output: Path) -> None:
+    model = ScriptedModel(*OUTPUTS["faces"])
+    live = recorded(model, output, batch)
+    stand_in = dgrec.model(output, input_shape=model.input_shape)
+    for value in ([[1, 64, 64, 3]], [[1, 48, 48]], [[1, 48, 48, 3]] * 2):
+        with pytest.raises(dgrec.ModelError, match=r"was recorded with \[\[1, 48, 48, 3\]\]"):
+            stand_in.input_shape = value
+    for value in ([(1, 48, 48, 3)], []):
+        stand_in.input_shape = value
+    assert stand_in.input_shape == model.input_shape
+    check_same(list(batch(stand_in)), live)

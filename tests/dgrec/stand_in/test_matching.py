@@ -131,6 +131,20 @@ def test_order_is_taken_where_nothing_was_skipped_and_said(tmp_path: Path) -> No
         list(model.predict_batch([*pictures, picture(0)]))
 
 
+@pytest.mark.parametrize(
+    ("match", "missing"),
+    [("auto", "error"), ("auto", "nearest"), ("pixels", "error"), ("order", "error")],
+)
+def test_a_recording_without_frames_says_so(tmp_path: Path, match: str, missing: str) -> None:
+    path = write_session(tmp_path / "s.parquet", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = dgrec.model(path, match=match, missing=missing)
+    with pytest.raises(DegirumException, match=r"s\.parquet: has no frames$"):
+        model.predict(picture(0))
+    assert not dgrec.model(path, missing="empty").predict(picture(0)).results
+
+
 @pytest.mark.parametrize("column", ["skipped_before", "dropped_queue"])
 def test_order_is_refused_where_frames_are_missing(tmp_path: Path, column: str) -> None:
     fields = {column: 2}
