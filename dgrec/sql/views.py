@@ -54,8 +54,10 @@ _BUSY = "connection is busy with another call"
 #: DuckDB's errors begin with their kind; those about files with one of a few kinds, or none.
 _KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 _OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
+#: What has to hold of a number that was measured.
+_IS_MEASURED = f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
 _DETECTION_COLUMNS = ", ".join(
-    f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
+    f"CASE WHEN {_IS_MEASURED.format(f'd.{field.name}')} THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
     else f"d.{field.name}"
     for field in DETECTION
@@ -323,7 +325,7 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 def _condition(name: str, type_: pa.DataType) -> str | None:
     """Return what has to hold of a value; None if any will do."""
     if name in FLOATS and pa.types.is_floating(type_):
-        return f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
+        return _IS_MEASURED
     if name == "source_frame" and pa.types.is_integer(type_):
         return f"{{0}} BETWEEN 0 AND {LARGEST_MEASUREMENT:.0f}"
     if name in ("captured_at", "completed_at") and type_ == pa.timestamp("us", "UTC"):

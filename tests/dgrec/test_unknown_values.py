@@ -234,3 +234,44 @@ def test_numbers_of_frames_that_overflow_are_an_error_of_ours(tmp_path: Path) ->
     path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {"frame": frames})
     with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError, match="Overflow"):
         dgrec.compare(session, session)
+
+
+def test_scores_and_corners_beyond_what_can_be_measured(tmp_path: Path) -> None:
+    """One rule for the numbers of frames and of detections: a sum of two such has no value."""
+    odd = (1e300, -1e308, 1e308, 2e15, NAN)
+    rows = [
+        make_row(i, [make_detection(label="car", score=score, bbox=[score, 1.0, 1e15, 9.0])])
+        for i, score in enumerate([0.25, *odd, 0.75])
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        asked = "SELECT count(*), count(score), avg(score), count(x_min), max(x_max) FROM detections"
+        assert session.sql(asked).fetchall() == [(7, 2, 0.5, 2, 1e15)]
+        asked = "SELECT detections, frames, scored, mean_score FROM label_rate"
+        assert session.sql(asked).fetchall() == [(7, 7, 2, 0.5)]
+        assert session.sql("SELECT sum(scored), sum(score) FROM frame_labels").fetchall() == [
+            (2, 1.0)
+        ]
+        (label,) = measure(session).labels
+        # The file has them as they were given.
+        asked = "SELECT max(detections[1].score) FROM frames WHERE NOT isnan(detections[1].score)"
+        assert session.sql(asked).fetchall() == [(1e308,)]
+    assert (label.detections, label.mean_score) == (7, 0.5)
+
+
+@pytest.mark.parametrize("place", ["camera", "writer"])
+def test_losses_count_where_it_is_not_known_what_the_first_row_lost(
+    tmp_path: Path, place: str
+) -> None:
+    """What the first row says was lost before all of them; the next one's were lost between.
+
+    The first one that counts is the second: the model was starting when frame 0 was captured.
+    """
+    figure = {"camera": "sent_fps / delivered_fps", "writer": "inferred_fps / fps"}[place]
+    found = []
+    for first in (None, 0, 7):
+        column = {f"dropped_{place}": [0, first, 38, *[0] * 37]}
+        path = edited(write_session(tmp_path / f"{first}.parquet", make_rows(40)), column)
+        with dgrec.open(path) as session:
+            found += session.sql(f"SELECT {figure} FROM pipeline").fetchall()
+    assert found == [(pytest.approx(2.0),)] * 3
