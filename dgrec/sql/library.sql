@@ -219,7 +219,11 @@ FROM (
 -- completed_at is in no window, a session without stamps has none.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
-    SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
+    SELECT *, CASE WHEN (ended - started) // window_us > 50_000_000
+                   THEN error('throughput(seconds): the stamps of ' || session_id || ' are '
+                       || ((ended - started) // 86_400_000_000)::VARCHAR || ' days apart: more than '
+                       || '50 million windows; give more seconds')::BIGINT
+                   ELSE _at_least(0, (ended - started - 1) // window_us) END AS last
     FROM (
         SELECT session_id, epoch_us(min(captured_at)) AS started,
                epoch_us(max(completed_at)) AS ended,
