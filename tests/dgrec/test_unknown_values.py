@@ -323,3 +323,15 @@ def test_windows_of_stamps_that_are_far_apart_are_refused(tmp_path: Path) -> Non
         with pytest.raises(dgrec.QueryError, match="are 20455 days apart: more than 50 million"):
             reader.rows("FROM throughput(0.1)")
         assert len(reader.rows("FROM throughput(1e6)")) == 1768
+
+
+def test_why_says_so_where_no_part_can_be_told_to_have_been_busy(tmp_path: Path) -> None:
+    """How many results there were, and so how busy each part was, takes what the writer lost."""
+    path = edited(
+        write_session(tmp_path / "s.parquet", make_rows(40)), {"dropped_writer": [None] * 40}
+    )
+    with dgrec.open(path) as session, SqlReader([session]) as reader:
+        assert session.sql("SELECT count(busy) FROM stage_load").fetchall() == [(0,)]
+        (pipeline,) = explain([session], reader)
+    assert pipeline.limit is None
+    assert "How busy its parts were cannot be told from this file" in pipeline.findings[0]
