@@ -2,7 +2,7 @@
 
 from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8
-from dgrec.format.casting import is_cast, with_columns
+from dgrec.format.casting import FIRST_US, LAST_US, is_cast, with_columns
 from dgrec.format.checksums import Checksums, verify_checksums
 from dgrec.format.clips import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.format.decode import RestoredFrame, restore
@@ -106,6 +106,7 @@ __all__ = [
     "Durability",
     "Event",
     "RESTARTED",
+    "FIRST_US",
     "FLOATS",
     "Fingerprint",
     "FRAME_LABELS",
@@ -121,6 +122,7 @@ __all__ = [
     "LONGEST_NAME",
     "MOST_WITHOUT_ROW",
     "LARGEST_MEASUREMENT",
+    "LAST_US",
     "LOSSES",
     "MachineLoad",
     "MaskMode",

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from dgrec import compute as pc
 from dgrec.format.schema import LABEL_LEAF, SCHEMA, SCORE_LEAF
+from dgrec.format.totals import LARGEST_MEASUREMENT
 
 #: For each label in a frame: its detections, how many of them have a score, the sum of scores.
 FRAME_LABELS = pa.schema(
@@ -103,7 +104,7 @@ def label_counts(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _scores(detections: pa.ListArray, group: _Array, groups: int) -> tuple[pa.Array, pa.Array]:
     """Return how many detections of each group have a score, and the sum of these scores."""
     score = pc.struct_field(detections.flatten(), "score").to_numpy(zero_copy_only=False)
-    is_scored = np.isfinite(score)
+    is_scored = np.abs(score) <= LARGEST_MEASUREMENT  # which no NaN is
     scored = np.bincount(group if is_scored.all() else group[is_scored], minlength=groups)
     total = np.bincount(group, np.where(is_scored, score, 0), groups)
     return pa.array(scored), pa.array(total, mask=scored == 0)

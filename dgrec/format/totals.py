@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec import compute as pc
+from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 
@@ -180,12 +181,15 @@ class StartLosses:
 def _integers(
     rows: pa.RecordBatch | pa.Table, name: str, default: int
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return a column; ``default`` where it is null or missing."""
+    """Return a column; ``default`` where it is null or missing, or a stamp is no date."""
     if name not in rows.schema.names:
         return np.full(rows.num_rows, default, np.int64)
     column = rows.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+        # Those beyond all dates are read as the first and the last.
+        is_date = pc.and_(pc.greater(column, FIRST_US), pc.less(column, LAST_US))
+        column = pc.if_else(is_date, column, None)
     values = pc.fill_null(column.cast(pa.int64()), default)
     return np.asarray(values.to_numpy(), dtype=np.int64)
 

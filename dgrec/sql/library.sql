@@ -51,10 +51,13 @@ CREATE MACRO rate(captured_at, completed_at) AS
         epoch_us(max(completed_at) FILTER (captured_at IS NOT NULL))
             - epoch_us(min(completed_at) FILTER (captured_at IS NOT NULL))), 0);
 
+-- What some rows say was lost between them: of the first one it was before them all.
+CREATE MACRO _after_first(frame, lost) AS sum(lost) - coalesce(arg_min_null(lost, frame), 0);
+
 -- The rate of some rows, and of those that were lost at the writer between them.
 CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
     rate(captured_at, completed_at)
-        * (count(*) - 1 + sum(dropped_writer) - arg_min(dropped_writer, frame))
+        * (count(*) - 1 + _after_first(frame, dropped_writer))
         / nullif(count(*) - 1, 0);
 
 -- Whether what was lost before a frame was lost while the model started: before the first frame, or
@@ -216,7 +219,11 @@ FROM (
 -- completed_at is in no window, a session without stamps has none.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
-    SELECT *, _at_least(0, (ended - started - 1) // window_us) AS last
+    SELECT *, CASE WHEN (ended - started) // window_us > 50_000_000
+                   THEN error('throughput(seconds): the stamps of ' || session_id || ' are '
+                       || ((ended - started) // 86_400_000_000)::VARCHAR || ' days apart: more than '
+                       || '50 million windows; give more seconds')::BIGINT
+                   ELSE _at_least(0, (ended - started - 1) // window_us) END AS last
     FROM (
         SELECT session_id, epoch_us(min(captured_at)) AS started,
                epoch_us(max(completed_at)) AS ended,

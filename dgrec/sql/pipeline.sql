@@ -37,7 +37,7 @@ FROM (
            rate(captured_at, completed_at) AS fps, avg(latency_ms) AS latency_ms,
            nullif(epoch_us(max(captured_at)) - epoch_us(min(captured_at)), 0) / 1e6 AS capture_s,
            max(source_frame) - min(source_frame) AS steps,
-           sum(dropped_camera) - arg_min(dropped_camera, frame) AS lost_camera,
+           _after_first(frame, dropped_camera) AS lost_camera,
            _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS inferred_fps
     FROM (
         SELECT session_id, frame, source_frame, captured_at, completed_at, latency_ms,

@@ -22,8 +22,10 @@ import pyarrow as pa
 from dgrec.errors import QueryError
 from dgrec.format import (
     DETECTION,
+    FIRST_US,
     FLOATS,
     LARGEST_MEASUREMENT,
+    LAST_US,
     SCHEMA,
     dumps,
     is_live,
@@ -54,8 +56,13 @@ _BUSY = "connection is busy with another call"
 #: DuckDB's errors begin with their kind; those about files with one of a few kinds, or none.
 _KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 _OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
+#: What has to hold of a number that was measured.
+_IS_MEASURED = f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
+#: The same of a stamp. What is beyond all dates was read as the first or the last one where DuckDB
+#: does not read the file itself.
+_IS_STAMP = f"{{0}} > make_timestamptz({FIRST_US}) AND {{0}} < make_timestamptz({LAST_US})"
 _DETECTION_COLUMNS = ", ".join(
-    f"CASE WHEN isfinite(d.{field.name}) THEN d.{field.name} END AS {field.name}"
+    f"CASE WHEN {_IS_MEASURED.format(f'd.{field.name}')} THEN d.{field.name} END AS {field.name}"
     if pa.types.is_floating(field.type)
     else f"d.{field.name}"
     for field in DETECTION
@@ -172,7 +179,8 @@ def connect(
     )
     for name, stream in label_streams(sessions, room):
         connection.register(name, stream)
-    connection.execute("CREATE VIEW frame_labels AS SELECT * FROM _frame_labels")
+    stamp = f"CASE WHEN {_IS_STAMP.format('captured_at')} THEN captured_at END AS captured_at"
+    connection.execute(f"CREATE VIEW frame_labels AS SELECT * REPLACE ({stamp}) FROM _frame_labels")
     for name, (schema, rows_of) in logged.STREAMS.items():
         read = functools.partial(_rows_of_all, rows_of, sessions)
         connection.register(name, RowStream(schema, read, Room(0)))
@@ -306,7 +314,7 @@ def _select(rows: Sequence[_Rows]) -> str:
 def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
     """Return a query for the rows of ``source`` in which numbers that are not finite are NULL.
 
-    So are those beyond `LARGEST_MEASUREMENT`, stamps that Python has no datetime for, and numbers
+    So are those beyond `LARGEST_MEASUREMENT`, stamps beyond `FIRST_US` and `LAST_US`, and numbers
     of source frames too large to be counts. The bounds of a Parquet column leave out NaN:
     whether ``isnan`` or a comparison finds it depends on whether DuckDB looks at them. It does not
     for ``isfinite``.
@@ -323,14 +331,11 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 def _condition(name: str, type_: pa.DataType) -> str | None:
     """Return what has to hold of a value; None if any will do."""
     if name in FLOATS and pa.types.is_floating(type_):
-        return f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
+        return _IS_MEASURED
     if name == "source_frame" and pa.types.is_integer(type_):
         return f"{{0}} BETWEEN 0 AND {LARGEST_MEASUREMENT:.0f}"
     if name in ("captured_at", "completed_at") and type_ == pa.timestamp("us", "UTC"):
-        return (
-            "{0} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' "
-            "AND TIMESTAMPTZ '9999-12-31 23:59:59+00'"
-        )
+        return _IS_STAMP
     return None
 
 

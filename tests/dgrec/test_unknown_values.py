@@ -17,7 +17,15 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain, measure, time_line
 from dgrec.replay.verify import verify
 from dgrec.session import Session
-from tests.factory import edited, make_detection, make_row, make_rows, write_session
+from tests.factory import (
+    CAMERA,
+    edited,
+    make_detection,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_session,
+)
 
 NAN = math.nan
 INFERENCE = [NAN if i % 4 == 1 else 5.0 + i % 7 for i in range(40)]
@@ -234,3 +242,97 @@ def test_numbers_of_frames_that_overflow_are_an_error_of_ours(tmp_path: Path) ->
     path = edited(write_session(tmp_path / "s.parquet", make_rows(40)), {"frame": frames})
     with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError, match="Overflow"):
         dgrec.compare(session, session)
+
+
+def test_scores_and_corners_beyond_what_can_be_measured(tmp_path: Path) -> None:
+    """One rule for the numbers of frames and of detections: a sum of two such has no value."""
+    odd = (1e300, -1e308, 1e308, 2e15, NAN)
+    rows = [
+        make_row(i, [make_detection(label="car", score=score, bbox=[score, 1.0, 1e15, 9.0])])
+        for i, score in enumerate([0.25, *odd, 0.75])
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    with dgrec.open(path) as session:
+        asked = (
+            "SELECT count(*), count(score), avg(score), count(x_min), max(x_max) FROM detections"
+        )
+        assert session.sql(asked).fetchall() == [(7, 2, 0.5, 2, 1e15)]
+        asked = "SELECT detections, frames, scored, mean_score FROM label_rate"
+        assert session.sql(asked).fetchall() == [(7, 7, 2, 0.5)]
+        assert session.sql("SELECT sum(scored), sum(score) FROM frame_labels").fetchall() == [
+            (2, 1.0)
+        ]
+        (label,) = measure(session).labels
+        # The file has them as they were given.
+        asked = "SELECT max(detections[1].score) FROM frames WHERE NOT isnan(detections[1].score)"
+        assert session.sql(asked).fetchall() == [(1e308,)]
+    assert (label.detections, label.mean_score) == (7, 0.5)
+
+
+@pytest.mark.parametrize("place", ["camera", "writer"])
+def test_losses_count_where_it_is_not_known_what_the_first_row_lost(
+    tmp_path: Path, place: str
+) -> None:
+    """What the first row says was lost before all of them; the next one's were lost between.
+
+    The first one that counts is the second: the model was starting when frame 0 was captured.
+    """
+    figure = {"camera": "sent_fps / delivered_fps", "writer": "inferred_fps / fps"}[place]
+    found = []
+    for first in (None, 0, 7):
+        column = {f"dropped_{place}": [0, first, 38, *[0] * 37]}
+        path = edited(write_session(tmp_path / f"{first}.parquet", make_rows(40)), column)
+        with dgrec.open(path) as session:
+            found += session.sql(f"SELECT {figure} FROM pipeline").fetchall()
+    assert found == [(pytest.approx(2.0),)] * 3
+
+
+@pytest.mark.parametrize("unit", ["us", "ms"])
+def test_a_stamp_beyond_all_dates_is_none_whoever_reads_the_file(tmp_path: Path, unit: str) -> None:
+    """DuckDB reads microseconds itself; other stamps come to it cast, and to Python all do."""
+    rows = make_rows(40, dropped_camera=1)
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(source=CAMERA))
+    table = pq.read_table(path)
+    metadata = {METADATA_KEY: pq.read_metadata(path).metadata[METADATA_KEY]}
+    type_ = pa.timestamp(unit, "UTC")
+    for name, odd in (("captured_at", {7: 2**62, 9: -(2**62)}), ("completed_at", {5: -(2**62)})):
+        at = table.schema.get_field_index(name)
+        stamps = table.column(name).cast(type_, safe=False).cast(pa.int64()).to_pylist()
+        values = pa.array([odd.get(i, stamp) for i, stamp in enumerate(stamps)], type_)
+        table = table.set_column(at, name, values)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with dgrec.open(path) as session:
+        asked = "SELECT count(captured_at), count(completed_at) FROM frames"
+        assert session.sql(asked).fetchall() == [(38, 39)]
+        asked = "SELECT count(captured_at), count(*) FROM frame_labels"
+        assert session.sql(asked).fetchall() == [(38, 40)]
+        (numbers,) = session.sql("SELECT list(number) FROM label_windows(1e6)").fetchall()
+        assert {*numbers[0]} == {0, None}
+        asked = "SELECT dropped, at_start FROM _session_losses"
+        assert session.sql(asked).fetchall() == [(38, 2)]
+        assert (session.totals["dropped"], session.totals["dropped_at_start"]) == (38, 2)
+        # 37 rows have both stamps, over 39 steps of the source.
+        assert measure(session).throughput_fps == pytest.approx(29.97 * 36 / 39, rel=0.01)
+
+
+def test_windows_of_stamps_that_are_far_apart_are_refused(tmp_path: Path) -> None:
+    """They would take gigabytes of temporary files before anything came of them."""
+    path = write_session(tmp_path / "s.parquet", make_rows(3))
+    edited(path, {"captured_at": [0, *stamps(2, set())]})
+    with dgrec.open(path) as session, SqlReader([session]) as reader:
+        with pytest.raises(dgrec.QueryError, match="are 20455 days apart: more than 50 million"):
+            reader.rows("FROM throughput(0.1)")
+        assert len(reader.rows("FROM throughput(1e6)")) == 1768
+
+
+def test_why_says_so_where_no_part_can_be_told_to_have_been_busy(tmp_path: Path) -> None:
+    """How many results there were, and so how busy each part was, takes what the writer lost."""
+    rows = make_rows(40)
+    for row in rows:
+        row.completed_ns += 100_000_000  # three frames are on their way at a time
+    path = edited(write_session(tmp_path / "s.parquet", rows), {"dropped_writer": [None] * 40})
+    with dgrec.open(path) as session, SqlReader([session]) as reader:
+        assert session.sql("SELECT count(busy) FROM stage_load").fetchall() == [(0,)]
+        (pipeline,) = explain([session], reader)
+    assert pipeline.limit is None
+    assert "How busy its parts were cannot be told from this file" in pipeline.findings[0]
