@@ -19,6 +19,7 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.format import Metadata
 from dgrec.import_hook import when_imported
+from dgrec.recorder.ending import Ending
 from dgrec.recorder.frame_socket import offer_frames
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
@@ -104,9 +105,9 @@ class _Session(ProgramSession):
         with self._surviving():
             super().release()
 
-    def end(self) -> None:
+    def end(self, ending: Ending) -> None:
         with self._surviving():
-            self.close()
+            self.close(ending)
         self.is_over = True
 
     @contextlib.contextmanager
@@ -165,9 +166,12 @@ class _Sessions:
 
     def close(self) -> None:
         if self._process == os.getpid():
+            # Python notes what a program died of.
+            error = getattr(sys, "last_value", None)
+            ending = Ending() if error is None else Ending.after(error)
             for session in self._all:
                 session.writer.hurry()
-                session.end()
+                session.end(ending)
 
     def _begin(self, described: Metadata) -> _Session:
         program = _program_name()

@@ -374,3 +374,33 @@ def test_what_is_no_source_is_left_alone(numbered: Path, tmp_path: Path) -> None
     assert found.camera(str(tmp_path / "new.avi")) is None
     with pytest.raises(ConfigError, match="the name of a session is empty"):
         Replay.of(("cam0=",), "fast", began_ns=0)
+
+
+@pytest.mark.parametrize(
+    ("last", "ending"),
+    [
+        ("", ("finished", None)),
+        ("sys.exit(3)", ("finished", None)),
+        ("raise KeyboardInterrupt", ("interrupted", None)),
+        ("open('no such file')", ("failed", "FileNotFoundError: [Errno 2] No such file")),
+    ],
+)
+def test_what_a_program_died_of(program: Program, last: str, ending: tuple[str, str]) -> None:
+    text = f"""
+    import sys
+    import numpy as np
+    from degirum_tools import ModelSpec
+
+    spec = ModelSpec(
+        model_name="{sample.MODEL_NAME}", zoo_url="{sample.ZOO}", inference_host_address="@local"
+    )
+    spec.load_model()(np.zeros((360, 640, 3), np.uint8))
+    {last}
+    """
+    program.run(["-o", "rec"], text)
+    (path,) = (program.folder / "rec").glob("*.parquet")
+    with dgrec.open(path) as session:
+        assert len(session) == 1
+        reason, detail = ending
+        assert session.metadata["end_reason"] == reason
+        assert str(session.metadata.get("end_detail")).startswith(str(detail))
