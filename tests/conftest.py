@@ -18,6 +18,7 @@ import pytest
 
 from dgrec import credentials
 from dgrec.format import is_utf8
+from dgrec.terminal import set_verbosity
 
 
 def pytest_configure() -> None:
@@ -73,6 +74,13 @@ def _forget_logins() -> Iterator[None]:
     yield
     credentials._addresses.clear()
     credentials._secrets.clear()
+
+
+@pytest.fixture(autouse=True)
+def _speak_as_usual() -> Iterator[None]:
+    """Forget a test's ``--quiet``: only the whole program does so by itself."""
+    yield
+    set_verbosity(0)
 
 
 def end_process(process: subprocess.Popen[Any]) -> None:
