@@ -225,14 +225,14 @@ def _is_footage(session: Session) -> bool:
 
 def _count_of(sessions: Sequence[Session]) -> int | None:
     """Return how many pictures their footage has; None if nobody says so, and it is not there."""
-    told: int | None = sessions[0].metadata["source"].get("frames")
-    if told and not any(each.totals["dropped_camera"] for each in sessions):
-        return told
+    announced: int | None = sessions[0].metadata["source"].get("frames")
+    if announced and not any(each.totals["dropped_camera"] for each in sessions):
+        return announced
     # Pictures that cannot be decoded have no numbers, and the container counts them.
     footage = find_footage(sessions[0])
     if footage.path is None or footage.column != "source_frame":
-        return told
-    return count_pictures(footage.path) or told
+        return announced
+    return count_pictures(footage.path) or announced
 
 
 def _whole_rounds(last: int, session: Session, count: int | None) -> int:

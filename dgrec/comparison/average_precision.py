@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from dgrec.arguments import given_path
 from dgrec.comparison.agreement import share
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import FrameBoxes, frames_of, overlaps, shares_inside
@@ -26,7 +27,6 @@ from dgrec.comparison.truth import (
     read_truth,
     unrecorded,
 )
-from dgrec.given import given_path
 from dgrec.session import Session
 
 #: IoU from which a detection is right: AP50 takes the first, AP50:95 the mean over all.

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from dgrec.analyzers import AnalyzerRequest
+from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps, shares_inside
 from dgrec.comparison.neighbours import MOST_BOXES, Block, most_frames
@@ -27,7 +28,6 @@ from dgrec.comparison.truth import (
     unrecorded,
 )
 from dgrec.errors import ConfigError, value_text
-from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.session import Session
 from dgrec.stand_in import settings
 from dgrec.units import counted

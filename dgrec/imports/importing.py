@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dgrec.arguments import check_number, given_path, with_parameters
 from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, value_text
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
 from dgrec.format import NULLABLE_SCHEMA, write_sealed
-from dgrec.given import check_number, given_path, with_parameters
 from dgrec.imports.format import find_format, format_of
 from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import GivenLabels, read_labels

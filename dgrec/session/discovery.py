@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dgrec.arguments import given_path, one_or_more
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
-from dgrec.given import given_path, one_or_more
 from dgrec.paths import SESSION_SUFFIXES, numbered_files
 from dgrec.session.names import session_file
 from dgrec.session.parts import part_of

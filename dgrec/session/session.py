@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import pyarrow as pa
 
+from dgrec.arguments import given_path, one_or_more
 from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
@@ -23,7 +24,6 @@ from dgrec.errors import (
 )
 from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
-from dgrec.given import given_path, one_or_more
 from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file

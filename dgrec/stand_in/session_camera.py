@@ -12,10 +12,10 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
+from dgrec.arguments import given_path
 from dgrec.errors import ConfigError, SourceError, VideoError
 from dgrec.footage import Footage, Pixels, column_values, find_footage
 from dgrec.format import SCHEMA, utc_ns
-from dgrec.given import given_path
 from dgrec.session import Session
 from dgrec.stand_in import given
 

@@ -12,12 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, DgrecError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
-from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem, with_session_suffix
 from dgrec.recorder.destination import check_output, check_videos
 from dgrec.recorder.ending import Ending

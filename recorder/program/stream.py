@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from dgrec.analyzers import as_list
+from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.errors import ConfigError, DgrecError, value_text
-from dgrec.given import given_path, one_or_more, with_parameters
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare

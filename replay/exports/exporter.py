@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from dgrec.arguments import check_text, given_path, one_or_more, with_parameters
 from dgrec.errors import ConfigError, DamagedSessionError, OutputError
 from dgrec.files import (
     NewFile,
@@ -27,7 +28,6 @@ from dgrec.files import (
 )
 from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
-from dgrec.given import check_text, given_path, one_or_more, with_parameters
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
 from dgrec.replay.exports.format import Format, format_of

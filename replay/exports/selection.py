@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from dgrec.arguments import check_number
 from dgrec.errors import ConfigError
-from dgrec.given import check_number
 from dgrec.replay.rendering import select_frames
 
 if TYPE_CHECKING:

@@ -160,8 +160,8 @@ def _cannot_tell(p: Pipeline, setup: Setup) -> str:
             "known."
         )
     timed = [load for load in p.loads if load.busy is not None]
-    if not timed:  # another tool's file does not tell what the writer lost
-        return f"{begin} How busy its parts were cannot be told from this file."
+    if not timed:  # another tool's file does not say what the writer lost
+        return f"{begin} This file does not say how busy its parts were."
     most = max(timed, key=lambda load: load.busy or 0.0)
     where = "resizing before inference, or a busy processor"
     if not setup.is_local:

@@ -94,7 +94,7 @@ def _at_once(work: Callable[[int], None]) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("eager_threads")
 def test_threads_get_the_frames_that_they_ask_for(path: Path) -> None:
-    """One got another's frame, was told that the file is damaged, or crashed the process."""
+    """One got another's frame, an error about damage, or crashed the process."""
     with dgrec.open(path) as session:
 
         def read(number: int) -> None:

@@ -335,4 +335,4 @@ def test_why_says_so_where_no_part_can_be_told_to_have_been_busy(tmp_path: Path)
         assert session.sql("SELECT count(busy) FROM stage_load").fetchall() == [(0,)]
         (pipeline,) = explain([session], reader)
     assert pipeline.limit is None
-    assert "How busy its parts were cannot be told from this file" in pipeline.findings[0]
+    assert "This file does not say how busy its parts were" in pipeline.findings[0]
