@@ -396,15 +396,18 @@ class SqlReader:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             # Arrow reports as an OSError what DuckDB finds out while it computes.
             found = views.query_error(error)
-            is_file = views.is_about_files(error) or self._is_file_gone()
+            is_file = views.is_about_files(error) or self._is_file_gone(error)
             raise _FileError(str(found)) if is_file else found from None
         except QueryError as error:  # of the check
-            raise _FileError(str(error)) if self._is_file_gone() else error from None
+            raise _FileError(str(error)) if self._is_file_gone(error) else error from None
         except MemoryError:
             raise QueryError("out of memory; --memory-limit allows more") from None
 
-    def _is_file_gone(self) -> bool:
-        # DuckDB looks for a folder of that name instead, and may not: "Permission Error".
+    def _is_file_gone(self, error: Exception) -> bool:
+        # DuckDB looks for a folder of that name instead, and may not. Other errors are the
+        # statement's, also where a journal has been sealed, which is still read.
+        if "Permission Error: " not in str(error):
+            return False
         files = (file for session in self._sessions for file in session.parts or (session,))
         return any(not file.place.exists() for file in files)
 

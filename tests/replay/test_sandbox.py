@@ -290,6 +290,25 @@ def test_a_second_ctrl_c_waits_for_no_statement(
         wait_until(lambda: connection.interrupt() or has_ended.done())
 
 
+def test_a_wrong_statement_is_one_also_while_its_journal_is_sealed(tmp_path: Path) -> None:
+    with dgrec_package.Recorder(tmp_path / "s.parquet") as recorder:
+        recorder.add([])
+        journal = tmp_path / "s.arrows"
+
+        def rows() -> int:
+            with dgrec_package.open(journal) as session:
+                return len(session)
+
+        wait_until(lambda: journal.exists() and rows() == 1)
+        with dgrec_package.open(journal) as session, SqlReader([session]) as reader:
+            assert reader.rows("SELECT count(*) AS n FROM frames") == [{"n": 1}]
+            recorder.close()
+            for wrong in ("SELECT nothing FROM frames", "FROM stal"):
+                with pytest.raises(QueryError, match=r"nothing|stal"):
+                    reader.answer(wrong)
+            assert reader.rows("SELECT count(*) AS n FROM frames") == [{"n": 1}]
+
+
 def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
     given = tmp_path / "given.parquet"
     shutil.copy(sample.SESSION, given)
