@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -12,22 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.clock import Clock
-from dgrec.credentials import redact_text
-from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
+from dgrec.errors import ConfigError, DgrecError, StorageError
 from dgrec.files import exists_already
 from dgrec.footage import own_videos
 from dgrec.format import (
-    AT_START,
     Event,
     Metadata,
     Row,
     Signal,
-    add_rows,
-    loses_at_start,
     pixel_aspect,
     result_type,
     result_values,
-    utc_text,
 )
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, has_begun, replaced_files
@@ -42,6 +36,7 @@ from dgrec.recorder.result_kinds import ResultKinds
 from dgrec.recorder.results import added_attributes, snapshot
 from dgrec.recorder.ring_writer import RingWriter, judges_of
 from dgrec.recorder.segments import names_of
+from dgrec.recorder.session_end import SessionEnd
 from dgrec.recorder.signals import late_interrupt
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.targets import Targets
@@ -59,9 +54,7 @@ from dgrec.recorder.writing import (
     Moments,
     PartedJournal,
     RowWriter,
-    unsealed,
 )
-from dgrec.session import open_session
 from dgrec.video import PacketFormat
 
 #: How often the end looks whether a thread that records waits for an output.
@@ -132,7 +125,6 @@ class SessionWriter:
         self._lock = threading.RLock()
         self._held = HeldResult(self.release_late)
         self._meter = MachineMeter(sources)
-        self._machine: Metadata = {}
         video = replace(video_options(options), packets=packets)
         #: Whether the pixels of frames are encoded.
         self.encodes = bool(video.kinds) and packets is None
@@ -396,7 +388,8 @@ class SessionWriter:
             self.ended_ns = self._clock.now_ns()
             for queue in self.outputs:
                 queue.end()  # while the last rows are written
-            self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
+            end = self._end(self.ended_ns)
+            self._metadata = end.seal(ending or Ending(reason=self._alarm_reason or "finished"))
         except DgrecError as error:
             self._failure = error
             raise
@@ -406,6 +399,23 @@ class SessionWriter:
                     queue.close()
             finally:
                 self._has_ended.set()
+
+    def _end(self, ended_ns: int) -> SessionEnd:
+        return SessionEnd(
+            output=self.output,
+            metadata=self._metadata,
+            earlier=self._earlier,
+            ended_ns=ended_ns,
+            results=self.progress.frames,
+            clock=self._clock,
+            meter=self._meter,
+            journal=self._journal,
+            writer=self._writer,
+            intake=self.intake,
+            video=self.video,
+            outputs=self.outputs,
+            targets=self.targets,
+        )
 
     def _is_closed_here(self) -> bool:
         return threading.get_ident() == self._closer or self.is_in_output()
@@ -454,6 +464,11 @@ class SessionWriter:
         return self._journal.sealed
 
     @property
+    def kept_frames(self) -> int:
+        """How many of the recorded frames were not removed."""
+        return self._journal.kept_frames
+
+    @property
     def dropped(self) -> int:
         """Rows that were dropped because the disk was too slow."""
         return self.intake.dropped
@@ -461,14 +476,7 @@ class SessionWriter:
     @property
     def dropped_at_start(self) -> int:
         """Frames lost while the model started (``frame_losses`` in docs/sql.md)."""
-        return self._lost_at_start["dropped_at_start"]
-
-    @property
-    def _lost_at_start(self) -> dict[str, int]:
-        # The start of a continued recording was in its first run.
-        if loses_at_start(self._metadata) and not self._earlier.frames:
-            return self._journal.lost_at_start
-        return dict.fromkeys(AT_START, 0)
+        return self._journal.lost_at_start["dropped_at_start"]
 
     @property
     def notes(self) -> list[str]:
@@ -506,83 +514,3 @@ class SessionWriter:
         self.intake.note(event)
         for queue in self.outputs:
             queue.put_event(event)
-
-    def _end(self, ending: Ending) -> Metadata:
-        try:
-            for queue in self.outputs:
-                if queue.output.adds_events:
-                    queue.close()
-            try:
-                self.intake.close()
-            finally:
-                self.video.close()
-            for queue in self.outputs:  # what they missed goes into the metadata
-                queue.close()
-            self._deliver_later()
-            closing = self._closing(ending)
-            self._writer.end(closing)
-        except DgrecError as error:
-            raise self._leave(error, ending) from None
-        if problems := self._journal.seal():
-            raise unsealed(problems, ending.failure)
-        self.targets.count_kept(self.files)
-        rows = {**self._journal.row_totals, **self._lost_at_start}
-        totals = add_rows(closing["totals"], rows)
-        return {**self._journal.sealed_metadata, **self._metadata, **closing, "totals": totals}
-
-    def _deliver_later(self) -> None:
-        """Send targets what they did not get, where that was asked for."""
-        if not self.targets.lacks_something or self._alarm_reason:
-            return
-        self._writer.write_deliveries()
-        path = self.output
-        if self._earlier.parts or self._journal.number > self._earlier.number + 1:
-            self._journal.wait_for_sealing()
-        else:
-            path = self._journal.path
-        session_id = str(self._metadata["session_id"])
-        self.targets.deliver_later(
-            lambda: open_session(path), session_id, self._writer.write_deliveries
-        )
-
-    def _closing(self, ending: Ending) -> Metadata:
-        journal = self._journal
-        totals = {
-            "frames": journal.frames,
-            "detections": journal.detections,
-            **ending.counts.totals(self.progress.frames, self.intake.left_out, self.dropped),
-            "flushes": journal.flushes,
-            "clock_drift_ms": round(self._clock.drift_ns() / 1e6, 3),
-        }
-        if self.video.options.kinds:
-            totals["video_left_out"] = self.video.left_out
-        if lost := self._writer.lost_signals:
-            totals["signals_left_out"] = lost
-        self._machine = self._machine or self._meter.lap()
-        closing: Metadata = {
-            "ended_at": utc_text(self.ended_ns or self._clock.now_ns()),
-            "end_reason": ending.recorded_reason,
-            "totals": totals,
-            "machine": self._machine,
-        }
-        missed = [redact_text(queue.note) for queue in self.outputs if queue.note]
-        if notes := [*missed, *self.targets.notes, *journal.not_recorded]:
-            closing["notes"] = notes
-        if ending.recorded_detail:
-            closing["end_detail"] = redact_text(ending.recorded_detail)
-        return closing
-
-    def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
-        """End a journal that can no longer be written; return the error for the user."""
-        # Sealing it would need more of the disk than what has just failed.
-        with contextlib.suppress(DgrecError):  # the ending may fit even if the rows did not
-            self._writer.end(self._closing(replace(ending, reason="failed", failure=error)))
-        with contextlib.suppress(DgrecError):
-            self._journal.close()
-        kind = StorageError if isinstance(error, StorageError) else OutputError
-        return kind(f"{error}; {self._journal.what_is_left(self.output)}")
-
-    @property
-    def kept_frames(self) -> int:
-        """How many of the recorded frames were not removed."""
-        return self._journal.kept_frames

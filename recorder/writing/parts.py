@@ -27,6 +27,7 @@ from dgrec.format import (
     StartLosses,
     as_note,
     json_values,
+    loses_at_start,
     source_size,
     utc_text,
 )
@@ -130,7 +131,9 @@ class PartedJournal:
         self.losses = json_values.Losses()
         #: Frames lost while the model started, before the written rows. Other threads may read it.
         self.lost_at_start = dict.fromkeys(AT_START, 0)
-        self._start_losses = StartLosses()
+        # The start of a continued recording was in its first run.
+        may_lose = loses_at_start(metadata) and not earlier.frames
+        self._start_losses = StartLosses() if may_lose else None
         self.number = earlier.number
         self._names = names
         self._clock = clock
@@ -330,7 +333,7 @@ class PartedJournal:
     @property
     def row_totals(self) -> dict[str, int]:
         """Totals of the rows of all parts."""
-        return {name: getattr(self._counts, name) for name in LOSSES}
+        return {**{name: getattr(self._counts, name) for name in LOSSES}, **self.lost_at_start}
 
     def what_is_left(self, output: Path) -> str:
         """Return which frames are in which files, once a journal that failed is closed."""
@@ -353,9 +356,9 @@ class PartedJournal:
         before, frames = self._current.bytes_written, self._current.frames
         try:
             batch = self._current.write(rows, **note)
-            if not self._start_losses.is_over:
-                self._start_losses.add(batch)
-                self.lost_at_start = self._start_losses.counts()
+            if (start := self._start_losses) is not None and not start.is_over:
+                start.add(batch)
+                self.lost_at_start = start.counts()
         finally:
             if self._current.frames > frames:  # also if the file was moved away after that
                 if not frames:
