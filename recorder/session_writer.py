@@ -26,7 +26,7 @@ from dgrec.format import (
 from dgrec.format import metadata as metadata_module
 from dgrec.recorder.destination import check_output, check_videos, has_begun, replaced_files
 from dgrec.recorder.ending import Ending
-from dgrec.recorder.held import Held, HeldResult
+from dgrec.recorder.held_result import Held, HeldResult
 from dgrec.recorder.host_signals import HostSignals
 from dgrec.recorder.machine import MachineMeter
 from dgrec.recorder.options import RecordingOptions

@@ -21,8 +21,8 @@ from dgrec.publishing import (
     TargetAddress,
     check_target,
     distinct_names,
+    missed_messages_of,
     open_target,
-    rest_of,
 )
 from dgrec.replay.events import source_events
 from dgrec.session import Session, damaged_frame, each_row, restarts
@@ -91,7 +91,7 @@ def publish_missing(
     """
     if session.ended_at is None and len(session):
         raise ConfigError(f"{session.path}: is still being recorded; --missing is for afterwards")
-    rests = [rest_of(session, name) for name in _recorded_names(session, addresses)]
+    rests = [missed_messages_of(session, name) for name in _recorded_names(session, addresses)]
     counts = []
     for address, rest in zip(addresses, rests, strict=True):
         frames = rest.frames()

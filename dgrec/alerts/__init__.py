@@ -15,7 +15,7 @@ from dgrec.alerts.detections import DetectionCondition, parse_detection_conditio
 from dgrec.alerts.evaluator import Alert, Evaluator
 from dgrec.alerts.events import EventRule, parse_rules
 from dgrec.alerts.frames import alerts_of, frame_of, unknown_labels
-from dgrec.alerts.recorded import (
+from dgrec.alerts.recorded_alerts import (
     LONGEST_CLIP_NAME,
     RecordedAlert,
     clip_path,

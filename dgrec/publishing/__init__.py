@@ -28,8 +28,8 @@ from dgrec.publishing.address import (
 from dgrec.publishing.homeassistant import Device
 from dgrec.publishing.lines import Lines, check_target
 from dgrec.publishing.messages import ALERT_KINDS, Messages, PayloadOptions
+from dgrec.publishing.missed_messages import Outgoing, missed_messages_of
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, payload
-from dgrec.publishing.rest import Outgoing, rest_of
 from dgrec.publishing.target import Target
 
 __all__ = [
@@ -50,5 +50,5 @@ __all__ = [
     "open_target",
     "parse_target",
     "payload",
-    "rest_of",
+    "missed_messages_of",
 ]

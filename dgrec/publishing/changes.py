@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dgrec.publishing.plain import plain
+from dgrec.publishing.plain_values import plain
 
 #: No tracker gives larger numbers.
 _LARGEST_TRACK: Final = 2**63

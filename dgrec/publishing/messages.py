@@ -17,7 +17,7 @@ from dgrec.format import Event, stamp_us
 from dgrec.message import Message
 from dgrec.publishing.changes import Change, Changes
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, json_message, message_of
-from dgrec.publishing.plain import plain
+from dgrec.publishing.plain_values import plain
 
 #: Kinds of events that are alerts, and what becomes of the alert there.
 ALERT_KINDS = {"alert": "started", "alert_end": "ended"}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from dgrec.alerts import DetectionCondition
 from dgrec.format import STAGE_KEYS, Row, json_values, milliseconds, restore, utc_text, utc_us
-from dgrec.publishing.plain import PIXELS, plain
+from dgrec.publishing.plain_values import PIXELS, plain
 
 PayloadForm = Literal["guide", "full"]
 

@@ -32,7 +32,7 @@ from dgrec.format import (
     is_utf8,
     original_of,
 )
-from dgrec.sql import library, logged
+from dgrec.sql import library, logged_values
 from dgrec.sql.library import literal
 from dgrec.sql.streams import Room, RowStream, label_streams
 
@@ -181,7 +181,7 @@ def connect(
         connection.register(name, stream)
     stamp = f"CASE WHEN {_IS_STAMP.format('captured_at')} THEN captured_at END AS captured_at"
     connection.execute(f"CREATE VIEW frame_labels AS SELECT * REPLACE ({stamp}) FROM _frame_labels")
-    for name, (schema, rows_of) in logged.STREAMS.items():
+    for name, (schema, rows_of) in logged_values.STREAMS.items():
         read = functools.partial(_rows_of_all, rows_of, sessions)
         connection.register(name, RowStream(schema, read, Room(0)))
     connection.register("_sessions", _sessions_table(sessions))
@@ -402,8 +402,8 @@ def _session_row(session: Queryable) -> dict[str, Any]:
         "group_id": metadata.get("group", {}).get("id"),
         "name": _readable(metadata.get("name") or "") or None,
         "path": _readable(str(session.path)),
-        "started_at": logged.stamp(metadata.get("started_at")),
-        "ended_at": logged.stamp(session.ended_at),
+        "started_at": logged_values.stamp(metadata.get("started_at")),
+        "ended_at": logged_values.stamp(session.ended_at),
         "end_reason": metadata.get("end_reason"),
         "source": source.get("given"),
         "source_kind": source.get("kind"),

@@ -13,7 +13,7 @@ import numpy as np
 from dgrec.errors import ModelError
 from dgrec.format import digest, signature, vectors
 from dgrec.session import Session
-from dgrec.stand_in.given import Pairing, with_exchanged_colors
+from dgrec.stand_in.given_pictures import Pairing, with_exchanged_colors
 from dgrec.units import counted
 
 #: How much further than the nearest frame the one that is due may be.

@@ -17,7 +17,7 @@ from dgrec.errors import ConfigError, SourceError, VideoError
 from dgrec.footage import Footage, Pixels, column_values, find_footage
 from dgrec.format import SCHEMA, utc_ns
 from dgrec.session import Session
-from dgrec.stand_in import given
+from dgrec.stand_in import given_pictures
 
 _PACES = ("recorded", "fast")
 
@@ -97,7 +97,7 @@ class SessionCamera:
                 f"{session.path}: has no pictures to give: {footage.lacking}; record with "
                 "--video raw (in Python video='raw'), or name their file by video=..."
             )
-        self._facts = given.SessionFacts.of(session)
+        self._facts = given_pictures.SessionFacts.of(session)
         table = _rows_of(session)
         #: The rows that have a picture.
         self._rows = table.filter(pa.array(_has_picture(footage, table))).combine_chunks()
@@ -246,7 +246,7 @@ class SessionCamera:
             if _fits(image, picture):
                 image[...] = picture
                 picture = image
-            given.note(picture, self._origin(self._now))
+            given_pictures.note(picture, self._origin(self._now))
             return True, picture
 
     def release(self) -> None:
@@ -287,12 +287,12 @@ class SessionCamera:
             raise SourceError(f"{self.path}: frame {row['frame']}: {self._pixels.why_missed()}")
         return image
 
-    def _origin(self, row: dict[str, Any]) -> given.Origin:
+    def _origin(self, row: dict[str, Any]) -> given_pictures.Origin:
         def known(name: str) -> int:
             return -1 if row[name] is None else int(row[name])
 
         stamp = row["captured_at"]
-        return given.Origin(
+        return given_pictures.Origin(
             self._facts,
             known("frame"),
             known("source_frame"),

@@ -19,10 +19,10 @@ from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
 from dgrec.stand_in.door import HOST
 from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
+from dgrec.stand_in.recorded_trackers import Trackers
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
-from dgrec.stand_in.tracked import Trackers
 
 _PACES = ("fast", "recorded")
 _NOTHING = Drawing()

@@ -24,9 +24,9 @@ from dgrec.recorder.ending import Ending
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import NewestFrame, Output, OutputQueue
-from dgrec.recorder.program.at_end import at_end
+from dgrec.recorder.program.program_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
-from dgrec.recorder.program.watching import Watch
+from dgrec.recorder.program.watch import Watch
 from dgrec.recorder.results import (
     describe_result,
     finite,

@@ -19,7 +19,7 @@ from dgrec.files import output_errors
 from dgrec.format import uuid7
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program import site
-from dgrec.recorder.program.unchanged import FOLDER, GROUP, OPTIONS, VIEW
+from dgrec.recorder.program.unchanged_program import FOLDER, GROUP, OPTIONS, VIEW
 from dgrec.recorder.recovery import Recovery, left_behind, recover
 from dgrec.session import open_session
 from dgrec.stand_in import REPLAY, Replay, Replayed

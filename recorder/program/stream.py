@@ -24,7 +24,7 @@ from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
 from dgrec.recorder.model import LoadedModel, describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import Output
-from dgrec.recorder.program.at_end import at_end
+from dgrec.recorder.program.program_end import at_end
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import named_sources, open_patiently, open_source
 from dgrec.recorder.viewer import viewing

@@ -1,7 +1,7 @@
 """Recorded video, encoded beside the inference loop: one file for each kind and part."""
 
 from dgrec.recorder.video.encoder import NO_VIDEO, VideoRecorder, VideoState
-from dgrec.recorder.video.kept import Group
+from dgrec.recorder.video.kept_order import Group
 from dgrec.recorder.video.packet_encoder import EncodedFormat, EncodedPackets
 from dgrec.recorder.video.picture_encoder import check_codec
 from dgrec.recorder.video.recovery import recover_videos

@@ -24,7 +24,7 @@ from dgrec.format import Row
 from dgrec.overlay import image_overlay
 from dgrec.recorder.segments import Names, Segment
 from dgrec.recorder.video.file import VideoFile
-from dgrec.recorder.video.kept import Group, KeptPlace, TimedPacket
+from dgrec.recorder.video.kept_order import Group, KeptPlace, TimedPacket
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.units import counted
 from dgrec.video import KeptPacket

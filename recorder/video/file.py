@@ -15,7 +15,7 @@ from dgrec.files import output_error, write_error
 from dgrec.paths import VideoKind
 from dgrec.recorder.video.codecs import Codec
 from dgrec.recorder.video.fragments import fragment_of
-from dgrec.recorder.video.kept import TimedPacket
+from dgrec.recorder.video.kept_order import TimedPacket
 from dgrec.recorder.video.mp4 import drop_torn_end, frame_stamps
 from dgrec.recorder.video.picture_encoder import PictureEncoder
 from dgrec.video import MICROSECOND, Image, PacketFormat, copy_of, import_av, repeats

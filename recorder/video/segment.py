@@ -22,7 +22,7 @@ from dgrec.recorder.options import (
 )
 from dgrec.recorder.video.codecs import CODECS, LOSSLESS, Codec, find_codec
 from dgrec.recorder.video.file import EncodedVideo, KeptVideo, VideoFile
-from dgrec.recorder.video.kept import Group, KeptOrder, KeptPlace, TimedPacket
+from dgrec.recorder.video.kept_order import Group, KeptOrder, KeptPlace, TimedPacket
 from dgrec.recorder.video.mp4 import digest
 from dgrec.timeline import VideoTimes
 from dgrec.video import Image, KeptPacket, PacketFormat, repeats

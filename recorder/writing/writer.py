@@ -34,7 +34,7 @@ _MOST_SIGNALS = 1_000_000
 _LOOK_SECONDS = 0.5
 #: On a disk that hangs, later ones are forgotten: those messages are sent again, if asked for.
 _MOST_DELIVERIES = 1_000_000
-#: How long a result may be held before it is a row (`dgrec.recorder.held`), and a little more.
+#: Longer than a result may be held before it is a row (`dgrec.recorder.held_result`).
 _LONGEST_ON_ITS_WAY_NS = 400_000_000
 
 

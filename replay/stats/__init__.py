@@ -29,7 +29,7 @@ from dgrec.replay.stats.follow import (
     status_line,
 )
 from dgrec.replay.stats.pipeline import Pipeline
-from dgrec.replay.stats.published import PUBLISHED_QUERY
+from dgrec.replay.stats.publishing_findings import PUBLISHED_QUERY
 from dgrec.replay.stats.questions import script
 from dgrec.replay.stats.summary import (
     LABELS_QUERY,

@@ -11,7 +11,7 @@ from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.replay.stats.findings import STAGE_NAMES, findings
 from dgrec.replay.stats.oversubscription import HUMPS_QUERY, Humps, oversubscription
 from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Setup
-from dgrec.replay.stats.published import PUBLISHED_QUERY, published
+from dgrec.replay.stats.publishing_findings import PUBLISHED_QUERY, published
 from dgrec.replay.stats.questions import NAMED_SESSIONS
 from dgrec.session import Session
 

@@ -16,7 +16,7 @@ from dgrec.replay.info import facts
 from dgrec.replay.listing import listed
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import STAGES, caveats
-from dgrec.replay.viewing.opened import STATEMENT_MEMORY, STATEMENT_S, OpenedSession
+from dgrec.replay.viewing.opened_session import STATEMENT_MEMORY, STATEMENT_S, OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.workers import Task

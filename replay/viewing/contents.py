@@ -29,7 +29,7 @@ from dgrec.errors import DgrecError, first_line
 from dgrec.replay.viewing import card, pictures, rows, statements
 from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.marks import KINDS, lane
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.overlay import Drawings
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview

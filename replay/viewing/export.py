@@ -18,7 +18,7 @@ from dgrec.footage import find_footage, parse_position
 from dgrec.replay.viewing import card, statements
 from dgrec.replay.viewing.contents import Contents
 from dgrec.replay.viewing.files import folder_size, open_regular
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from dgrec.errors import DgrecError
 from dgrec.format import stamp_us
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.rows import position_at

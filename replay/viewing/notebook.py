@@ -10,7 +10,7 @@ from dgrec.errors import VideoError
 from dgrec.files import TemporaryFolder
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.viewing.contents import Contents
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.previews import make_preview
 from dgrec.replay.viewing.single import single_page
 from dgrec.replay.viewing.targets import PageTarget

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.workers import Task
 

@@ -13,7 +13,7 @@ import numpy as np
 from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage, session_times
 from dgrec.replay.drawing import Redaction
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.videos import Video
 from dgrec.session import Session
 from dgrec.video import VideoWriter, import_av, open_container

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from dgrec.replay.viewing.marks import marks, next_mark
 from dgrec.replay.viewing.matches import MOST_ROWS, matches
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.series import begin_series, series_names
 from dgrec.replay.viewing.statements import answer, with_places

@@ -17,7 +17,7 @@ from dgrec.errors import DgrecError
 from dgrec.format import is_being_written
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, numbered_files
 from dgrec.replay.listing import ListedSession, list_session
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.session import find_sessions, names_something
 

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dgrec.footage import FIRST_STEP_US, column_values
 from dgrec.format import LABEL_LEAF
 from dgrec.replay.stats import STAGES
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.values import numbers
 from dgrec.replay.viewing.workers import Task

@@ -21,7 +21,7 @@ from dgrec.replay.viewing import card, differences, pictures, rows, statements
 from dgrec.replay.viewing.downloads import Downloads, command
 from dgrec.replay.viewing.files import open_regular, serve_file
 from dgrec.replay.viewing.live import answer_newest, serve_live
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.pages import Pages
 from dgrec.replay.viewing.pairs import Pair, Pairs
 from dgrec.replay.viewing.parameters import Parameters, RequestError, status_and_text

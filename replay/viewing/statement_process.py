@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from dgrec.files import TemporaryFolder
 from dgrec.processes import module_command
-from dgrec.replay.viewing.opened import STATEMENT_S
+from dgrec.replay.viewing.opened_session import STATEMENT_S
 from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.workers import Task
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 
 from dgrec.replay.limits import bounded_memory
 from dgrec.replay.viewing import card
-from dgrec.replay.viewing.opened import STATEMENT_MEMORY, OpenedSession
+from dgrec.replay.viewing.opened_session import STATEMENT_MEMORY, OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, status_and_text
 from dgrec.replay.viewing.questions import STATEMENTS
 from dgrec.replay.viewing.values import json_bytes

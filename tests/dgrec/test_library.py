@@ -18,7 +18,7 @@ import dgrec
 from dgrec import sample
 from dgrec.format import Row
 from dgrec.sql import library, views
-from dgrec.sql.logged import STREAMS
+from dgrec.sql.logged_values import STREAMS
 from tests.factory import (
     CAMERA,
     START_NS,

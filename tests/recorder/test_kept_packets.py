@@ -29,7 +29,7 @@ from dgrec.format import Fingerprint, fingerprint
 from dgrec.recorder.model import ModelRequest, load_model
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.recovery import recover
-from dgrec.recorder.video.kept import Group, KeptOrder
+from dgrec.recorder.video.kept_order import Group, KeptOrder
 from dgrec.recorder.video.segment import SegmentVideos, VideoOptions
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.verify import verify

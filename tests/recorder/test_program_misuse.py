@@ -19,7 +19,7 @@ import pytest
 
 import dgrec
 from dgrec.recorder.options import RecordingOptions
-from dgrec.recorder.program import unchanged
+from dgrec.recorder.program import unchanged_program
 from dgrec.recorder.program.run import Recorded, run_program
 from dgrec.recorder.program.session import Capture
 from dgrec.replay.verify import verify
@@ -288,9 +288,9 @@ def test_a_fork_of_an_unchanged_program_records_while_its_parent_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It waited for the parent's thread, without end."""
-    monkeypatch.setenv(unchanged.FOLDER, str(tmp_path))
+    monkeypatch.setenv(unchanged_program.FOLDER, str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["app.py"])
-    sessions = unchanged._sessions
+    sessions = unchanged_program._sessions
     model = PysdkDouble("Detection", lambda index: [])
 
     def work() -> None:

@@ -39,11 +39,11 @@ def _prepare() -> None:
         replay_recordings()
     if os.environ.get("DGREC_RECORD"):
         try:
-            from dgrec.recorder.program import unchanged
+            from dgrec.recorder.program import unchanged_program
         except ImportError as error:
             sys.stderr.write(f"dgrec run: nothing is recorded: {error}\n")
         else:
-            unchanged.record_models()
+            unchanged_program.record_models()
 
 
 def _run_own() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dgrec.analyzers import describe
-from dgrec.stand_in.tracked import Trackers
+from dgrec.stand_in.recorded_trackers import Trackers
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from dgrec.errors import DgrecError, SessionError
 from dgrec.format import Journal, JournalWriter, seal
 from dgrec.paths import part_path
 from dgrec.replay.listing import list_session
-from dgrec.replay.viewing.opened import OpenedSession
+from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.recordings import Recordings
 from tests.factory import (
     CLOSING,

@@ -24,9 +24,9 @@ from dgrec.recorder.frame_socket import offer_frames
 from dgrec.recorder.model import describe_model
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import NewestFrame, OutputQueue
-from dgrec.recorder.program.at_end import at_end
+from dgrec.recorder.program.program_end import at_end
 from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
-from dgrec.recorder.program.watching import METHODS, Watched
+from dgrec.recorder.program.watch import METHODS, Watched
 from dgrec.terminal import echo
 
 #: Environment of the program: where sessions go, how, what they have in common, and where they

@@ -35,7 +35,7 @@ class Outgoing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rest:
+class MissedMessages:
     """What a target did not get of a session.
 
     Args:
@@ -147,7 +147,7 @@ def _ends(
         yield last._replace(messages=messages, is_end=True)
 
 
-def rest_of(session: Session, target: str, session_id: str = "") -> Rest:
+def missed_messages_of(session: Session, target: str, session_id: str = "") -> MissedMessages:
     """Return what a target did not get of a session.
 
     Args:
@@ -160,7 +160,7 @@ def rest_of(session: Session, target: str, session_id: str = "") -> Rest:
     entries = session.metadata.get("targets", [])
     for entry in entries:
         if entry.get("target") == target:
-            return Rest(session, entry, session_id or session.id)
+            return MissedMessages(session, entry, session_id or session.id)
     known = ", ".join(str(entry.get("target")) for entry in entries)
     it_was = f"it was to {known}" if known else "no target is in its metadata"
     raise ConfigError(f"{session.path}: was not published to {target} while recording; {it_was}")

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from typing import Final
 
 from dgrec.errors import DgrecError
-from dgrec.publishing import Target, rest_of
+from dgrec.publishing import Target, missed_messages_of
 from dgrec.recorder.outputs.publisher import Publisher
 from dgrec.session import Session
 from dgrec.units import counted
@@ -112,7 +112,9 @@ class _Delivery:
     def _run(self) -> None:
         try:
             with closing(self._open_session()) as session:
-                for frame in rest_of(session, self._publisher.name, self._session_id).frames():
+                for frame in missed_messages_of(
+                    session, self._publisher.name, self._session_id
+                ).frames():
                     if not self._has_begun:
                         self._has_begun = True
                         self._target = self._publisher.open_again()

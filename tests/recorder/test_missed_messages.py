@@ -15,9 +15,9 @@ import dgrec
 from dgrec.alerts import parse_rule
 from dgrec.errors import OutputError
 from dgrec.message import Message
-from dgrec.publishing import Outgoing, PayloadOptions, Target, parse_target, rest_of
+from dgrec.publishing import Outgoing, PayloadOptions, Target, missed_messages_of, parse_target
 from dgrec.recorder.outputs import Alerts, Publisher, later, output
-from dgrec.recorder.outputs.newest import NewestFrame
+from dgrec.recorder.outputs.newest_frame import NewestFrame
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection
 from tests.recorder.runs import Runs
@@ -72,7 +72,7 @@ class Made:
 
     def rest(self) -> list[Outgoing]:
         with dgrec.open(self.runs.path) as session:
-            return [*rest_of(session, "refusing").frames()]
+            return [*missed_messages_of(session, "refusing").frames()]
 
     def kill(self) -> None:
         """Kill the run, half a second after its target has what it takes."""
@@ -92,7 +92,7 @@ class Made:
         with dgrec.open(self.runs.path) as session:
             publish(session, [parse_target(str(lines))], self.options, speed=None)
             expected = lines.read_bytes().splitlines()
-            found = [*rest_of(session, "refusing").frames()]
+            found = [*missed_messages_of(session, "refusing").frames()]
             rest = [message.text for frame in found for message in frame.messages]
             (row,) = session.sql_rows("SELECT frames, delivered, left_out FROM targets")
         frames, delivered, left_out = row
@@ -207,7 +207,7 @@ def test_only_frames_that_are_kept_can_be_had_later(tmp_path: Path, found: range
         for number in range(40):
             recorder.add(CATS if number in found else [])
     with dgrec.open(path) as session:
-        rest = [*rest_of(session, "refusing").frames()]
+        rest = [*missed_messages_of(session, "refusing").frames()]
     said = [line.partition(":")[0] for line in recorder.notes if "did not get" in line]
     assert said == ([f"refusing did not get {len(rest)} frames"] if rest else [])
     assert len(found) <= len(rest) < 40
@@ -341,7 +341,7 @@ def test_targets_of_a_recording_of_moments_count_its_rows(tmp_path: Path) -> Non
     with dgrec.open(runs.path) as session:
         numbers = [result.row["source_frame"] for result in session]
         (row,) = session.sql_rows("SELECT frames, delivered, left_out FROM targets")
-        found = [frame.source_frame for frame in rest_of(session, "refusing").frames()]
+        found = [frame.source_frame for frame in missed_messages_of(session, "refusing").frames()]
     assert numbers == [*range(17, 34), *range(37, 48)]
     due = [number for number in numbers if number % 3 == 0]
     assert found == [number for number in due if number >= 27]
