@@ -74,7 +74,7 @@ def recordable(result: Any) -> Any:
             vars(made)["metadata"] = dict(metadata)
         return made
     raise DgrecError(
-        f"a {type(result).__name__} cannot be recorded: expected a PySDK result, a list of "
+        f"type {type(result).__name__!r} cannot be recorded: expected a PySDK result, a list of "
         "detections (each a dictionary), or supervision.Detections"
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +21,8 @@ from dgrec.units import counted
 _FRAMES, _DIFFERENCES = 5, 4
 #: A longer value is cut off.
 _LONGEST = 60
+#: Whole numbers in these places are pixels, and may differ as other numbers do.
+_PIXELS = re.compile(r"(^|\.)(bbox|landmark)\[\d+\]$")
 
 
 def write(results: Iterable[Any], path: Path) -> None:
@@ -46,15 +50,18 @@ def compare(results: Iterable[Any], expected: Path, folder: Path, tolerance: flo
     """
     differing: list[str] = []
     frames = count = 0
-    with TemporaryDirectory() as place, dgrec.open(expected) as wanted:
-        recorded = Path(place) / "results.parquet"
+    with ExitStack() as stack:
+        wanted = stack.enter_context(dgrec.open(expected))
+        recorded = Path(stack.enter_context(TemporaryDirectory())) / "results.parquet"
         images = _Images()
         with dgrec.Recorder(recorded) as recorder:
             for index, result in enumerate(results):
                 recorder.add(result)
                 images.keep(index, result)
         # Without a result there is no session.
-        given = list(dgrec.open(recorded)) if recorded.exists() else []
+        given: Iterable[Any] = ()
+        if recorded.exists():
+            given = stack.enter_context(dgrec.open(recorded))
         for index, (one, other) in enumerate(zip_longest(wanted, given)):
             frames += 1
             found = list(_differences(one, other, tolerance))
@@ -130,11 +137,11 @@ def _of_values(wanted: Any, given: Any, where: str, tolerance: float) -> Iterato
                 yield f"{place} is not expected"
             else:
                 yield from _of_values(wanted[key], given[key], place, tolerance)
-    elif not _is_equal(wanted, given, tolerance):
+    elif not _is_equal(wanted, given, tolerance, _PIXELS.search(where) is not None):
         yield f"{where} is {_short(given)}, expected {_short(wanted)}"
 
 
-def _is_equal(wanted: Any, given: Any, tolerance: float) -> bool:
+def _is_equal(wanted: Any, given: Any, tolerance: float, is_pixel: bool = False) -> bool:
     if isinstance(wanted, np.ndarray) or isinstance(given, np.ndarray):
         one, other = np.asarray(wanted), np.asarray(given)
         if one.shape != other.shape or one.dtype != other.dtype:
@@ -142,10 +149,13 @@ def _is_equal(wanted: Any, given: Any, tolerance: float) -> bool:
         if one.dtype.kind in "fc":
             return np.allclose(one, other, rtol=0, atol=tolerance, equal_nan=True)
         return np.array_equal(one, other)
-    if isinstance(wanted, float) and isinstance(given, float | int):
+    if is_pixel and type(wanted) is type(given) is int:
+        return abs(wanted - given) <= tolerance
+    is_float = isinstance(wanted, float) and isinstance(given, float | int)
+    if is_float or (isinstance(wanted, np.floating) and type(wanted) is type(given)):
         if math.isnan(wanted):
             return math.isnan(given)
-        return wanted == given or abs(wanted - given) <= tolerance
+        return bool(wanted == given or abs(wanted - given) <= tolerance)
     if type(wanted) is not type(given):
         return False
     if hasattr(wanted, "__dict__") and not isinstance(wanted, type):

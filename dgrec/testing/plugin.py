@@ -42,7 +42,7 @@ def dgrec_model(request: pytest.FixtureRequest) -> Callable[..., Any]:
         import dgrec
 
         __tracebackhide__ = True
-        return _in_one_line(dgrec.model, _beside(request, session), options)
+        return _in_one_line(dgrec.model, _beside(request, session), **options)
 
     return load
 
@@ -61,7 +61,7 @@ def dgrec_camera(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
 
             __tracebackhide__ = True
             path = _beside(request, session)
-            camera = _in_one_line(dgrec.camera, path, {"pace": "fast", **options})
+            camera = _in_one_line(dgrec.camera, path, **{"pace": "fast", **options})
             stack.callback(camera.release)
             return camera
 
@@ -85,24 +85,24 @@ def dgrec_check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...,
         __tracebackhide__ = True
         path = with_session_suffix(_beside(request, expected))
         if request.config.getoption(_UPDATE):
-            differences.write(results, path)
+            _in_one_line(differences.write, results, path)
             return
         if not path.exists():
             pytest.fail(f"{path} does not exist: pytest {_UPDATE} writes it", pytrace=False)
-        report = differences.compare(results, path, tmp_path, tolerance)
+        report = _in_one_line(differences.compare, results, path, tmp_path, tolerance)
         if report:
             pytest.fail(report, pytrace=False)
 
     return check
 
 
-def _in_one_line(opened: Callable[..., Any], path: Path, options: dict[str, Any]) -> Any:
-    """Open a recording; of an error, pytest shows the line of the test and the message."""
+def _in_one_line(called: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """Call a function; of an error of dgrec's, pytest shows the test's line and the message."""
     from dgrec.errors import DgrecError
 
     __tracebackhide__ = True
     try:
-        return opened(path, **options)
+        return called(*arguments, **options)
     except DgrecError as error:
         raise error.with_traceback(None) from None
 

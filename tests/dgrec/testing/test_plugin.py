@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 import dgrec
 from dgrec import sample
+from dgrec.testing import differences
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.slow
@@ -115,6 +119,37 @@ def test_results_are_compared(
     assert picture is not None
     assert cv2.imread(picture[1]).shape == (360, 1280, 3)
     assert "differences.py" not in output  # only what the user needs
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "is_within"),
+    [
+        ({"score": np.float32(0.5)}, {"score": np.float32(0.75)}, True),
+        ({"score": np.float32(0.5)}, {"score": np.float32(1.75)}, False),
+        ({"score": np.float32(0.5)}, {"score": 0.5}, False),
+        ({"bbox": [1, 2, 30, 40]}, {"bbox": [1, 3, 30, 40]}, True),
+        ({"bbox": [1, 2, 30, 40]}, {"bbox": [1, 2, 30, 42]}, False),
+        ({"landmarks": [{"landmark": [1, 2]}]}, {"landmarks": [{"landmark": [1, 3]}]}, True),
+        ({"landmarks": [{"category_id": 1}]}, {"landmarks": [{"category_id": 2}]}, False),
+        ({"track_id": 1}, {"track_id": 2}, False),
+    ],
+)
+def test_scores_and_pixels_of_any_type_have_the_tolerance(
+    tmp_path: Path, wanted: dict[str, Any], given: dict[str, Any], is_within: bool
+) -> None:
+    """Single-precision scores and boxes of whole numbers had none."""
+    expected = tmp_path / "expected.parquet"
+    differences.write([[wanted]], expected)
+    assert not differences.compare([[wanted]], expected, tmp_path)
+    assert bool(differences.compare([[given]], expected, tmp_path, 1)) is not is_within
+
+
+def test_what_cannot_be_recorded_is_named_in_a_line(check: Callable[..., tuple[int, str]]) -> None:
+    test = "def test_it(dgrec_check): dgrec_check([object()], 'expected')"
+    code, output = check(test, "--dgrec-update")
+    assert code == 1
+    assert "type 'object' cannot be recorded" in output
+    assert "results.py" not in output
 
 
 def test_what_is_expected_is_named_as_sessions_are(
