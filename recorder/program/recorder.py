@@ -249,7 +249,7 @@ class Recorder:
 
         Args:
             text: What happened, in a few words.
-            details: More of it, as JSON has it.
+            details: More of it, as JSON has it: NaN and infinity become null.
 
         Raises:
             ConfigError: JSON cannot hold the details.
