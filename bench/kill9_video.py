@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from dgrec.clock import Clock
-from dgrec.errors import VideoError
+from dgrec.errors import DgrecError, VideoError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import left_behind, recover
@@ -135,13 +135,23 @@ def pictures_in(folder: Path) -> int:
     return count
 
 
+def rows_in(folder: Path) -> int:
+    """Return how many rows can be read from the sessions in a folder."""
+    count = 0
+    for path in (*folder.glob("*.arrows"), *folder.glob("*.parquet")):
+        with contextlib.suppress(DgrecError), open_session(path) as session:
+            count += len(session)
+    return count
+
+
 def run_once(
     folder: Path, seed: int, fps: float, split: bool, *, gap_s: float = 0.0, at_least: int = 0
 ) -> tuple[int, int, float]:
     """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost.
 
     With ``gap_s`` the camera is away for so long after its first second, and killed later. With
-    ``at_least`` it is killed when more pictures are in its video, however long that takes.
+    ``at_least`` it is killed when it has written more rows, and more pictures to its video, however
+    long that takes.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.kill9_video", "--child", str(folder), "--fps", str(fps)]
@@ -154,7 +164,9 @@ def run_once(
     # The first frame: it has come up. And where there is a gap, the first one after it.
     lines = [child.stdout.readline() for _ in range(1 + int(fps) * (gap_s > 0))]
     time.sleep(random.Random(seed).uniform(1.0, 4.0))
-    while at_least and child.poll() is None and pictures_in(folder) <= at_least:
+    while (
+        at_least and child.poll() is None and min(pictures_in(folder), rows_in(folder)) <= at_least
+    ):
         time.sleep(0.1)
     os.kill(child.pid, signal.SIGKILL)
     killed = time.monotonic()

@@ -388,8 +388,7 @@ class SessionWriter:
             self.ended_ns = self._clock.now_ns()
             for queue in self.outputs:
                 queue.end()  # while the last rows are written
-            end = self._end(self.ended_ns)
-            self._metadata = end.seal(ending or Ending(reason=self._alarm_reason or "finished"))
+            self._metadata = self._end(ending or Ending(reason=self._alarm_reason or "finished"))
         except DgrecError as error:
             self._failure = error
             raise
@@ -400,12 +399,12 @@ class SessionWriter:
             finally:
                 self._has_ended.set()
 
-    def _end(self, ended_ns: int) -> SessionEnd:
-        return SessionEnd(
+    def _end(self, ending: Ending) -> Metadata:
+        end = SessionEnd(
             output=self.output,
             metadata=self._metadata,
             earlier=self._earlier,
-            ended_ns=ended_ns,
+            ended_ns=self.ended_ns or self._clock.now_ns(),
             results=self.progress.frames,
             clock=self._clock,
             meter=self._meter,
@@ -416,6 +415,7 @@ class SessionWriter:
             outputs=self.outputs,
             targets=self.targets,
         )
+        return end.seal(ending)
 
     def _is_closed_here(self) -> bool:
         return threading.get_ident() == self._closer or self.is_in_output()

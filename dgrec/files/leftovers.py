@@ -47,7 +47,10 @@ def make_temporary(
         temporary = path.with_name(f".{os.fsdecode(shown)}.{random}.new")
         if is_folder:
             temporary.mkdir(mode)
-            descriptor = os.open(temporary, OPEN_TO_LOCK | os.O_NOFOLLOW)
+            try:
+                descriptor = os.open(temporary, OPEN_TO_LOCK | os.O_NOFOLLOW)
+            except FileNotFoundError:  # likewise removed, before it was opened
+                continue
         else:
             descriptor = os.open(temporary, CREATE, 0o666)
         # Before it was locked, another process may have removed it as a leftover.

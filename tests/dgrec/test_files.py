@@ -21,7 +21,9 @@ from dgrec.files import (
     TemporaryFolder,
     check_new_file,
     is_locked,
+    leftovers,
     lock,
+    locks,
     renaming,
     temporary,
 )
@@ -286,6 +288,41 @@ def test_a_folder_for_temporary_files_goes_also_after_a_kill(
     assert names(tmp_path) == {".other.new", first.path.name}
     del first
     assert names(tmp_path) == {".other.new"}
+
+
+@pytest.mark.parametrize("is_opened", [False, True])
+def test_a_folder_that_another_process_takes_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_opened: bool
+) -> None:
+    """Two commands that began at the same moment: one of them could not begin."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    removed: list[Path] = []
+
+    def remove(made: Path) -> None:
+        if not removed:
+            removed.append(made)
+            leftovers.remove_leftovers(tmp_path)
+            assert not made.exists()
+
+    make = Path.mkdir
+
+    def mkdir(self: Path, mode: int) -> None:
+        make(self, mode)
+        if not is_opened:
+            remove(self)
+
+    def lock(descriptor: int) -> bool:
+        if is_opened:
+            remove(Path(f"/proc/self/fd/{descriptor}").readlink())
+        return locks.lock(descriptor)
+
+    temporary._remove_leftovers(tmp_path)  # which is done once
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    monkeypatch.setattr(leftovers, "lock", lock)
+    with TemporaryFolder("work") as folder:
+        assert removed
+        assert folder.path not in removed
+        assert names(tmp_path) == {folder.path.name}
 
 
 # --- files that belong together ---

@@ -16,7 +16,7 @@ from dgrec.alerts import parse_rule
 from dgrec.errors import OutputError
 from dgrec.message import Message
 from dgrec.publishing import Outgoing, PayloadOptions, Target, missed_messages_of, parse_target
-from dgrec.recorder.outputs import Alerts, Publisher, later, output
+from dgrec.recorder.outputs import Alerts, Publisher, later_delivery, output
 from dgrec.recorder.outputs.newest_frame import NewestFrame
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection
@@ -319,7 +319,7 @@ def test_random_recordings_are_delivered_once(tmp_path: Path) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(output, "_PATIENCE_IN_A_HURRY_S", 1.0)
-    monkeypatch.setattr(later, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(later_delivery, "_PATIENCE_S", 1.0)
 
 
 def test_targets_of_a_recording_of_moments_count_its_rows(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from dgrec.publishing import (
     parse_target,
 )
 from dgrec.publishing.payload import message_of
-from dgrec.recorder.outputs import Publisher, later, output
+from dgrec.recorder.outputs import Publisher, later_delivery, output
 from dgrec.recorder.recovery import recover
 from dgrec.replay.publishing import publish_missing
 from dgrec.session import open_session
@@ -46,7 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing comes anyway."""
     monkeypatch.setattr(mqtt, "_PATIENCE_S", 0.3)
     monkeypatch.setattr(output, "_PATIENCE_IN_A_HURRY_S", 1.0)
-    monkeypatch.setattr(later, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(later_delivery, "_PATIENCE_S", 1.0)
     monkeypatch.setattr(http, "_FIRST_WAIT_S", 0.05)
 
 

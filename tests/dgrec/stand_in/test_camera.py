@@ -20,7 +20,7 @@ from dgrec.errors import ConfigError, DgrecError, ModelError, SourceError, Video
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.sources import FileSource, open_source, parse_source
-from dgrec.stand_in import given, session_camera
+from dgrec.stand_in import given_pictures, session_camera
 from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record, wrong
 from tests.factory import edited, without_column
 from tests.footage import FRAMES, picture
@@ -235,14 +235,14 @@ def test_copies_in_a_scene_that_does_not_change(
         for index, result in enumerate(reader.predict_batch(picture(3) for _ in range(count))):
             result._inference_results[0]["track_id"] = index
             recorder.add(result)
-    looked_up: list[given.Origin] = []
-    positions_of = given.Pairing._positions_of
+    looked_up: list[given_pictures.Origin] = []
+    positions_of = given_pictures.Pairing._positions_of
 
-    def counted(self: given.Pairing, origin: given.Origin) -> Any:
+    def counted(self: given_pictures.Pairing, origin: given_pictures.Origin) -> Any:
         looked_up.append(origin)
         return positions_of(self, origin)
 
-    monkeypatch.setattr(given.Pairing, "_positions_of", counted)
+    monkeypatch.setattr(given_pictures.Pairing, "_positions_of", counted)
     model = dgrec.model(output)
     with dgrec.camera(output, pace="fast") as camera:
         results = model.predict_batch(image.copy() for image in camera)
@@ -253,11 +253,11 @@ def test_copies_in_a_scene_that_does_not_change(
 def test_pictures_that_were_given_out_are_not_kept_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(given, "_MOST_PICTURES", 10)
-    pictures = given._GivenOut()
-    facts = given.SessionFacts("id", "", "")
+    monkeypatch.setattr(given_pictures, "_MOST_PICTURES", 10)
+    pictures = given_pictures._GivenOut()
+    facts = given_pictures.SessionFacts("id", "", "")
     for row in range(35):
-        pictures.note(picture(row // 15), given.Origin(facts, row, row, row, -1))
+        pictures.note(picture(row // 15), given_pictures.Origin(facts, row, row, row, -1))
     held = [origin for alike in pictures._contents.values() for origin in alike.origins]
     assert [origin.frame for origin in held] == list(range(25, 35))
 
