@@ -10,6 +10,8 @@ from pathlib import Path
 #: Without O_NONBLOCK, opening a FIFO would wait for a writer.
 OPEN_TO_LOCK = os.O_RDONLY | os.O_NONBLOCK
 _ATTEMPTS, _PAUSE_S = 20, 0.005
+#: How often a lock that `is_locked` has taken is waited for: its process may have to wait itself.
+_ATTEMPTS_BESIDE_LOOKS = 2000
 
 
 def lock(descriptor: int) -> bool:
@@ -17,11 +19,26 @@ def lock(descriptor: int) -> bool:
 
     On a file system without locks nothing is locked, and the answer is True.
     """
-    for _ in range(_ATTEMPTS):
+    left = _ATTEMPTS
+    for _ in range(_ATTEMPTS_BESIDE_LOOKS):
         if try_lock(descriptor) is not False:
             return True
-        time.sleep(_PAUSE_S)  # `is_locked` of another process takes the lock for a moment
+        if not _is_looked_at(descriptor):
+            left -= 1
+            if not left:
+                return False
+        time.sleep(_PAUSE_S)
     return False
+
+
+def _is_looked_at(descriptor: int) -> bool:
+    """Return whether a file that could not be locked is only locked by `is_locked`."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
 
 
 def is_locked(path: Path) -> bool:

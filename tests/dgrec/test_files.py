@@ -436,6 +436,31 @@ def test_a_folder(tmp_path: Path) -> None:
     assert names(tmp_path) == {"pictures"}
 
 
+@pytest.mark.parametrize("held", [fcntl.LOCK_SH, fcntl.LOCK_EX])
+def test_a_process_that_only_looks_whether_a_file_is_locked_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """On a busy machine a look may take longer than a lock was waited for."""
+    path = tmp_path / "a"
+    path.write_bytes(b"")
+    looking, mine = os.open(path, os.O_RDONLY), os.open(path, os.O_RDONLY)
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 50:
+            fcntl.flock(looking, fcntl.LOCK_UN)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    try:
+        fcntl.flock(looking, held)
+        assert lock(mine) is (held == fcntl.LOCK_SH)
+        assert is_locked(path)
+    finally:
+        os.close(looking)
+        os.close(mine)
+
+
 # --- two at once ---
 
 
