@@ -311,12 +311,14 @@ def test_the_signal_after_the_one_that_ends_the_recording_ends_what_is_sent_late
 ) -> None:
     """A camera's recording is ended by one, and a second one would leave it unsealed."""
     path, lines = tmp_path / "s.parquet", tmp_path / "lines.jsonl"
-    has_refused, has_ended = threading.Event(), threading.Event()
+    refused: set[str] = set()
+    has_ended = threading.Event()
 
-    def answer(_: str) -> int:
-        if not has_ended.is_set():
-            has_refused.set()
+    def answer(key: str) -> int:
+        if key not in refused and not has_ended.is_set():
+            refused.add(key)
             return 403
+        has_ended.set()  # a message comes again when the recording is over
         time.sleep(0.2)  # all of it takes longer than anybody waits here
         return 200
 
@@ -330,11 +332,10 @@ def test_the_signal_after_the_one_that_ends_the_recording_ends_what_is_sent_late
             text=True,
         )
         try:
-            wait_until(has_refused.is_set, process=running)
+            wait_until(lambda: bool(refused), process=running)
             wait_until(
                 lambda: lines.exists() and lines.read_bytes().count(b"\n") > 300, process=running
             )
-            has_ended.set()
             running.send_signal(signal.SIGINT)
             wait_until(lambda: len(taken) > 1, process=running)
             running.send_signal(signal.SIGINT)
