@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 from dgrec.clock import Clock
-from dgrec.errors import DgrecError, VideoError
+from dgrec.errors import DgrecError
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.recovery import left_behind, recover
@@ -126,21 +126,18 @@ def mismatches(path: Path) -> tuple[int, int]:
     return found, wrong
 
 
-def pictures_in(folder: Path) -> int:
-    """Return how many pictures can be decoded from the videos in a folder."""
-    count = 0
-    for video in folder.glob("*.mp4"):
-        with contextlib.suppress(VideoError, OSError):  # it has none yet
-            count += len(frame_stamps(video))
-    return count
+def rows_with_pictures(folder: Path) -> int:
+    """Return how many rows in a folder have a frame that can be decoded.
 
-
-def rows_in(folder: Path) -> int:
-    """Return how many rows can be read from the sessions in a folder."""
+    (A video with a gap also has pictures that are of no row.)
+    """
     count = 0
     for path in (*folder.glob("*.arrows"), *folder.glob("*.parquet")):
-        with contextlib.suppress(DgrecError), open_session(path) as session:
-            count += len(session)
+        with contextlib.suppress(DgrecError, OSError), open_session(path) as session:
+            pictures = len(frame_stamps(path.with_suffix(".mp4")))
+            for batch in session.batches(["video_frame"]):
+                numbers = batch.column(0).drop_null().to_numpy()
+                count += int((numbers < pictures).sum())
     return count
 
 
@@ -150,8 +147,8 @@ def run_once(
     """Kill one recording; return rows with a frame, wrong ones, and the seconds of video lost.
 
     With ``gap_s`` the camera is away for so long after its first second, and killed later. With
-    ``at_least`` it is killed when it has written more rows, and more pictures to its video, however
-    long that takes.
+    ``at_least`` it is killed when more rows and their frames have been written, however long that
+    takes.
     """
     child = subprocess.Popen(
         [sys.executable, "-m", "bench.kill9_video", "--child", str(folder), "--fps", str(fps)]
@@ -164,9 +161,7 @@ def run_once(
     # The first frame: it has come up. And where there is a gap, the first one after it.
     lines = [child.stdout.readline() for _ in range(1 + int(fps) * (gap_s > 0))]
     time.sleep(random.Random(seed).uniform(1.0, 4.0))
-    while (
-        at_least and child.poll() is None and min(pictures_in(folder), rows_in(folder)) <= at_least
-    ):
+    while at_least and child.poll() is None and rows_with_pictures(folder) <= at_least:
         time.sleep(0.1)
     os.kill(child.pid, signal.SIGKILL)
     killed = time.monotonic()

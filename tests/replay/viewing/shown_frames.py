@@ -196,7 +196,8 @@ class ShownFrames:
             at = shown["position"]
             expected = recording.numbers[at], recording.frames[at]
             self.checked += 1
-            self.ways.add(shown["way"])
+            if shown["picture"] is not None:
+                self.ways.add(shown["way"])
             if shown["picture"] is None and shown["why"]:
                 self.without_picture[f"{recording.name}: {shown['why']}"] += 1
                 expected = None, *expected
