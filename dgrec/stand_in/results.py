@@ -78,4 +78,4 @@ def _with_drawing(result_class: Any, drawing: Drawing) -> type:
     below: Any = result_values.pysdk_class(result_class) if has_analyzers else result_class
     drawn = type(below.__name__, (below,), {"image_overlay": property(draw)})
     # As in `as_recorded`: those attached draw on what the class below them has drawn.
-    return type(drawn.__name__, (result_class, drawn), {}) if has_analyzers else drawn
+    return type(result_class.__name__, (result_class, drawn), {}) if has_analyzers else drawn

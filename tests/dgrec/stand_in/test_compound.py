@@ -162,6 +162,7 @@ def test_analyzers_of_the_first_model_belong_to_the_whole(
     for one, (other, overlay) in zip(run(stand_in)[:-1], live[:-1], strict=True):
         assert_equal(one.results, other.results)
         assert one.trails == other.trails
+        assert type(one).__name__ == type(other).__name__ or not is_attached
         assert np.array_equal(one.image_overlay, overlay)
 
 
