@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.alerts import Rule, parse_rules
-from dgrec.analyzers import AnalyzerRequest, analyzers_of_model, describe
+from dgrec.analyzers import AnalyzerRequest, describe_attached
 from dgrec.clock import Clock
 from dgrec.credentials import redact
 from dgrec.errors import ConfigError, DgrecError
@@ -309,8 +309,8 @@ def prepare(
     capture = _capture(reader, source, clock, given, announce, keeps=packets is not None)
     stack.callback(capture.release)  # PySDK does it too, unless its loop was left early
     metadata = _metadata(plan, reader, loaded, given)
-    if every := [*analyzers_of_model(loaded.model), *analyzers]:
-        metadata["analyzers"] = describe(every)
+    if described := describe_attached(loaded.model, analyzers):
+        metadata["analyzers"] = described
     else:
         check_without_analyzers(request.rules)
     if group is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dgrec import sample
-from dgrec.analyzers import analyzers_of_model, describe
+from dgrec.analyzers import describe_attached
 from dgrec.credentials import redact, redact_text
 from dgrec.errors import ConfigError, ModelError
 from dgrec.files import read_small_text
@@ -88,7 +88,7 @@ class LoadedModel:
     def metadata(self) -> Metadata:
         """What a session says of the model, and of the analyzers that are attached to it now."""
         known: Metadata = {"model": self.description, "overlay": self.overlay}
-        if analyzers := describe(analyzers_of_model(self.model)) or _recorded_analyzers(self.model):
+        if analyzers := describe_attached(self.model):
             known["analyzers"] = analyzers
         return known
 
@@ -172,12 +172,6 @@ def describe_model(model: Any) -> LoadedModel:
         described["compound"] = type(model).__name__
         described["models"] = [describe_model(each).description for each in parts]
     return LoadedModel(model, described, overlay)
-
-
-def _recorded_analyzers(model: Any) -> list[dict[str, Any]]:
-    """Return the analyzers whose results a recording gives in the place of its model."""
-    found: list[dict[str, Any]] = getattr(model, "__dict__", {}).get("recorded_analyzers", [])
-    return found
 
 
 def _host_of(model: Any) -> str | None:

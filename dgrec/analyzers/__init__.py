@@ -20,6 +20,7 @@ from dgrec.analyzers.settings import (
     attach,
     class_of,
     describe,
+    describe_attached,
     detach,
     remove_added,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "attach",
     "class_of",
     "describe",
+    "describe_attached",
     "detach",
     "drawable",
     "drawable_result",

@@ -111,6 +111,22 @@ def analyzers_of_model(model: Any) -> list[Any]:
     return _of_class(own.get("_custom_postprocessor"))
 
 
+def describe_attached(model: Any, further: Iterable[Any] = ()) -> list[dict[str, Any]]:
+    """Return what the metadata says of the analyzers that a model's results come with.
+
+    The results of a compound model are those of its first model, made over: the analyzers that are
+    attached to that one draw on them, too, and first. Their entries are ``within`` it.
+
+    Args:
+        further: Those that are going to be attached as well.
+    """
+    own = getattr(model, "__dict__", {})
+    inner = describe_attached(own["model1"]) if own.get("model1") is not None else []
+    # A recording that is in the place of a model gives the results of those that were recorded.
+    attached = describe([*analyzers_of_model(model), *further]) or own.get("recorded_analyzers", [])
+    return [*({**entry, "within": "model1"} for entry in inner), *attached]
+
+
 def analyzers_of_result(result: Any) -> list[Any]:
     """Return the analyzers that draw on a result's overlay, in their order."""
     return _of_class(type(result))

@@ -36,9 +36,11 @@ class Trackers:
 
     Args:
         recorded: The ``analyzers`` of its metadata.
+        inner: Those among them whose results always stay.
     """
 
     recorded: Sequence[Mapping[str, Any]]
+    inner: Sequence[Mapping[str, Any]] = ()
     _last: tuple[Any, Begun] = field(default=(None, Begun(None)), init=False)
 
     def of(self, chosen: Any) -> Begun:
@@ -55,11 +57,12 @@ class Trackers:
 
     def remove_others(self, restored: Any, begun: Begun) -> None:
         """Remove from a frame what all other analyzers added, so that those attached begin anew."""
-        stays = {name for each in begun.names for name in added_by(each)[1]}
+        kept = {*begun.names, *(str(entry.get("class")) for entry in self.inner)}
+        stays = {name for each in kept for name in added_by(each)[1]}
         for name in set(restored.attributes) - stays:
             del restored.attributes[name]
         ran = [str(entry.get("class")) for entry in self.recorded]
-        remove_added(restored.results, {}, [name for name in ran if name not in begun.names])
+        remove_added(restored.results, {}, [name for name in ran if name not in kept])
 
     def _begun(self, chosen: Any) -> Begun:
         attached = list(vars(chosen).get("_analyzers", ()))

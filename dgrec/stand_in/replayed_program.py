@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ class Replayed:
         self.models: dict[str, list[Path]] = {}
         #: The compound model that each inner model was recorded in, and only there.
         self.compounds: dict[str, str] = {}
-        cameras: dict[tuple[str, ...], tuple[set[str], list[tuple[int, str]]]] = {}
+        cameras: dict[tuple[str, ...], tuple[set[str], list[tuple[Counter[int], str]]]] = {}
         for path, source in zip(replay.sessions, replay.sources, strict=True):
             with Session(path) as session:
                 described = session.metadata.get("model", {})
@@ -152,10 +153,9 @@ class Replayed:
                 self.compounds |= dict.fromkeys(_inner_names(described), name)
                 names, sessions = cameras.setdefault(_camera_key(session, source), (set(), []))
                 names |= {source} if source else _names_of(session)
-                sessions.append((len(session), path))
+                sessions.append((_sizes(session), path))
         self._cameras = [
-            # The one with the most frames first: other models may have skipped some of them.
-            RecordedCamera(frozenset(names), tuple(path for _, path in sorted(sessions)[::-1]))
+            RecordedCamera(frozenset(names), _by_pictures_of_camera(sessions))
             for names, sessions in cameras.values()
         ]
 
@@ -244,6 +244,24 @@ def _camera_key(session: Session, source: str) -> tuple[str, ...]:
         group = session.metadata.get("group", {}).get("id")
         return ("program", str(group or session.id))
     return tuple(str(facts.get(name) or "") for name in ("kind", "given", "sha256"))
+
+
+def _sizes(session: Session) -> Counter[int]:
+    """Return how many frames have pictures of each size, in pixels."""
+    from dgrec.stand_in.given_pictures import numbers
+
+    return Counter((numbers(session, "width") * numbers(session, "height")).tolist())
+
+
+def _by_pictures_of_camera(sessions: Sequence[tuple[Counter[int], str]]) -> tuple[str, ...]:
+    """Return the sessions of a camera, the one with the most of its pictures first.
+
+    Other models may have skipped some. A model that ran on crops may have more frames, but its
+    pictures are smaller, and at most those in which nothing was found are whole.
+    """
+    whole = max((size for sizes, _ in sessions for size in sizes), default=0)
+    ranked = [(sizes[whole], -sizes.total(), path) for sizes, path in sessions]
+    return tuple(path for *_, path in sorted(ranked)[::-1])
 
 
 def _names_of(session: Session) -> set[str]:

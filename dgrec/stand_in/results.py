@@ -62,7 +62,7 @@ def drawn_class(chosen: Any, results: Any, drawing: Drawing) -> Any:
     """Return the class that a finished result has: the one that it would have live.
 
     Args:
-        drawing: What recorded analyzers draw on the overlay, if none are attached.
+        drawing: What recorded analyzers draw on the overlay, before those that are attached.
     """
     plain = plain_class(chosen, results)
     return _with_drawing(plain, drawing) if drawing.analyzers else plain
@@ -72,6 +72,10 @@ def drawn_class(chosen: Any, results: Any, drawing: Drawing) -> Any:
 def _with_drawing(result_class: Any, drawing: Drawing) -> type:
     def draw(result: Any) -> Any:
         notices = vars(result).get("_dgrec_notices", {})
-        return drawing.draw(result, result_class.image_overlay.fget(result), notices)
+        return drawing.draw(result, below.image_overlay.fget(result), notices)
 
-    return type(result_class.__name__, (result_class,), {"image_overlay": property(draw)})
+    has_analyzers = hasattr(result_class, "_analyzers")
+    below: Any = result_values.pysdk_class(result_class) if has_analyzers else result_class
+    drawn = type(below.__name__, (below,), {"image_overlay": property(draw)})
+    # As in `as_recorded`: those attached draw on what the class below them has drawn.
+    return type(result_class.__name__, (result_class, drawn), {}) if has_analyzers else drawn

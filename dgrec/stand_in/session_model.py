@@ -12,7 +12,7 @@ from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import Drawing, drawing_of, recorded_time
+from dgrec.analyzers import drawing_of, recorded_time
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
@@ -25,7 +25,6 @@ from dgrec.stand_in.run import from_the_first, run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 
 _PACES = ("fast", "recorded")
-_NOTHING = Drawing()
 
 
 class StandInError(ModelError, DegirumException):  # type: ignore[misc]
@@ -89,7 +88,11 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._recorded_classes: set[Any] = set()
         #: What the session says of the analyzers whose results it has.
         self.recorded_analyzers = metadata.get("analyzers", [])
-        self._trackers = Trackers(self.recorded_analyzers)
+        #: Those of a model in a compound model belong to its results, whatever is attached.
+        inner = [entry for entry in self.recorded_analyzers if entry.get("within")]
+        own = [entry for entry in self.recorded_analyzers if not entry.get("within")]
+        self._trackers = Trackers(own, inner)
+        self._inner_drawing = drawing_of({"analyzers": inner})
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
@@ -216,7 +219,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         with recorded_time(frame.completed_ns):
             result = Model._create_postprocessor(view, results, info)
         result._completed_ns = frame.completed_ns
-        drawing = self._drawing if chosen is None else _NOTHING
+        drawing = self._drawing if chosen is None else self._inner_drawing
         if drawing.has_notifiers and frame.completed_ns is not None:
             result._dgrec_notices = self._frames.notices_until(frame.completed_ns)
         result.__class__ = drawn_class(finished, result._inference_results, drawing)

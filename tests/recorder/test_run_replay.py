@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dgrec
@@ -21,6 +22,7 @@ from dgrec.replay.verify import verify
 from dgrec.stand_in import Replay, Replayed
 from tests.clips import FRAMES, short_clip
 from tests.dgrec.stand_in.numbered import clip, number_in, record
+from tests.dgrec.stand_in.scripted import picture
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S
 
@@ -351,6 +353,31 @@ def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
     ]
     with pytest.raises(Exception, match="has the pixels of this picture"):
         model(images[0][8:])
+
+
+def test_crops_are_not_the_camera(tmp_path: Path) -> None:
+    """The second model has more frames: two crops of each picture, or all of it."""
+    kinds: dict[str, list[Any]] = {"whole": [], "crops": []}
+    for number in range(4):
+        image = picture(number)
+        kinds["whole"].append(image)
+        kinds["crops"] += [image[:40, :50], image[20:, 30:]] if number else [image]
+    for name, images in kinds.items():
+        metadata = {
+            "source": {"kind": "program", "given": "app"},
+            "group": {"id": "1"},
+            "model": {"name": name},
+        }
+        path = tmp_path / f"app-{name}.parquet"
+        with dgrec.Recorder(path, video="lossless", metadata=metadata) as recorder:
+            for image in images:
+                recorder.add([], image)
+    camera = replayed(tmp_path).camera("rtsp://host/door")
+    assert camera is not None
+    with camera:
+        found = list(camera)
+    assert len(found) == 4
+    assert all(map(np.array_equal, found, kinds["whole"]))
 
 
 def test_models_are_found_by_their_names(tmp_path: Path, numbered: Path) -> None:

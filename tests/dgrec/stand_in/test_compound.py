@@ -14,7 +14,9 @@ from degirum_tools import (
     CropExtentOptions,
     CroppingAndClassifyingCompoundModel,
     CroppingAndDetectingCompoundModel,
+    LineCounter,
     NmsOptions,
+    ObjectTracker,
     RegionExtractionPseudoModel,
     attach_analyzers,
 )
@@ -131,6 +133,37 @@ def test_analyzers_of_the_compound(tmp_path: Path) -> None:
         assert_equal(one.results, other.results)
         assert one.trails == other.trails
         assert np.array_equal(one.image_overlay, other.image_overlay)
+
+
+@pytest.mark.parametrize("is_attached", [False, True], ids=["recorded", "attached"])
+@pytest.mark.parametrize("kind", ["combining", "detecting more"])
+def test_analyzers_of_the_first_model_belong_to_the_whole(
+    kind: str, is_attached: bool, tmp_path: Path
+) -> None:
+    """They draw on the results of the compound, before its own."""
+    lines = [(10, 0, 10, 72), (0, 40, 96, 40)]
+    first = detector()
+    attach_analyzers(first, [ObjectTracker(track_thresh=0.1, match_thresh=0.9, trail_depth=5)])
+    compound = COMPOUNDS[kind][1](first, parts())
+    attach_analyzers(compound, [LineCounter(lines)])
+    path = tmp_path / "s.parquet"
+    with dgrec.Recorder(path) as recorder, recorder.watch(compound):
+        live = [(result, result.image_overlay) for result in compound.predict_batch(pictures(5))]
+    assert live[3][0].trails
+
+    with dgrec.open(path) as session:
+        assert [entry.get("within") for entry in session.metadata["analyzers"]] == ["model1", None]
+        for result, (_, overlay), picture in zip(session, live, pictures(5), strict=True):
+            assert np.array_equal(result.overlay(picture), overlay)
+    stand_in = dgrec.model(path)
+    if is_attached:
+        attach_analyzers(stand_in, [LineCounter(lines)])
+    # Of compounds that crop, degirum_tools does not analyze the last result.
+    for one, (other, overlay) in zip(run(stand_in)[:-1], live[:-1], strict=True):
+        assert_equal(one.results, other.results)
+        assert one.trails == other.trails
+        assert type(one).__name__ == type(other).__name__ or not is_attached
+        assert np.array_equal(one.image_overlay, overlay)
 
 
 def test_a_part_cannot_stand_for_the_whole(tmp_path: Path) -> None:
