@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dgrec.errors import DgrecError
 from dgrec.format import is_being_written, leaves_of, video_entries
 from dgrec.replay.events import damage_events, source_events
 from dgrec.replay.output import Destination, Section, json_text, write_report
@@ -85,11 +86,25 @@ def _state_of_parts(session: Session) -> str:
 
 def _signals(session: Session) -> dict[str, int]:
     """Return how many values were logged under each name."""
-    totals = session.metadata.get("totals", {})
-    if session.sealed and not totals.get("signals") and not session.metadata.get("signals"):
+    metadata = session.metadata
+    is_logged = bool(metadata.get("totals", {}).get("signals") or metadata.get("signals"))
+    if session.sealed and not is_logged and not _has_device_values(session):
         return {}  # counting takes a while, of a day
     counts = "SELECT name, count(*) FROM signals GROUP BY name ORDER BY name"
     return {str(name): count for name, count in session.sql_rows(counts)}
+
+
+def _has_device_values(session: Session) -> bool:
+    """Return whether an accelerator gave values of its own with the first result.
+
+    They are among the signals, and the view of these looks no further either.
+    """
+    try:
+        first = next(session.batches(["timing"], 0, 1), None)
+    except DgrecError:  # what can be known of a damaged file is shown all the same
+        return False
+    names = [] if first is None else [name for name, _ in first.column(0)[0].as_py() or ()]
+    return any(name.startswith("Device") and not name.endswith("Duration_ms") for name in names)
 
 
 def _columns(session: Session) -> list[dict[str, Any]]:

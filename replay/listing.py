@@ -15,6 +15,7 @@ import pyarrow as pa
 from dgrec import compute as pc
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.footage import videos_beside
+from dgrec.format import FIRST_US, LAST_US, StampBounds
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.info import state_of
 from dgrec.replay.output import Destination, Section, json_text, write_report
@@ -23,6 +24,7 @@ from dgrec.units import count_text, size_text
 
 #: The state of another program's file.
 NOT_A_SESSION = "not a session"
+_STAMPS = ["captured_at", "completed_at"]
 #: Longer names of models are shortened in the table.
 _LONGEST_MODEL = 24
 #: The columns of narrow terminals, the fewest first, and all of them.
@@ -94,47 +96,43 @@ def _text(values: Mapping[str, Any] | None, key: str) -> str | None:
 
 
 def _times(session: Session) -> tuple[float | None, float | None]:
-    """Return how long a recording took in seconds, and its frames per second."""
+    """Return how long a recording took in seconds, and its frames per second, as SQL does.
+
+    Rows may be in another order than their stamps: a program says when its frames were captured.
+    """
+    if not set(_STAMPS) <= set(session.schema.names):
+        return None, None
     count = len(session)
-    if not count:
+    bounds = session.stamp_bounds() if count else None
+    if bounds is None or not all(FIRST_US < low <= high < LAST_US for low, high in bounds):
+        return _times_of_rows(session)
+    (captured, last_captured), (first, last) = bounds
+    captured_s, completed_s = (last_captured - captured) / 1e6, (last - first) / 1e6
+    return (last - captured) / 1e6, frame_rate(count - 1, captured_s, completed_s)
+
+
+def _times_of_rows(session: Session) -> tuple[float | None, float | None]:
+    """Return the same by reading all stamps: a row may lack one, and is no step then."""
+    captures, results = StampBounds(), StampBounds()
+    steps, both = -1, (StampBounds(), StampBounds())
+    for batch in session.batches(_STAMPS):
+        captured, completed = map(_known, batch.columns)
+        captures.add(captured)
+        results.add(completed)
+        has_both = pc.and_(captured.is_valid(), completed.is_valid())
+        steps += has_both.true_count
+        for bounds, stamps in zip(both, (captured, completed), strict=True):
+            bounds.add(stamps.filter(has_both))
+    if captures.first_us is None or results.last_us is None:
         return None, None
-    stamps = ["captured_at", "completed_at"]
-    if not set(stamps) <= set(session.schema.names):
-        return None, None
-    first, last = (
-        [column[0].value for column in next(session.batches(stamps, at, at + 1)).columns]
-        for at in (0, count - 1)
-    )
-    if None in (*first, *last):
-        return None, None
-    if _steps_back(session, first, last):
-        first, last = _extremes(session, stamps)
-    captured_s, completed_s = ((end - start) / 1e6 for start, end in zip(first, last, strict=True))
-    return (last[1] - first[0]) / 1e6, frame_rate(count - 1, captured_s, completed_s)
+    duration_s = (results.last_us - captures.first_us) / 1e6
+    return duration_s, frame_rate(steps, both[0].seconds, both[1].seconds)
 
 
-def _steps_back(session: Session, first: Sequence[int], last: Sequence[int]) -> bool:
-    """Return whether the last stamps are not the latest, as far as the ends and the footer tell."""
-    if last[0] < first[0] or last[1] < first[1]:
-        return True
-    names = ("captured_at", "completed_at")
-    return session.sealed and any(
-        session.first_at_least(name, latest + 1) < len(session)
-        for name, latest in zip(names, last, strict=True)
-    )
-
-
-def _extremes(session: Session, stamps: list[str]) -> tuple[list[int], list[int]]:
-    """Return the earliest and the latest of the stamps, as `dgrec stats` takes them."""
-    lowest: list[list[int]] = [[] for _ in stamps]
-    highest: list[list[int]] = [[] for _ in stamps]
-    for batch in session.batches(stamps):
-        for at, column in enumerate(batch.columns):
-            bounds = pc.min_max(column.cast(pa.int64())).as_py()
-            if bounds["min"] is not None:
-                lowest[at].append(bounds["min"])
-                highest[at].append(bounds["max"])
-    return [min(each) for each in lowest], [max(each) for each in highest]
+def _known(stamps: pa.Array) -> pa.Array:
+    """Return stamps in microseconds since 1970, null where SQL has none."""
+    us = stamps.cast(pa.int64())
+    return pc.if_else(pc.and_(pc.greater(us, FIRST_US), pc.less(us, LAST_US)), us, None)
 
 
 def _size(files: Sequence[Path]) -> int:

@@ -16,6 +16,7 @@ from dgrec.format import (
     DecodeError,
     Metadata,
     Row,
+    cuts_of,
     json_values,
     known_end,
     milliseconds,
@@ -85,11 +86,13 @@ def alerts_of(
     runs = restarts(events)
     expected: int | None = None
     moments = {part.first_frame for part in session.parts if _is_moment(part)}
+    cuts = {*cuts_of(session.metadata)}  # of a clip, whose frames are numbered anew
     for number, frame, source_frame in _frames(session, evaluator.wants_added):
         while runs and runs[0].source_frame <= source_frame:
             evaluator.restart(runs.pop(0).ended_us)
         # Where only times around alerts were kept, those between them are no silence.
         is_after_others = expected is not None and number != expected
+        is_after_others |= number in cuts
         is_after_others |= number in moments and bool(frame.values["skipped_before"])
         evaluator.frame(frame, source_frame, is_after_others=is_after_others)
         expected = number + 1

@@ -346,6 +346,26 @@ class SealedFile:
             start += group.num_rows
         return start
 
+    def bounds(self, name: str) -> tuple[int, int] | None:
+        """Return the smallest and the largest value of a column, by the footer.
+
+        None where the footer does not tell, or a row has no value.
+
+        Args:
+            name: A column of integers, or of stamps (in microseconds since 1970).
+        """
+        index = self.stored_schema.get_field_index(name)
+        if index < 0 or self.stored_schema.field(index).type != SCHEMA.field(name).type:
+            return None
+        leaf = self._leaves.index(name)
+        found = [group.column(leaf).statistics for group in self._groups if group.num_rows]
+        if not found or not all(
+            each is not None and each.has_min_max and each.has_null_count and not each.null_count
+            for each in found
+        ):
+            return None
+        return min(each.min_raw for each in found), max(each.max_raw for each in found)
+
     def batches(
         self, columns: list[str] | None = None, *, first_group: int = 0
     ) -> Iterator[pa.RecordBatch]:

@@ -36,6 +36,39 @@ TOTALLED = ("frame", "captured_at", "completed_at", *LOSSES.values(), "detection
 _NEVER = 2**63 - 1
 
 
+class StampBounds:
+    """The earliest and the latest of some stamps, in microseconds since 1970."""
+
+    def __init__(self) -> None:
+        self.first_us: int | None = None
+        self.last_us: int | None = None
+        #: How many of them are null.
+        self.missing = 0
+
+    def add(self, stamps: pa.Array | pa.ChunkedArray) -> None:
+        self.missing += stamps.null_count
+        bounds = pc.min_max(stamps).as_py()
+        if bounds["min"] is not None:
+            self.first_us = min(
+                bounds["min"], bounds["min"] if self.first_us is None else self.first_us
+            )
+            self.last_us = max(
+                bounds["max"], bounds["max"] if self.last_us is None else self.last_us
+            )
+
+    @property
+    def known(self) -> tuple[int, int] | None:
+        """The earliest and the latest, unless a row has none."""
+        if self.missing or self.first_us is None or self.last_us is None:
+            return None
+        return self.first_us, self.last_us
+
+    @property
+    def seconds(self) -> float:
+        """From the earliest to the latest; 0 without any."""
+        return ((self.last_us or 0) - (self.first_us or 0)) / 1e6
+
+
 class RowTotals:
     """Adds up rows, batch by batch.
 
@@ -48,7 +81,8 @@ class RowTotals:
         #: Values that were logged beside the frames.
         self.signals = 0
         self._losses: dict[str, int] = {}
-        self._last_us: int | None = None
+        #: When the frames were captured, and when their results came.
+        self.captured, self.completed = StampBounds(), StampBounds()
         self._start = StartLosses()
         #: Whether every float of the rows' own columns is a measurement, or null.
         self.is_finite = True
@@ -68,12 +102,11 @@ class RowTotals:
         if rows.num_rows:
             with contextlib.suppress(pa.ArrowException):
                 self._start.add(rows)
-        if "completed_at" in rows.schema.names:
-            with contextlib.suppress(pa.ArrowException):
-                stamps = rows.column("completed_at").cast(pa.timestamp("us", "UTC"), safe=False)
-                last = pc.max(stamps.cast(pa.int64())).as_py()
-                if last is not None:
-                    self._last_us = max(last, self._last_us or last)
+        for name, bounds in (("captured_at", self.captured), ("completed_at", self.completed)):
+            if name in rows.schema.names:
+                with contextlib.suppress(pa.ArrowException):
+                    stamps = rows.column(name).cast(pa.timestamp("us", "UTC"), safe=False)
+                    bounds.add(stamps.cast(pa.int64()))
         if self.is_finite:
             floats = (rows.column(name) for name in rows.schema.names if name in FLOATS)
             self.is_finite = all(
@@ -97,10 +130,10 @@ class RowTotals:
     @property
     def ended_at(self) -> str | None:
         """When the last result came, as metadata writes stamps; None if unknown."""
-        if self._last_us is None:
+        if self.completed.last_us is None:
             return None
         with contextlib.suppress(ValueError, OverflowError, OSError):
-            return utc_text(self._last_us * 1000)
+            return utc_text(self.completed.last_us * 1000)
         return None
 
     def to_dict(self, metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -242,6 +242,20 @@ class RecordedFile:
         """Return a position before which a column is below ``value`` (`SealedFile`)."""
         return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
+    def stamp_bounds(self) -> list[tuple[int, int]] | None:
+        """Return the earliest and the latest capture and result, where every row has both.
+
+        In microseconds since 1970; None, too, if the footer of a sealed file does not tell.
+        """
+        if self._sealed is not None:
+            found = [self._sealed.bounds(name) for name in ("captured_at", "completed_at")]
+        else:
+            self.totals  # noqa: B018 - reads the rows, unless that was done before
+            assert self._totals is not None
+            found = [self._totals.captured.known, self._totals.completed.known]
+        known = [bounds for bounds in found if bounds is not None]
+        return known if len(known) == len(found) else None
+
     def row(self, position: int) -> dict[str, Any]:
         """Return the columns of `SCHEMA` of the frame at a position from 0."""
         with self._row_lock:

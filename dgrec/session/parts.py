@@ -392,6 +392,20 @@ class PartSet:
                 break
         return position
 
+    def stamp_bounds(self) -> list[tuple[int, int]] | None:
+        found = []
+        for part in self.parts:
+            if part.rows:
+                with self._reopened(part) as file:
+                    found.append(file.stamp_bounds())
+        known = [bounds for bounds in found if bounds is not None]
+        if len(known) < len(found):
+            return None
+        return [
+            (min(low for low, _ in each), max(high for _, high in each))
+            for each in zip(*known, strict=True)
+        ]
+
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         sizes: dict[str, tuple[str, pa.DataType, int]] = {}
         for part in self.parts:

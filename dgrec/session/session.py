@@ -246,6 +246,13 @@ class Session:
         """
         return self._rows.first_at_least(name, value)
 
+    def stamp_bounds(self) -> list[tuple[int, int]] | None:
+        """Return the earliest and the latest capture, and result, in microseconds since 1970.
+
+        None where a row lacks one, or that would take reading the rows.
+        """
+        return self._rows.stamp_bounds()
+
     def batches_of(self, part: Part, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield the rows of one of `parts`."""
         if isinstance(self._rows, PartSet):

@@ -159,11 +159,12 @@ class Follower:
 
     def _take(self, batch: pa.RecordBatch) -> None:
         completed = batch.column("completed_at").cast(pa.int64()).to_numpy() / 1e6
-        if not self._frames:
-            self._first_s = _first_capture(batch)
+        captured = batch.column("captured_at").cast(pa.int64()).to_numpy() / 1e6
+        # A program says when its frames were captured, and may add them in another order.
+        first_s = float(captured.min())
+        self._first_s = min(self._first_s, first_s) if self._frames else first_s
         self._last_s = float(completed[-1])
         self._rows.add(batch)
-        captured = batch.column("captured_at").cast(pa.int64()).to_numpy() / 1e6
         for row in zip(captured.tolist(), completed.tolist(), strict=True):
             self._rate.add(*row)
         self._recent.append(

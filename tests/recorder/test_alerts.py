@@ -29,10 +29,18 @@ from dgrec.errors import ConfigError
 from dgrec.recorder.cli import record_command
 from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.signals import StopSignals
+from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.commands.alerts import alerts_command
 from tests.alert_cases import outcome_of, random_rows
 from tests.analyzed import everything, moving
-from tests.factory import make_detection, make_row, make_rows, new_metadata, write_session
+from tests.factory import (
+    later,
+    make_detection,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_session,
+)
 from tests.test_architecture import ROOT
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -135,6 +143,20 @@ def test_silence_at_the_end_is_an_alert(tmp_path: Path) -> None:
         added_ns = clock.now_ns()
         wait_until(lambda: clock.now_ns() > added_ns + 2 * MS)
     assert [each[0] for each in as_recorded(tmp_path / "s.parquet", rule)] == ["silent"]
+
+
+def test_the_time_between_the_moments_of_a_clip_is_no_silence(tmp_path: Path) -> None:
+    rows = [later(row, 5_000 * MS if i >= 430 else 0) for i, row in enumerate(make_rows(500))]
+    rule = parse_rule("gone=missing 3s")
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        recorded = [alert for alert in alerts_of(session, [rule]) if alert.ended_us is not None]
+        write_clip(session, [Span(0, 60), Span(400, 460)], tmp_path / "clip.parquet")
+    with dgrec.open(tmp_path / "clip.parquet") as clip:
+        assert alerts_of(clip, [rule]) == recorded
+        write_clip(clip, [Span(50, 120)], tmp_path / "again.parquet")
+    with dgrec.open(tmp_path / "again.parquet") as clip:
+        assert alerts_of(clip, [rule]) == recorded
+    assert len(recorded) == 1
 
 
 def test_a_frame_that_is_on_its_way_is_no_silence() -> None:

@@ -68,6 +68,7 @@ def make_sessions(folder: Path) -> dict[str, Path]:
     add("parts and a journal", lambda path: _parts(path, sealed=2))
     add("ended journal", lambda path: _journal(path, end=True))
     add("killed journal", lambda path: _journal(path, end=False))
+    add("journal of frames in another order", _journal_in_another_order)
     add("recovered", lambda path: write_session(path, uneven_rows(70), end=False))
     add("damaged journal", _damaged)
     add("clip", lambda path: _clip(path, Span(20, 60)))
@@ -196,6 +197,13 @@ def _journal(path: Path, *, end: bool) -> Path:
     return write_journal(
         path.with_suffix(".arrows"), uneven_rows(77, seed=3), new_metadata(source=CAMERA), end=end
     )
+
+
+def _journal_in_another_order(path: Path) -> Path:
+    """A program says when its frames were captured, and adds them as they come."""
+    rows = uneven_rows(60, seed=6)
+    rows[25].captured_ns = START_NS - 900 * MS
+    return write_journal(path.with_suffix(".arrows"), rows, new_metadata(source=CAMERA))
 
 
 def _damaged(path: Path) -> Path:

@@ -273,3 +273,14 @@ def test_totals_that_make_no_sense_are_counted_again(
     with open_session(path) as session:
         assert session.has_checksums
         assert session.totals["dropped"] == losses_of(rows)["total"]
+
+
+@pytest.mark.parametrize("write", [write_session, write_journal])
+def test_what_an_accelerator_says_of_itself_is_counted_sealed_or_not(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    timing = {"DeviceTemperature_C": 40.0, "DevicePreprocessDuration_ms": 2.0}
+    path = tmp_path / ("s.parquet" if write is write_session else "s.arrows")
+    with open_session(write(path, make_rows(7, timing=timing))) as session:
+        counted = session.sql_rows("SELECT name, count(*) FROM signals GROUP BY name")
+        assert describe(session)["signals"] == dict(counted) == {"DeviceTemperature_C": 7}

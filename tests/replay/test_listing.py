@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import dgrec
+from dgrec.format import Journal, JournalWriter, seal
 from dgrec.replay.listing import list_session, listed, write_listing
 from dgrec.replay.output import Destination
-from tests.factory import START_NS, make_row, make_rows, write_session
+from tests.factory import (
+    START_NS,
+    edited,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 
 
 @pytest.mark.parametrize(("name_length", "width"), [(10, 200), (60, 80), (10, 30)])
@@ -29,13 +41,63 @@ def test_a_line_for_each_value_has_every_value(
 
 
 @pytest.mark.parametrize("steps", [(0, 1, 2, -3600, -3599), (0, 1, 7200, 3600, 3601), (0, 1, 2, 3)])
-def test_the_length_is_that_of_stats(tmp_path: Path, steps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("write", [write_session, write_journal])
+def test_the_length_is_that_of_stats(
+    write: Callable[..., Path], steps: tuple[int, ...], tmp_path: Path
+) -> None:
     """Also where a clock was set back: the last frame was not the latest, then."""
     stamps = [START_NS + step * 10**9 for step in steps]
     rows = [
         make_row(i, captured_ns=at, completed_ns=at + 10_000_000) for i, at in enumerate(stamps)
     ]
-    path = write_session(tmp_path / "s.parquet", rows)
+    suffix = "arrows" if write is write_journal else "parquet"
+    _check_times(write(tmp_path / f"s.{suffix}", rows))
+
+
+@pytest.mark.parametrize("write", [write_session, write_journal])
+def test_frames_may_have_been_captured_before_the_first_one(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A program says when its frames were captured, and adds them as they come."""
+    rows = make_rows(20)
+    rows[7].captured_ns = START_NS - 2 * 10**9
+    suffix = "arrows" if write is write_journal else "parquet"
+    path = write(tmp_path / f"s.{suffix}", rows)
+    _check_times(path)
+
+
+@pytest.mark.parametrize("column", ["captured_at", "completed_at"])
+@pytest.mark.parametrize("odd", [None, 253_380_000_000_000_000])
+def test_a_row_without_a_stamp_is_no_step(odd: int | None, column: str, tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(20))
+    stamps = pq.read_table(path)[column].cast(pa.int64()).to_pylist()
+    _check_times(edited(path, {column: [odd, *stamps[1:9], odd, *stamps[10:]]}))
+
+
+def test_the_times_of_parts_are_those_of_all_of_them(tmp_path: Path) -> None:
+    """Rows of a later part may be the earliest; a part may have no rows."""
+    rows = make_rows(12)
+    rows[8].captured_ns = START_NS - 10**9
+    for number, start, end in ((1, 0, 6), (2, 6, 6), (3, 6, 12)):
+        part = {"number": number, "set_id": "set", "first_frame": start}
+        path = tmp_path / f"s-000{number}.parquet"
+        writer = JournalWriter(
+            path.with_suffix(".arrows"),
+            new_metadata(path.stem, part=part),
+            durability="never",
+            first_frame=start,
+        )
+        if start < end:
+            writer.write(rows[start:end])
+        writer.end({"end_reason": "split"})
+        writer.close()
+        if number < 3:
+            seal(Journal.open(writer.path), path)
+            writer.path.unlink()
+    _check_times(tmp_path / "s.parquet")
+
+
+def _check_times(path: Path) -> None:
     with dgrec.open(path) as session:
         found = listed(session)
         ((duration_s, fps),) = session.sql_rows("SELECT duration_s, fps FROM session_throughput")

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec.replay import report
 from dgrec.replay.info import describe
+from dgrec.replay.listing import listed
 from dgrec.replay.output import json_text
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import Follower, explain, measure, moments
@@ -130,6 +131,15 @@ def of_info(session: Session, add: Callable[[str, Any], None]) -> None:
 def of_python(session: Session, add: Callable[[str, Any], None]) -> None:
     for name, count in session.totals.items():
         add(name, count)
+
+
+def of_list(session: Session, add: Callable[[str, Any], None]) -> None:
+    """What `dgrec list` shows."""
+    found = listed(session)
+    for name in ("frames", "detections", "dropped"):
+        add(name, getattr(found, name))
+    add("duration", found.duration_s)
+    add("throughput", found.fps)
 
 
 def of_follower(session: Session, add: Callable[[str, Any], None]) -> None:
@@ -334,6 +344,7 @@ def figures(sessions: Mapping[str, Session]) -> dict[str, Figures]:
             of_stats,
             of_info,
             of_python,
+            of_list,
             of_metadata,
             of_comparison,
             of_follower,
