@@ -47,14 +47,10 @@ class StampBounds:
 
     def add(self, stamps: pa.Array | pa.ChunkedArray) -> None:
         self.missing += stamps.null_count
-        bounds = pc.min_max(stamps).as_py()
-        if bounds["min"] is not None:
-            self.first_us = min(
-                bounds["min"], bounds["min"] if self.first_us is None else self.first_us
-            )
-            self.last_us = max(
-                bounds["max"], bounds["max"] if self.last_us is None else self.last_us
-            )
+        first, last = pc.min_max(stamps).as_py().values()
+        if first is not None:
+            self.first_us = first if self.first_us is None else min(first, self.first_us)
+            self.last_us = last if self.last_us is None else max(last, self.last_us)
 
     @property
     def known(self) -> tuple[int, int] | None:

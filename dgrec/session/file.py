@@ -250,7 +250,7 @@ class RecordedFile:
         if self._sealed is not None:
             found = [self._sealed.bounds(name) for name in ("captured_at", "completed_at")]
         else:
-            self.totals  # noqa: B018 - reads the rows, unless that was done before
+            _ = self.totals  # reads the rows, unless that was done before
             assert self._totals is not None
             found = [self._totals.captured.known, self._totals.completed.known]
         known = [bounds for bounds in found if bounds is not None]
