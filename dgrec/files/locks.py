@@ -33,12 +33,10 @@ def lock(descriptor: int) -> bool:
 
 def _is_looked_at(descriptor: int) -> bool:
     """Return whether a file that could not be locked is only locked by `is_locked`."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return True
+    is_shared = _share(descriptor)
+    if is_shared:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return is_shared
 
 
 def is_locked(path: Path) -> bool:
@@ -56,6 +54,25 @@ def is_locked(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def lock_to_remove(descriptor: int) -> bool:
+    """Lock an open file that is to be removed, if nobody else has; return whether.
+
+    Nobody writes it: for `is_locked` it is not locked.
+    """
+    if try_lock(descriptor) is not True:
+        return False
+    # In two steps: whoever has locked it in between keeps it.
+    return _share(descriptor)
+
+
+def _share(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def try_lock(descriptor: int) -> bool | None:
