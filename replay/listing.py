@@ -18,7 +18,7 @@ from dgrec.footage import videos_beside
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.info import state_of
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.session import Session
+from dgrec.session import Session, open_found
 from dgrec.units import count_text, size_text
 
 #: The state of another program's file.
@@ -55,7 +55,7 @@ class ListedSession:
 def list_session(path: Path) -> ListedSession:
     """Return what is known of the session at ``path``, even if it cannot be read."""
     try:
-        with Session(path) as session:
+        with open_found(path) as session:
             return listed(session)
     except DgrecError as error:
         size = path.stat().st_size if path.is_file() else None

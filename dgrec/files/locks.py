@@ -21,7 +21,7 @@ def lock(descriptor: int) -> bool:
     """
     left = _ATTEMPTS
     for _ in range(_ATTEMPTS_BESIDE_LOOKS):
-        if try_lock(descriptor) is not False:
+        if _try_lock(descriptor) is not False:
             return True
         if not _is_looked_at(descriptor):
             left -= 1
@@ -61,7 +61,7 @@ def lock_to_remove(descriptor: int) -> bool:
 
     Nobody writes it: for `is_locked` it is not locked.
     """
-    if try_lock(descriptor) is not True:
+    if _try_lock(descriptor) is not True:
         return False
     # In two steps: whoever has locked it in between keeps it.
     return _share(descriptor)
@@ -75,7 +75,7 @@ def _share(descriptor: int) -> bool:
     return True
 
 
-def try_lock(descriptor: int) -> bool | None:
+def _try_lock(descriptor: int) -> bool | None:
     """Lock an open file if nobody else has; return whether, or None where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -76,14 +76,23 @@ class Session:
             )
         if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
             raise NotASessionError("the name of a session is empty")
-        #: What messages call it; its absolute path is `place`.
-        self.path = session_file(Path(path))
-        self.place = placed(self.path)
+        self._open(path, check)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
-        self._rows = _rows_of(self.path, path, place=self.place, check=check)
         detail(f"{self.path}: {counted(len(self), 'frame')}")
+
+    def _open(self, given: str | os.PathLike[str], check: bool) -> None:
+        #: What messages call it; its absolute path is `place`.
+        self.path = session_file(Path(given))
+        self.place = placed(self.path)
+        try:
+            self._rows = _rows_of(self.path, given, place=self.place, check=check)
+        except NotASessionError:
+            # The journal that a name stood for may have been sealed since.
+            if session_file(Path(given)) == self.path:
+                raise
+            self._open(given, check)
 
     # --- facts ---
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import dgrec
+from dgrec.cli import gather
+from dgrec.recorder.recovery import recover
 from dgrec.replay.listing import list_session, listed, write_listing
 from dgrec.replay.output import Destination
-from tests.factory import START_NS, make_row, make_rows, write_session
+from dgrec.session import discovery
+from tests.factory import START_NS, make_row, make_rows, write_journal, write_session
 
 
 @pytest.mark.parametrize(("name_length", "width"), [(10, 200), (60, 80), (10, 30)])
@@ -41,3 +47,24 @@ def test_the_length_is_that_of_stats(tmp_path: Path, steps: tuple[int, ...]) -> 
         ((duration_s, fps),) = session.sql_rows("SELECT duration_s, fps FROM session_throughput")
     assert found.duration_s == pytest.approx(duration_s)
     assert found.fps == pytest.approx(fps)
+
+
+@pytest.mark.parametrize("command", ["list", "info", "verify"])
+def test_a_recording_that_is_sealed_after_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    journal = write_journal(tmp_path / "s.arrows", make_rows(3))
+    write_session(tmp_path / "other.parquet", make_rows(2))
+    real = discovery._gather
+
+    def gather_and_seal(*arguments: Any) -> Any:
+        found = real(*arguments)
+        recover(journal)
+        return found
+
+    monkeypatch.setattr(discovery, "_gather", gather_and_seal)
+    done = CliRunner().invoke(gather(), [command, str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    paths = {found.get("path", found.get("file")) for found in json.loads(done.stdout)}
+    assert {Path(path).name for path in paths} == {"s.parquet", "other.parquet"}
+    assert "not a session" not in done.output
