@@ -24,7 +24,7 @@ from dgrec.errors import (
 )
 from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
-from dgrec.paths import JOURNAL_SUFFIX
+from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
@@ -137,9 +137,12 @@ class Session:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of this session that still exist, by their absolute paths."""
-        if not self.parts:
-            return (self.place,)
-        return tuple(file for part in self.parts if (file := part.file).exists())
+        if self.parts:
+            files = [part.file for part in self.parts]
+        else:
+            is_there = self.sealed or self.place.exists()
+            files = [self.place if is_there else sealed_path(self.place)]
+        return tuple(file for file in files if file.exists())
 
     @property
     def first_frame(self) -> int:
@@ -393,8 +396,7 @@ class Session:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
 
-        A journal that is being written shows the rows that it had when it was opened, and only
-        until it is sealed: then open the session again.
+        A journal that is being written shows the rows that it had when it was opened.
 
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.
