@@ -54,6 +54,10 @@ class ListedSession:
 
 def list_session(path: Path) -> ListedSession:
     """Return what is known of the session at ``path``, even if it cannot be read."""
+    if not path.is_file():
+        # Of a recording in parts, the recorder may remove the oldest one meanwhile.
+        with contextlib.suppress(DgrecError, OSError), Session(path) as session:
+            return listed(session)
     try:
         with open_found(path) as session:
             return listed(session)
