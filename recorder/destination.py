@@ -104,8 +104,7 @@ def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bo
     check_session_name(output)
     check_folder(output, makes_folder=makes_folder)
     check_not_special(output)
-    if output.exists() and not overwrite:
-        raise exists_already(output)
+    _check_free(output, overwrite)
     parts = parts_of(output)
     for journal in (journal_path(output), *(p for p in parts if p.suffix == JOURNAL_SUFFIX)):
         if journal.exists():
@@ -113,9 +112,12 @@ def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bo
                 state = "is being recorded now"
             elif is_journal(journal):
                 state = f"was left by a recording that was cut off (dgrec recover {journal})"
+            elif not journal.exists():  # it was sealed since
+                continue
             else:
                 state = "exists already, and is not a journal of dgrec"
             raise OutputError(f"{journal}: {state}; choose another name")
+    _check_free(output, overwrite)  # a journal may have been sealed since
     if parts and not overwrite:
         raise OutputError(
             f"{parts[0]}: is a part of an older recording; choose another name or say --overwrite"
@@ -123,6 +125,11 @@ def check_output(output: Path, overwrite: bool, *, split: bool, makes_folder: bo
     others = [path for _, path in numbered_files(output) if path not in parts] if split else []
     if others:
         raise OutputError(f"{others[0]}: is named like a part, but is not one; choose another name")
+
+
+def _check_free(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise exists_already(output)
 
 
 def replaced_files(output: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import shutil
 import socket
+import struct
 import tempfile
 import threading
 from collections.abc import Callable
@@ -57,8 +58,14 @@ class FrameSocket:
             session = self._sessions.get(place)
         if session is None:
             return False
-        with contextlib.suppress(OSError):
+        try:
             session.sendall(json.dumps({kind: place}).encode() + b"\n")
+        except OSError:  # half of a question may be on its way
+            _shut(session)
+            with self._lock:
+                if self._sessions.get(place) is session:
+                    del self._sessions[place]
+            return False
         return True
 
     def close(self) -> None:
@@ -78,6 +85,7 @@ class FrameSocket:
     def _read(self, session: socket.socket) -> None:
         place = ""
         with session, session.makefile("rb") as stream, contextlib.suppress(OSError, ValueError):
+            _be_patient(session)
             place = str(json.loads(stream.readline())["place"])
             with self._lock:
                 self._sessions[place] = session
@@ -97,6 +105,7 @@ def offer_frames(frames: NewestFrame, address: str) -> None:
     try:
         link.connect(address)
         link.sendall(json.dumps({"place": frames.place}).encode() + b"\n")
+        _be_patient(link)
     except OSError:  # no page, then
         link.close()
         return
@@ -115,17 +124,32 @@ def offer_frames(frames: NewestFrame, address: str) -> None:
         answer("frame", facts, facts.pop("jpeg"))
 
     def read() -> None:
-        reading = link.dup()  # which waits for as long as it takes
-        reading.settimeout(None)
-        with reading, reading.makefile("rb") as stream:
+        with link.dup() as reading, reading.makefile("rb") as stream:
             _take_questions(stream, frames, answer)
+        with lock:
+            link.close()
 
     def close() -> None:
-        with contextlib.suppress(OSError):
-            link.shutdown(socket.SHUT_RDWR)
+        _shut(link)
 
     frames.shown, frames.ended = show, close
     threading.Thread(target=read, name="dgrec-view", daemon=True).start()
+
+
+def _be_patient(link: socket.socket) -> None:
+    """Have what is sent wait for `_PATIENCE_S` at most, and what is read as long as it takes.
+
+    A timeout of Python's is one of both, and none once a copy of the socket waits.
+    """
+    seconds = int(_PATIENCE_S)
+    limit = struct.pack("ll", seconds, round((_PATIENCE_S - seconds) * 1e6))
+    link.settimeout(None)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _shut(link: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        link.shutdown(socket.SHUT_RDWR)
 
 
 def _take_questions(

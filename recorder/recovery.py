@@ -170,7 +170,10 @@ def _put_videos_in_place(output: Path, metadata: Metadata) -> None:
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Lock a journal, so that no other process seals or removes it meanwhile."""
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:  # sealed by another process, since it was there
+        raise NotASessionError(_no_journal(path)) from None
     try:
         if not lock(descriptor):
             raise OutputError(
@@ -178,11 +181,18 @@ def _locked(path: Path) -> Iterator[None]:
                 "stop that first, or wait for it"
             )
         # Another process may have sealed it before.
-        if not path.exists() or not os.path.samestat(path.stat(), os.fstat(descriptor)):
+        if not _is_at(path, descriptor):
             raise NotASessionError(_no_journal(path))
         yield
     finally:
         os.close(descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _no_journal(path: Path) -> str:

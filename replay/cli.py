@@ -93,6 +93,7 @@ def info_command(
     import dgrec
     from dgrec.replay.info import describe, write_info
     from dgrec.replay.output import open_output
+    from dgrec.session import open_found
 
     found, is_alone = _found(sessions)
     named = _named(sessions)
@@ -100,7 +101,7 @@ def info_command(
     kept: list[Path | Session] = [*sessions]
     for path in found:
         try:
-            with dgrec.open(path) as opened:
+            with dgrec.open(path) if path in named else open_found(path) as opened:
                 infos.append(describe(opened))
                 kept.append(opened)
         except DgrecError as error:
@@ -138,6 +139,7 @@ def verify_command(
     """
     from dgrec.replay.output import json_text, open_output
     from dgrec.replay.verify import check
+    from dgrec.session import current_path
 
     found, _ = _found(sessions)
     named = _named(sessions)
@@ -145,6 +147,9 @@ def verify_command(
     with open_output(output, overwrite=overwrite, keep=found) as destination:
         for path in found:
             findings = check(path)
+            # Its recorder may have sealed it since it was found.
+            if findings.problems and path not in named and (now := current_path(path)) != path:
+                path, findings = now, check(now)
             if not findings.is_session and path not in named:
                 note(f"{path}: {findings.problems[0]}; left out")
                 continue

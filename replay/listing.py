@@ -19,7 +19,7 @@ from dgrec.format import FIRST_US, LAST_US, StampBounds
 from dgrec.rates import frame_rate, rate_text
 from dgrec.replay.info import state_of
 from dgrec.replay.output import Destination, Section, json_text, write_report
-from dgrec.session import Session
+from dgrec.session import Session, open_found
 from dgrec.units import count_text, size_text
 
 #: The state of another program's file.
@@ -56,8 +56,12 @@ class ListedSession:
 
 def list_session(path: Path) -> ListedSession:
     """Return what is known of the session at ``path``, even if it cannot be read."""
+    if not path.is_file():
+        # Of a recording in parts, the recorder may remove the oldest one meanwhile.
+        with contextlib.suppress(DgrecError, OSError), Session(path) as session:
+            return listed(session)
     try:
-        with Session(path) as session:
+        with open_found(path) as session:
             return listed(session)
     except DgrecError as error:
         size = path.stat().st_size if path.is_file() else None

@@ -20,7 +20,7 @@ import stat
 from pathlib import Path
 
 from dgrec.errors import OutputError
-from dgrec.files.locks import OPEN_TO_LOCK, is_locked, lock, try_lock
+from dgrec.files.locks import OPEN_TO_LOCK, is_locked, lock, lock_to_remove
 
 CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
 #: How many bytes of a name, from its beginning and its end, go into the random one: file systems
@@ -96,7 +96,7 @@ def _remove_leftover(
     descriptor = os.open(path, OPEN_TO_LOCK | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
-        if try_lock(descriptor) is not True:
+        if not lock_to_remove(descriptor):
             return
         if stat.S_ISDIR(status.st_mode):
             shutil.rmtree(path, ignore_errors=True)
@@ -111,9 +111,18 @@ def _remove_leftover(
             ]
             if any(map(os.path.lexists, owners)):  # the owner never got its name
                 _remove_name_of(path, match["name"], status)
+        elif _has_members(path, match["id"]):  # another process is removing them
+            return
         path.unlink()
     finally:
         os.close(descriptor)
+
+
+def _has_members(owner: Path, id_: str) -> bool:
+    """Return whether there are members that count as leftovers only as long as their owner is."""
+    return any(
+        match["id"] == id_ and match["state"] == "named" for _, match in _random_names(owner.parent)
+    )
 
 
 def _remove_name_of(leftover: Path, start: str, status: os.stat_result) -> None:

@@ -21,7 +21,7 @@ def lock(descriptor: int) -> bool:
     """
     left = _ATTEMPTS
     for _ in range(_ATTEMPTS_BESIDE_LOOKS):
-        if try_lock(descriptor) is not False:
+        if _try_lock(descriptor) is not False:
             return True
         if not _is_looked_at(descriptor):
             left -= 1
@@ -33,12 +33,10 @@ def lock(descriptor: int) -> bool:
 
 def _is_looked_at(descriptor: int) -> bool:
     """Return whether a file that could not be locked is only locked by `is_locked`."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-    return True
+    is_shared = _share(descriptor)
+    if is_shared:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return is_shared
 
 
 def is_locked(path: Path) -> bool:
@@ -58,7 +56,26 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def try_lock(descriptor: int) -> bool | None:
+def lock_to_remove(descriptor: int) -> bool:
+    """Lock an open file that is to be removed, if nobody else has; return whether.
+
+    Nobody writes it: for `is_locked` it is not locked.
+    """
+    if _try_lock(descriptor) is not True:
+        return False
+    # In two steps: whoever has locked it in between keeps it.
+    return _share(descriptor)
+
+
+def _share(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _try_lock(descriptor: int) -> bool | None:
     """Lock an open file if nobody else has; return whether, or None where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,8 +2,10 @@
 
 from dgrec.session.discovery import (
     connect,
+    current_path,
     find_sessions,
     names_something,
+    open_found,
     open_sessions,
     unreadable,
 )
@@ -29,12 +31,14 @@ __all__ = [
     "RecordedResult",
     "Session",
     "connect",
+    "current_path",
     "damaged_frame",
     "each_row",
     "find_sessions",
     "first_frame",
     "is_in_set",
     "names_something",
+    "open_found",
     "open_session",
     "open_sessions",
     "part_of",

@@ -15,13 +15,16 @@ from dgrec.arguments import given_path, one_or_more
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
-from dgrec.paths import SESSION_SUFFIXES, numbered_files
+from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIXES, numbered_files, sealed_path
 from dgrec.session.names import session_file
 from dgrec.session.parts import part_of
 from dgrec.session.session import Session
 
 if TYPE_CHECKING:
     import duckdb
+
+#: How often it is looked what is there where recorders change that.
+_ATTEMPTS = 5
 
 
 def connect(
@@ -103,12 +106,13 @@ def open_sessions(
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
     named: set[Path] = set()
-    found = list(_gather(paths, problems))
+    given = set(map(Path, paths))
+    found = _gather(paths, problems)
     for path, is_named in found:
         if is_named:
             named.add(path)
         try:
-            session = Session(path)
+            session = Session(path) if path in given else open_found(path)
             if check_all:
                 session.check()
             if read_rows:
@@ -116,7 +120,7 @@ def open_sessions(
             elif len(found) > 1 and session.sealed and not session.has_checksums:
                 for _ in session.batches():
                     pass
-            opened[path] = session
+            opened[session.path] = session
         except DgrecError as error:
             problems.append(error)
         except OSError as error:
@@ -138,6 +142,28 @@ def find_sessions(
     """
     problems: list[DgrecError] = []
     return [path for path, _ in _gather(paths, problems)], problems
+
+
+def current_path(path: Path) -> Path:
+    """Return the file of a session that was found before: its journal may have been sealed."""
+    if path.suffix == JOURNAL_SUFFIX and not path.exists() and sealed_path(path).exists():
+        return sealed_path(path)
+    return path
+
+
+def open_found(path: Path) -> Session:
+    """Open a session that was found before, even if it was sealed since.
+
+    Raises:
+        SessionError: It cannot be read.
+    """
+    try:
+        return Session(path)
+    except NotASessionError:
+        now = current_path(path)
+        if now == path:
+            raise
+    return Session(now)
 
 
 def unreadable(sessions: Iterable[Session]) -> Iterator[tuple[Session, DgrecError]]:
@@ -181,11 +207,31 @@ class _Candidate:
 
 def _gather(
     paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
-) -> Iterator[tuple[Path, bool]]:
-    """Yield the paths to open, each once, and whether they were named themselves.
+) -> list[tuple[Path, bool]]:
+    """Return the paths to open, each once, and whether they were named themselves.
 
     All parts of a recording are one path.
     """
+    paths = list(paths)
+    found: list[DgrecError] = []
+    candidates = _candidates(paths, found)
+    for _ in range(_ATTEMPTS):
+        chosen, is_settled = _chosen(candidates)
+        if is_settled:
+            break
+        # A recorder may have sealed, begun or removed a part since it was looked.
+        before, found = candidates, []
+        candidates = _candidates(paths, found)
+        if candidates == before:
+            break
+    problems += found
+    return chosen
+
+
+def _candidates(
+    paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
+) -> dict[Path, _Candidate]:
+    """Return what ``paths`` name, by the absolute paths."""
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
         if "\0" in os.fspath(path):
@@ -199,6 +245,11 @@ def _gather(
             known = candidates.get(file)
             if known is None or (candidate.named and not known.named):
                 candidates[file] = candidate
+    return candidates
+
+
+def _chosen(candidates: dict[Path, _Candidate]) -> tuple[list[tuple[Path, bool]], bool]:
+    """Return what `_gather` does, and whether all of it is still as it was found."""
     part_of_file = {file: part_of(candidate.path) for file, candidate in candidates.items()}
     sets: defaultdict[tuple[Path, str | None], list[_Candidate]] = defaultdict(list)
     for file, part in part_of_file.items():
@@ -206,14 +257,21 @@ def _gather(
             sets[part].append(candidates[file])
     whole = {part for part, members in sets.items() if _is_whole(part, members)}
     names = {name for name, _ in whole}
+    chosen = []
+    is_settled = True
     for file, part in part_of_file.items():
         candidate = candidates[file]
+        if not candidate.named and (
+            (part is not None and part not in whole) or not candidate.path.exists()
+        ):
+            is_settled = False
         if part in whole:
             if candidate is sets[part][0]:
-                yield part[0], False
+                chosen.append((part[0], False))
         # Otherwise it is a damaged part, which its set reports.
         elif part is None or part[1] is not None or part[0] not in names:
-            yield candidate.path, candidate.named
+            chosen.append((candidate.path, candidate.named))
+    return chosen, is_settled
 
 
 def _is_whole(part: tuple[Path, str | None], members: list[_Candidate]) -> bool:

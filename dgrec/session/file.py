@@ -45,7 +45,8 @@ _KEPT_BYTES = 96 << 20
 class RecordedFile:
     """The rows and the metadata in one file.
 
-    A journal that is being written shows the rows that it had when it was opened.
+    A journal that is being written shows the rows that it had when it was opened; once it is
+    sealed, they are read from the sealed file.
 
     Args:
         path: What messages call it.
@@ -81,6 +82,8 @@ class RecordedFile:
             raise
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
+        #: What a journal was sealed to since, for `row`.
+        self._sealed_since: RecordedFile | None = None
         #: None for a sealed file.
         self.journal: Journal | None = None
         if head == _ARROW_STREAM or path.suffix == JOURNAL_SUFFIX:
@@ -216,27 +219,23 @@ class RecordedFile:
         end = self._rows if end is None else min(end, self._rows)
         if start >= end:
             return
-        position = 0
-        if self.journal is not None:
-            if start > 0 and end - start <= _FEW_ROWS:
-                for batch in self._few_of_journal(self.journal, columns, start, end):
-                    yield batch
-                    start += batch.num_rows
-                if start >= end:
-                    return
-            found = self._journal_batches(self.journal, columns)
-        else:
+        if self.journal is None:
             starts = self._file.group_starts()
             group = bisect.bisect_right(starts, start) - 1
-            position = starts[group]
             found = self._file.batches(columns, first_group=group)
-        for batch in found:
-            first, last = max(start - position, 0), min(end - position, batch.num_rows)
-            if first < last:
-                yield batch.slice(first, last - first)
-            position += batch.num_rows
-            if position >= end:
-                return
+            yield from _between(found, starts[group], start, end)
+            return
+        try:
+            for batch in self._of_journal(self.journal, columns, start, end):
+                yield batch
+                start += batch.num_rows
+        except FileNotFoundError:
+            pass
+        else:
+            return
+        with self._now_sealed() as file:
+            names = self.schema.names if columns is None else _whole(columns)
+            yield from file.batches(names, start, end)
 
     def first_at_least(self, name: str, value: int) -> int:
         """Return a position before which a column is below ``value`` (`SealedFile`)."""
@@ -270,6 +269,9 @@ class RecordedFile:
     def close(self) -> None:
         if self._sealed is not None:
             self._sealed.close()
+        with self._row_lock:
+            if self._sealed_since is not None:
+                self._sealed_since.close()
 
     def __enter__(self) -> Self:
         return self
@@ -282,47 +284,74 @@ class RecordedFile:
         assert self._sealed is not None
         return self._sealed
 
+    def _of_journal(
+        self, journal: Journal, columns: list[str] | None, start: int, end: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of a journal.
+
+        Raises:
+            FileNotFoundError: It was sealed, or removed.
+        """
+        if start > 0 and end - start <= _FEW_ROWS:
+            for batch in self._few_of_journal(journal, columns, start, end):
+                yield batch
+                start += batch.num_rows
+            if start >= end:
+                return
+        yield from _between(self._journal_batches(journal, columns), 0, start, end)
+
     def _journal_batches(
         self, journal: Journal, columns: list[str] | None
     ) -> Iterator[pa.RecordBatch]:
         left = self._rows
         columns = None if columns is None else _whole(columns)
-        try:
-            for batch in journal.batches():
-                there = batch.slice(0, left)
-                yield there if columns is None else with_columns(there, columns)
-                left -= there.num_rows
-                if left <= 0:
-                    return
-        except FileNotFoundError:
-            raise self._gone() from None
+        for batch in journal.batches():
+            there = batch.slice(0, left)
+            yield there if columns is None else with_columns(there, columns)
+            left -= there.num_rows
+            if left <= 0:
+                return
 
     def _few_of_journal(
         self, journal: Journal, columns: list[str] | None, start: int, end: int
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows without reading those before them; none where the journal has changed."""
-        while start < end and (found := self._batch_at(journal, start)) is not None:
+        while start < end and (found := journal.batch_at(start)) is not None:
             first, batch = found
             rows = batch.slice(start - first, end - start)
             yield rows if columns is None else with_columns(rows, _whole(columns))
             start += rows.num_rows
 
-    def _batch_at(self, journal: Journal, position: int) -> tuple[int, pa.RecordBatch] | None:
-        try:
-            return journal.batch_at(position)
-        except FileNotFoundError:
-            raise self._gone() from None
+    def _now_sealed(self) -> RecordedFile:
+        """Open what a journal was sealed to since it was opened.
 
-    def _gone(self) -> SessionError:
-        """Return the error for a journal that was there when it was opened."""
-        sealed = sealed_path(self.place)
-        now = f"it was sealed to {sealed.name}" if sealed.exists() else "it was removed"
-        return SessionError(f"{self.path}: no longer exists: {now}")
+        Raises:
+            SessionError: It was removed, or the sealed file is not of it.
+        """
+        place = sealed_path(self.place)
+        with contextlib.suppress(SessionError, OSError):
+            file = RecordedFile(self.path.with_name(place.name), place=place)
+            if self._is_sealed_to(file):
+                return file
+            file.close()
+        now = f"it was sealed to {place.name}" if place.exists() else "it was removed"
+        raise SessionError(f"{self.path}: no longer exists: {now}")
+
+    def _is_sealed_to(self, file: RecordedFile) -> bool:
+        """Return whether a sealed file has these rows."""
+        ours, its = (each.metadata.get("session_id") for each in (self, file))
+        return ours is not None and ours == its and len(file) >= self._rows
 
     def _batch_with(self, position: int) -> tuple[int, pa.RecordBatch]:
         """Return a batch that holds a row, and the position of its first row."""
+        if self._sealed_since is not None:
+            return self._sealed_since._batch_with(position)
         if self.journal is not None:
-            found = self._batch_at(self.journal, position)
+            try:
+                found = self.journal.batch_at(position)
+            except FileNotFoundError:
+                self._sealed_since = self._now_sealed()
+                return self._sealed_since._batch_with(position)
             if found is None:
                 raise IndexError(f"frame {position}: the journal was truncated")
             return found
@@ -350,6 +379,19 @@ class RecordedFile:
         self._near.append((start, batch))
         while len(self._near) > 1 and sum(b.nbytes for _, b in self._near) > _KEPT_BYTES:
             self._near.pop(0)
+
+
+def _between(
+    batches: Iterator[pa.RecordBatch], position: int, start: int, end: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows from ``start`` to before ``end`` of batches that begin at ``position``."""
+    for batch in batches:
+        first, last = max(start - position, 0), min(end - position, batch.num_rows)
+        if first < last:
+            yield batch.slice(first, last - first)
+        position += batch.num_rows
+        if position >= end:
+            return
 
 
 def _whole(columns: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dgrec.errors import DgrecError, NotASessionError
+from dgrec.errors import DgrecError, NotASessionError, SessionError
 from dgrec.format import (
     LATER_COLUMNS,
     TOTALLED,
@@ -442,7 +442,10 @@ class PartSet:
         try:
             return RecordedFile(path, place=place, checksums=part.checksums)
         except FileNotFoundError:
-            raise NotASessionError(f"{path}: cannot be read: No such file") from None
+            raise SessionError(
+                f"{path}: no longer exists: it was removed since the recording was opened; "
+                "what is left can be read if you try again"
+            ) from None
 
     def close(self) -> None:
         with self._row_lock:

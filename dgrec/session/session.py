@@ -24,7 +24,7 @@ from dgrec.errors import (
 )
 from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
-from dgrec.paths import JOURNAL_SUFFIX
+from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
@@ -76,14 +76,23 @@ class Session:
             )
         if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
             raise NotASessionError("the name of a session is empty")
-        #: What messages call it; its absolute path is `place`.
-        self.path = session_file(Path(path))
-        self.place = placed(self.path)
+        self._open(path, check)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
         self._notices: Notices | None = None
-        self._rows = _rows_of(self.path, path, place=self.place, check=check)
         detail(f"{self.path}: {counted(len(self), 'frame')}")
+
+    def _open(self, given: str | os.PathLike[str], check: bool) -> None:
+        #: What messages call it; its absolute path is `place`.
+        self.path = session_file(Path(given))
+        self.place = placed(self.path)
+        try:
+            self._rows = _rows_of(self.path, given, place=self.place, check=check)
+        except NotASessionError:
+            # The journal that a name stood for may have been sealed since.
+            if session_file(Path(given)) == self.path:
+                raise
+            self._open(given, check)
 
     # --- facts ---
 
@@ -128,9 +137,12 @@ class Session:
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of this session that still exist, by their absolute paths."""
-        if not self.parts:
-            return (self.place,)
-        return tuple(file for part in self.parts if (file := part.file).exists())
+        if self.parts:
+            files = [part.file for part in self.parts]
+        else:
+            is_there = self.sealed or self.place.exists()
+            files = [self.place if is_there else sealed_path(self.place)]
+        return tuple(file for file in files if file.exists())
 
     @property
     def first_frame(self) -> int:
@@ -391,8 +403,7 @@ class Session:
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the views ``frames``, ``detections`` and ``sessions``, and the library.
 
-        A journal that is being written shows the rows that it had when it was opened, and only
-        until it is sealed: then open the session again.
+        A journal that is being written shows the rows that it had when it was opened.
 
         Args:
             parameters: Values for ``$name``, by name, or for ``?``, in their order.

@@ -40,6 +40,9 @@ from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
 from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
 
+#: How often it is looked for the parts of earlier runs where another process seals them.
+_ATTEMPTS = 5
+
 
 @dataclass(frozen=True)
 class Earlier:
@@ -164,9 +167,27 @@ def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], 
 
 
 def find_earlier(output: Path) -> Earlier:
-    """Return what earlier runs left of a recording in parts."""
-    chosen, set_id = parts_in_set(output)
-    earlier = Earlier(max(_numbers(output), default=0), set_id)
+    """Return what earlier runs left of a recording in parts.
+
+    Raises:
+        OutputError: Another process is recording under this name.
+    """
+    for _ in range(_ATTEMPTS):
+        # Before the parts: what another process begins after this look is in the way of the next
+        # part, and not numbered past.
+        numbers = list(_numbers(output))
+        chosen, set_id = parts_in_set(output)
+        number = max([*numbers, *(number for number, _ in chosen)], default=0)
+        earlier = _left_by(chosen, Earlier(number, set_id))
+        for _, path in chosen:
+            _check_free(path)  # another process may have begun it meanwhile
+        if all(path.exists() for _, path in chosen):
+            return earlier
+        # It has sealed a part, whose frames were not seen.
+    raise OutputError(f"{output}: is being recorded now; stop that recording first")
+
+
+def _left_by(chosen: list[tuple[int, Path]], earlier: Earlier) -> Earlier:
     for _, path in chosen:
         # A damaged part cannot be continued, and must not be removed.
         with contextlib.suppress(DgrecError, OSError), RecordedFile(path, check=False) as file:
@@ -174,10 +195,8 @@ def find_earlier(output: Path) -> Earlier:
                 _after(earlier, file),
                 metadata=file.metadata,
                 columns=tuple(file.schema.names),
-                parts=(*earlier.parts, _kept(path, file, str(set_id))),
+                parts=(*earlier.parts, _kept(path, file, str(earlier.set_id))),
             )
-    for _, path in chosen:
-        _check_free(path)  # another process may have begun it meanwhile
     return earlier
 
 

@@ -18,7 +18,7 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
 from dgrec.replay.viewing.workers import Task, held
-from dgrec.session import Session, rows_of
+from dgrec.session import Session, open_found, rows_of
 from dgrec.sql import views
 
 _T = TypeVar("_T")
@@ -50,7 +50,7 @@ class OpenedSession:
 
     def __init__(self, name: str, path: Path, version: str) -> None:
         self.name, self.version = name, version
-        self.session = Session(path)
+        self.session = open_found(path)
         #: Closes what was opened for other threads.
         self._closing = contextlib.ExitStack()
         self.count = len(self.session)

@@ -115,7 +115,9 @@ class Recordings:
         found = [(name, self._facts(path)) for name, path in names.items()]
         with self._lock:
             there = set(names.values())
-            self._listed = {p: each for p, each in self._listed.items() if p in there}
+            # A copy, in one step: other threads add to it.
+            known = list(self._listed.items())
+            self._listed = {path: each for path, each in known if path in there}
         return sorted(found, key=lambda each: (each[1].started_at or "", each[1].path))
 
     def _facts(self, path: Path) -> ListedSession:

@@ -7,6 +7,7 @@ import fcntl
 import multiprocessing
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -325,6 +326,27 @@ def test_a_folder_that_another_process_takes_for_a_leftover_is_made_again(
         assert names(tmp_path) == {folder.path.name}
 
 
+def test_a_leftover_that_another_process_is_removing_is_written_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a folder with many pictures it takes a while: its name was refused meanwhile."""
+    folder = tmp_path / "pictures"
+    killed(lambda: NewFolder(folder))
+    (left,) = tmp_path.iterdir()
+    real, made = shutil.rmtree, []
+
+    def rmtree(path: Path, **options: Any) -> None:
+        if path == left and not made:
+            made.append(path)
+            NewFolder(folder).finish(lambda _: None)  # what the other process does
+        real(path, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    leftovers.remove_leftovers(tmp_path)
+    assert made
+    assert names(tmp_path) == {"pictures"}
+
+
 # --- files that belong together ---
 
 
@@ -358,6 +380,18 @@ def test_a_session_and_its_video_are_both_there_or_neither(
     pair(tmp_path, 3)
     assert names(tmp_path) == {"s.parquet", "s.mp4"}
     assert (tmp_path / "s.mp4").read_bytes() == b"new"
+
+
+def test_a_video_goes_where_two_processes_remove_leftovers(tmp_path: Path) -> None:
+    """One is at the video while the other one, which waits for nobody, is at its session."""
+    killed(lambda: pair(tmp_path, 2))
+    (video,) = tmp_path.glob("*.named")
+    other = os.open(video, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    leftovers.remove_leftovers(tmp_path)
+    os.close(other)
+    leftovers.remove_leftovers(tmp_path)
+    assert names(tmp_path) == set()
 
 
 def test_killed_before_the_random_names_are_gone(tmp_path: Path) -> None:

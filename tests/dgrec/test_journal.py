@@ -27,13 +27,21 @@ from dgrec.errors import (
     OutputError,
     SessionError,
 )
-from dgrec.format import SCHEMA, Journal, JournalTail, JournalWriter, is_being_written
+from dgrec.format import SCHEMA, Journal, JournalTail, JournalWriter, is_being_written, seal
 from dgrec.format.encode import build_batch
 from dgrec.format.messages import whole_messages
 from dgrec.format.schema import FORMAT_VERSION
 from dgrec.session import open_session, rows_of
 from tests.dgrec.damage import read_all, wrong_rows
-from tests.factory import CLOSING, make_row, make_rows, new_metadata, smooth_boxes, write_journal
+from tests.factory import (
+    CLOSING,
+    make_row,
+    make_rows,
+    new_metadata,
+    smooth_boxes,
+    write_journal,
+    write_session,
+)
 
 ROWS = [make_row(i, results) for i, results in enumerate(smooth_boxes(12, 2))]
 
@@ -346,6 +354,41 @@ def test_a_growing_journal_can_be_read(tmp_path: Path, expected: list[dict[str, 
     writer.end(CLOSING)
     writer.close()
     assert read_all(path) == (expected, [])
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_a_journal_that_is_sealed_while_it_is_open_shows_the_same(
+    tmp_path: Path, asked_before: bool
+) -> None:
+    path = tmp_path / "a.arrows"
+    writer = JournalWriter(path, new_metadata(), durability="never")
+    writer.write(ROWS[:5])
+    writer.write(ROWS[5:9])
+    query = "SELECT count(*), max(frame) FROM frames"
+    with open_session(path) as session:
+        expected = session.frames, session.detections
+        if asked_before:
+            assert session.sql_rows(query) == [(9, 8)]
+            assert session[2].frame == 2
+        writer.write(ROWS[9:12])
+        writer.end(CLOSING)
+        seal(Journal.open(path), path.with_suffix(".parquet"))
+        writer.close()
+        path.unlink()
+        assert (session.frames, session.detections) == expected
+        assert [result.frame for result in session] == list(range(9))
+        assert [session[i].frame for i in (8, 0, 2)] == [8, 0, 2]
+        some = session.batches(["frame"], 4, 7)
+        assert [frame for batch in some for frame in batch["frame"].to_pylist()] == [4, 5, 6]
+        (whole,) = session.batches(["detections.label"], 0, 2)
+        assert whole.column("detections").type == SCHEMA.field("detections").type
+        assert session.sql_rows(query) == [(9, 8)]
+        assert session.files == (path.with_suffix(".parquet"),)
+        # Another recording has the name by now.
+        path.with_suffix(".parquet").unlink()
+        write_session(path.with_suffix(".parquet"), ROWS, new_metadata("other"))
+        with pytest.raises(SessionError, match=r"no longer exists: it was sealed to a\.parquet"):
+            list(session)
 
 
 def test_all_looks_at_a_growing_journal_show_the_same(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 
 import dgrec
 from dgrec.errors import DamagedSessionError, NotASessionError
-from dgrec.format import JournalWriter, seal
+from dgrec.format import Journal, JournalWriter, seal
 from dgrec.paths import part_path
-from dgrec.session import Session, names_something, open_sessions
+from dgrec.session import Session, discovery, names_something, open_sessions
+from dgrec.session import session as session_module
 from tests.factory import make_rows, new_metadata, write_journal, write_session
 
 
@@ -37,8 +38,6 @@ def write_part(
     writer.close()
     if not sealed:
         return writer.path
-    from dgrec.format import Journal
-
     seal(Journal.open(writer.path), path)
     writer.path.unlink()
     return path
@@ -116,12 +115,92 @@ def test_a_copy_is_named_and_left_out(folder: Path) -> None:
 
 def test_a_sealed_file_comes_before_its_journal(folder: Path) -> None:
     write_journal(folder / "s.arrows", make_rows(7), new_metadata("s"), end=False)
-    from dgrec.format import Journal
-
     seal(Journal.open(folder / "s.arrows"), folder / "s.parquet")
     found, (line,) = opened(folder)
     assert found == {**ALL, "s.parquet": 7}
     assert "s.arrows: is the same session as" in line
+
+
+# --- while they are recorded ---
+
+
+def sealed(journal: Path) -> Path:
+    """Seal a journal, as its recorder does."""
+    path = journal.with_suffix(".parquet")
+    seal(Journal.open(journal), path)
+    journal.unlink()
+    return path
+
+
+def after(
+    monkeypatch: pytest.MonkeyPatch, of: Any, name: str, change: Callable[[], object]
+) -> list[None]:
+    """Do something once, after the first call of a function; return whether it was done."""
+    done: list[None] = []
+    real = getattr(of, name)
+
+    def work(*arguments: Any) -> Any:
+        found = real(*arguments)
+        if not done:
+            done.append(None)
+            change()
+        return found
+
+    monkeypatch.setattr(of, name, work)
+    return done
+
+
+@pytest.mark.parametrize("moment", ["_files_in", "_gather"])
+def test_a_journal_that_is_sealed_before_it_is_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    done = after(monkeypatch, discovery, moment, lambda: sealed(folder / "c.arrows"))
+    found = {name.replace("arrows", "parquet"): count for name, count in ALL.items()}
+    assert opened(folder) == (found, [])
+    assert done
+
+
+@pytest.mark.parametrize("moment", ["_gather", "session_file"])
+def test_a_name_whose_journal_is_sealed_before_it_is_opened(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    of: Any = discovery if moment == "_gather" else session_module
+    done = after(monkeypatch, of, moment, lambda: sealed(folder / "c.arrows"))
+    if moment == "_gather":
+        assert opened(folder / "c") == ({"c.parquet": 30}, [])
+    else:
+        with dgrec.open(folder / "c") as session:
+            assert session.path == folder / "c.parquet"
+            assert len(session) == 30
+    assert done
+
+
+def begin_part(folder: Path) -> None:
+    write_part(folder / "d.parquet", 4, "set-d", start=15, sealed=False)
+
+
+@pytest.mark.parametrize("pattern", ["", "*"])
+@pytest.mark.parametrize("moment", ["_candidates", "_gather"])
+@pytest.mark.parametrize(
+    ("change", "frames"),
+    [
+        (lambda folder: sealed(folder / "d-0003.arrows"), 15),
+        (begin_part, 20),
+        (lambda folder: (folder / "d-0001.parquet").unlink(), 10),
+    ],
+    ids=["sealed", "begun", "removed"],
+)
+def test_parts_that_are_sealed_begun_or_removed_meanwhile(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    moment: str,
+    change: Callable[[Path], object],
+    frames: int,
+) -> None:
+    done = after(monkeypatch, discovery, moment, lambda: change(folder))
+    assert opened(folder / pattern) == ({**ALL, "d.parquet": frames}, [])
+    assert done
 
 
 # --- parts -------------------------------------------------------------------------------------

@@ -14,12 +14,13 @@ import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import JournalWriter, Metadata
+from dgrec.paths import part_path
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
-from dgrec.recorder.recovery import Recovery
+from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.sources import Frame
 from dgrec.recorder.stream import Stream
-from dgrec.recorder.writing import Earlier, find_earlier, recover_parts
+from dgrec.recorder.writing import Earlier, continuation, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
 from tests.factory import make_detection, make_rows, new_metadata, write_session
@@ -391,3 +392,45 @@ def test_two_services_of_one_name(output: Path) -> None:
 def part_metadata(output: Path) -> Metadata:
     part = {"number": 4, "set_id": metadata_of(output)["session_id"], "first_frame": FRAMES}
     return {**new_metadata("s"), "part": part}
+
+
+def test_a_part_that_another_run_begins_meanwhile_is_not_numbered_past(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would have recorded the same numbers of frames into one recording."""
+    begin(output).run()
+    count = len(names(output.parent))
+    real = continuation.parts_in_set
+    others: list[JournalWriter] = []
+
+    def parts_in_set(path: Path) -> Any:
+        found = real(path)
+        if not others:
+            journal = part_path(output, count + 1).with_suffix(".arrows")
+            others.append(JournalWriter(journal, new_metadata("s"), durability="never"))
+        return found
+
+    monkeypatch.setattr(continuation, "parts_in_set", parts_in_set)
+    with pytest.raises(OutputError, match=r"-0004\.arrows: "):
+        begin(output)
+    others[0].close()
+
+
+def test_frames_of_a_part_that_is_sealed_meanwhile_count(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(output)
+    earlier = find_earlier(output)
+    assert earlier.frames
+    real = continuation.RecordedFile
+    sealed: list[Path] = []
+
+    def open_file(path: Path, **options: Any) -> Any:
+        if path.suffix == ".arrows" and not sealed:
+            sealed.append(path)
+            recover(path)
+        return real(path, **options)
+
+    monkeypatch.setattr(continuation, "RecordedFile", open_file)
+    assert find_earlier(output).frames == earlier.frames
+    assert sealed

@@ -18,6 +18,8 @@ from dgrec.errors import DgrecError, NotASessionError, OutputError
 from dgrec.files import is_locked, lock, renaming
 from dgrec.format import Journal, JournalWriter, is_being_written, verify_checksums
 from dgrec.paths import journal_path
+from dgrec.recorder import destination
+from dgrec.recorder.destination import check_output
 from dgrec.recorder.options import Splitting
 from dgrec.recorder.recovery import left_behind, recover
 from dgrec.replay.verify import verify
@@ -91,6 +93,22 @@ def test_a_journal_that_was_recovered_between_two_looks(
     with pytest.raises(NotASessionError, match=r"s\.arrows: no such journal$"):
         recover(journal)
     assert not (tmp_path / "s.parquet").exists()
+
+
+def test_a_journal_that_goes_before_it_is_opened_is_no_fault_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = write_journal(tmp_path / "s.arrows", make_rows(4), end=False)
+    real = os.open
+
+    def late(path: Any, flags: int, *others: Any, **options: Any) -> int:
+        if path == journal and journal.exists():
+            journal.rename(tmp_path / "s.parquet")  # as the other process leaves it
+        return real(path, flags, *others, **options)
+
+    monkeypatch.setattr(os, "open", late)
+    with pytest.raises(NotASessionError, match=r"s\.arrows: no such journal; it is sealed: "):
+        recover(journal)
 
 
 @pytest.mark.slow
@@ -279,3 +297,25 @@ def test_a_recording_that_was_sealed_before_this_one_began(
         new_recording(tmp_path, **options)
     assert [path.name for path in tmp_path.iterdir()] == [sealed.name]
     assert sealed.read_bytes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_recording_that_is_sealed_while_its_name_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overwrite: bool
+) -> None:
+    """Its journal, which was there a moment ago, was said not to be one of dgrec."""
+    journal = write_journal(tmp_path / "s.arrows", make_rows(4))
+
+    def sealed(path: Path) -> bool:
+        if path.exists():
+            recover(path)
+        return False
+
+    monkeypatch.setattr(destination, "is_being_written", sealed)
+    output = tmp_path / "s.parquet"
+    if overwrite:
+        check_output(output, overwrite, split=False)
+    else:
+        with pytest.raises(OutputError, match=r"s\.parquet: exists already; .* --overwrite"):
+            check_output(output, overwrite, split=False)
+    assert not journal.exists()

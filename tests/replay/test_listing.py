@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 import dgrec
+from dgrec.cli import gather
+from dgrec.errors import SessionError
 from dgrec.format import Journal, JournalWriter, seal
+from dgrec.paths import part_path
+from dgrec.recorder.recovery import recover
+from dgrec.replay import listing
 from dgrec.replay.listing import list_session, listed, write_listing
 from dgrec.replay.output import Destination
+from dgrec.session import discovery
 from tests.factory import (
     START_NS,
     edited,
@@ -103,3 +112,49 @@ def _check_times(path: Path) -> None:
         ((duration_s, fps),) = session.sql_rows("SELECT duration_s, fps FROM session_throughput")
     assert found.duration_s == pytest.approx(duration_s)
     assert found.fps == pytest.approx(fps)
+
+
+@pytest.mark.parametrize("command", ["list", "info", "verify"])
+def test_a_recording_that_is_sealed_after_it_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    journal = write_journal(tmp_path / "s.arrows", make_rows(3))
+    write_session(tmp_path / "other.parquet", make_rows(2))
+    real = discovery._gather
+
+    def gather_and_seal(*arguments: Any) -> Any:
+        found = real(*arguments)
+        recover(journal)
+        return found
+
+    monkeypatch.setattr(discovery, "_gather", gather_and_seal)
+    done = CliRunner().invoke(gather(), [command, str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    paths = {found.get("path", found.get("file")) for found in json.loads(done.stdout)}
+    assert {Path(path).name for path in paths} == {"s.parquet", "other.parquet"}
+    assert "not a session" not in done.output
+
+
+def test_a_recording_whose_oldest_part_is_removed_while_it_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--keep-last` does it: the recording was said to be no session."""
+    rows = make_rows(9)
+    parts = [part_path(tmp_path / "s.parquet", number) for number in (1, 2, 3)]
+    for number, path in enumerate(parts, 1):
+        part = {"set_id": "a-set", "number": number, "first_frame": number * 3 - 3}
+        write_session(path, rows[number * 3 - 3 :][:3], new_metadata(part=part))
+    real = listing._times
+
+    def times(session: dgrec.Session) -> Any:
+        parts[0].unlink(missing_ok=True)
+        return real(session)
+
+    with dgrec.open(tmp_path / "s") as session:
+        monkeypatch.setattr(listing, "_times", times)
+        found = list_session(tmp_path / "s.parquet")
+        assert (found.state, found.frames, found.problem) == ("2 parts, sealed", 6, None)
+        with pytest.raises(
+            SessionError, match=r"s-0001\.parquet: no longer exists: it was removed"
+        ):
+            list(session)

@@ -7,7 +7,7 @@ import math
 import os
 import shutil
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -270,3 +270,28 @@ def test_positions_that_mean_something_else(tmp_path: Path) -> None:
             assert client.refused("/api/rows", known=other, **asked)[0] == 409, other
         assert client.ask("/api/picture", s="s", i=0, known=known)[0] == 409
         assert client.ask("/video", s="s", k=0, known=known)[0] == 409
+
+
+def test_two_pages_that_list_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread that sorts out what is not there any more stops where another one adds some."""
+    for name in "abc":
+        write_session(tmp_path / f"{name}.parquet", make_rows(2))
+    recordings = Recordings([tmp_path])
+    recordings.listed()
+    names = recordings.names()
+    monkeypatch.setattr(recordings, "names", lambda: names)
+    late = write_session(tmp_path / "late.parquet", make_rows(2))
+    real, looked_up = PurePath.__hash__, []
+
+    def look_up(path: PurePath) -> int:
+        if recordings._lock.locked() and late not in looked_up:
+            looked_up.append(path)
+            if len(looked_up) == len(names) + 1:  # they are known, and the first is sorted out
+                looked_up.append(late)
+                recordings._facts(late)  # which the other thread does
+        return real(path)
+
+    monkeypatch.setattr(PurePath, "__hash__", look_up)
+    assert [name for name, _ in recordings.listed()] == ["a", "b", "c"]
+    assert late in looked_up
+    recordings.close()
