@@ -18,6 +18,8 @@ from dgrec.recorder.sources.source import Source, SourceReader
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
+#: Why a source was lost, if its reader came to an end by itself.
+_ENDED = "the stream ended"
 #: How often `read` checks whether it has waited long enough.
 _LOOK_S = 0.25
 
@@ -257,7 +259,7 @@ class LiveSource(FrameSource):
                     if reader is None:
                         return
                     if earlier is not None and reader.repeats(earlier):
-                        self._finish(turn, earlier.lost_at_end, missing)
+                        self._finish(turn, earlier.lost_at_end, missing, reader.has_end)
                         return
                 self._read_on(reader, turn)
                 missing = reader.missing()  # while it is open
@@ -395,7 +397,7 @@ class LiveSource(FrameSource):
     def _open_gap(self, from_ns: int, now_ns: int, stalled: bool) -> None:
         if self._gap is not None:
             return  # opened again, but no frame came
-        reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else "the stream ended"
+        reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else _ENDED
         self._begin_gap(from_ns, now_ns, reason)
 
     def _begin_gap(self, from_ns: int, now_ns: int, reason: str) -> None:
@@ -422,16 +424,28 @@ class LiveSource(FrameSource):
             }
         )
 
-    def _finish(self, turn: int, lost: int, missing: str) -> None:
+    def _ended_while_lost(self, has_end: bool) -> bool:
+        """Return whether a playlist got its end, and maybe more pictures, while it was lost.
+
+        Had its reader seen the end, then so would the next one at its first attempt.
+        """
+        gap = self._gap
+        return has_end and gap is not None and (gap.attempts > 1 or gap.reason != _ENDED)
+
+    def _finish(self, turn: int, lost: int, missing: str, has_end: bool) -> None:
         """End a source that seemed live, but was footage, which would now be recorded again.
 
         Args:
             lost: How many pictures after the last one could not be decoded.
             missing: What of it did not come, in words.
+            has_end: Whether it says by now that it has an end.
         """
         with self._changed:
             if not self._goes_on(turn):
                 return
+            if not missing and self._ended_while_lost(has_end):
+                missing = "it was lost, and had ended when it was back"
+                self._end_gap(self._clock.now_ns(), back=False)
             self._gap = None
             self.lost_at_end = lost
             if lost:
