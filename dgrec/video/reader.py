@@ -244,6 +244,11 @@ class VideoReader:
         return self._losses.at_end(self._packets_read, self._pictures)
 
     @property
+    def waiting(self) -> int:
+        """How many pictures are decoded already."""
+        return len(self._decoded)
+
+    @property
     def frame_count(self) -> int | None:
         """About how many pictures there are; None if unknown."""
         duration = self._container_duration_s

@@ -285,6 +285,7 @@ class LiveSource(FrameSource):
         opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         # Measured now, since first frames without a stamp move the time of the last frame.
         self._gone_s = max(0, opening_ns - self._last_ns) / 1e9
+        silent_ns: int | None = None  # when the read began that timed out
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
             picture = reader.read()
@@ -307,7 +308,9 @@ class LiveSource(FrameSource):
                 self._offer(frame)
                 if stalled and self._source.kind == "url":
                     # The read timed out: FFmpeg returns what it still had before it fails.
-                    self._open_gap(started, captured, stalled)
+                    silent_ns = started
+                if silent_ns is not None and not reader.waiting:
+                    self._open_gap(silent_ns, captured, True)
                     break
         if self._clock.now_ns() - opened_ns < _FIRST_PAUSE_S * 1e9:
             # It opened and was lost at once: do not reconnect as fast as it hangs up.
