@@ -11,6 +11,7 @@ import itertools
 import threading
 import time
 import weakref
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -54,6 +55,9 @@ _PACE_MEDIA_S = 15.0
 _PACE_BYTES = 32 << 20
 #: No decoder holds back more packets.
 _MOST_INSIDE = 256
+#: How many pictures of a playlist that goes on are known again after a reconnection: those of its
+#: last three segments come again.
+_MOST_KNOWN = 8192
 #: How many equal packets at the beginning of two answers show that they are the same.
 _FEWEST_SAME = 3
 _MOST_SAME = 16
@@ -124,6 +128,14 @@ class VideoReader:
         self._kept: list[KeptPacket] = []
         self._inside: dict[int, KeptPacket] = {}  # those whose picture has not come out
         self._order = PacketOrder()
+        #: Stamps and checksums of the pictures that were handed out, of a playlist that goes on;
+        #: once it is opened again it gives its last segments again.
+        self._given: dict[tuple[int, int], None] | None = None
+        if is_playlist(self._container) and not self.has_end:
+            self._given = {}
+        #: The last of those that an earlier reader gave, up to which they are left out.
+        self._given_before: tuple[int, int] | None = None
+        self._checksums: dict[int, int] = {}  # of packets whose picture has not come out
         self._was_corrupt = False
         self._losses = Losses(context.name)
         self._packets_read = 0
@@ -148,6 +160,9 @@ class VideoReader:
         """Return the next picture; None at the end (see `problem`)."""
         with self._in_use:
             taken = None if self._is_released else self._take()
+            while taken is not None and not self._is_released and self._was_given(taken[0]):
+                self._leave_packet(taken[0])
+                taken = self._take()
             picture = None
             if taken is not None and not self._is_released:
                 frame, time_, lost = taken
@@ -211,9 +226,14 @@ class VideoReader:
         """Return whether it begins with the same packets as an earlier reader of the same address.
 
         Then it is footage, even if it arrives no faster than it plays: a camera that is opened
-        again sends other pictures. A playlist that was live is footage once it has an end.
+        again sends other pictures. A playlist that was live is footage once it has an end. One that
+        goes on gives its last segments once more: pictures that the earlier reader gave are left
+        out.
         """
         if is_playlist(self._container):
+            if self._given is not None and earlier._given:
+                self._given = earlier._given
+                self._given_before = next(reversed(self._given))
             return self.has_end and not earlier.has_end
         count = min(len(self._beginning), len(earlier._beginning))
         return count >= _FEWEST_SAME and self._beginning[:count] == earlier._beginning[:count]
@@ -222,6 +242,11 @@ class VideoReader:
     def lost_at_end(self) -> int:
         """Pictures that could not be decoded after the last that could."""
         return self._losses.at_end(self._packets_read, self._pictures)
+
+    @property
+    def waiting(self) -> int:
+        """How many pictures are decoded already."""
+        return len(self._decoded)
 
     @property
     def frame_count(self) -> int | None:
@@ -379,6 +404,7 @@ class VideoReader:
             self._packets_read += 1
             self._last_is_partial = packet.is_corrupt
             self._losses.expect(packet)
+            self._note_checksum(packet)
             self._note_packet(packet)
         try:
             frames = packet.decode()
@@ -401,6 +427,35 @@ class VideoReader:
             self._keep_packet(packet, number)
         elif self._unkept is not None:
             self._unkept.append(packet)
+
+    def _note_checksum(self, packet: Any) -> None:
+        if self._given is None or packet.pts is None:
+            return
+        self._checksums[packet.pts] = zlib.crc32(packet)
+        if len(self._checksums) > _MOST_INSIDE:
+            del self._checksums[next(iter(self._checksums))]
+
+    def _was_given(self, frame: Any) -> bool:
+        """Return whether an earlier reader gave a picture; note that it is given now if not."""
+        checksum = None if frame.pts is None else self._checksums.pop(frame.pts, None)
+        if self._given is None or checksum is None:
+            return False
+        mark = frame.pts, checksum
+        if self._given_before is not None and mark in self._given:
+            if mark == self._given_before:  # from here on a picture that is the same is another one
+                self._given_before = None
+            return True
+        self._given_before = None
+        self._given.pop(mark, None)
+        self._given[mark] = None
+        if len(self._given) > _MOST_KNOWN:
+            del self._given[next(iter(self._given))]
+        return False
+
+    def _leave_packet(self, frame: Any) -> None:
+        """Leave the packet of a picture out of those that are kept."""
+        packet = self._inside.pop(frame.opaque[0], None) if frame.opaque else None
+        self._kept = [kept for kept in self._kept if kept is not packet]
 
     def _keep_packet(self, packet: Any, number: int) -> None:
         assert self._format is not None

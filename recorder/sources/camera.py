@@ -24,6 +24,7 @@ class CameraReader:
     announced: int | None = None
     frame_count: int | None = None
     lost_at_end = 0
+    waiting = 0
     problem = ""
     aspect = Fraction(1)
 

@@ -18,6 +18,8 @@ from dgrec.recorder.sources.source import Source, SourceReader
 
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 10.0
+#: Why a source was lost, if its reader came to an end by itself.
+_ENDED = "the stream ended"
 #: How often `read` checks whether it has waited long enough.
 _LOOK_S = 0.25
 
@@ -257,7 +259,7 @@ class LiveSource(FrameSource):
                     if reader is None:
                         return
                     if earlier is not None and reader.repeats(earlier):
-                        self._finish(turn, earlier.lost_at_end, missing)
+                        self._finish(turn, earlier.lost_at_end, missing, reader.has_end)
                         return
                 self._read_on(reader, turn)
                 missing = reader.missing()  # while it is open
@@ -283,6 +285,7 @@ class LiveSource(FrameSource):
         opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         # Measured now, since first frames without a stamp move the time of the last frame.
         self._gone_s = max(0, opening_ns - self._last_ns) / 1e9
+        silent_ns: int | None = None  # when the read began that timed out
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
             picture = reader.read()
@@ -305,7 +308,9 @@ class LiveSource(FrameSource):
                 self._offer(frame)
                 if stalled and self._source.kind == "url":
                     # The read timed out: FFmpeg returns what it still had before it fails.
-                    self._open_gap(started, captured, stalled)
+                    silent_ns = started
+                if silent_ns is not None and not reader.waiting:
+                    self._open_gap(silent_ns, captured, True)
                     break
         if self._clock.now_ns() - opened_ns < _FIRST_PAUSE_S * 1e9:
             # It opened and was lost at once: do not reconnect as fast as it hangs up.
@@ -395,7 +400,7 @@ class LiveSource(FrameSource):
     def _open_gap(self, from_ns: int, now_ns: int, stalled: bool) -> None:
         if self._gap is not None:
             return  # opened again, but no frame came
-        reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else "the stream ended"
+        reason = f"no frame for {self._stall_timeout_s:g} s" if stalled else _ENDED
         self._begin_gap(from_ns, now_ns, reason)
 
     def _begin_gap(self, from_ns: int, now_ns: int, reason: str) -> None:
@@ -422,16 +427,28 @@ class LiveSource(FrameSource):
             }
         )
 
-    def _finish(self, turn: int, lost: int, missing: str) -> None:
+    def _ended_while_lost(self, has_end: bool) -> bool:
+        """Return whether a playlist got its end, and maybe more pictures, while it was lost.
+
+        Had its reader seen the end, then so would the next one at its first attempt.
+        """
+        gap = self._gap
+        return has_end and gap is not None and (gap.attempts > 1 or gap.reason != _ENDED)
+
+    def _finish(self, turn: int, lost: int, missing: str, has_end: bool) -> None:
         """End a source that seemed live, but was footage, which would now be recorded again.
 
         Args:
             lost: How many pictures after the last one could not be decoded.
             missing: What of it did not come, in words.
+            has_end: Whether it says by now that it has an end.
         """
         with self._changed:
             if not self._goes_on(turn):
                 return
+            if not missing and self._ended_while_lost(has_end):
+                missing = "it was lost, and had ended when it was back"
+                self._end_gap(self._clock.now_ns(), back=False)
             self._gap = None
             self.lost_at_end = lost
             if lost:

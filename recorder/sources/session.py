@@ -22,6 +22,7 @@ class SessionReader:
 
     has_end = True
     lost_at_end = 0
+    waiting = 0
     problem = ""
 
     def __init__(self, path: Path) -> None:

@@ -234,6 +234,10 @@ class SourceReader(Protocol):
     def lost_at_end(self) -> int:
         """How many pictures after the last one could not be decoded."""
 
+    @property
+    def waiting(self) -> int:
+        """How many pictures the next reads return at once."""
+
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see ``problem``)."""
 

@@ -403,6 +403,50 @@ def test_a_camera_that_is_down_is_asked_less_and_less_often(
     assert pauses[1:8] == [0.5, 1, 2, 4, 8, 10, 10]
 
 
+def test_what_the_decoder_had_when_a_stream_fell_silent_is_before_the_gap() -> None:
+    began_ns = 1_700_000_000_000_000_000
+
+    class Moved(Clock):
+        moved_ns = began_ns
+
+        def now_ns(self) -> int:
+            return self.moved_ns
+
+    clock = Moved()
+
+    class Drained(SilentReader):
+        """Gives a frame, times out, and gives three that were in its decoder."""
+
+        @property
+        def waiting(self) -> int:
+            return self._frames
+
+        def read(self) -> Picture | None:
+            self._frames -= 1
+            if self._frames == 2:
+                clock.moved_ns += 10_000_000_000
+            image = np.zeros((240, 320, 3), np.uint8)
+            return Picture(image, None) if self._frames >= 0 else None
+
+    def refuse() -> Any:
+        raise SourceError("refused")
+
+    source = LiveSource(
+        Drained(4),  # type: ignore[arg-type]
+        parse_source("http://camera/"),
+        clock,
+        reopen=refuse,
+        reconnect_for_s=0,
+    )
+    frames: list[Frame] = []
+    with pytest.raises(SourceError, match="no frame for 10 s"):
+        frames.extend(iter(source.read, None))
+    source.release()
+    assert sum(1 + frame.dropped_queue for frame in frames) == 4
+    (gap,) = source.take_events()
+    assert (gap["source_frame"], gap["back"], gap["seconds"]) == (4, False, 10.0)
+
+
 @pytest.mark.slow
 def test_a_read_that_never_comes_back_is_left_to_itself() -> None:
     readers = [SilentReader(5), SilentReader(1000)]

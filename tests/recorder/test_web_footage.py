@@ -19,7 +19,7 @@ import pytest
 
 import dgrec as library
 from dgrec.clock import Clock
-from dgrec.errors import VideoError
+from dgrec.errors import SourceError, VideoError
 from dgrec.footage import find_footage
 from dgrec.recorder.sources import LiveSource, open_source, parse_source
 from tests.footage import FRAMES, Encoding, encode
@@ -339,6 +339,81 @@ def test_a_live_playlist_that_gets_an_end(tmp_path: Path, serve: Serve) -> None:
     live.release()
     assert 0 < sum(1 + frame.dropped_queue for frame in frames) <= FRAMES
     assert (live.end_reason, live.take_events()) == ("finished", [])
+
+
+def going_on(whole: str, segments: int) -> bytes:
+    """Return the first segments of a playlist as one that goes on."""
+    lines = whole.replace("#EXT-X-PLAYLIST-TYPE:VOD\n", "").splitlines()
+    names = [index for index, line in enumerate(lines) if line.endswith(".ts")]
+    return "\n".join([*lines[: names[segments - 1] + 1], ""]).encode()
+
+
+def seen_and_kept(address: str, earlier: Any = None) -> tuple[list[str], list[bytes], Any]:
+    """Read a playlist that goes on until it falls silent."""
+    reader: Any = open_source(parse_source(address), stall_timeout_s=5)
+    assert not reader.has_end
+    assert reader.keep_packets() is not None
+    assert earlier is None or not reader.repeats(earlier)
+    pictures = list(iter(reader.read, None))
+    reader.release()
+    seen = [hashlib.md5(picture.image).hexdigest() for picture in pictures]
+    kept = [bytes(each.packet) for picture in pictures for each in picture.packets]
+    return seen, kept, reader
+
+
+@pytest.mark.slow
+def test_a_live_playlist_that_is_opened_again_goes_on(tmp_path: Path, serve: Serve) -> None:
+    path = playlist(tmp_path)
+    address = serve_all(tmp_path, serve, "length")
+    whole = open_source(parse_source(address))
+    expected = [hashlib.md5(picture.image).hexdigest() for picture in iter(whole.read, None)]
+    whole.release()
+    assert len(set(expected)) == FRAMES
+
+    _Handler.files[path.name] = going_on(path.read_text(), 2)
+    first, first_kept, reader = seen_and_kept(address)
+    again, again_kept, reader = seen_and_kept(address, reader)  # nothing has come meanwhile
+    _Handler.files[path.name] = going_on(path.read_text(), 3)
+    rest, rest_kept, _ = seen_and_kept(address, reader)
+
+    assert first
+    assert rest
+    seen = [*first, *again, *rest]
+    assert seen == expected[: len(seen)]
+    packets = [*first_kept, *again_kept, *rest_kept]
+    assert len(set(packets)) == len(packets)
+
+
+@pytest.mark.slow
+def test_a_live_playlist_that_got_its_end_while_it_was_away(tmp_path: Path, serve: Serve) -> None:
+    path = playlist(tmp_path)
+    address = serve_all(tmp_path, serve, "length")
+    _Handler.files[path.name] = going_on(path.read_text(), 2)
+    source = parse_source(address)
+    reader = open_source(source, stall_timeout_s=5)
+    assert not reader.has_end
+    refused = 0
+
+    def reopen() -> Any:
+        nonlocal refused
+        try:
+            return open_source(source, stall_timeout_s=5)
+        except SourceError:
+            refused += 1
+            _Handler.files[path.name] = path.read_bytes()
+            raise
+
+    live = LiveSource(reader, source, Clock(), reopen=reopen, stall_timeout_s=5)
+    frames = [live.read()]
+    del _Handler.files[path.name]
+    frames += iter(live.read, None)
+    live.release()
+    assert refused
+    assert sum(1 + frame.dropped_queue for frame in frames if frame is not None) < FRAMES
+    assert live.end_reason == "incomplete"
+    assert live.end_detail == "it was lost, and had ended when it was back"
+    (gap,) = live.take_events()
+    assert (gap["kind"], gap["back"], gap["attempts"]) == ("gap", False, refused + 1)
 
 
 @pytest.mark.slow
