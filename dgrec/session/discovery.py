@@ -109,8 +109,6 @@ def open_sessions(
     given = set(map(Path, paths))
     found = _gather(paths, problems)
     for path, is_named in found:
-        if is_named:
-            named.add(path)
         try:
             session = Session(path) if path in given else open_found(path)
             if check_all:
@@ -121,6 +119,8 @@ def open_sessions(
                 for _ in session.batches():
                     pass
             opened[session.path] = session
+            if is_named:
+                named.add(session.path)
         except DgrecError as error:
             problems.append(error)
         except OSError as error:
