@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dgrec.video.packets import MOST_IN_DECODER
+
 #: Codecs whose packets show one picture each (unless it is interlaced): a packet whose picture
 #: never comes out was lost, even if the decoder reports no error.
 _ONE_PICTURE_A_PACKET = frozenset(("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9"))
-#: No decoder holds back more packets.
-_MOST_WAITING = 256
 
 
 class Losses:
@@ -39,7 +39,7 @@ class Losses:
         waiting = self._waiting[-1]
         waiting[packet.pts] = waiting.get(packet.pts, 0) + 1
         self._latest = packet.pts if self._latest is None else max(self._latest, packet.pts)
-        if sum(map(len, self._waiting)) > _MOST_WAITING:
+        if sum(map(len, self._waiting)) > MOST_IN_DECODER:
             self._give_up()
 
     def failed(self, packet: Any) -> None:

@@ -16,6 +16,8 @@ _KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
 _WITH_PARAMETERS = ("h264", "hevc")
 #: The limit of H.264 and HEVC.
 MOST_REORDERED = 16
+#: No decoder holds back more packets.
+MOST_IN_DECODER = 256
 
 
 @dataclass(frozen=True, eq=False)

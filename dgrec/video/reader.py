@@ -11,7 +11,6 @@ import itertools
 import threading
 import time
 import weakref
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
@@ -36,10 +35,12 @@ from dgrec.video.container import (
 )
 from dgrec.video.http_body import HttpBody, load_mp4, quoted
 from dgrec.video.losses import Losses
-from dgrec.video.packets import KeptPacket, PacketFormat, PacketOrder, kept_packet, packet_format
+from dgrec.video.packet_keeper import PacketKeeper
+from dgrec.video.packets import PacketFormat
 from dgrec.video.picture import AS_STORED, Picture, PixelConverter, pixel_aspect, turn_of
 from dgrec.video.playlist import PlaylistFiles
 from dgrec.video.pyav import import_av
+from dgrec.video.repeats import Repeats
 from dgrec.video.truncation import is_cut_off
 
 #: FFmpeg's flag for containers without stamps: those that it returns are made up.
@@ -53,11 +54,6 @@ _MOST_FAILED_READS = 100
 _PACE_FOR_S = 1.5
 _PACE_MEDIA_S = 15.0
 _PACE_BYTES = 32 << 20
-#: No decoder holds back more packets.
-_MOST_INSIDE = 256
-#: How many pictures of a playlist that goes on are known again after a reconnection: those of its
-#: last three segments come again.
-_MOST_KNOWN = 8192
 #: How many equal packets at the beginning of two answers show that they are the same.
 _FEWEST_SAME = 3
 _MOST_SAME = 16
@@ -122,21 +118,10 @@ class VideoReader:
         if isinstance(self._body, HttpBody) and not self.has_end:
             self._try_pace()
         self._decoded: deque[Any] = deque()
-        #: The packets since the last picture; None once it is clear that they are not kept.
-        self._unkept: list[Any] | None = []
-        self._format: PacketFormat | None = None
-        self._kept: list[KeptPacket] = []
-        self._inside: dict[int, KeptPacket] = {}  # those whose picture has not come out
-        self._order = PacketOrder()
-        #: Stamps and checksums of the pictures that were handed out, of a playlist that goes on;
-        #: once it is opened again it gives its last segments again.
-        self._given: dict[tuple[int, int], None] | None = None
-        if is_playlist(self._container) and not self.has_end:
-            self._given = {}
-        #: The last of those that an earlier reader gave, up to which they are left out.
-        self._given_before: tuple[int, int] | None = None
-        self._checksums: dict[int, int] = {}  # of packets whose picture has not come out
-        self._was_corrupt = False
+        self._keeper = PacketKeeper()
+        # A playlist that goes on gives its last segments again once it is opened again.
+        goes_on = is_playlist(self._container) and not self.has_end
+        self._repeats = Repeats() if goes_on else None
         self._losses = Losses(context.name)
         self._packets_read = 0
         self._last_is_partial = False
@@ -160,15 +145,15 @@ class VideoReader:
         """Return the next picture; None at the end (see `problem`)."""
         with self._in_use:
             taken = None if self._is_released else self._take()
-            while taken is not None and not self._is_released and self._was_given(taken[0]):
-                self._leave_packet(taken[0])
+            while taken is not None and not self._is_released and self._is_repeated(taken[0]):
+                self._keeper.leave(taken[0])
                 taken = self._take()
             picture = None
             if taken is not None and not self._is_released:
                 frame, time_, lost = taken
                 image = self._converter.image(frame, self._turn)
                 is_key, is_damaged = bool(frame.key_frame), bool(frame.is_corrupt)
-                packets, packet = self._packets_of(frame)
+                packets, packet = self._keeper.take(frame, self._pictures - 1)
                 picture = Picture(image, time_, is_key, is_damaged, lost, packets, packet)
         if self._is_released:
             self.release()  # a call during this read left it to us
@@ -184,20 +169,7 @@ class VideoReader:
         with self._in_use:
             if self._is_released or self._pictures or self._look_ahead() is None:
                 return None
-            first, _ = self._decoded[0]
-            packets = self._unkept or []
-            self._unkept = None
-            if not packets or first.interlaced_frame or turn_of(first) != AS_STORED:
-                return None
-            try:
-                number = first.opaque[0] if first.opaque else 0
-                ahead = self._packets_read - 1 - number
-                self._format = packet_format(self._stream, packets[0], ahead)
-            except VideoError:
-                return None
-            for number, packet in enumerate(packets):
-                self._keep_packet(packet, number)
-            return self._format
+            return self._keeper.begin(self._stream, self._decoded[0][0])
 
     def skip(self) -> bool:
         """Skip the next picture without converting it; return whether there was one."""
@@ -231,9 +203,8 @@ class VideoReader:
         out.
         """
         if is_playlist(self._container):
-            if self._given is not None and earlier._given:
-                self._given = earlier._given
-                self._given_before = next(reversed(self._given))
+            if self._repeats is not None and earlier._repeats is not None:
+                self._repeats.follow(earlier._repeats)
             return self.has_end and not earlier.has_end
         count = min(len(self._beginning), len(earlier._beginning))
         return count >= _FEWEST_SAME and self._beginning[:count] == earlier._beginning[:count]
@@ -404,89 +375,20 @@ class VideoReader:
             self._packets_read += 1
             self._last_is_partial = packet.is_corrupt
             self._losses.expect(packet)
-            self._note_checksum(packet)
-            self._note_packet(packet)
+            if self._repeats is not None:
+                self._repeats.note(packet)
+            self._keeper.note(packet, self._packets_read - 1)
         try:
             frames = packet.decode()
         except self._av.FFmpegError:
             if not is_end:
                 self._losses.failed(packet)
-                if self._kept:
-                    self._kept[-1].is_damaged = True
-                    self._spoil(self._kept[-1])
+                self._keeper.failed()
         else:
             self._keep(frames)
 
-    def _note_packet(self, packet: Any) -> None:
-        number = self._packets_read - 1
-        if self._format is None and self._unkept is None:
-            return
-        # A new object: PyAV confuses equal small numbers.
-        packet.opaque = [number]
-        if self._format is not None:
-            self._keep_packet(packet, number)
-        elif self._unkept is not None:
-            self._unkept.append(packet)
-
-    def _note_checksum(self, packet: Any) -> None:
-        if self._given is None or packet.pts is None:
-            return
-        self._checksums[packet.pts] = zlib.crc32(packet)
-        if len(self._checksums) > _MOST_INSIDE:
-            del self._checksums[next(iter(self._checksums))]
-
-    def _was_given(self, frame: Any) -> bool:
-        """Return whether an earlier reader gave a picture; note that it is given now if not."""
-        checksum = None if frame.pts is None else self._checksums.pop(frame.pts, None)
-        if self._given is None or checksum is None:
-            return False
-        mark = frame.pts, checksum
-        if self._given_before is not None and mark in self._given:
-            if mark == self._given_before:  # from here on a picture that is the same is another one
-                self._given_before = None
-            return True
-        self._given_before = None
-        self._given.pop(mark, None)
-        self._given[mark] = None
-        if len(self._given) > _MOST_KNOWN:
-            del self._given[next(iter(self._given))]
-        return False
-
-    def _leave_packet(self, frame: Any) -> None:
-        """Leave the packet of a picture out of those that are kept."""
-        packet = self._inside.pop(frame.opaque[0], None) if frame.opaque else None
-        self._kept = [kept for kept in self._kept if kept is not packet]
-
-    def _keep_packet(self, packet: Any, number: int) -> None:
-        assert self._format is not None
-        kept = kept_packet(self._format, packet, number, self._order.of(packet))
-        # What a container notices as missing may be from the beginning of the packet after it.
-        if self._was_corrupt and not self._format.conceals_from_pictures:
-            kept.is_damaged = True
-        self._was_corrupt = bool(packet.is_corrupt)
-        self._kept.append(kept)
-        self._inside[number] = kept
-        if len(self._inside) > _MOST_INSIDE:
-            del self._inside[next(iter(self._inside))]
-
-    def _packets_of(self, frame: Any) -> tuple[tuple[KeptPacket, ...], KeptPacket | None]:
-        """Return the packets since the last picture, and the one of a frame that was taken."""
-        if self._format is None:
-            return (), None
-        packets, self._kept = tuple(self._kept), []
-        packet = self._inside.pop(frame.opaque[0], None) if frame.opaque else None
-        if packet is not None:
-            packet.is_damaged = packet.is_damaged or bool(frame.is_corrupt)
-            packet.place = self._pictures - 1
-            if packet.is_damaged:
-                self._spoil(packet)
-        return packets, packet
-
-    def _spoil(self, damaged: KeptPacket) -> None:
-        """Mark the key frames that are stored before a damaged picture, and shown after it."""
-        for packet in self._inside.values():
-            if packet.starts and packet.number < damaged.number and packet.is_shown_after(damaged):
-                packet.is_spoiled = True
+    def _is_repeated(self, frame: Any) -> bool:
+        return self._repeats is not None and self._repeats.has(frame)
 
     def _drain(self) -> None:
         """Take what the decoder still has. At an ordinary end the demuxer flushes it."""
@@ -501,7 +403,7 @@ class VideoReader:
         """Return the next frame, its time, and how many are missing before it; None at the end."""
         if self._look_ahead() is None:
             return None
-        self._unkept = None
+        self._keeper.stop_waiting()
         frame, lost = self._decoded.popleft()
         if frame.key_frame or not self._pictures:
             self._turn = turn_of(frame)
