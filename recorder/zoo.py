@@ -7,7 +7,6 @@ that name exists. A folder is therefore given to it as an absolute path.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.request import url2pathname
 
 from dgrec.credentials import redact
 from dgrec.errors import ModelError
+from dgrec.files import placed
 
 #: PySDK's names for inference on this machine and in DeGirum's cloud.
 LOCAL, CLOUD = "@local", "@cloud"
@@ -38,7 +38,7 @@ def folder_of(zoo: str) -> Path | None:
             zoo = url2pathname(parts.netloc + parts.path)
         path = Path(zoo).expanduser()
         if path.exists():
-            return Path(os.path.abspath(path))
+            return placed(path)
     return None
 
 

@@ -16,7 +16,7 @@ from dgrec import sample
 from dgrec.config import expand
 from dgrec.credentials import SCHEME, percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
-from dgrec.files import resolved
+from dgrec.files import placed, resolved
 from dgrec.footage import file_facts
 from dgrec.paths import file_word, names_session, numbered_files, session_stem
 from dgrec.video import PacketFormat, Picture, digest_of_answer
@@ -67,7 +67,7 @@ class Source:
     def placed(self) -> Source:
         """Return the source by its absolute path, if it is one on this machine."""
         if self.kind in ("file", "pipe", "session"):
-            return replace(self, target=os.path.abspath(str(self.target)))
+            return replace(self, target=str(placed(Path(str(self.target)))))
         return self
 
     def describe(self, session_folder: Path, *, is_live: bool = False) -> dict[str, Any]:
@@ -181,8 +181,8 @@ def _local_path(url: str) -> str:
     path = url[len("file://") :].removeprefix("localhost")
     with contextlib.suppress(OSError, ValueError):  # too long, or with a NUL
         if Path(path).exists():
-            return os.path.abspath(path)
-    return os.path.abspath(unquote(path))
+            return str(placed(Path(path)))
+    return str(placed(Path(unquote(path))))
 
 
 def _asset(text: str) -> Source:

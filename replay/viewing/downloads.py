@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from dgrec.files import TemporaryFolder, output_error
+from dgrec.files import TemporaryFolder, output_error, placed
 from dgrec.processes import module_command
 from dgrec.replay.exports import format_of
 from dgrec.replay.viewing.files import folder_size
@@ -50,7 +50,7 @@ def command(
         RequestError: There is no such kind.
         ConfigError: There is no such format.
     """
-    stretch = [os.path.abspath(path), "--start", str(first), "--end", str(last + 1)]
+    stretch = [str(placed(path)), "--start", str(first), "--end", str(last + 1)]
     name = f"{_plain(stem)}-{first}-{last}"
     if kind == "clip":
         return ["clip", *stretch, "-o", f"{name}.parquet"], name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import socket
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from dgrec.errors import DgrecError
+from dgrec.files import placed
 from dgrec.replay.viewing import card, differences, pictures, rows, statements
 from dgrec.replay.viewing.downloads import Downloads, command
 from dgrec.replay.viewing.files import open_regular, serve_file
@@ -183,7 +183,7 @@ class ViewServer:
                 request = {
                     "path": path,
                     "s": opened.name,
-                    "file": os.path.abspath(opened.session.path),
+                    "file": str(placed(opened.session.path)),
                     "version": opened.version,
                     "query": parameters.texts(),
                 }
@@ -246,9 +246,9 @@ class ViewServer:
     async def _sessions(self, request: web.BaseRequest) -> web.StreamResponse:
         def work(task: Task, parameters: Parameters) -> bytes:
             def matches(paths: list[Path], condition: str) -> set[str]:
-                request = {"paths": [os.path.abspath(path) for path in paths], "where": condition}
+                request = {"paths": [str(placed(path)) for path in paths], "where": condition}
                 there = json.loads(self._statements.run(request, task))
-                return {str(path) for path in paths if os.path.abspath(path) in there}
+                return {str(path) for path in paths if str(placed(path)) in there}
 
             return json_bytes(card.sessions(self.recordings, parameters, matches))
 

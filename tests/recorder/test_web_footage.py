@@ -445,6 +445,16 @@ def test_a_file_address_is_a_file(tmp_path: Path) -> None:
         assert (count, reader.has_end) == (FRAMES, True)
 
 
+def test_a_path_that_leads_back_from_a_link_keeps_its_meaning(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "day").mkdir(parents=True)
+    (tmp_path / "day").symlink_to(tmp_path / "disk" / "day")
+    path = encode(tmp_path / "disk" / "clip.mp4", Encoding())
+    given = tmp_path / "day" / ".." / "clip.mp4"  # not tmp_path / "clip.mp4"
+    for named in (str(given), f"file://{given}"):
+        source = parse_source(named).placed()
+        assert Path(str(source.target)).samefile(path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("address", ["http://[::1", "http://[::1/a.mp4", "http://127.0.0.1:x/a"])
 def test_what_is_no_address_is_one_line(dgrec: Command, address: str) -> None:
