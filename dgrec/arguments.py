@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -13,7 +14,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from dgrec.errors import ConfigError, DgrecError, value_text
 
-__all__ = ["check_number", "check_text", "given_path", "one_or_more", "with_parameters"]
+__all__ = [
+    "check_number",
+    "check_path",
+    "check_text",
+    "given_path",
+    "one_or_more",
+    "with_parameters",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -82,11 +90,26 @@ def given_path(name: str, given: object) -> Path:
     """Return a path.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: It is none, or one that no file can have.
     """
+    check_path(name, given)
+    path = Path(given)  # type: ignore[arg-type]  # checked
+    if not os.fspath(given):  # type: ignore[call-overload]  # Path("") is the current folder
+        raise ConfigError(f"{name}: the name is empty")
+    if "\0" in str(path):
+        raise ConfigError(f"{name}: a name cannot hold a NUL")
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ConfigError(f"{name}: {path}: {error.strerror}") from None
+    return path
+
+
+def check_path(name: str, given: object) -> None:
+    """Raise `ConfigError` if something is not a path."""
     if not isinstance(given, str | os.PathLike):
         raise ConfigError(f"{name}: {value_text(given)} is not a path")
-    return Path(given)
 
 
 def check_text(name: str, given: object) -> None:

@@ -34,9 +34,14 @@ def resolved(path: Path) -> Path:
 
 
 def check_session_name(path: Path) -> None:
-    """Raise `OutputError` if a session that is written has another suffix, or none."""
+    """Raise `OutputError` if a session that is written has another suffix, or too long a name."""
     if path.suffix != SESSION_SUFFIX:
         raise OutputError(f"{path}: a session is Parquet; choose a name that ends in .parquet")
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise output_error(path, error) from None
 
 
 def _is_storage_failure(error: OSError) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dgrec.arguments import given_path, one_or_more
+from dgrec.arguments import check_path, one_or_more
 from dgrec.errors import DgrecError, NotASessionError
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
@@ -101,7 +101,7 @@ def open_sessions(
     """
     paths = one_or_more("paths", paths, "a path", os.PathLike)
     for path in paths:
-        given_path("paths", path)
+        check_path("paths", path)
     report = skipped or _warn
     problems: list[DgrecError] = []
     opened: dict[Path, Session] = {}
@@ -240,7 +240,12 @@ def _candidates(
         if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
             problems.append(NotASessionError("the name of a session is empty"))
             continue
-        for candidate in _expand(Path(path), problems):
+        try:
+            expanded = list(_expand(Path(path), problems))
+        except OSError as error:  # a folder without permission, a name that is too long
+            problems.append(NotASessionError(f"{path}: cannot be read: {error.strerror}"))
+            continue
+        for candidate in expanded:
             file = resolved(candidate.path)
             known = candidates.get(file)
             if known is None or (candidate.named and not known.named):

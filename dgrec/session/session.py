@@ -76,6 +76,8 @@ class Session:
             )
         if not os.fspath(path):  # a variable that is not set; Path("") is the current folder
             raise NotASessionError("the name of a session is empty")
+        if "\0" in str(Path(path)):
+            raise NotASessionError("a name cannot hold a NUL")
         self._open(path, check)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._closed = False
@@ -378,7 +380,7 @@ class Session:
         """
         from dgrec.footage import Pixels, find_footage
 
-        footage = given_path("video", video) if video else None
+        footage = None if video is None else given_path("video", video)
         return Pixels(find_footage(self, footage, annotated=annotated))
 
     def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:
@@ -538,7 +540,10 @@ def _rows_of(
     except FileNotFoundError:
         if path.suffix == JOURNAL_SUFFIX or not path.name:  # cannot name a set
             raise NotASessionError(f"{given}: cannot be read: No such file") from None
-    return PartSet(path)  # not above: its errors would be shown as those of the file
+    try:  # not above: its errors would be shown as those of the file
+        return PartSet(path)
+    except OSError as error:  # with a suffix, the name may be too long
+        raise NotASessionError(f"{given}: cannot be read: {error.strerror}") from None
 
 
 def open_session(path: str | os.PathLike[str]) -> Session:

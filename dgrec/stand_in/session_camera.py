@@ -91,7 +91,7 @@ class SessionCamera:
 
     def _open(self, video: str | os.PathLike[str] | None) -> None:
         session = self._session
-        footage = find_footage(session, given_path("video", video) if video else None)
+        footage = find_footage(session, None if video is None else given_path("video", video))
         if footage.path is None:
             raise VideoError(
                 f"{session.path}: has no pictures to give: {footage.lacking}; record with "

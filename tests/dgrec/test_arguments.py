@@ -146,6 +146,67 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
         dgrec.open("")
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "empty"), ("a\0b", "NUL"), ("n" * 300, "File name too long")],
+    ids=["empty", "NUL", "long"],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda _, name: dgrec.open(name),
+        lambda _, name: dgrec.open_sessions(name),
+        lambda _, name: dgrec.model(name),
+        lambda s, name: dgrec.camera(s, video=name),
+        lambda s, name: s.pixels(name),
+        lambda s, name: dgrec.accuracy(s, truth=name),
+        lambda s, name: dgrec.export(s, name, "csv"),
+        lambda s, name: dgrec.import_(name, s, overwrite=True),
+        lambda s, name: dgrec.import_(s, name),
+        lambda _, name: Recorder(name),
+        lambda _, name: dgrec.predict_stream(_Model(), "sample", output=name),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Callable[[Session, str], Any],
+    name: str,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with dgrec.open(path) as session, pytest.raises(dgrec.DgrecError) as raised:
+        call(session, name)
+    assert reason in str(raised.value)
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda name: dgrec.open(name),
+        lambda name: dgrec.import_(name, name),
+        lambda name: Recorder(name),
+        lambda name: dgrec.predict_stream(_Model(), "sample", output=name),
+    ],
+)
+def test_so_is_one_that_is_too_long_with_a_suffix(call: Callable[[str], Any]) -> None:
+    with pytest.raises(dgrec.DgrecError, match=r"cannot be (read|written): "):
+        call("n" * 250)
+
+
+def test_an_impossible_name_is_left_out_of_many(path: Path) -> None:
+    with pytest.warns(UserWarning, match="File name too long; left out"):
+        (session,) = dgrec.open_sessions([path, "n" * 300])
+    session.close()
+
+
+class _Model:
+    def predict_batch(self, data: Any) -> Any:
+        return data
+
+
 def test_parameters_of_sql_are_a_list_or_a_dictionary(path: Path) -> None:
     with dgrec.open(path) as session:
         assert session.sql("SELECT ?", ["a"]).fetchall() == [("a",)]
