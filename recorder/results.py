@@ -220,7 +220,7 @@ def stamp_ns(moment: datetime | float) -> int:
             raise ConfigError(f"captured_at: {moment} has no time zone")
         ns = utc_ns(moment)
     else:
-        seconds = finite("captured_at", moment)
+        seconds = finite("captured_at", moment, "neither a datetime nor seconds since 1970")
         ns = round(seconds * 1e9) if abs(seconds) < _LATEST_S else _LATEST_S * 10**9
     if ns < 0:
         raise ConfigError(f"captured_at: {moment} is before 1970")
@@ -235,8 +235,11 @@ _DAY_NS = 24 * 3600 * 10**9
 _LATEST_S = 10**11
 
 
-def finite(name: str, number: float) -> float:
+def finite(name: str, number: float, complaint: str = "not a number of seconds") -> float:
     """Return a number of seconds as a Python float.
+
+    Args:
+        complaint: What anything else is, as an error has it.
 
     Raises:
         ConfigError: It is not a finite number.
@@ -244,7 +247,7 @@ def finite(name: str, number: float) -> float:
     with contextlib.suppress(OverflowError):  # of an integer that is too long
         if isinstance(number, numbers.Real) and math.isfinite(number):
             return float(number)
-    raise ConfigError(f"{name}: {value_text(number)} is not a number of seconds")
+    raise ConfigError(f"{name}: {value_text(number)} is {complaint}")
 
 
 def signal_name(name: object) -> str:

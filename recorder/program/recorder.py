@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.clock import Clock
@@ -235,8 +235,10 @@ class Recorder:
 
         Raises:
             ConfigError: The name is not a text.
+            DgrecError: The recorder takes no more.
         """
         _check_name(name)
+        self._check_open()
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
         key = object()
@@ -295,6 +297,7 @@ class Recorder:
                     if len(waiting) == waiting.maxlen:
                         self._lost_signals += 1
                     waiting.append(signal)
+                    _open.add(self)
                     return
         main.writer.log(signal)
 
@@ -358,6 +361,12 @@ class Recorder:
             self.close(Ending.after(error))
         except DgrecError as problem:  # the program's own error goes first
             error.add_note(str(problem))
+
+    def __reduce__(self) -> NoReturn:
+        """Say what to do instead: two would write to the same file."""
+        raise TypeError(
+            f"{self.output}: a recorder cannot be pickled or copied; make one in each process"
+        )
 
     @property
     def files(self) -> list[Path]:

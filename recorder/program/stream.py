@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from dgrec.analyzers import as_list
 from dgrec.arguments import given_path, one_or_more, with_parameters
@@ -205,6 +205,12 @@ class RecordedStream(Iterator[Any]):
 
     def _is_in_output(self) -> bool:
         return any(writer.is_in_output() for writer in self._writers)
+
+    def __reduce__(self) -> NoReturn:
+        """Say what to do instead: a copy would end what this one records."""
+        raise TypeError(
+            f"{self.output}: a stream cannot be pickled or copied; make one in each process"
+        )
 
     def __enter__(self) -> Self:
         return self

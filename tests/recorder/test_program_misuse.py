@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -67,6 +69,27 @@ def test_watching_without_a_block_lasts_until_the_recorder_is_closed(output: Pat
 
     with dgrec.open(output) as session:
         assert len(session) == 2
+
+
+def test_a_closed_recorder_makes_no_gizmo(output: Path) -> None:
+    """It would hand everything on, and record nothing."""
+    with dgrec.Recorder(output) as recorder:
+        recorder.add([])
+    with pytest.raises(dgrec.DgrecError, match="the recorder is closed"):
+        recorder.gizmo()
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy, copy.copy])
+def test_what_records_is_not_copied(output: Path, copied: Callable[[Any], Any]) -> None:
+    """A second one would write to the same file, and end what the first one records."""
+    stream = dgrec.predict_stream(double(), "sample", output=output, max_frames=3)
+    next(stream)
+    with dgrec.Recorder(output.with_name("own.parquet")) as recorder:
+        recorder.add([])
+        for each in (stream, recorder):
+            with pytest.raises(TypeError, match=rf"^{each.output}: .* cannot be pickled or copied"):
+                copied(each)
+    assert len(list(stream)) == 2
 
 
 def test_a_block_can_be_entered_again(output: Path) -> None:
@@ -347,6 +370,10 @@ HUGE, PICTURES = 10**5000, [np.zeros((9, 9))] * 9
             lambda r: r.add([], media_time_s=HUGE),
             "media_time_s: this int is not a number of seconds",
         ),
+        (
+            lambda r: r.add([], captured_at="2026-01-02"),
+            "captured_at: '2026-01-02' is neither a datetime nor seconds since 1970",
+        ),
         (lambda r: r.log("x", PICTURES), "log: x: .* is not a number"),
         (lambda r: r.log(PICTURES, 1), "is not the name of a signal"),
         (lambda r: r.mark(PICTURES), "is not a text"),
@@ -531,6 +558,7 @@ def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None
 
         work("s.parquet")
         work("marks.parquet")
+        dgrec.Recorder("values.parquet").log("rpm", 1200)
         """,
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
@@ -540,6 +568,8 @@ def test_a_recorder_that_is_dropped_is_sealed_at_the_end(tmp_path: Path) -> None
         with dgrec.open(tmp_path / name) as session:
             assert len(session) == frames
             assert [event["text"] for event in session.metadata["events"]] == ["begin"]
+    with dgrec.open(tmp_path / "values.parquet") as session:
+        assert session.sql_rows("SELECT name, value FROM signals") == [("rpm", 1200.0)]
 
 
 @pytest.mark.slow
