@@ -272,7 +272,10 @@ class Pixels:
                 except VideoError:
                     return part.path.name, "no_video"
         video = self._video
-        assert video is not None
+        if video is None:
+            raise VideoError(
+                f"{self.footage.path}: the pictures are closed; ask session.pixels() for them again"
+            )
         image = video.image(row)
         if isinstance(image, str):
             length = video.footage.frames

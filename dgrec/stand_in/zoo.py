@@ -165,6 +165,8 @@ class SessionZoo(ExtZooAccessorBase):  # type: ignore[misc]
 
 def _place(url: str) -> tuple[Path, dict[str, str]]:
     """Return the path of a zoo's address, and the options behind it."""
+    if not isinstance(url, str):
+        raise StandInError(f"zoo_url={url!r}: expected a session, or a folder of sessions")
     text, _, query = url.partition("?")
     if _is_there(url):
         text, query = url, ""

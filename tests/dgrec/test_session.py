@@ -236,6 +236,16 @@ def test_a_closed_session_says_so(tmp_path: Path, use: Callable[[Session], Any])
         use(session)
 
 
+def test_pictures_that_are_closed_say_so(tmp_path: Path) -> None:
+    with dgrec.Recorder(tmp_path / "s.parquet", video="raw") as recorder:
+        recorder.add([], np.zeros((48, 64, 3), np.uint8))
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        with session.pixels() as pixels:
+            assert next(pixels.results(session)).image.shape == (48, 64, 3)
+        with pytest.raises(VideoError, match=r"s\.mp4: the pictures are closed; ask "):
+            next(pixels.results(session))
+
+
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_a_session_that_is_pickled_says_what_to_do(
     session: Session, copied: Callable[[Session], Any]

@@ -98,6 +98,11 @@ def test_what_is_not_a_zoo_is_refused_in_one_line(zoo: Path, place: str, reason:
     assert "\n" not in str(caught.value)
 
 
+def test_a_zoo_that_is_not_named_is_refused() -> None:
+    with pytest.raises(dgrec.ModelError, match=r"^zoo_url=None: expected a session, or a folder"):
+        degirum.load_model("door", "@dgrec", None)
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -111,6 +116,16 @@ def test_a_session_that_is_not_there_is_named(zoo: Path, name: str, reason: str)
         connect(zoo).load_model(name)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_threshold_that_is_no_number_is_refused_as_by_pysdk(zoo: Path) -> None:
+    live, recorded = ScriptedModel(*OUTPUTS["faces"]), dgrec.model(zoo / "door.parquet")
+    errors = []
+    for model in (live, recorded):
+        with pytest.raises(RuntimeError) as caught:
+            model.output_confidence_threshold = "0.9"
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
 
 
 def test_properties_are_set_or_refused(zoo: Path) -> None:
