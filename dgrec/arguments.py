@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
 import os
@@ -86,11 +85,14 @@ def one_or_more(name: str, given: Any, what: str, *kinds: type) -> list[Any]:
     return list(given)
 
 
-def given_path(name: str, given: object) -> Path:
+def given_path(name: str, given: object, unusable: type[DgrecError] = ConfigError) -> Path:
     """Return a path.
 
+    Args:
+        unusable: What to raise for one that no file can have, or in a folder without permission.
+
     Raises:
-        ConfigError: It is none, or one that no file can have.
+        ConfigError: It is none, or the name is empty or holds a NUL.
     """
     check_path(name, given)
     path = Path(given)  # type: ignore[arg-type]  # checked
@@ -100,9 +102,10 @@ def given_path(name: str, given: object) -> Path:
         raise ConfigError(f"{name}: a name cannot hold a NUL")
     try:
         path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ConfigError(f"{name}: {path}: {error.strerror}") from None
+        raise unusable(f"{name}: {path}: {error.strerror}") from None
     return path
 
 

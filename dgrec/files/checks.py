@@ -34,14 +34,17 @@ def resolved(path: Path) -> Path:
 
 
 def check_session_name(path: Path) -> None:
-    """Raise `OutputError` if a session that is written has another suffix, or too long a name."""
+    """Raise `OutputError` if a session that is written has another suffix, or a name that no file
+    can have.
+    """
     if path.suffix != SESSION_SUFFIX:
         raise OutputError(f"{path}: a session is Parquet; choose a name that ends in .parquet")
     try:
         path.lstat()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise output_error(path, error) from None
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:  # too long, or in a folder without permission
+        raise output_error(path, error) from None
 
 
 def _is_storage_failure(error: OSError) -> bool:

@@ -82,8 +82,11 @@ def import_(
         >>> dgrec.import_("found.jsonl", "found.parquet", fps=30).detections
         1
     """
-    path, target = given_path("file", file), with_session_suffix(given_path("output", output))
-    footage = None if video is None else given_path("video", video)
+    path, target = (
+        given_path("file", file, ImportFileError),
+        with_session_suffix(given_path("output", output, OutputError)),
+    )
+    footage = None if video is None else given_path("video", video, VideoError)
     _check_given(fps, frames, size)
     _check_target(path, target, overwrite)
     if fps is not None and not 0 < fps <= FASTEST:

@@ -20,6 +20,7 @@ from dgrec.errors import (
     NotASessionError,
     QueryError,
     SessionError,
+    VideoError,
     value_text,
 )
 from dgrec.files import placed
@@ -380,7 +381,7 @@ class Session:
         """
         from dgrec.footage import Pixels, find_footage
 
-        footage = None if video is None else given_path("video", video)
+        footage = None if video is None else given_path("video", video, VideoError)
         return Pixels(find_footage(self, footage, annotated=annotated))
 
     def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:

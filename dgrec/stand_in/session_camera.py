@@ -91,7 +91,9 @@ class SessionCamera:
 
     def _open(self, video: str | os.PathLike[str] | None) -> None:
         session = self._session
-        footage = find_footage(session, None if video is None else given_path("video", video))
+        footage = find_footage(
+            session, None if video is None else given_path("video", video, VideoError)
+        )
         if footage.path is None:
             raise VideoError(
                 f"{session.path}: has no pictures to give: {footage.lacking}; record with "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.clock import Clock
 from dgrec.credentials import redact_text
-from dgrec.errors import ConfigError, DgrecError, value_text
+from dgrec.errors import ConfigError, DgrecError, OutputError, value_text
 from dgrec.format import MOST_WITHOUT_ROW, Metadata, Signal, utc_text, uuid7
 from dgrec.format import metadata as metadata_module
 from dgrec.paths import session_stem, with_session_suffix
@@ -113,7 +113,7 @@ class Recorder:
         outputs = one_or_more("outputs", outputs, "a dgrec.Output", Output)
         _check_is_ours(self.options, outputs)
         # The program may change its folder.
-        self.output = with_session_suffix(given_path("output", output)).absolute()
+        self.output = with_session_suffix(given_path("output", output, OutputError)).absolute()
         self._metadata = metadata_module.given(metadata or {})
         if "format" in self._metadata:  # the session could not be read
             raise ConfigError("metadata: 'format' is written by dgrec itself")

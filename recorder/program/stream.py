@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Self
 
 from dgrec.analyzers import as_list
 from dgrec.arguments import given_path, one_or_more, with_parameters
-from dgrec.errors import ConfigError, DgrecError, value_text
+from dgrec.errors import ConfigError, DgrecError, OutputError, value_text
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
 from dgrec.recorder.job import Plan, RecordRequest, make_plan, prepare
@@ -125,7 +125,7 @@ def predict_stream(
         _source_text(video_source_id),
         RecordRequest(
             sources=("",),
-            output=None if output is None else given_path("output", output),
+            output=None if output is None else given_path("output", output, OutputError),
             overwrite=overwrite,
             view=view,
             options=RecordingOptions(fps=fps, **choices),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dgrec.arguments import check_text, given_path, one_or_more, with_parameters
-from dgrec.errors import ConfigError, DamagedSessionError, OutputError
+from dgrec.errors import ConfigError, DamagedSessionError, OutputError, VideoError
 from dgrec.files import (
     NewFile,
     NewFolder,
@@ -123,9 +123,9 @@ def export(
         images=images,  # type: ignore[arg-type]  # checked there
         redact=tuple(one_or_more("redact", redact, "a label")),
     )
-    path = given_path("output", output)
+    path = given_path("output", output, OutputError)
     target = format_of(format, path)
-    footage = None if video is None else given_path("video", video)
+    footage = None if video is None else given_path("video", video, VideoError)
     with ExitStack() as stack:
         if not isinstance(session, Session):
             session = stack.enter_context(Session(session))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,36 @@ def test_a_name_that_no_file_can_have_is_refused(
 def test_so_is_one_that_is_too_long_with_a_suffix(call: Callable[[str], Any]) -> None:
     with pytest.raises(dgrec.DgrecError, match=r"cannot be (read|written): "):
         call("n" * 250)
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda _, name: dgrec.open(name), dgrec.NotASessionError),
+        (lambda _, name: dgrec.open_sessions(name), dgrec.NotASessionError),
+        (lambda s, name: dgrec.camera(s, video=name), dgrec.VideoError),
+        (lambda s, name: s.pixels(name), dgrec.VideoError),
+        (lambda s, name: dgrec.accuracy(s, truth=name), ConfigError),
+        (lambda s, name: dgrec.export(s, name, "csv"), dgrec.OutputError),
+        (lambda s, name: dgrec.import_(name, s), dgrec.ImportFileError),
+        (lambda s, name: dgrec.import_(s, name), dgrec.OutputError),
+        (lambda _, name: Recorder(name), dgrec.OutputError),
+        (
+            lambda _, name: dgrec.predict_stream(_Model(), "sample", output=name),
+            dgrec.OutputError,
+        ),
+    ],
+)
+def test_a_folder_without_permission_is_an_error_in_one_line(
+    path: Path, tmp_path: Path, call: Callable[[Session, Path], Any], error: type[Exception]
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0)
+    if os.access(folder, os.X_OK):
+        pytest.skip("root may look everywhere")
+    with dgrec.open(path) as session, pytest.raises(error, match="Permission denied") as raised:
+        call(session, folder / "a.parquet")
+    assert str(raised.value).isprintable()
 
 
 def test_an_impossible_name_is_left_out_of_many(path: Path) -> None:
