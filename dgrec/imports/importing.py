@@ -18,6 +18,7 @@ from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import GivenLabels, read_labels
 from dgrec.imports.rows import FASTEST, MOST_ADDED, ImportedRows
 from dgrec.imports.text import InvalidError, open_binary
+from dgrec.imports.values import INT32_MAX
 from dgrec.paths import with_session_suffix
 from dgrec.session import parts_of
 from dgrec.video import VideoReader
@@ -85,6 +86,7 @@ def import_(
     path, target = given_path("file", file), with_session_suffix(given_path("output", output))
     footage = None if video is None else given_path("video", video)
     _check_given(fps, frames, size)
+    size = None if size is None else (int(size[0]), int(size[1]))
     _check_target(path, target, overwrite)
     if fps is not None and not 0 < fps <= FASTEST:
         raise ConfigError(f"fps {fps:g}: expected more than 0, and at most {FASTEST:,.0f}")
@@ -132,6 +134,8 @@ def _check_given(fps: object, frames: object, size: object) -> None:
         raise ConfigError(f"size: {value_text(size)} is not a pair of numbers, such as (640, 360)")
     for number in size:
         check_number("size", number, is_whole=True)
+    if not all(0 < number <= INT32_MAX for number in size):
+        raise ConfigError(f"--size {size[0]}x{size[1]}: expected 1 to {INT32_MAX:,} pixels")
 
 
 def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
