@@ -334,6 +334,8 @@ def test_columns_may_be_separated_otherwise(tmp_path: Path, delimiter: str) -> N
         ("a.txt", b"1,2,3,4,5,6,7\n1_0,2,3,4,5,6,7\n", "line 2: has a value that is not a number"),
         ("a.jsonl", b'{"detections": [], "timestamp": "9998-01-01T00:00:00Z"}',
          "line 1: 'timestamp' is not a time from 1970 to 2261"),
+        ("a.jsonl", b'{"detections": [], "captured_at": "2026-01-02T03:04:06Z", '
+         b'"completed_at": "2026-01-02T03:04:05Z"}', "line 1: its result is from before"),
         ("a.json", b'[{"name": "a", "class": 0, "confidence": 0.5, "keypoints": 5}]',
          "line 1: keypoints: is not an object"),
         ("a.json", b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": "0"}]',
