@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgrec.arguments import check_number, given_path, with_parameters
+from dgrec.arguments import check_number, check_text, given_path, with_parameters
 from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, value_text
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
@@ -146,7 +146,10 @@ def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
             f"labels: {value_text(labels)} is not a dictionary of names by id, a text such as "
             "'person,car', or a file"
         )
-    return labels or {}, {}
+    for number, name in (labels or {}).items():
+        check_number("labels", number, is_whole=True)
+        check_text("labels", name)
+    return {int(number): name for number, name in (labels or {}).items()}, {}
 
 
 def read_frames(file: Path, facts: Facts) -> Frames:

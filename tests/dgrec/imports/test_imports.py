@@ -476,6 +476,17 @@ def test_a_size_that_no_picture_has_is_refused(tmp_path: Path) -> None:
             dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet", size=size)
 
 
+def test_names_of_categories_are_texts_by_number(tmp_path: Path) -> None:
+    path, output = tmp_path / "a.csv", tmp_path / "o.parquet"
+    path.write_text("frame,x_min,y_min,x_max,y_max,category_id\n1,2,3,4,5,1\n")
+    for labels, said in (({1: 5}, "labels: 5 is not a text"), ({"1": "car"}, "labels: '1' is not")):
+        with pytest.raises(dgrec.DgrecError, match=said):
+            dgrec.import_(path, output, labels=labels)  # type: ignore[arg-type]
+    dgrec.import_(path, output, labels={np.int64(1): "car"})  # type: ignore[dict-item]
+    with dgrec.open(output) as session:
+        assert session[0].results[0]["label"] == "car"
+
+
 def test_a_number_beyond_one_is_no_score(tmp_path: Path) -> None:
     """Of a text at the corner of a box: the number of a gate belongs to its name."""
     from mcap.writer import Writer
