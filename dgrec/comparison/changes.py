@@ -139,7 +139,7 @@ def quantile_estimate(series: Series, p: float) -> Estimate:
     if series.block is None or series.effective is None:
         return Estimate(value if p == 0.5 else None, _too_short(series))
     if value <= 0:
-        return Estimate(value, "is 0 ms: a ratio needs more")
+        return Estimate(value, _no_ratio(value))
     beyond = series.effective * min(p, 1 - p)
     if beyond < _MIN_BEYOND:
         frames = math.ceil(len(series) * _MIN_BEYOND / beyond)
@@ -182,12 +182,16 @@ def mean_estimate(series: Series) -> Estimate:
     if series.block is None:
         return Estimate(value, _too_short(series))
     if value <= 0:
-        return Estimate(value, "is 0 ms: a ratio needs more")
+        return Estimate(value, _no_ratio(value))
     variance = mean_variance(series.values, series.block)
     # The logarithm moves by the share of the value that the mean moves by.
     return _with_interval(
         Estimate(value, None, series.values, variance, series.block, up=1 / value, down=1 / value)
     )
+
+
+def _no_ratio(value: float) -> str:
+    return f"is {'0' if value == 0 else 'less than 0'} ms: a ratio needs more"
 
 
 def _too_short(series: Series) -> str:

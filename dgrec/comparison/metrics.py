@@ -193,8 +193,10 @@ def _throughput(base: Sample, new: Sample, *, paired: bool) -> _Measured:
 
 def _as_rate(interval: Estimate) -> Estimate:
     """Return frames a second, from the mean milliseconds from one to the next."""
-    if interval.value is None or interval.value <= 0:
+    if interval.value is None:
         return Estimate(None, interval.problem)
+    if interval.value <= 0:
+        return Estimate(None, "no time passed from one frame to the next")
     return Estimate(
         1000 / interval.value,
         interval.problem,
@@ -233,7 +235,7 @@ def _stalls(base: Sample, new: Sample, *, paired: bool) -> _Measured:
     seconds = base.seconds, new.seconds
     usual = next((series.quantile(0.5) for series in gaps if len(series)), 0.0)
     counts = [count_stalls(series, stall_limit(usual)) for series in gaps]
-    if _is_identical(*gaps, paired):
+    if _is_identical(*gaps, paired) and min(seconds) > 0:
         change = Change(0.0, 0.0, 0.0)
     else:
         change = rate_change(counts[0], seconds[0], counts[1], seconds[1])

@@ -29,6 +29,7 @@ from dgrec.footage.recorded_files import (
 )
 from dgrec.footage.timeline import (
     FIRST_STEP_US,
+    LATEST_MEDIA_S,
     LONGEST_USUAL_STEP_US,
     Timeline,
     column_values,
@@ -41,6 +42,7 @@ __all__ = [
     "FIRST_STEP_US",
     "Footage",
     "GrowingPictureTimes",
+    "LATEST_MEDIA_S",
     "LONGEST_USUAL_STEP_US",
     "PictureTimes",
     "Pixels",

@@ -25,12 +25,12 @@ FIRST_STEP_US = 40_000
 #: Rows that are computed at once, and one by one after an odd stamp.
 _ROWS_AT_ONCE, _ROWS_ONE_BY_ONE = 4096, 64
 #: No source has a later stamp: 30,000 years, in seconds.
-_LATEST_S = 1e12
+LATEST_MEDIA_S = 1e12
 
 
 def media_us(media_s: float) -> int | None:
     """Return a source's stamp in microseconds; None for an impossible one (NaN, 1e300)."""
-    return round(media_s * 1e6) if abs(media_s) <= _LATEST_S else None
+    return round(media_s * 1e6) if abs(media_s) <= LATEST_MEDIA_S else None
 
 
 class Timeline:
@@ -64,7 +64,7 @@ class Timeline:
         media_s, has_media = column_values(rows.column("media_time_s"))
         captured, is_captured = column_values(rows.column("captured_at"))
         # NaN is not below the limit.
-        has_media &= np.abs(media_s) <= _LATEST_S
+        has_media &= np.abs(media_s) <= LATEST_MEDIA_S
         media = np.round(np.where(has_media, media_s, 0) * 1e6).astype(np.int64)
         is_cut = np.zeros(rows.num_rows, bool)
         if len(self._cuts):

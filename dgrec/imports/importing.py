@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgrec.arguments import check_number, given_path, with_parameters
+from dgrec.arguments import check_number, check_text, given_path, with_parameters
 from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, value_text
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
@@ -18,6 +18,7 @@ from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import GivenLabels, read_labels
 from dgrec.imports.rows import FASTEST, MOST_ADDED, ImportedRows
 from dgrec.imports.text import InvalidError, open_binary
+from dgrec.imports.values import INT32_MAX
 from dgrec.paths import with_session_suffix
 from dgrec.session import parts_of
 from dgrec.video import VideoReader
@@ -88,6 +89,7 @@ def import_(
     )
     footage = None if video is None else given_path("video", video, VideoError)
     _check_given(fps, frames, size)
+    size = None if size is None else (int(size[0]), int(size[1]))
     _check_target(path, target, overwrite)
     if fps is not None and not 0 < fps <= FASTEST:
         raise ConfigError(f"fps {fps:g}: expected more than 0, and at most {FASTEST:,.0f}")
@@ -135,6 +137,8 @@ def _check_given(fps: object, frames: object, size: object) -> None:
         raise ConfigError(f"size: {value_text(size)} is not a pair of numbers, such as (640, 360)")
     for number in size:
         check_number("size", number, is_whole=True)
+    if not all(0 < number <= INT32_MAX for number in size):
+        raise ConfigError(f"--size {size[0]}x{size[1]}: expected 1 to {INT32_MAX:,} pixels")
 
 
 def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
@@ -145,7 +149,10 @@ def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
             f"labels: {value_text(labels)} is not a dictionary of names by id, a text such as "
             "'person,car', or a file"
         )
-    return labels or {}, {}
+    for number, name in (labels or {}).items():
+        check_number("labels", number, is_whole=True)
+        check_text("labels", name)
+    return {int(number): name for number, name in (labels or {}).items()}, {}
 
 
 def read_frames(file: Path, facts: Facts) -> Frames:

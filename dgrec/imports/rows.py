@@ -19,7 +19,7 @@ from dgrec.format import metadata as metadata_module
 from dgrec.imports.format import Format
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.text import InvalidError
-from dgrec.imports.values import PackedMask
+from dgrec.imports.values import INT32_MAX, PackedMask
 
 #: Rows that are made at a time.
 _FRAMES_AT_ONCE: Final = 1024
@@ -28,6 +28,8 @@ _DETECTIONS_AT_ONCE: Final = 8192
 MOST_ADDED: Final = 10_000_000
 #: Frames per second.
 FASTEST: Final = 10_000.0
+#: Microseconds since 1970: a row has nanoseconds of 64 bits.
+_LATEST_US: Final = (2**63 - 1) // 1000
 #: Limits of a row (docs/format.md).
 _MOST_NESTED: Final = 500_000
 _MOST_VALUES: Final = 4_000_000
@@ -122,6 +124,7 @@ class ImportedRows:
         ):
             raise InvalidError(_name(frame), "stands twice")
         self._last = frame.number
+        _check_stamps(frame)
         self._check_size(frame)
         allowance = Allowance.for_frame(*(frame.size or (0, 0)))
         for found in frame.detections:
@@ -143,6 +146,9 @@ class ImportedRows:
                 _name(frame), f"its picture is {own}, and that of the footage {other}"
             )
         frame.size = frame.size or said
+        if frame.size is not None and max(frame.size) > INT32_MAX:
+            width, height = frame.size
+            raise InvalidError(_name(frame), f"its picture is {width}x{height}, which is too large")
         self._size = self._size or frame.size
 
     def _check_scale(self) -> None:
@@ -279,6 +285,13 @@ def _where(column: pa.Array, is_known: list[bool]) -> pa.Array:
 
 def _name(frame: ImportedFrame) -> str:
     return f"frame {frame.number:,}"
+
+
+def _check_stamps(frame: ImportedFrame) -> None:
+    """Refuse stamps that a row cannot hold: one may be the other and a latency of any length."""
+    for at_us in (frame.captured_us, frame.completed_us):
+        if at_us is not None and not 0 <= at_us <= _LATEST_US:
+            raise InvalidError(_name(frame), "its stamps and latency are not from 1970 to 2261")
 
 
 def _check_values(frame: ImportedFrame) -> None:

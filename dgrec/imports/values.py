@@ -32,8 +32,8 @@ _RESERVED: Final = frozenset(
     "bbox category_id label score track_id angle landmarks mask data".split()
 )
 _DEEPEST: Final = 8
-#: Stamps of a session are within these years.
-_YEARS: Final = range(1970, 9999)
+#: Stamps are within these years: they are nanoseconds of 64 bits on their way to a session.
+_YEARS: Final = range(1970, 2262)
 _LONGEST_EXTRA: Final = 1 << 20
 _LAST_NUMBER: Final = re.compile(r"(\d+)\D*\Z", re.ASCII)
 
@@ -72,6 +72,8 @@ def exact(text: str) -> int | float:
     Raises:
         ValueError: It is not a number.
     """
+    if "_" in text:  # 2024_01 is a name; Python alone takes it for a number
+        raise ValueError(text)
     is_whole = len(text) <= 20 and text.lstrip("+-").isdecimal()
     return int(text) if is_whole else float(text)
 
@@ -101,7 +103,7 @@ def stamp(value: Any, name: str, where: str) -> int:
             return at
     except (ValueError, OverflowError, OSError):
         pass
-    raise InvalidError(where, f"{name!r} is not a time since 1970")
+    raise InvalidError(where, f"{name!r} is not a time from 1970 to 2261")
 
 
 def label(value: Any, name: str, where: str) -> str:

@@ -88,11 +88,13 @@ CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
 -- windows in a row, both the throughput and the median latency stay within 10% (largest at most
 -- 1.1 times the smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the
 -- first half, the session has not settled: nothing counts as warm-up then, nor where has_settled is
--- NULL: three windows do not fit, or nothing was timed. Flagged, never deleted: frames has them all.
+-- NULL: three windows do not fit, nothing was timed, or all stamps are the same. Flagged, never
+-- deleted: frames has them all.
 CREATE VIEW warm_up AS
 WITH span AS (
-    SELECT *, _at_least(10, round(frames * 1e6 / _at_least(1, ended - started)))::BIGINT
-                  AS window_frames
+    SELECT *, CASE WHEN ended > started
+                   THEN _at_least(10, round(frames * 1e6 / (ended - started)))::BIGINT
+              END AS window_frames
     FROM (
         SELECT session_id, count(*) AS frames, min(frame) AS first_frame,
                max(frame) AS last_frame, count(latency_ms) AS timed,

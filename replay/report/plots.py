@@ -40,6 +40,21 @@ _MARK_COLORS = (_BLUE, "#bfdbeb", _ORANGE)
 _SECOND = "((epoch_us(captured_at) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1e6)"
 
 
+_NO_STAMPS = "No frame has the times of capture and result that this takes."
+
+
+def _no_times(extent: Extent) -> str:
+    return _NO_STAMPS if extent.frames else "No frames."
+
+
+def _no_latencies(extent: Extent) -> str:
+    return "No frame has a latency." if extent.frames else "No frames."
+
+
+def _no_detections(extent: Extent) -> str:
+    return _NO_STAMPS if extent.detections else "Nothing was detected."
+
+
 @dataclass(frozen=True)
 class ChartPlan:
     """A plot to be made: the statement that gives its data, and what makes a picture of them."""
@@ -50,8 +65,8 @@ class ChartPlan:
     text: str
     sql: Callable[[Extent], str]
     spec: Callable[[Rows, Extent], Spec]
-    #: Said where the statement gives no rows.
-    nothing: str = "No frames."
+    #: Said where the statements give no rows.
+    nothing: Callable[[Extent], str] = _no_times
     #: Of fewer frames there is no picture.
     at_least: int = 1
     #: Statements whose rows the plot shows besides, by name.
@@ -69,6 +84,7 @@ def _latency_sql(extent: Extent) -> str:
 SELECT frame, {_SECOND} AS second, latency_ms,
        preprocess_ms, inference_ms, postprocess_ms, dropped_before
 FROM frames
+WHERE captured_at IS NOT NULL
 ORDER BY frame"""
     span = number_text(extent.span_s)
     return f"""
@@ -77,6 +93,7 @@ SELECT floor({_SECOND} / {span}) * {span} AS second,
        arg_max(frame, latency_ms) AS slowest_frame,
        sum(dropped_before) AS dropped
 FROM frames
+WHERE captured_at IS NOT NULL
 GROUP BY second
 ORDER BY second"""
 
@@ -87,6 +104,7 @@ SELECT (epoch_us(from_at) - (SELECT min(epoch_us(captured_at)) FROM frames)) / 1
        coalesce(text, '') AS mark
 FROM events
 WHERE kind = 'mark' AND from_at IS NOT NULL
+  AND EXISTS (SELECT captured_at FROM frames WHERE captured_at IS NOT NULL)
 ORDER BY second
 LIMIT {_MOST_MARKS}"""
 
@@ -187,7 +205,8 @@ ORDER BY from_ms"""
 def _quantiles_sql(extent: Extent) -> str:
     return """
 SELECT unnest(['p50', 'p95', 'p99']) AS name, unnest([p50_ms, p95_ms, p99_ms]) AS ms
-FROM end_to_end_latency"""
+FROM end_to_end_latency
+WHERE p50_ms IS NOT NULL"""
 
 
 def _histogram_spec(rows: Rows, extent: Extent) -> Spec:
@@ -250,6 +269,7 @@ SELECT floor({_SECOND} / {span}) * {span} AS second,
                         latency_ms))
        ]) AS mean_ms
 FROM frames
+WHERE captured_at IS NOT NULL
 GROUP BY second
 ORDER BY second"""
 
@@ -340,7 +360,7 @@ WITH whole AS (
            CASE WHEN place > {_LABELS} THEN '(other labels)'
                 ELSE coalesce(ranked.label, '(no label)') END AS label, detections
     FROM whole, counted JOIN ranked ON counted.label IS NOT DISTINCT FROM ranked.label
-    WHERE number IS NOT NULL
+    WHERE number IS NOT NULL AND ended IS NOT NULL
 )
 SELECT number * {span} AS second, seconds, label, sum(detections)::BIGINT AS detections,
        sum(detections) / seconds AS per_second
@@ -382,7 +402,8 @@ WITH named AS (
 SELECT name, floor(passed / {span}) * {span} AS second, count(*) AS values,
        avg(value) AS mean, min(value) AS least, max(value) AS most
 FROM named
-WHERE name IN (SELECT name FROM named GROUP BY name ORDER BY name LIMIT {_MOST_SIGNALS})
+WHERE passed IS NOT NULL
+  AND name IN (SELECT name FROM named GROUP BY name ORDER BY name LIMIT {_MOST_SIGNALS})
 GROUP BY name, second
 ORDER BY name, second"""
 
@@ -437,6 +458,7 @@ CHARTS = (
         "tail, it is what makes p99.",
         _histogram_sql,
         _histogram_spec,
+        nothing=_no_latencies,
         more={"quantiles": _quantiles_sql},
     ),
     ChartPlan(
@@ -462,7 +484,7 @@ CHARTS = (
         "How many detections of each label a second brought.",
         _labels_sql,
         _labels_spec,
-        nothing="Nothing was detected.",
+        nothing=_no_detections,
         at_least=FRAMES_IN_SPAN,
     ),
     ChartPlan(
@@ -471,7 +493,7 @@ CHARTS = (
         "What was logged beside the frames: mean, least and most.",
         _signals_sql,
         _signals_spec,
-        nothing="Nothing was logged.",
+        nothing=lambda _: "Nothing was logged.",
         at_least=2,
         is_optional=True,
     ),

@@ -229,7 +229,7 @@ def chart_of(reader: SqlReader, plan: ChartPlan, extent: Extent) -> Section:
             "bin_ms": extent.bin_ms,
         }
     else:
-        section.nothing = plan.nothing
+        section.nothing = plan.nothing(extent)
     return section
 
 

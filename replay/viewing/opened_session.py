@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from dgrec.footage import FIRST_STEP_US, Pixels, column_values, media_us
+from dgrec.footage import FIRST_STEP_US, LATEST_MEDIA_S, Pixels, column_values, media_us
 from dgrec.replay.query import SqlReader
 from dgrec.replay.viewing.labels import SessionLabels, read_labels
 from dgrec.replay.viewing.videos import Videos, shown_footage
@@ -97,6 +97,8 @@ class OpenedSession:
         if self.clock == "position":
             return (start + np.arange(rows.num_rows)) * (FIRST_STEP_US / 1e6)
         values, is_there = column_values(rows.column(self.clock))
+        if self.clock == "media_time_s":
+            is_there = is_there & (np.abs(values) <= LATEST_MEDIA_S)
         scale = 1e6 if self.clock == "captured_at" else 1.0
         return np.where(is_there, (values.astype(np.float64) - self.began) / scale, np.nan)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.footage import FIRST_STEP_US, column_values
+from dgrec.footage import FIRST_STEP_US, LATEST_MEDIA_S, column_values
 from dgrec.format import LABEL_LEAF
 from dgrec.replay.stats import STAGES
 from dgrec.replay.viewing.opened_session import OpenedSession
@@ -183,6 +183,8 @@ def _nearest(opened: OpenedSession, column: str, target: float, task: Task) -> i
             task.check()
             values, is_there = column_values(batch.column(0))
             values = np.where(is_there, values.astype(np.float64), np.nan)
+            if column == "media_time_s":
+                values[~(np.abs(values) <= LATEST_MEDIA_S)] = np.nan
             later = np.flatnonzero(values >= target)
             stop = int(later[0]) + 1 if len(later) else len(values)
             away = np.abs(values[:stop] - target)

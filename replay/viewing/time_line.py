@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
-from dgrec.footage import FIRST_STEP_US, column_values
+from dgrec.footage import FIRST_STEP_US, LATEST_MEDIA_S, column_values, media_us
 
 if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
@@ -97,11 +97,11 @@ class TimeLine:
         """Return stamps of rows from their `column`; unknown ones are beyond all others."""
         values, is_there = column_values(column)
         if self.column == "media_time_s":
-            is_there = is_there & np.isfinite(values) & (np.abs(values) < 1e12)
+            is_there = is_there & (np.abs(values) <= LATEST_MEDIA_S)  # false of NaN, too
             values = np.round((np.where(is_there, values, 0) - self.began_s) * 1e6)
         elif self.column == "frame":
             values = (values - self.first_frame) * FIRST_STEP_US
-        return np.where(is_there, values, _NEVER_US).astype(np.int64)
+        return np.where(is_there, values.astype(np.int64), _NEVER_US)
 
 
 @once
@@ -114,8 +114,15 @@ def time_line(session: Session, reader: SqlReader) -> TimeLine:
     began_s, also = first[0]["media_time_s"], "NULL"
     if first[0]["us"] is not None:
         column, stamp, also = "captured_at", "epoch_us(captured_at)", "epoch_us(max(completed_at))"
-    elif began_s is not None:
-        column, stamp = "media_time_s", f"round((media_time_s - {began_s!r}) * 1e6)::BIGINT"
+    elif began_s is not None and media_us(began_s) is not None:
+        # A file may hold times that no source has, and that are no number of microseconds.
+        column, stamp = (
+            "media_time_s",
+            (
+                f"CASE WHEN abs(media_time_s) <= {LATEST_MEDIA_S!r} "
+                f"THEN round((media_time_s - {began_s!r}) * 1e6)::BIGINT END"
+            ),
+        )
     else:
         column, stamp = "frame", f"(frame - {first[0]['frame']}) * {FIRST_STEP_US}"
     (found,) = reader.rows(

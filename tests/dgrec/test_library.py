@@ -175,10 +175,12 @@ def seconds(later: Any, earlier: Any) -> float:
 # --- warm-up -----------------------------------------------------------------------------------
 
 
-def reference_warm_up(r: Recording) -> tuple[int, bool | None, int]:
+def reference_warm_up(r: Recording) -> tuple[int | None, bool | None, int]:
     """Return (frames in a window, whether it settled, frames of the warm-up), by the rule."""
     count = len(r["frame"])
-    elapsed = max(1, int(r["completed_at"].max() - r["captured_at"].min()))
+    elapsed = int(r["completed_at"].max() - r["captured_at"].min())
+    if elapsed <= 0:
+        return None, None, 0
     window = max(10, math.floor(count * 1e6 / elapsed + 0.5))
     ends = [int(r["captured_at"].min())]
     latencies, rates = [], []
@@ -251,6 +253,20 @@ def test_exactly_four_windows_are_all_looked_at(tmp_path: Path) -> None:
     with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
         found = r.one("FROM warm_up")
     assert (found["window_frames"], found["has_settled"], found["warm_up_frames"]) == (10, True, 10)
+
+
+def test_stamps_that_are_all_the_same_make_no_window(tmp_path: Path) -> None:
+    """A window would have millions of frames a second: whether it settled is unknown."""
+    rows = [make_row(i, [], captured_ns=START_NS, completed_ns=START_NS) for i in range(90)]
+    with contextlib.closing(Recording(write_session(tmp_path / "s.parquet", rows))) as r:
+        assert r.one("FROM warm_up") == {
+            "frames": 90,
+            "window_frames": None,
+            "has_settled": None,
+            "warm_up_frames": 0,
+            "first_steady_frame": 0,
+        }
+        assert r.ask("SELECT count(*) AS n FROM steady_frames") == [{"n": 90}]
 
 
 @pytest.mark.slow

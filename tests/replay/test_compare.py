@@ -592,3 +592,20 @@ def test_a_side_with_a_value_of_zero_has_a_mean(tmp_path: Path) -> None:
     assert (row.base.value, row.base.low, row.base.high) == (1.0, 0.0, 2.0)
     assert row.verdict == "UNCLEAR"
     assert row.reason == "is 0 in one of the sessions: a ratio needs more"
+
+
+def test_stamps_that_are_all_the_same_have_no_rates(tmp_path: Path) -> None:
+    """In no time nothing can stall, and nothing comes: both are not known, not the same."""
+    rows = [make_row(i, captured_ns=START_NS, completed_ns=START_NS + 9_000_000) for i in range(50)]
+    path = write_session(tmp_path / "one.parquet", rows)
+    copy = tmp_path / "copy.parquet"
+    shutil.copy(path, copy)
+    found = dgrec_package.compare(path, copy)
+    for metric, reason in (
+        ("throughput_fps", "BASE and NEW: no time passed from one frame to the next"),
+        ("stalls_per_min", "no time was recorded in which they could happen"),
+    ):
+        row = found.row(metric)
+        assert (row.base.value, row.change) == (None, None)
+        assert (row.verdict, row.reason) == ("UNCLEAR", reason)
+    assert found.row("latency_p50_ms").verdict == "SAME"

@@ -23,9 +23,18 @@ from dgrec.rates import rate_text
 from dgrec.replay import report
 from dgrec.replay.query import SqlReader
 from dgrec.replay.report.plots import CHARTS
+from dgrec.replay.report.sections import report_of
 from dgrec.replay.stats import explain
 from tests.browser import Browser, needs_chromium
-from tests.factory import START_NS, make_detection, make_row, make_rows, new_metadata, write_session
+from tests.factory import (
+    START_NS,
+    edited,
+    make_detection,
+    make_row,
+    make_rows,
+    new_metadata,
+    write_session,
+)
 from tests.reports import ReportPage
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
@@ -349,6 +358,40 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
         assert "1 frame; 1 detection." in page.text
         assert page.text.count("1 frame: too little to draw over time.") == 4
     json.dumps(page.plots, allow_nan=False)
+
+
+@pytest.mark.parametrize("frames", [40, 4000])
+def test_what_has_no_time_is_in_no_plot_over_time(tmp_path: Path, frames: int) -> None:
+    """It would be drawn at the first frame."""
+    events = [{"kind": "mark", "at": "2026-01-02T03:04:06Z", "text": "lamp"}]
+    path = write_session(
+        tmp_path / "s.parquet", make_rows(frames, dropped_queue=1), new_metadata(events=events)
+    )
+    captured = [START_NS // 1000 + i * 33_366 if i % 2 else None for i in range(frames)]
+    edited(path, {"captured_at": captured})
+    plots = _plots(path)
+    for name in ("latency", "stages", "throughput", "detections"):
+        assert all(row["second"] is not None for row in plots[name]), name
+    assert sum(row.get("dropped_before", row.get("dropped")) or 0 for row in plots["latency"]) == (
+        frames // 2
+    )
+    edited(path, {name: [None] * frames for name in ("captured_at", "latency_ms")})
+    stamps = "No frame has the times of capture and result that this takes."
+    assert _plots(path) == {
+        **dict.fromkeys(("latency", "stages", "throughput", "detections"), stamps),
+        "histogram": "No frame has a latency.",
+    }
+
+
+def _plots(path: Path) -> dict[str, Any]:
+    """Return the rows of each plot, or what is said instead of it."""
+    with dgrec.open(path) as session:
+        sections = report_of(session)["sections"]
+    return {
+        each.name: each.nothing if each.plot is None else each.plot["rows"]
+        for each in sections
+        if each.name in ALWAYS
+    }
 
 
 @pytest.mark.slow

@@ -234,7 +234,9 @@ def _add(
         if annotation.get(key):
             found[key] = annotation[key]
     found["more"] = values.plain_extras(annotation, where, _ANNOTATION)
-    if annotation.get("iscrowd"):
+    if (is_crowd := annotation.get("iscrowd")) not in (None, 0, 1):
+        raise InvalidError(where, "'iscrowd' is neither 0 nor 1")
+    if is_crowd:
         found["more"]["iscrowd"] = 1
     if frame is None:
         gathering.add(found, image=_image_id(annotation.get("image_id"), "image_id", where))

@@ -158,6 +158,8 @@ class _Parser:
             except expat.ExpatError as error:
                 problem = expat.ErrorString(error.code)
                 raise InvalidError(f"line {error.lineno:,}", f"is not XML: {problem}") from None
+            except LookupError as error:
+                raise InvalidError(self.where, f"cannot be read: {first_line(error)}") from None
         if len(self._size) == 2 and min(self._size.values()) > 0:
             self._facts.size = self._size["width"], self._size["height"]
 
@@ -241,7 +243,7 @@ class _Parser:
 
     def _number(self, text: str | None, name: str) -> float:
         with contextlib.suppress(ValueError, TypeError):
-            return values.number(float(text or "-"), name, self.where)
+            return values.number(values.exact(text or "-"), name, self.where)
         raise InvalidError(self.where, f"{name!r} is not a number")
 
     def _add(self, kind: str, shape: dict[str, str]) -> None:
@@ -270,7 +272,7 @@ class _Parser:
         score = None
         for name in _NUMBERS & self._attributes.keys():
             with contextlib.suppress(ValueError):
-                score = values.number(float(self._attributes[name]), name, where)
+                score = values.number(values.exact(self._attributes[name]), name, where)
         if kept := {
             # dgrec's exports have an empty one where there is no score.
             k: v

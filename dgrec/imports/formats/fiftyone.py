@@ -41,11 +41,12 @@ class FiftyOne(Format):
         reader = JsonReader(given.file)
         is_known = False
         classes: list[str] = []
+        fields: set[str] = set()
         with Gathering() as gathering:
             for key in reader.members():
                 if key in ("samples", "frames") and reader.peek() in ("[", "{"):
                     is_known = True
-                    _add_samples(reader, key, gathering, given, facts)
+                    fields |= _add_samples(reader, key, gathering, given, facts)
                 elif key == "labels" and reader.peek() == "{":
                     is_known = True
                     _add_labels(reader, gathering, given, facts)
@@ -57,6 +58,11 @@ class FiftyOne(Format):
             reader.end()
             if not is_known:
                 raise InvalidError("samples", "is missing: expected samples, frames or labels")
+            if fields and given.options.field_name not in (None, *fields):
+                there = ", ".join(sorted(fields))[:200]
+                raise InvalidError(
+                    "samples", f"none has the field {given.options.field_name!r}; there is {there}"
+                )
             if (repeated := gathering.repeated("frame")) is not None:
                 raise InvalidError(
                     f"samples[{repeated[0]}]", f"is frame {repeated[1]}, as one before it"
@@ -98,11 +104,13 @@ def _samples(reader: JsonReader, key: str) -> Iterator[tuple[str, Mapping[str, A
 
 def _add_samples(
     reader: JsonReader, key: str, gathering: Gathering, given: Input, facts: Facts
-) -> None:
+) -> set[str]:
+    """Add the samples; return the names of their fields with detections."""
     video: Any = None
+    fields: set[str] = set()
     for where, sample in _samples(reader, key):
         about = sample.get("metadata")
-        size = _size(about, where) if isinstance(about, dict) else given.options.size
+        size = (_size(about, where) if isinstance(about, dict) else None) or given.options.size
         if "frame_number" in sample:
             of = sample.get("_sample_id")
             if video is not None and of != video:
@@ -118,21 +126,30 @@ def _add_samples(
                 raise InvalidError(where, "no number in its filepath says which frame it is")
             number = found
         gathering.add_image(str(number), number, {"size": size})
-        for place, detection in enumerate(_field(sample, given, where)):
+        if given.options.field_name in sample:  # null where a sample has nothing in it
+            fields.add(str(given.options.field_name))
+        there = _fields(sample)
+        fields.update(there)
+        for place, detection in enumerate(_field(there, given, where)):
             inside = f"{where}: detections[{place}]"
             gathering.add(
                 _detection(values.objects(detection, inside), size, inside, facts),
                 image=str(number),
             )
+    return fields
 
 
-def _field(sample: Mapping[str, Any], given: Input, where: str) -> list[Any]:
-    """Return the detections of the only field that has some, or of the one that was asked for."""
-    fields: dict[str, list[Any]] = {
+def _fields(sample: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return the detections of a sample by their field."""
+    return {
         name: value["detections"]
         for name, value in sample.items()
         if isinstance(value, dict) and isinstance(value.get("detections"), list)
     }
+
+
+def _field(fields: Mapping[str, list[Any]], given: Input, where: str) -> list[Any]:
+    """Return the detections of the only field that has some, or of the one that was asked for."""
     wanted = given.options.field_name
     if wanted is not None:
         return fields.get(wanted, [])
@@ -167,7 +184,7 @@ def _add_labels(reader: JsonReader, gathering: Gathering, given: Input, facts: F
 def _size(about: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     width = about.get("width", about.get("frame_width"))
     height = about.get("height", about.get("frame_height"))
-    if width is None or height is None:
+    if not width or not height:  # null, or 0 where nobody has looked
         return None
     return values.size(width, height, where)
 

@@ -330,6 +330,8 @@ def _parsed(text: str) -> dict[str, str]:
     if found is None or not found[1].strip():
         return {"label": text.strip()}
     number = float(found[2].rstrip("%")) / (100 if found[2].endswith("%") else 1)
+    if number > 1:  # the number of a gate, say
+        return {"label": text.strip()}
     return {"label": found[1].strip(), "score": str(number)}
 
 
@@ -341,7 +343,7 @@ def _detection(
     try:
         for key in ("score", "angle"):
             if about.get(key):
-                numbers[key] = values.number(float(about[key]), key, where)
+                numbers[key] = values.number(values.exact(about[key]), key, where)
         for key, bits in (("category_id", 32), ("track_id", 64)):
             if about.get(key):
                 whole[key] = values.whole(values.exact(about[key]), key, where, bits)

@@ -106,7 +106,7 @@ def _detection(
     if len(row) < _FEWEST:
         raise InvalidError(where, f"has {len(row)} values; at least {_FEWEST} are expected")
     try:
-        frame, *numbers = map(float, (row[0], *row[2:]))
+        frame, *numbers = (float(values.exact(cell)) for cell in (row[0], *row[2:]))
         track = values.exact(row[1].strip())
     except ValueError:
         raise InvalidError(where, "has a value that is not a number") from None

@@ -66,6 +66,10 @@ def _frame(
         )
         for place, each in enumerate(found)
     ]
+    captured_us = _stamp(item, "captured_at", where)
+    completed_us = _stamp(item, "completed_at" if "completed_at" in item else "timestamp", where)
+    if captured_us is not None and completed_us is not None and completed_us < captured_us:
+        raise InvalidError(where, "its result is from before 'captured_at'")
     width, height = item.get("width"), item.get("height")
     media_time_s = item.get("media_time_s")
     return ImportedFrame(
@@ -75,8 +79,8 @@ def _frame(
         media_time_s=(
             None if media_time_s is None else values.number(media_time_s, "media_time_s", where)
         ),
-        captured_us=_stamp(item, "captured_at", where),
-        completed_us=_stamp(item, "completed_at" if "completed_at" in item else "timestamp", where),
+        captured_us=captured_us,
+        completed_us=completed_us,
         timing={
             keys[0]: values.number(item[stage], stage, where)
             for stage, keys in STAGE_KEYS.items()

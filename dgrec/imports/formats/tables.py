@@ -47,8 +47,6 @@ _OF_DGREC: Final = "detection"
 _NO_NUMBERS: Final = (None, "", "nan", "-nan", "inf", "-inf")
 _AS_JSON: Final = ("landmarks", "extra")
 _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
-#: Under this key, a detection on its way has what its row says of the frame.
-_FRAME_FACTS: Final = "$frame"
 _COLUMNS: Final = frozenset(
     [*CORNERS, *_FRAME, *_OF_FRAME, *_SHAPES, *itertools.chain(*_NAMES.values())]
 )
@@ -65,10 +63,14 @@ class Csv(Format):
         """Yield the frames of a CSV file with a header."""
         lines = lines_of(given.file)
         header = next(lines, "")
-        rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
         try:
+            rows = csv.reader(chain([header], lines), delimiter=_delimiter(header), strict=True)
             names = next(rows, None)
         except csv.Error as error:
+            if "\r" in header.rstrip("\r\n"):
+                raise InvalidError(
+                    "line 1", "its lines end in carriage returns alone; save it with line feeds"
+                ) from None
             raise InvalidError("line 1", str(error)) from None
         if names is None:
             raise InvalidError("line 1", "there is no header")
@@ -143,17 +145,17 @@ def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: 
     with Gathering() as gathering:
         for where, row in rows:
             frame, detection = _detection(row, where, given, facts)
-            gathering.add(detection, frame=frame)
+            gathering.add({"found": detection, "frame": _facts(row, where)}, frame=frame)
         for number, _, found in gathering.frames():
             yield _frame(number, found)
 
 
-def _frame(number: int, found: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
+def _frame(number: int, rows: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
     """Return a frame, its masks as they are packed."""
-    size, time_s, captured_us, completed_us = found[0][1].get(_FRAME_FACTS, (None,) * 4)
+    size, time_s, captured_us, completed_us = rows[0][1]["frame"]
     detections = []
-    for seq, item in found:
-        item.pop(_FRAME_FACTS, None)
+    for seq, row in rows:
+        item = row["found"]
         if "mask" in item:
             item["mask"] = values.coco_mask(item["mask"], f"detection {seq}")
         detections.append(item)
@@ -206,7 +208,7 @@ def _detection(
         if key not in _COLUMNS and key != column and value not in (None, "")
     }
     found = values.detection(box, values.plain_extras(more, where), **known)
-    return frame, {**found, **_shapes(row, where, facts), **_facts(row, where)}
+    return frame, {**found, **_shapes(row, where, facts)}
 
 
 def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None:
@@ -226,19 +228,18 @@ def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None
     return values.corners(corners, "box", where)
 
 
-def _facts(row: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return what dgrec's own exports say of the frame in each row, under a name of its own."""
-    size = _size(row, where)
-    if size is None:
-        return {}
+def _facts(row: Mapping[str, Any], where: str) -> list[Any]:
+    """Return what dgrec's own exports say of the frame in each row: size, time and stamps."""
     time_s, latency_ms = (_value(row.get(name)) for name in ("media_time_s", "latency_ms"))
     time_s = None if time_s in (None, "") else values.number(time_s, "media_time_s", where)
-    stamps: list[int | None] = [None, None]
-    if row.get("captured_at") and latency_ms not in (None, ""):
+    captured_us = completed_us = None
+    if row.get("captured_at"):
         captured_us = values.stamp(row["captured_at"], "captured_at", where)
-        latency_us = round(values.number(latency_ms, "latency_ms", where) * 1000)
-        stamps = [captured_us, captured_us + latency_us]
-    return {_FRAME_FACTS: [size, time_s, *stamps]}
+        if latency_ms not in (None, ""):
+            latency_ms = values.number(latency_ms, "latency_ms", where)
+            # Of one beyond what can be counted, the stamps are refused later.
+            completed_us = captured_us + round(max(-1e18, min(latency_ms * 1000, 1e18)))
+    return [_size(row, where), time_s, captured_us, completed_us]
 
 
 def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:

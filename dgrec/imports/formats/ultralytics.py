@@ -111,11 +111,13 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
         more["angle"] = angle
     if item.get("segments") is not None:
         x, y = _columns(item["segments"], ("x", "y"), "segments", where)
-        more["segmentation"] = [[n for point in zip(x, y, strict=True) for n in point]]
-        facts.notes["polygons are kept as they are, and not drawn"] += 1
+        if x:  # a mask without a pixel has no outline
+            more["segmentation"] = [[n for point in zip(x, y, strict=True) for n in point]]
+            facts.notes["polygons are kept as they are, and not drawn"] += 1
     if item.get("keypoints") is not None:
-        names = ("x", "y", "visible") if "visible" in item["keypoints"] else ("x", "y")
-        columns = _columns(item["keypoints"], names, "keypoints", where)
+        key_points = values.objects(item["keypoints"], f"{where}: keypoints")
+        names = ("x", "y", "visible") if "visible" in key_points else ("x", "y")
+        columns = _columns(key_points, names, "keypoints", where)
         points = [(*point, None)[:3] for point in zip(*columns, strict=True)]
         more["landmarks"] = values.key_points(points, (), "keypoints", where)
     return values.detection(
@@ -133,7 +135,7 @@ def _columns(value: Any, names: tuple[str, ...], key: str, where: str) -> list[l
     columns = [value.get(name) if isinstance(value, dict) else None for name in names]
     if any(not isinstance(c, list) or len(c) != len(columns[0] or ()) for c in columns):
         raise InvalidError(where, f"{key!r} does not have lists {', '.join(names)} of one length")
-    return [[values.number(n, key, where) for n in column] for column in columns if column]
+    return [[values.number(n, key, where) for n in column or ()] for column in columns]
 
 
 def _box(value: Any, where: str) -> tuple[list[float], float | None]:

@@ -288,6 +288,8 @@ def test_zero_has_no_ratio() -> None:
     zero, some = Series(np.zeros(400), 30), Series(np.full(400, 1.0), 30)
     change = series_change(quantile_estimate(zero, 0.5), quantile_estimate(some, 0.5), paired=False)
     assert decide([change], [True])[0].reason == "BASE: is 0 ms: a ratio needs more"
+    less = Series(np.full(400, -1000.0), 30)
+    assert quantile_estimate(less, 0.5).problem == "is less than 0 ms: a ratio needs more"
 
 
 def test_gap_between_two_modes_is_no_certainty() -> None:

@@ -326,6 +326,27 @@ def test_columns_may_be_separated_otherwise(tmp_path: Path, delimiter: str) -> N
         ("a.xml", b"<annotations>\n<track id='1' label='a'>\n<box frame='0' xtl='1'/></track>",
          "line 3: 'ytl' is not a number"),
         ("a.xml", b"<annotations>\n<meta></task>", "line 2: is not XML: mismatched tag"),
+        ("a.csv", HEAD.replace(b"\n", b"\r") + b"1,2,3,4,5\r",
+         "line 1: its lines end in carriage returns alone"),
+        ("a.csv", HEAD + b"1_0,2,3,4,5\n", "line 2: 'frame' is not a whole number"),
+        ("a.csv", HEAD.replace(b"\n", b",captured_at,latency_ms\n")
+         + b"1,2,3,4,5,2026-01-02T03:04:05Z,1e300\n", "frame 1: its stamps and latency are not"),
+        ("a.txt", b"1,2,3,4,5,6,7\n1_0,2,3,4,5,6,7\n", "line 2: has a value that is not a number"),
+        ("a.jsonl", b'{"detections": [], "timestamp": "9998-01-01T00:00:00Z"}',
+         "line 1: 'timestamp' is not a time from 1970 to 2261"),
+        ("a.jsonl", b'{"detections": [], "captured_at": "2026-01-02T03:04:06Z", '
+         b'"completed_at": "2026-01-02T03:04:05Z"}', "line 1: its result is from before"),
+        ("a.json", b'[{"name": "a", "class": 0, "confidence": 0.5, "keypoints": 5}]',
+         "line 1: keypoints: is not an object"),
+        ("a.json", b'[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "iscrowd": "0"}]',
+         "results[0]: 'iscrowd' is neither 0 nor 1"),
+        ("a.json", b'{"samples": [{"filepath": "1.jpg", "metadata": {"width": 0, "height": 0}, '
+         b'"gt": {"detections": [{"bounding_box": [0.1, 0.1, 0.2, 0.2]}]}}]}',
+         "its box is a part of the picture, whose size is not known"),
+        ("a.xml", b"<annotations><image id='1' name='1.jpg' width='99999999999' height='9'/>"
+         b"</annotations>", "frame 1: its picture is 99999999999x9, which is too large"),
+        ("a.xml", b"<?xml version='1.0' encoding='latin-99'?><annotations/>",
+         "line 1: cannot be read: unknown encoding: latin-99"),
         ("a.zip", b"PK\x03\x04", "the archive: is damaged, or encrypted"),
         ("a.mcap", b"\x89MCAP0\r\n", "its beginning: is damaged"),
     ],
@@ -340,6 +361,63 @@ def test_what_is_wrong_gets_one_line_that_says_where(
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def test_what_a_table_says_of_a_frame_comes_back_without_a_size(tmp_path: Path) -> None:
+    """A stamp of the capture is known also where nobody knows how long the frame took."""
+    (tmp_path / "a.csv").write_text(
+        "frame,x_min,y_min,x_max,y_max,media_time_s,captured_at,latency_ms\n"
+        "1,2,3,4,5,0.25,2026-01-02T03:04:05Z,12.5\n"
+        "2,2,3,4,5,,2026-01-02T03:04:06Z,\n"
+    )
+    dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        first, second = (session.row(n) for n in range(2))
+    assert (first["media_time_s"], first["latency_ms"]) == (0.25, 12.5)
+    assert first["captured_at"].isoformat() == "2026-01-02T03:04:05+00:00"
+    assert second["captured_at"].isoformat() == "2026-01-02T03:04:06+00:00"
+    assert [second[name] for name in ("media_time_s", "completed_at", "latency_ms")] == [None] * 3
+
+
+def test_further_members_stay_what_they_are(tmp_path: Path) -> None:
+    """Whatever they are called, and also where Python would take a name for a number."""
+    (tmp_path / "a.csv").write_text(
+        "frame,x_min,y_min,x_max,y_max,clip,$frame\n1,2,3,4,5,2024_01,7\n"
+    )
+    dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        (found,) = session[0].results
+    assert found == {"bbox": [2.0, 3.0, 4.0, 5.0], "clip": "2024_01", "$frame": 7}
+
+
+def test_a_mask_without_a_pixel_has_no_outline(tmp_path: Path) -> None:
+    """Ultralytics writes empty lists for it."""
+    found = {"name": "car", "class": 2, "confidence": 0.5, "segments": {"x": [], "y": []}}
+    found["box"] = {"x1": 1.0, "y1": 2.0, "x2": 30.0, "y2": 40.0}
+    (tmp_path / "a.json").write_text(json.dumps([found]))
+    report = dgrec.import_(tmp_path / "a.json", tmp_path / "o.parquet", size=SIZE)
+    assert report.notes == ()
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        (item,) = session[0].results
+    assert item == {"bbox": [1.0, 2.0, 30.0, 40.0], "category_id": 2, "label": "car", "score": 0.5}
+
+
+def test_pictures_of_fiftyone_without_a_size_have_the_one_that_was_given(tmp_path: Path) -> None:
+    gt = {"detections": [{"label": "a", "bounding_box": [0.5, 0.5, 0.25, 0.25]}]}
+    samples = [
+        {"filepath": f"{n}.jpg", "gt": gt, "pred": None, "metadata": about}
+        for n, about in enumerate(({"size_bytes": 3}, {"width": 0, "height": 0}, None))
+    ]
+    path, output = tmp_path / "samples.json", tmp_path / "o.parquet"
+    path.write_text(json.dumps({"samples": samples}))
+    dgrec.import_(path, output, size=(100, 80))
+    with dgrec.open(output) as session:
+        boxes = [result.results[0]["bbox"] for result in session]
+    assert boxes == [[50.0, 40.0, 75.0, 60.0]] * 3
+    with pytest.raises(dgrec.ImportFileError, match="none has the field 'gt2'; there is gt"):
+        dgrec.import_(path, output, size=(100, 80), field="gt2", overwrite=True)
+    report = dgrec.import_(path, output, size=(100, 80), field="pred", overwrite=True)
+    assert (report.frames, report.detections) == (3, 0)
 
 
 @pytest.mark.slow
@@ -389,6 +467,53 @@ def test_options_that_cannot_be_used_are_refused(files: dict[str, Path], tmp_pat
     assert "ends in .parquet" in run("import", path, "-o", tmp_path / "o.json").output
     assert run("import", path, "-o", output).exit_code == 0
     assert "exists already" in run("import", path, "-o", output).output
+
+
+def test_a_size_that_no_picture_has_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(HEAD + b"1,2,3,4,5\n")
+    for size in ((2**31, 480), (0, 480), (-640, 480)):
+        with pytest.raises(dgrec.DgrecError, match=r"--size .*: expected 1 to 2,147,483,647"):
+            dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet", size=size)
+
+
+def test_names_of_categories_are_texts_by_number(tmp_path: Path) -> None:
+    path, output = tmp_path / "a.csv", tmp_path / "o.parquet"
+    path.write_text("frame,x_min,y_min,x_max,y_max,category_id\n1,2,3,4,5,1\n")
+    for labels, said in (({1: 5}, "labels: 5 is not a text"), ({"1": "car"}, "labels: '1' is not")):
+        with pytest.raises(dgrec.DgrecError, match=said):
+            dgrec.import_(path, output, labels=labels)  # type: ignore[arg-type]
+    dgrec.import_(path, output, labels={np.int64(1): "car"})  # type: ignore[dict-item]
+    with dgrec.open(output) as session:
+        assert session[0].results[0]["label"] == "car"
+
+
+def test_a_number_beyond_one_is_no_score(tmp_path: Path) -> None:
+    """Of a text at the corner of a box: the number of a gate belongs to its name."""
+    from mcap.writer import Writer
+
+    corners = [{"x": x, "y": y} for x, y in ((1, 2), (30, 2), (30, 40), (1, 40))]
+    texts = ("gate 7", "car 0.5", "car 93%", "car 1.0")
+    with (tmp_path / "a.mcap").open("wb") as file:
+        writer = Writer(file)
+        writer.start()
+        schema = writer.register_schema("foxglove.ImageAnnotations", "jsonschema", b"{}")
+        channel = writer.register_channel("/found", "json", schema)
+        for number, text in enumerate(texts):
+            message = {
+                "points": [{"type": 2, "points": corners}],
+                "texts": [{"position": {"x": 1, "y": 2}, "text": text}],
+            }
+            writer.add_message(channel, number + 1000, json.dumps(message).encode(), number + 1000)
+        writer.finish()
+    dgrec.import_(tmp_path / "a.mcap", tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        found = [item for result in session for item in result.results]
+    assert [(item["label"], item.get("score")) for item in found] == [
+        ("gate 7", None),
+        ("car", 0.5),
+        ("car", 0.93),
+        ("car", 1.0),
+    ]
 
 
 def test_the_command_knows_every_format() -> None:

@@ -19,8 +19,9 @@ from dgrec.replay.viewing.labels import read_labels
 from dgrec.replay.viewing.marks import marks, next_mark
 from dgrec.replay.viewing.series import STAGE_COLUMNS, begin_series, series_names
 from dgrec.session import Session
-from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
+from tests.factory import START_NS, edited, make_detection, make_row, new_metadata, write_session
 from tests.replay.made_sessions import make_sessions
+from tests.replay.viewing.client import served
 
 NAMES = ("latency_ms", "read_ms", "preprocess_ms", "postprocess_ms", "recorder_ms", "waiting_ms")
 MS = 1_000_000
@@ -343,3 +344,28 @@ def test_gaps_are_given_where_pixels_may_be_empty(tmp_path: Path) -> None:
         assert sparse["gaps"] == [[pytest.approx(1.96), pytest.approx(5.0)]]
         assert series(*of, ["latency_ms"], 0, 1, width=400)["gaps"] == []
         assert series(*of, ["latency_ms"], width=4)["gaps"] is None
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("first", [2.0, 1e14])
+def test_times_that_no_source_has_are_on_no_time_line(tmp_path: Path, first: float) -> None:
+    """They are no number of microseconds; where the first row has one, the rows are counted."""
+    media = [first, *(2 + i / 10 for i in range(1, 50))]
+    media[7], media[9] = 1e14, math.nan
+    path = write_session(tmp_path / "s.parquet", [make_row(i, dropped_queue=1) for i in range(50)])
+    edited(path, {"captured_at": [None] * 50, "media_time_s": media})
+    is_of_media = first == 2
+    there = [i for i in range(50) if not (is_of_media and i in (7, 9))]
+    step = 0.1 if is_of_media else 0.04
+    with served(path) as client:
+        answer = client.json("/api/series", s="s", names="detections,latency_ms", width=4096)
+        times = client.json("/api/rows", s="s", **{"from": 0, "to": 50})["t"]
+        position = client.json("/api/at", s="s", t=20 * step)["i"]
+        drops = client.json("/api/marks", s="s")["totals"]["drops"]
+    assert (answer["from"], answer["to"]) == (0, pytest.approx(49 * step))
+    for lists in answer["series"].values():
+        assert sum(value is not None for value in lists["mean"]) == len(there)
+    assert [i for i, t in enumerate(times) if t is not None] == there
+    assert [times[i] for i in there] == pytest.approx([i * step for i in there])
+    assert position == 20
+    assert drops == len(there)
