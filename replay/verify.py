@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import DamagedSessionError, DgrecError, ForeignFileError, VideoError
-from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video
+from dgrec.footage import VideoFrames, base_name, difference_of, recorded_video, why_not_there
 from dgrec.format import (
     AT_START,
     DROPPED,
@@ -372,7 +372,7 @@ def _video_problems(
     name = base_name(video.get("file"))
     path = recorded_video(folder, video)
     if path is None:
-        yield f"its video {name} is gone"
+        yield f"its video {name} {why_not_there(folder, video)}"
         return
     if video.get("sha256") is not None and difference_of(path, {"sha256": video["sha256"]}):
         yield f"its video {name} is not the one that was recorded"

@@ -209,7 +209,8 @@ def compare(
     from dgrec.sql import views
 
     with contextlib.ExitStack() as stack:
-        sides = [[_opened(item, stack) for item in _items(side)] for side in (base, new)]
+        given = {"base": base, "new": new}
+        sides = [[_opened(item, stack) for item in _items(*side)] for side in given.items()]
         one_a_side = len(sides[0]) == len(sides[1]) == 1
         for name, side in zip(("BASE", "NEW"), sides, strict=True):
             _check_different(name, side)
@@ -253,10 +254,10 @@ def are_of_same_frames(base: Session, new: Session) -> bool:
     return base.id == new.id != "" or same_footage([base.metadata], [new.metadata])
 
 
-def _items(side: Any) -> Sequence[Any]:
+def _items(name: str, side: Any) -> Sequence[Any]:
     items = list(side) if isinstance(side, list | tuple) else [side]
     if not items:
-        raise ValueError("a side of the comparison has no session")
+        raise SessionError(f"{name}: no session is named")
     return items
 
 

@@ -26,6 +26,7 @@ from dgrec.footage.recorded_files import (
     recorded_video,
     refuse_recorded,
     videos_beside,
+    why_not_there,
 )
 from dgrec.footage.timeline import (
     FIRST_STEP_US,
@@ -69,4 +70,5 @@ __all__ = [
     "resolve",
     "session_times",
     "videos_beside",
+    "why_not_there",
 ]

@@ -24,6 +24,7 @@ from dgrec.footage.recorded_files import (
     recorded_files,
     recorded_video,
     source_paths,
+    why_not_there,
 )
 from dgrec.footage.video_frames import VideoFrames
 from dgrec.format import video_entries
@@ -197,7 +198,8 @@ def find_recorded(
     if not session.parts:
         found = _recorded(session.metadata, folder, session.batches, kind, largest)
         if found is None and (recorded := video_entries(session.metadata, kind)):
-            return None, f"{base_name(recorded[0].get('file'))}, recorded beside it, is gone"
+            name = base_name(recorded[0].get("file"))
+            return None, f"{name}, recorded beside it, {why_not_there(folder, recorded[0])}"
         return found, ""
     parts = []
     missing = []

@@ -113,6 +113,15 @@ def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
     return None
 
 
+def why_not_there(folder: Path, item: Mapping[str, Any]) -> str:
+    """Return what is wrong with a video that `recorded_video` does not find, as a predicate."""
+    path = folder / base_name(item.get("file"))
+    with contextlib.suppress(OSError, ValueError):
+        if stat.S_ISREG(path.stat().st_mode) and not os.access(path, os.R_OK):
+            return "cannot be read: Permission denied"
+    return "is gone"
+
+
 def recorded_files(sessions: Iterable[Session]) -> list[Path]:
     """Return the files, names, videos and footage of ``sessions``: no output may replace them."""
     found = []

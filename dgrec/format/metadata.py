@@ -22,6 +22,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, TypedDict
 
+import numpy as np
+
 from dgrec.credentials import redact_remembered
 from dgrec.errors import (
     ConfigError,
@@ -149,7 +151,8 @@ def given(value: Mapping[str, Any], what: str = "metadata") -> Metadata:
             in docs/format.md.
     """
     try:
-        found: Any = json.loads(json.dumps(value), parse_constant=lambda _: None)
+        text = json.dumps(value, default=_python_value)
+        found: Any = json.loads(text, parse_constant=lambda _: None)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{what}: cannot be written as JSON: {error}") from None
     if not isinstance(found, dict):
@@ -158,6 +161,13 @@ def given(value: Mapping[str, Any], what: str = "metadata") -> Metadata:
     for key in found.keys() - fits.keys():
         raise ConfigError(f"{what}: {key!r} does not have the type in docs/format.md")
     return fits
+
+
+def _python_value(value: object) -> Any:
+    """Return a number of numpy's as one of Python's, for JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def part_of_metadata(value: Mapping[str, Any]) -> Metadata:

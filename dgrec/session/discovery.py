@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dgrec.arguments import check_path, one_or_more
-from dgrec.errors import DgrecError, NotASessionError
+from dgrec.errors import ConfigError, DgrecError, NotASessionError, value_text
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIXES, numbered_files, sealed_path
@@ -39,10 +39,12 @@ def connect(
     `open_sessions`; a session that cannot be read is left out with a warning.
 
     Args:
+        memory_limit: What DuckDB may hold.
         read_rows: Read every row first; see `open_sessions`.
 
     Raises:
         SessionError: None of them can be read.
+        ConfigError: The limit is not a size.
 
     Example:
         >>> import dgrec
@@ -50,6 +52,8 @@ def connect(
         >>> connection.sql("SELECT model, count(*) FROM sessions GROUP BY model").fetchall()
         [('blazeface_short_range--128x128_float_tflite_cpu_1', 2)]
     """
+    import duckdb
+
     from dgrec.sql import views
 
     sessions = open_sessions(
@@ -59,7 +63,12 @@ def connect(
         read_rows=read_rows,
         check_all=True,  # the connection may be asked about anything
     )
-    return views.connect(sessions, memory_limit)
+    try:
+        return views.connect(sessions, memory_limit)
+    except duckdb.ParserException:
+        raise ConfigError(
+            f"memory_limit: {value_text(memory_limit)} is not a size such as '2GB'"
+        ) from None
 
 
 def open_sessions(

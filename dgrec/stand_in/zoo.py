@@ -17,7 +17,7 @@ from degirum._zoo_assets import ZooAssetsBase
 from degirum.aiclient import ModelParams
 
 from dgrec.errors import DgrecError, ModelError
-from dgrec.format import Metadata
+from dgrec.format import Metadata, is_utf8
 from dgrec.paths import SESSION_SUFFIX, SESSION_SUFFIXES, part_number
 from dgrec.session import Session, parts_of
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
@@ -201,7 +201,14 @@ def parameters_of(session: Session) -> Any:
 
     Of what the file says, only what is named here gets there. PySDK would read files that a model
     names (labels, a postprocessor in Python).
+
+    Raises:
+        StandInError: The session's path is not UTF-8, which PySDK cannot take.
     """
+    if not is_utf8(str(session.place)):
+        raise StandInError(
+            f"{session.path}: its path is not UTF-8, which PySDK cannot take; rename it"
+        )
     metadata = session.metadata
     model = metadata.get("model", {})
     device = model.get("device") or ""

@@ -251,7 +251,8 @@ class Recorder:
 
         Args:
             text: What happened, in a few words.
-            details: More of it, as JSON has it: NaN and infinity become null.
+            details: More of it, as JSON has it, or numbers of numpy's: NaN and infinity become
+                null.
 
         Raises:
             ConfigError: JSON cannot hold the details.

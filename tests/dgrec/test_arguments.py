@@ -127,6 +127,12 @@ def test_what_is_no_session_is_named(call: Callable[[Any], Any], value: object) 
         (lambda s, p: dgrec.import_(s, p / "a", fps="30"), "fps: '30' is not a number"),
         (lambda s, p: dgrec.import_(s, p / "a", frames=3.5), "frames: 3.5 is not a whole number"),
         (lambda s, p: dgrec.import_(s, p / "a", labels=["a"]), "labels: ['a'] is not a dictionar"),
+        (lambda s, p: dgrec.import_(s, p / "a", labels={1: 2}), "labels: {1: 2} is not a dict"),
+        (lambda s, p: dgrec.import_(s, p / "a", labels={"1": "a"}), "labels: {'1': 'a'} is not a"),
+        (
+            lambda s, _: dgrec.connect(s, memory_limit="a lot"),
+            "memory_limit: 'a lot' is not a",
+        ),
         (lambda *_: Recorder(None), "output: None is not a path"),
         (lambda s, p: Recorder(p / "a", {"fps": 5}), "options: {'fps': 5} is not a RecordingOpti"),
         (lambda s, p: Recorder(p / "a", outputs=5), "outputs: 5 is not a dgrec.Output, or a list"),
@@ -145,6 +151,13 @@ def test_a_value_of_another_kind_is_named(
 def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(dgrec.NotASessionError, match=r"^the name of a session is empty$"):
         dgrec.open("")
+
+
+def test_a_side_of_a_comparison_without_sessions_is_named(path: Path) -> None:
+    with pytest.raises(dgrec.SessionError, match=r"^base: no session is named$"):
+        dgrec.compare([], path)
+    with pytest.raises(dgrec.SessionError, match=r"^new: no session is named$"):
+        dgrec.compare(path, ())
 
 
 @pytest.mark.parametrize(

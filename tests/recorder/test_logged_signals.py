@@ -103,6 +103,18 @@ def test_what_is_logged_stands_beside_the_frames(tmp_path: Path) -> None:
     assert verify(output) == []
 
 
+def test_a_mark_takes_numbers_of_numpy(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    details = {"n": np.int64(3), "lux": np.float32(0.5), "on": np.bool_(True), "x": [np.uint8(1)]}
+    with dgrec.Recorder(output) as recorder:
+        recorder.mark("", **details, no=np.float64("nan"))
+        with pytest.raises(dgrec.ConfigError, match="Object of type datetime is not JSON"):
+            recorder.mark("", at=np.datetime64("2026-01-02T03:04:05", "s"))
+    with dgrec.open(output) as session:
+        (event,) = session.metadata["events"]
+    assert event["details"] == {"n": 3, "lux": 0.5, "on": True, "x": [1], "no": None}
+
+
 def test_a_mark_may_have_no_text(tmp_path: Path) -> None:
     output = tmp_path / "s.parquet"
     with dgrec.Recorder(output) as recorder:

@@ -113,6 +113,7 @@ def test_files_that_a_session_names_are_not_read_and_code_does_not_run(tmp_path:
         {"image_backend": "gpu"},
         {"image_backend": 7},
         {"checksum": 5},
+        {"checksum": "\ud800", "name": "\ud800", "labels": {"0": "\ud800"}},
         {"parameters": [1]},
         {"parameters": {"output_confidence_threshold": "x", "output_top_k": 10**40}},
         {"parameters": {"output_confidence_threshold": float("1e308"), "output_top_k": -3}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,17 @@ def test_what_is_not_a_zoo_is_refused_in_one_line(zoo: Path, place: str, reason:
     assert isinstance(caught.value, dgrec.ModelError)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_not_utf8_is_refused_and_keeps_no_other_from_being_found(
+    zoo: Path, tmp_path: Path
+) -> None:
+    for name in ("good", os.fsdecode(b"caf\xe9")):
+        shutil.copy(zoo / "door.parquet", tmp_path / f"{name}.parquet")
+    assert connect(tmp_path).load_model("good").device_type
+    for path in (tmp_path / f"{name}.parquet", Path(f"{tmp_path}/{name}")):
+        with pytest.raises(dgrec.ModelError, match="its path is not UTF-8, which PySDK cannot"):
+            dgrec.model(path)
 
 
 def test_a_zoo_that_is_not_named_is_refused() -> None:
