@@ -117,7 +117,7 @@ def why_not_there(folder: Path, item: Mapping[str, Any]) -> str:
     """Return what is wrong with a video that `recorded_video` does not find, as a predicate."""
     path = folder / base_name(item.get("file"))
     with contextlib.suppress(OSError, ValueError):
-        if stat.S_ISREG(path.stat().st_mode) and not os.access(path, os.R_OK):
+        if stat.S_ISREG(path.stat().st_mode) and not os.access(path, os.R_OK, effective_ids=True):
             return "cannot be read: Permission denied"
     return "is gone"
 

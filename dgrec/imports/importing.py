@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +144,7 @@ def _check_given(fps: object, frames: object, size: object) -> None:
 def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
     if isinstance(labels, str | Path):
         return read_labels(str(labels))
-    is_names = isinstance(labels, Mapping) and all(
-        isinstance(number, Integral) and isinstance(name, str) for number, name in labels.items()
-    )
-    if labels is not None and not is_names:
+    if not isinstance(labels, Mapping | None):
         raise ConfigError(
             f"labels: {value_text(labels)} is not a dictionary of names by id, a text such as "
             "'person,car', or a file"
