@@ -199,11 +199,14 @@ def _no_journal(path: Path) -> str:
     """Return the message for a missing journal; of a recording in parts it names the journal."""
     if path.is_dir():
         return f"{path}: is a folder; name one journal in it"
+    if path.exists() and not path.is_file():
+        return f"{path}: is a pipe or a device, not a journal"
     left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
     if left:
         return f"{path}: is a recording in parts; its journal is {left[-1]}"
     sealed = sealed_path(path)
-    there = f"; it is sealed: {sealed}" if path.suffix == JOURNAL_SUFFIX and sealed.exists() else ""
+    is_sealed = path.suffix == JOURNAL_SUFFIX and sealed.is_file()
+    there = f"; it is sealed: {sealed}" if is_sealed else ""
     return f"{path}: no such journal{there}"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import pyarrow as pa
 
-from dgrec.arguments import given_path, one_or_more
+from dgrec.arguments import check_text, given_path, one_or_more
 from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
@@ -247,6 +247,7 @@ class Session:
         if columns is not None:
             columns = one_or_more("columns", columns, "the name of a column")
         for name in columns or ():
+            check_text("columns", name)
             # Of a nested column, a field may be named as in Parquet.
             root = name.partition(".")[0]
             if root not in SCHEMA.names and not {name, root} & {*self.schema.names}:

@@ -107,7 +107,9 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     """
     if not _names_a_file(text):  # a file's name may look like an address with a password
         remember(text)
-    if not text.strip() or "\0" in text:
+    if "\0" in text:
+        raise SourceError("a source's name cannot hold a NUL")
+    if not text.strip():
         raise SourceError("the source's name is empty; give a file, a URL, cam0 or sample")
     if named and text in named:
         meant = parse_source(expand(named[text]))

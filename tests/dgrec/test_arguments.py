@@ -110,6 +110,7 @@ def test_what_is_no_session_is_named(call: Callable[[Any], Any], value: object) 
         (lambda *_: dgrec.open_sessions(3), "paths: 3 is not a path, or a list of them"),
         (lambda *_: dgrec.open_sessions([3]), "paths: 3 is not a path"),
         (lambda *_: dgrec.connect(["s.parquet"]), "paths: ['s.parquet'] is not a path"),
+        (lambda s, _: next(s.batches([5])), "columns: 5 is not a text"),
         (lambda s, _: s.pixels(5), "video: 5 is not a path"),
         (lambda s, _: dgrec.export(s, None, "coco"), "output: None is not a path"),
         (lambda s, p: dgrec.export(s, p / "a.json", video=5), "video: 5 is not a path"),
@@ -151,6 +152,11 @@ def test_a_value_of_another_kind_is_named(
 def test_an_empty_name_is_not_the_current_folder() -> None:
     with pytest.raises(dgrec.NotASessionError, match=r"^the name of a session is empty$"):
         dgrec.open("")
+
+
+def test_a_source_with_a_nul_is_not_said_to_be_empty() -> None:
+    with pytest.raises(dgrec.SourceError, match=r"^a source's name cannot hold a NUL$"):
+        dgrec.predict_stream(_Model(), "a\0b")
 
 
 def test_a_side_of_a_comparison_without_sessions_is_named(path: Path) -> None:

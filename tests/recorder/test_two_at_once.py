@@ -111,6 +111,14 @@ def test_a_journal_that_goes_before_it_is_opened_is_no_fault_of_the_disk(
         recover(journal)
 
 
+def test_a_pipe_named_like_a_journal_is_not_said_to_be_missing_or_sealed(tmp_path: Path) -> None:
+    write_session(tmp_path / "s.parquet", make_rows(1))
+    pipe = tmp_path / "s.arrows"
+    os.mkfifo(pipe)
+    with pytest.raises(NotASessionError, match=r"s\.arrows: is a pipe or a device, not a journal$"):
+        recover(pipe)
+
+
 @pytest.mark.slow
 def test_recovering_into_other_names(tmp_path: Path) -> None:
     """Only one of them has the journal, wherever it puts what it reads."""
