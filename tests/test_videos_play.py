@@ -24,6 +24,9 @@ from tests.replay.clips import numbered_image
 from tests.waiting import PATIENCE_S
 
 NAMES = ("s.mp4", "s.annotated.mp4", "s.replay.mp4", "cut.mp4")
+#: On a busy machine, several of the camera's pictures come at once, and none for seconds. ffprobe
+#: says so.
+_PAUSE_US = 1_000_000
 PAGE = """<!doctype html><meta charset="utf-8"><title>player</title>
 <video id="v" src="{name}" preload="auto" muted></video>"""
 #: Resolves to what the video is, once all that there is to know has been read.
@@ -105,11 +108,14 @@ def test_ffprobe_has_nothing_to_complain_about(folder: Path, name: str) -> None:
         timeout=PATIENCE_S,
         check=True,
     )
-    assert done.stderr == ""
+    stamps = frame_stamps(folder / name)
+    complaints = done.stderr.splitlines()
+    if any(later - stamp > _PAUSE_US for stamp, later in pairwise(stamps)):
+        complaints = [line for line in complaints if "DTS discontinuity" not in line]
+    assert complaints == []
     (stream,) = json.loads(done.stdout)["streams"]
     assert (stream["codec_name"], stream["pix_fmt"]) == ("h264", "yuv420p")
     assert stream["has_b_frames"] == 0
-    stamps = frame_stamps(folder / name)
     assert int(stream["nb_read_frames"]) == len(stamps)
     assert stamps[0] == 0
 
