@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -28,10 +29,11 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 
 
 def with_parameters(*others: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Decorate a function of a program's: its errors note which parameters options are.
+    """Decorate a function of a program's: its errors name its parameters.
 
-    What it shares with a command speaks of the command's options (``say --overwrite``). The
-    message stays as it is; a traceback shows the note below it.
+    One that is misspelt is named with the nearest. What the function shares with a command speaks
+    of the command's options (``say --overwrite``): that message stays as it is, and a traceback
+    shows below it which parameters these are.
 
     Args:
         others: Parameters that are not in the function's signature.
@@ -39,9 +41,15 @@ def with_parameters(*others: str) -> Callable[[Callable[_P, _T]], Callable[_P, _
 
     def decorate(function: Callable[_P, _T]) -> Callable[_P, _T]:
         known = {*inspect.signature(function).parameters, *others}
+        name = function.__qualname__.removesuffix(".__init__")
 
         @functools.wraps(function)
         def call(*arguments: _P.args, **named: _P.kwargs) -> _T:
+            for given in named:
+                if given not in known:
+                    nearest = get_close_matches(given, known, 1)
+                    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+                    raise TypeError(f"{name}() got an unexpected keyword argument {given!r}{hint}")
             try:
                 return function(*arguments, **named)
             except DgrecError as error:

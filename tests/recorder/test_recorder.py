@@ -225,7 +225,8 @@ def test_the_video_of_another_session_is_not_replaced(output: Path, is_renamed: 
 def test_choices_are_checked(output: Path, choices: dict[str, Any]) -> None:
     with pytest.raises(dgrec.ConfigError):
         dgrec.Recorder(output, **choices)
-    with pytest.raises(TypeError, match="unexpected keyword argument"):
+    misspelt = r"Recorder\(\) got an unexpected keyword argument 'vidoe'; did you mean 'video'\?"
+    with pytest.raises(TypeError, match=misspelt):
         dgrec.Recorder(output, vidoe="raw")
 
 
