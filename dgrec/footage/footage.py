@@ -202,18 +202,20 @@ def find_recorded(
             return None, f"{name}, recorded beside it, {why_not_there(folder, recorded[0])}"
         return found, ""
     parts = []
-    missing = []
+    missing: dict[int, str] = {}
     for part in session.parts:
         batches = functools.partial(session.batches_of, part)
         found = _recorded(part.metadata, folder, batches, kind, largest)
-        if found is None and video_entries(part.metadata, kind):
-            missing.append(part.number)
+        if found is None and (recorded := video_entries(part.metadata, kind)):
+            missing[part.number] = why_not_there(folder, recorded[0])
         parts.append((part.first_frame, found or Footage(None, "video_frame")))
     lacking = ""
-    if missing:
-        lacking = f"the video of part {missing[0]} is gone"
-        if len(missing) > 1:
-            lacking = f"the videos of {len(missing):,} parts are gone"
+    if len(missing) == 1:
+        lacking = "".join(f"the video of part {number} {why}" for number, why in missing.items())
+    elif missing:
+        are_gone = set(missing.values()) == {"is gone"}
+        why = "are gone" if are_gone else "are gone, or cannot be read"
+        lacking = f"the videos of {len(missing):,} parts {why}"
     notes = [footage.note for _, footage in parts if footage.note]
     path = next((footage.path for _, footage in parts if footage.path is not None), None)
     if path is None:

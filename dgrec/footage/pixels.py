@@ -299,7 +299,7 @@ class Pixels:
             "other": f"{name} has no frame at the time of some rows ({first}): "
             "it was cut or changed, or does not belong to this session",
             "unrelated": f"{name} is another video: no frame has the time of a row",
-            "gone": "the video of their part is gone",
+            "gone": "the video of their part cannot be read",
             "no_video": f"{name} is not a video that can be read",
             "no_size": "some frames have no recorded size, or an impossible one",
             "left_out": f"not every frame is in {name or 'a video'}",

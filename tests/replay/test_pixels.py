@@ -652,10 +652,15 @@ def test_each_part_has_its_own_video(tmp_path: Path) -> None:
     assert notes == [
         "s-0003.mp4 is not as it was recorded (its contents have changed); "
         "the video of part 2 is gone",
-        "the video of their part is gone: 20 recorded frames have no pixels and are left out",
+        "the video of their part cannot be read: 20 recorded frames have no pixels "
+        "and are left out",
         "s-0003.mp4 is damaged (from frame 80 on): 10 recorded frames have no pixels "
         "and are left out",
     ]
+    (tmp_path / "s-0004.mp4").chmod(0)
+    with dgrec.open(path) as session, permissions():
+        assert find_footage(session).note.endswith("2 parts are gone, or cannot be read")
+    (tmp_path / "s-0004.mp4").chmod(0o644)
     with dgrec.open(path) as session, Pixels(find_footage(session)) as pixels:
         assert [file.name for file in pixels.footage.files] == [
             "s-0001.mp4",
