@@ -197,7 +197,7 @@ def compare(
         on_pair: Gets each pair of frames whose detections are compared.
 
     Raises:
-        SessionError: A file cannot be used, or of several sessions one is named twice.
+        SessionError: A file cannot be used, a side has none, or of several one is named twice.
         TypeError: An argument is neither a path nor a session.
 
     Example:

@@ -571,7 +571,7 @@ def test_library(base: Path) -> None:
     assert found.row("latency_p50_ms").verdict == "SAME"
     with pytest.raises(KeyError):
         found.row("speed")
-    with pytest.raises(ValueError, match="no session"):
+    with pytest.raises(SessionError, match="base: no session"):
         dgrec_package.compare([], base)
     with pytest.raises(TypeError, match=r"a session is a path, or what dgrec\.open returns, not 5"):
         dgrec_package.compare(5, base)  # type: ignore[arg-type]
