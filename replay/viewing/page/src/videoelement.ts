@@ -118,11 +118,12 @@ class Element {
   private async seekNow(row: Row): Promise<Picture> {
     const pts = row.pts_s ?? 0;
     const within = tolerance(row);
+    const elsewhere = pts > ELSEWHERE_S ? pts - ELSEWHERE_S : pts + ELSEWHERE_S;
     const holds = () => this.mediaTime !== null && Math.abs(this.mediaTime - pts) <= within;
     await Promise.race([this.ready(), this.failed]);
     if (this.isAhead) {
       // A picture that the element may hold already would not be presented again.
-      await this.reach(pts > ELSEWHERE_S ? pts - ELSEWHERE_S : pts + ELSEWHERE_S, () => false);
+      await this.reach(elsewhere, () => false);
       this.isAhead = false;
       this.mediaTime = null;
     }
@@ -132,6 +133,13 @@ class Element {
       await this.reach(target, holds);
       // Browsers round where pictures follow one another within a millisecond; but first ask again.
       if (tries > 0 && this.mediaTime !== null) target += pts - this.mediaTime;
+    }
+    if (!holds()) {
+      // Chromium takes a picture for past by the mean distance of those that it has decoded, which
+      // depends on how far it has come: asked from elsewhere, for its very time, it is another one.
+      await this.reach(elsewhere, () => false);
+      this.mediaTime = null;
+      await this.reach(pts, holds);
     }
     if (holds()) return this.copy();
     const step = row.duration_s ?? 0;
