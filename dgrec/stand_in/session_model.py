@@ -369,7 +369,7 @@ def _limit_property(limit: Limit) -> property:
         recorded = self._recorded_limits.get(limit.property)
         try:
             loosens = recorded is not None and limit.loosens(value, recorded)
-        except TypeError:  # it is no number, which PySDK refuses below
+        except TypeError:  # not a number: PySDK refuses it below
             loosens = False
         if loosens:
             raise StandInError(
