@@ -20,6 +20,7 @@ __all__ = [
     "check_text",
     "given_path",
     "one_or_more",
+    "optional_path",
     "with_parameters",
 ]
 
@@ -115,6 +116,11 @@ def given_path(name: str, given: object, unusable: type[DgrecError] = ConfigErro
     except OSError as error:
         raise unusable(f"{name}: {path}: {error.strerror}") from None
     return path
+
+
+def optional_path(name: str, given: object, unusable: type[DgrecError]) -> Path | None:
+    """Return a path as `given_path` does, or None where none is given."""
+    return None if given is None else given_path(name, given, unusable)
 
 
 def check_path(name: str, given: object) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dgrec.arguments import check_number, check_text, given_path, with_parameters
+from dgrec.arguments import check_number, check_text, given_path, optional_path, with_parameters
 from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, value_text
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
@@ -87,7 +87,7 @@ def import_(
         given_path("file", file, ImportFileError),
         with_session_suffix(given_path("output", output, OutputError)),
     )
-    footage = None if video is None else given_path("video", video, VideoError)
+    footage = optional_path("video", video, VideoError)
     _check_given(fps, frames, size)
     size = None if size is None else (int(size[0]), int(size[1]))
     _check_target(path, target, overwrite)

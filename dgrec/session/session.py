@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import pyarrow as pa
 
-from dgrec.arguments import check_text, given_path, one_or_more
+from dgrec.arguments import check_text, one_or_more, optional_path
 from dgrec.errors import (
     DamagedSessionError,
     DgrecError,
@@ -382,7 +382,7 @@ class Session:
         """
         from dgrec.footage import Pixels, find_footage
 
-        footage = None if video is None else given_path("video", video, VideoError)
+        footage = optional_path("video", video, VideoError)
         return Pixels(find_footage(self, footage, annotated=annotated))
 
     def export(self, output: str | Path, format: str | None = None, **options: Any) -> ExportReport:

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 
-from dgrec.arguments import given_path
+from dgrec.arguments import optional_path
 from dgrec.errors import ConfigError, SourceError, VideoError
 from dgrec.footage import Footage, Pixels, column_values, find_footage
 from dgrec.format import SCHEMA, utc_ns
@@ -91,9 +91,7 @@ class SessionCamera:
 
     def _open(self, video: str | os.PathLike[str] | None) -> None:
         session = self._session
-        footage = find_footage(
-            session, None if video is None else given_path("video", video, VideoError)
-        )
+        footage = find_footage(session, optional_path("video", video, VideoError))
         if footage.path is None:
             raise VideoError(
                 f"{session.path}: has no pictures to give: {footage.lacking}; record with "

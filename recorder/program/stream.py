@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from dgrec.analyzers import as_list
-from dgrec.arguments import given_path, one_or_more, with_parameters
+from dgrec.arguments import one_or_more, optional_path, with_parameters
 from dgrec.errors import ConfigError, DgrecError, OutputError, value_text
 from dgrec.paths import session_stem
 from dgrec.recorder.ai_server import HERE
@@ -125,7 +125,7 @@ def predict_stream(
         _source_text(video_source_id),
         RecordRequest(
             sources=("",),
-            output=None if output is None else given_path("output", output, OutputError),
+            output=optional_path("output", output, OutputError),
             overwrite=overwrite,
             view=view,
             options=RecordingOptions(fps=fps, **choices),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dgrec.arguments import check_text, given_path, one_or_more, with_parameters
+from dgrec.arguments import check_text, given_path, one_or_more, optional_path, with_parameters
 from dgrec.errors import ConfigError, DamagedSessionError, OutputError, VideoError
 from dgrec.files import (
     NewFile,
@@ -125,7 +125,7 @@ def export(
     )
     path = given_path("output", output, OutputError)
     target = format_of(format, path)
-    footage = None if video is None else given_path("video", video, VideoError)
+    footage = optional_path("video", video, VideoError)
     with ExitStack() as stack:
         if not isinstance(session, Session):
             session = stack.enter_context(Session(session))
