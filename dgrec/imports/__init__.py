@@ -2,7 +2,7 @@
 
 =========  =====================================================================
 importing  `import_`: from a file to a session
-format     `Format`, the base class; the registry of formats
+format     `ImportFormat`, the base class; the registry of formats
 formats/   the formats, a file for each
 frames     what a format yields, and what it is given
 rows       a session's rows and metadata of these frames
@@ -14,7 +14,7 @@ text       large text files, piece by piece
 """
 
 from dgrec.imports import values
-from dgrec.imports.format import FORMATS, Format, Head
+from dgrec.imports.format import FORMATS, Head, ImportFormat
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
@@ -23,7 +23,7 @@ from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of, open
 __all__ = [
     "FORMATS",
     "Facts",
-    "Format",
+    "ImportFormat",
     "Frames",
     "Gathering",
     "Head",

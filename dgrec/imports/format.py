@@ -1,4 +1,4 @@
-"""`Format`: the base class of the formats that can be imported, and their registry."""
+"""`ImportFormat`: the base class of the formats that can be imported, and their registry."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Head:
 
 
 #: The formats by name, once ``FORMATS.load()`` was called.
-FORMATS: Registry[Format] = Registry("dgrec.imports.formats")
+FORMATS: Registry[ImportFormat] = Registry("dgrec.imports.formats")
 
 
-class Format(ABC):
+class ImportFormat(ABC):
     """A format that can be imported. Each is a subclass in a file of its own.
 
     `FORMATS` has them by name.
@@ -90,7 +90,7 @@ class Format(ABC):
         """
 
 
-def find_format(name: str) -> Format:
+def find_format(name: str) -> ImportFormat:
     """Return the format of a name.
 
     Raises:
@@ -103,7 +103,7 @@ def find_format(name: str) -> Format:
     return formats[name]()
 
 
-def format_of(file: IO[bytes]) -> Format:
+def format_of(file: IO[bytes]) -> ImportFormat:
     """Return the format that a file looks like.
 
     Raises:

@@ -16,7 +16,7 @@ from dgrec import compute as pc
 from dgrec.errors import first_line
 from dgrec.format import NULLABLE_SCHEMA, Allowance, Metadata, Row, RowTotals, build_batch, utc_text
 from dgrec.format import metadata as metadata_module
-from dgrec.imports.format import Format
+from dgrec.imports.format import ImportFormat
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.text import InvalidError
 from dgrec.imports.values import INT32_MAX, PackedMask
@@ -50,7 +50,7 @@ class ImportedRows:
 
     def __init__(
         self,
-        chosen: Format,
+        chosen: ImportFormat,
         given: Input,
         facts: Facts,
         fps: float | None,

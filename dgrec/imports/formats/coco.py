@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 from dgrec.imports import (
     Facts,
-    Format,
     Frames,
     Gathering,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     JsonReader,
@@ -28,7 +28,7 @@ _ANNOTATION: Final = (
 _MOST_CATEGORIES: Final = 100_000
 
 
-class Coco(Format):
+class Coco(ImportFormat):
     name = "coco"
     title = "COCO annotations or results"
 

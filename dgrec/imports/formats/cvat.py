@@ -15,11 +15,11 @@ from xml.parsers import expat
 from dgrec.errors import first_line
 from dgrec.imports import (
     Facts,
-    Format,
     Frames,
     Gathering,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     head_of,
@@ -48,7 +48,7 @@ _DAMAGED: Final = (
 _NUMBERS: Final = frozenset(("score", "confidence"))
 
 
-class Cvat(Format):
+class Cvat(ImportFormat):
     name = "cvat"
     title = "CVAT for video 1.1 or for images 1.1, XML or its archive"
 

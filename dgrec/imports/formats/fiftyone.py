@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from dgrec.imports import (
     Facts,
-    Format,
     Frames,
     Gathering,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     JsonReader,
@@ -26,7 +26,7 @@ _DETECTION: Final = (
 )
 
 
-class FiftyOne(Format):
+class FiftyOne(ImportFormat):
     name = "fiftyone"
     title = "samples.json, frames.json or labels.json of FiftyOne"
     is_in_pixels = True

@@ -13,10 +13,10 @@ from dgrec.format import STAGE_KEYS
 from dgrec.imports import (
     MOST_DETECTIONS,
     Facts,
-    Format,
     Frames,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     too_many,
@@ -35,7 +35,7 @@ _LONGEST_TEXT: Final = 1 << 20
 _METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 
 
-class Mcap(Format):
+class Mcap(ImportFormat):
     name = "mcap"
     title = "MCAP with ImageAnnotations of Foxglove"
     repeats_frames = True

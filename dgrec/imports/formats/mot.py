@@ -13,11 +13,11 @@ from typing import Any, Final
 from dgrec.files import read_small_text
 from dgrec.imports import (
     Facts,
-    Format,
     Frames,
     Gathering,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     lines_of,
@@ -50,7 +50,7 @@ _MOST: Final = 10
 _TRUTH: Final = 9
 
 
-class Mot(Format):
+class Mot(ImportFormat):
     name = "mot"
     title = "MOTChallenge ground truth or results"
 

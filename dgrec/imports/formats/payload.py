@@ -9,10 +9,10 @@ from dgrec.format import STAGE_KEYS
 from dgrec.imports import (
     MOST_DETECTIONS,
     Facts,
-    Format,
     Frames,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     JsonReader,
@@ -24,7 +24,7 @@ from dgrec.imports import (
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
 
 
-class Payload(Format):
+class Payload(ImportFormat):
     name = "payload"
     title = "JSON lines of DeGirum's payload, guide or full"
     repeats_frames = True

@@ -14,11 +14,11 @@ from typing import Any, Final
 from dgrec.format import CORNERS
 from dgrec.imports import (
     Facts,
-    Format,
     Frames,
     Gathering,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     JsonReader,
@@ -52,7 +52,7 @@ _COLUMNS: Final = frozenset(
 )
 
 
-class Csv(Format):
+class Csv(ImportFormat):
     name = "csv"
     title = "CSVSink of supervision, or a table with a detection in each row"
 
@@ -115,7 +115,7 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
 
 
-class SupervisionJson(Format):
+class SupervisionJson(ImportFormat):
     name = "supervision-json"
     title = "JSONSink of supervision, or such an object on each line"
 

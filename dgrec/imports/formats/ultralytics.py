@@ -9,10 +9,10 @@ from typing import Any
 from dgrec.imports import (
     MOST_DETECTIONS,
     Facts,
-    Format,
     Frames,
     Head,
     ImportedFrame,
+    ImportFormat,
     Input,
     InvalidError,
     JsonReader,
@@ -23,7 +23,7 @@ from dgrec.imports import (
 _KNOWN = frozenset("name class confidence box track_id segments keypoints".split())
 
 
-class Ultralytics(Format):
+class Ultralytics(ImportFormat):
     name = "ultralytics"
     title = "Results.to_json() of Ultralytics, or an answer of its web API"
 
