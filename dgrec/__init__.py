@@ -1,10 +1,11 @@
 """dgrec: records what an AI camera pipeline did, replays it, and measures it.
 
-`Recorder` writes a session, and an `Output` watches it. `open` opens a session, `open_sessions`
-many, and `connect` connects to them with SQL. `compare` compares recordings, `accuracy` one with
-ground truth; `export` writes them for other tools, and `import_` makes sessions of what those
-found. The other public names are classes that these return, and errors. The command ``dgrec``
-records cameras and replays sessions.
+`Recorder` writes a session, and an `Output` watches it: `Alerts` follow rules, a `Publisher` sends
+messages. `open` opens a session, `open_sessions` many, and `connect` connects to them with SQL.
+`compare` compares recordings, `accuracy` one with ground truth; `export` writes them for other
+tools, in an `ExportFormat` of your own, too, and `import_` makes sessions of what those found. The
+other public names are classes that these take or return, and errors. The command ``dgrec`` records
+cameras and replays sessions.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from dgrec.version import __version__
 
 __all__ = [
     "Accuracy",
+    "Alerts",
     "Comparison",
     "ConfigError",
     "DamagedSessionError",
     "DgrecError",
+    "ExportFormat",
     "ForeignFileError",
     "FormatVersionError",
     "ImportFileError",
@@ -43,6 +46,8 @@ __all__ = [
     "Output",
     "OutputError",
     "OverlayError",
+    "PayloadOptions",
+    "Publisher",
     "QueryError",
     "RecordedResult",
     "Recorder",
@@ -72,9 +77,10 @@ if TYPE_CHECKING:
 
     from dgrec.comparison import Accuracy, Comparison, WhatIf, accuracy, compare, whatif
     from dgrec.imports import import_
-    from dgrec.recorder.outputs import Output
+    from dgrec.publishing import PayloadOptions
+    from dgrec.recorder.outputs import Alerts, Output, Publisher
     from dgrec.recorder.program import Recorder, predict_stream
-    from dgrec.replay.exports import export
+    from dgrec.replay.exports import ExportFormat, export
     from dgrec.session import RecordedResult, Session, connect, open_sessions
     from dgrec.session import open_session as open
     from dgrec.stand_in import camera, model
@@ -84,8 +90,12 @@ if TYPE_CHECKING:
 #: `dgrec --help` must not wait for it.
 _HOMES = {
     "Accuracy": ("dgrec.comparison", "Accuracy"),
+    "Alerts": ("dgrec.recorder.outputs", "Alerts"),
     "Comparison": ("dgrec.comparison", "Comparison"),
+    "ExportFormat": ("dgrec.replay.exports", "ExportFormat"),
     "Output": ("dgrec.recorder.outputs", "Output"),
+    "PayloadOptions": ("dgrec.publishing", "PayloadOptions"),
+    "Publisher": ("dgrec.recorder.outputs", "Publisher"),
     "RecordedResult": ("dgrec.session", "RecordedResult"),
     "Recorder": ("dgrec.recorder.program", "Recorder"),
     "Session": ("dgrec.session", "Session"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import doctest
 import itertools
 import os
@@ -20,6 +21,8 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.format import Signal, utc_text
+from dgrec.replay.exports import FORMATS
+from dgrec.replay.exports import format as export_format
 from tests.analyzed import everything, record_analyzed
 from tests.factory import (
     edited,
@@ -33,6 +36,7 @@ from tests.waiting import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+EXAMPLES = sorted((ROOT / "examples").glob("**/*.py"))
 #: What only analyzers give.
 ADDED = re.compile(r"\b(zones|lines|line_crossings|zone_events|detected_events|in_zone)\b")
 
@@ -100,6 +104,15 @@ def test_python_examples_run(page: Path, tmp_path: Path) -> None:
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [*PAGES, *EXAMPLES], ids=lambda page: page.name)
+def test_pages_and_examples_need_no_other_import_than_dgrec(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".md":
+        text = "\n".join(_blocks(page, "py(?:thon)?"))
+    inner = re.findall(r"^\s*(?:from dgrec\.|import dgrec\.).*", text, flags=re.MULTILINE)
+    assert inner == []
 
 
 @pytest.mark.slow
@@ -199,6 +212,8 @@ def test_public_names_have_examples_that_run(
     if isinstance(public, type) and issubclass(public, dgrec.DgrecError):
         pytest.skip("an error")
     monkeypatch.chdir(tmp_path)
+    # A format that an example defines is gone with it.
+    monkeypatch.setattr(export_format, "FORMATS", copy.copy(FORMATS.load()))
     shutil.copy(sample.SESSION, "session.parquet")
     shutil.copy(sample.CLIP, "faces.mp4")
     Path("recordings").mkdir()

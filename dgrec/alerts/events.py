@@ -17,6 +17,7 @@ from typing import Any, Final
 from dgrec.alerts.condition import LONGEST
 from dgrec.alerts.rule import Rule, parse_rule
 from dgrec.analyzers import recorded_time
+from dgrec.arguments import check_text
 from dgrec.errors import ConfigError, DgrecError, first_line
 
 _SUFFIXES: Final = (".yaml", ".yml")
@@ -113,7 +114,7 @@ def _known(item: Any) -> dict[str, Any]:
 # --- reading ---
 
 
-def parse_rules(texts: Sequence[str]) -> list[Rule]:
+def parse_rules(given: Sequence[Rule | str]) -> list[Rule]:
     """Return the rules of ``--alert``: each text is one, or a file of events.
 
     A file holds one event, a list of them, or several documents of YAML.
@@ -122,11 +123,15 @@ def parse_rules(texts: Sequence[str]) -> list[Rule]:
         ConfigError: One is not a rule, a file cannot be read, or two have the same name.
     """
     rules: list[Rule] = []
-    for text in texts:
-        if text.lower().endswith(_SUFFIXES):  # as no rule ends
-            rules += _events_of(Path(text))
+    for each in given:
+        if isinstance(each, Rule):
+            rules.append(each)
+            continue
+        check_text("a rule", each)
+        if each.lower().endswith(_SUFFIXES):  # as no rule ends
+            rules += _events_of(Path(each))
         else:
-            rules.append(parse_rule(text))
+            rules.append(parse_rule(each))
     names = [rule.name for rule in rules]
     for name in names:
         if names.count(name) > 1:

@@ -201,9 +201,22 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
 
 def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
     """Return a topic with its names filled in, of which any text of another may be one."""
-    return address.path.format(
-        **{name: _NOT_IN_TOPICS.sub("_", value) for name, value in names.items()}
+    return filled_path(
+        address, {name: _NOT_IN_TOPICS.sub("_", value) for name, value in names.items()}
     )
+
+
+def filled_path(address: TargetAddress, names: Mapping[str, str]) -> str:
+    """Return a topic or path with its names filled in.
+
+    Raises:
+        ConfigError: One of them is not given.
+    """
+    try:
+        return address.path.format(**names)
+    except KeyError as error:
+        text = f"what {{{error.args[0]}}} stands for is not given"
+        raise ConfigError(f"--publish {address.given}: {text}") from None
 
 
 def _check_names(shown: str, what: str, text: str) -> None:
@@ -232,7 +245,7 @@ def open_target(
 
     Raises:
         OutputError: A file cannot be opened, or an address cannot be served.
-        ConfigError: A library is missing, or an option cannot be used.
+        ConfigError: A library or a name is missing, or an option cannot be used.
     """
     if not address.scheme:
         from dgrec.publishing.lines import Lines

@@ -5,14 +5,16 @@ The recorder and `dgrec publish` make them in the same way, in the same order, o
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from dgrec.alerts import DetectionCondition, parse_detection_condition
-from dgrec.errors import ConfigError
+from dgrec.arguments import check_number, check_text
+from dgrec.errors import ConfigError, value_text
 from dgrec.format import Event, stamp_us
 from dgrec.message import Message
 from dgrec.publishing.changes import Change, Changes
@@ -36,6 +38,12 @@ class PayloadOptions:
 
     Raises:
         ConfigError: ``where`` is not a condition, or options contradict each other.
+
+    Example:
+
+        >>> import dgrec
+        >>> dgrec.PayloadOptions(where="score > 0.5", only_changes=True).every
+        1
     """
 
     form: PayloadForm = "guide"
@@ -45,6 +53,16 @@ class PayloadOptions:
     ended_after: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.form not in get_args(PayloadForm):
+            known = " and ".join(map(repr, get_args(PayloadForm)))
+            raise ConfigError(f"form: {value_text(self.form)} is not one of {known}")
+        check_number("every", self.every, is_whole=True)
+        if self.every < 1:
+            raise ConfigError(f"every: {self.every} is less than 1")
+        check_number("ended_after", self.ended_after)
+        if not 0 <= self.ended_after < math.inf:
+            raise ConfigError(f"ended_after: {self.ended_after} is not a time in seconds")
+        check_text("where", self.where)
         if self.where:
             parse_detection_condition(self.where)
         if self.only_changes and self.form != "guide":

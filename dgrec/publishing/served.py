@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from dgrec.errors import ConfigError, OutputError
 from dgrec.message import Message
-from dgrec.publishing.address import TargetAddress
+from dgrec.publishing.address import TargetAddress, filled_path
 from dgrec.publishing.target import Target
 from dgrec.serving import (
     Certificate,
@@ -52,8 +52,9 @@ class ServedTarget(Target):
         super().__init__()
         self.name = address.given
         self._waits = waits
+        path = _as_asked(filled_path(address, names))
         try:
-            self._place = _open_place(address, _as_asked(address.path.format(**names)))
+            self._place = _open_place(address, path)
         except (ConfigError, OutputError) as error:
             raise type(error)(f"--publish {address.given}: {error}") from None
 

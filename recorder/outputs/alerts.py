@@ -11,7 +11,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dgrec.alerts import Alert, Evaluator, Rule, frame_of, unknown_labels
+from dgrec.alerts import Alert, Evaluator, Rule, frame_of, parse_rules, unknown_labels
+from dgrec.arguments import one_or_more
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
 from dgrec.format import Event, Row, utc_text
@@ -71,15 +72,30 @@ class Alerts(Output):
     """Follows rules over a recording.
 
     Args:
+        rules: A rule (``"crowd=count('person') >= 3"``), a YAML file of events, or several.
         note: Puts an event into the session; called in this output's threads. None: into the one
             that is watched.
         clock: The recording's; None: one that is set when the recording begins.
         say: Reports a line.
-        command: A program and its arguments, started for each alert that fires, with the alert in
-            its environment (``DGREC_ALERT``, ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``); never
-            through a shell. What it prints goes to standard error.
+        command: A program and its arguments, or a text that is split as a shell would; started
+            for each alert that fires, with the alert in its environment (``DGREC_ALERT``,
+            ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``), never through a shell. What it prints goes
+            to standard error.
         feed: Gets the events as well, for those that publish them.
         listeners: What follows the alerts; called in this output's threads.
+
+    Raises:
+        ConfigError: One is not a rule, a file cannot be read, or two have the same name.
+
+    Example:
+
+        >>> import dgrec
+        >>> alerts = dgrec.Alerts("cats=count('cat') > 0")
+        >>> with dgrec.Recorder("cats.parquet", outputs=alerts) as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        >>> with dgrec.open("cats.parquet") as session:
+        ...     [event["text"] for event in session.metadata["events"]]
+        ['cats']
     """
 
     name = "alerts"
@@ -89,19 +105,20 @@ class Alerts(Output):
 
     def __init__(
         self,
-        rules: Sequence[Rule],
+        rules: Rule | str | Sequence[Rule | str],
         note: Callable[[Event], None] | None = None,
         clock: Clock | None = None,
         say: Callable[[str], None] = lambda line: None,
-        command: Sequence[str] = (),
+        command: str | Sequence[str] = (),
         feed: AlertFeed | None = None,
         listeners: Sequence[AlertListener] = (),
     ) -> None:
+        parsed = parse_rules(one_or_more("rules", rules, "a rule", Rule))
         self._listeners = listeners
-        self._rules = {rule.name: rule for rule in rules}
-        self._evaluator = Evaluator(rules, self._changed, self._failed)
+        self._rules = {rule.name: rule for rule in parsed}
+        self._evaluator = Evaluator(parsed, self._changed, self._failed)
         self._note, self._clock, self._say = note, clock, say
-        self._command = list(command)
+        self._command = parse_command(command) if isinstance(command, str) else list(command)
         self._feed = feed or AlertFeed()
         self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()

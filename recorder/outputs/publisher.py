@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dgrec.arguments import check_text
 from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
@@ -18,6 +19,8 @@ from dgrec.publishing import (
     PayloadOptions,
     PublishedFrame,
     Target,
+    open_target,
+    parse_target,
 )
 from dgrec.recorder.outputs.output import Output
 
@@ -108,6 +111,13 @@ class _OnTheWay:
     left: int
 
 
+def _opened(text: str, names: Mapping[str, str]) -> Target:
+    check_text("target", text)
+    for name, value in names.items():
+        check_text(f"names: {name}", value)
+    return open_target(parse_target(text), names)
+
+
 class Publisher(Output):
     """Sends messages of a recording to a target.
 
@@ -116,22 +126,41 @@ class Publisher(Output):
     frame, and when.
 
     Args:
-        target: It is closed at the end.
-        options: What is sent.
+        target: As ``--publish`` takes it: ``"-"``, a file, ``"mqtt://HOST/TOPIC"``, a URL; or one
+            that was opened. It is closed at the end.
+        options: What is sent; by default what DeGirum's guide sends of each frame.
+        names: What ``{source}`` and ``{session}`` in a topic or path stand for.
         alerts: The alerts of the recording, which are sent as well.
         waits: Wait for any target, where the source can wait.
         reopen: Opens the target again at the end, for what it did not get while recording.
+
+    Raises:
+        ConfigError: ``target`` is not one, a name in it is not given, or a library is missing.
+        OutputError: A file cannot be opened, or an address cannot be served.
+
+    Example:
+
+        >>> import dgrec, json, pathlib
+        >>> options = dgrec.PayloadOptions(where="score > 0.5")
+        >>> publisher = dgrec.Publisher("found.jsonl", options)
+        >>> with dgrec.Recorder("published.parquet", outputs=publisher) as recorder:
+        ...     recorder.add([{"label": "cat", "score": 0.9, "bbox": [10.0, 20.0, 110.0, 70.0]}])
+        >>> json.loads(pathlib.Path("found.jsonl").read_text())["detections"]
+        [{'label': 'cat', 'score': 0.9, 'bbox': [10.0, 20.0, 110.0, 70.0]}]
     """
 
     def __init__(
         self,
-        target: Target,
+        target: Target | str,
         options: PayloadOptions | None = None,
         *,
+        names: Mapping[str, str] | None = None,
         alerts: AlertFeed | None = None,
         waits: bool = False,
         reopen: Callable[[], Target] | None = None,
     ) -> None:
+        if not isinstance(target, Target):
+            target = _opened(target, names or {})
         self.name = target.name
         self.is_waited_for = waits or target.is_waited_for
         self.reopen = reopen

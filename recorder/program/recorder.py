@@ -479,8 +479,8 @@ def _check_is_ours(options: RecordingOptions, outputs: Sequence[Output]) -> None
         raise ConfigError("keep_only: a Recorder has no rules of alerts; `dgrec record` has")
     if options.only_on_alert and not any(getattr(each, "adds_events", False) for each in outputs):
         raise ConfigError(
-            "only_on_alert: without alerts nothing would be recorded; give outputs=[Alerts(...)] "
-            "(docs/alerts.md)"
+            "only_on_alert: without alerts nothing would be recorded; "
+            "give outputs=dgrec.Alerts(...) (docs/alerts.md)"
         )
     for output in outputs:
         if getattr(output, "needs_main_thread", False):

@@ -15,7 +15,7 @@ from dgrec.terminal import echo, say_written
 from dgrec.units import counted
 
 if TYPE_CHECKING:
-    from dgrec.replay.exports import ExportReport, Format
+    from dgrec.replay.exports import ExportFormat, ExportReport
 
 #: The names of `dgrec.replay.exports`, which is loaded when something is exported.
 _NAMES = (
@@ -135,7 +135,7 @@ def export_command(
 def _export_one(
     path: Path,
     output: Path,
-    target: Format,
+    target: ExportFormat,
     options: Any,
     video: Path | None,
     overwrite: bool,
@@ -175,7 +175,7 @@ def _say(session: Path, output: Path, report: ExportReport, as_json: bool) -> No
 def _export_all(
     paths: tuple[Path, ...],
     output: Path,
-    target: Format,
+    target: ExportFormat,
     options: Any,
     is_all: bool,
     overwrite: bool,

@@ -13,7 +13,7 @@ pictures        writes pictures of frames
 packets         the packets of a session's video
 losses          what a format cannot hold, counted
 geometry        masks as run lengths and outlines; corners of turned boxes
-format          `Format`, the base class; the registry of formats
+format          `ExportFormat`, the base class; the registry of formats
 formats/        the formats, a file for each, with what several of them need
 ==============  ================================================================
 """
@@ -34,7 +34,7 @@ from dgrec.replay.exports.exporter import (
     export_to_stdout,
     member_outputs,
 )
-from dgrec.replay.exports.format import FORMATS, Format, format_of
+from dgrec.replay.exports.format import FORMATS, ExportFormat, format_of
 from dgrec.replay.exports.geometry import Mask, corners_of, frame_masks, masks_of
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.packets import (
@@ -55,7 +55,7 @@ __all__ = [
     "ExportReport",
     "Exported",
     "FORMATS",
-    "Format",
+    "ExportFormat",
     "Frame",
     "FrameTimes",
     "Losses",

@@ -23,7 +23,7 @@ from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.query import DetectionFilter
 
 if TYPE_CHECKING:
-    from dgrec.replay.exports.format import Format
+    from dgrec.replay.exports.format import ExportFormat
     from dgrec.replay.exports.selection import ExportOptions
     from dgrec.session import Session
 
@@ -75,7 +75,7 @@ class Exported:
     def __init__(
         self,
         session: Session,
-        target: Format,
+        target: ExportFormat,
         options: ExportOptions,
         positions: list[tuple[str, _Array]],
         images: str = "none",

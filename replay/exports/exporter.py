@@ -30,7 +30,7 @@ from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
-from dgrec.replay.exports.format import Format, format_of
+from dgrec.replay.exports.format import ExportFormat, format_of
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.exports.selection import (
@@ -135,7 +135,7 @@ def export(
 def export_session(
     session: Session,
     output: Path,
-    target: Format,
+    target: ExportFormat,
     options: ExportOptions,
     *,
     video: Path | None = None,
@@ -191,7 +191,7 @@ def export_session(
 
 
 def export_to_stdout(
-    session: Session, target: Format, options: ExportOptions, *, video: Path | None = None
+    session: Session, target: ExportFormat, options: ExportOptions, *, video: Path | None = None
 ) -> ExportReport:
     """Export a session to standard output.
 
@@ -211,7 +211,7 @@ def export_to_stdout(
     return report
 
 
-def member_outputs(sessions: Sequence[Session], folder: Path, target: Format) -> list[Path]:
+def member_outputs(sessions: Sequence[Session], folder: Path, target: ExportFormat) -> list[Path]:
     """Return the output of each of several sessions: a file or folder of its name in ``folder``.
 
     The folder is made if there is none.
@@ -240,7 +240,7 @@ def _split_output(output: Path, name: str) -> Path:
 
 
 def check_output(
-    session: Session, path: Path, target: Format, images: str, *, overwrite: bool
+    session: Session, path: Path, target: ExportFormat, images: str, *, overwrite: bool
 ) -> None:
     """Raise `OutputError` if an output cannot be written, before any work is done."""
     refuse_recorded(path, recorded_files([session]))
@@ -257,7 +257,7 @@ def _pictures_folder(path: Path) -> Path:
     return path.with_name(f"{path.stem}{PICTURES_SUFFIX}")
 
 
-def _picture_kind(target: Format, options: ExportOptions) -> str:
+def _picture_kind(target: ExportFormat, options: ExportOptions) -> str:
     """Return what is written of pictures.
 
     Raises:
@@ -289,7 +289,7 @@ def _check_folder(path: Path, replaced: tuple[str, ...] | None, *, overwrite: bo
         )
 
 
-def _write(target: Format, exported: Exported, path: Path) -> None:
+def _write(target: ExportFormat, exported: Exported, path: Path) -> None:
     try:
         target.write(exported, path)
     except DecodeError as error:
@@ -300,7 +300,7 @@ def _write(target: Format, exported: Exported, path: Path) -> None:
 class _Place:
     """Where an export is written: a file, a file with a folder of pictures, or a folder."""
 
-    def __init__(self, path: Path, target: Format, images: str, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, target: ExportFormat, images: str, *, overwrite: bool) -> None:
         self.outputs = [path]
         self.prefix = ""
         self._path, self._overwrite, self._is_finished = path, overwrite, False

@@ -1,4 +1,4 @@
-"""`Format`: the base class of the formats that sessions are exported to, and their registry."""
+"""`ExportFormat`, the base class of what sessions are exported to, and the registry of formats."""
 
 from __future__ import annotations
 
@@ -15,13 +15,25 @@ if TYPE_CHECKING:
 
 
 #: The formats by name, once ``FORMATS.load()`` was called.
-FORMATS: Registry[Format] = Registry("dgrec.replay.exports.formats")
+FORMATS: Registry[ExportFormat] = Registry("dgrec.replay.exports.formats")
 
 
-class Format(ABC):
-    """A format that sessions are exported to. Each is a subclass in a file of its own.
+class ExportFormat(ABC):
+    """A format that sessions are exported to. Each is a subclass, and `FORMATS` has them by name.
 
-    `FORMATS` has them by name.
+    Those of dgrec are in files of their own. A program that defines one can name it.
+
+    Example:
+
+        >>> import dgrec
+        >>> class Counts(dgrec.ExportFormat):
+        ...     name, title, suffixes = "counts", "how many there are", (".counts",)
+        ...     def write(self, exported, path):
+        ...         counts = [len(frame.detections) for frame in exported.frames()]
+        ...         path.write_text(str(counts))
+        >>> with dgrec.open("session.parquet") as session:
+        ...     session.export("found.counts").detections
+        426
     """
 
     #: As ``--format`` has it.
@@ -78,7 +90,7 @@ class Format(ABC):
         return f"frame-{number:06}{suffix}"
 
 
-def format_of(name: str | None, output: Path) -> Format:
+def format_of(name: str | None, output: Path) -> ExportFormat:
     """Return the format of a name, or the one that the output's suffix names.
 
     Raises:

@@ -17,7 +17,7 @@ from dgrec.replay.exports import (
     Block,
     Classes,
     Exported,
-    Format,
+    ExportFormat,
     has_other_numbers,
     masks_of,
     session_name,
@@ -143,7 +143,7 @@ def _described(points: list[dict[str, Any]]) -> tuple[list[str], list[list[int]]
     return names, [list(pair) for pair in sorted(pairs)]
 
 
-class CocoInstances(Format):
+class CocoInstances(ExportFormat):
     """A data set in COCO's instances format: images, annotations, categories.
 
     An image's id is the number of its frame, a category's one more than the model's. Scores and
@@ -221,7 +221,7 @@ def _write_listed(
         write_joined(file, column.slice(len(column) - 1))
 
 
-class CocoResults(Format):
+class CocoResults(ExportFormat):
     """COCO's results format: what a detector found on the images of a data set.
 
     Images and categories have the ids that `CocoInstances` gives them.

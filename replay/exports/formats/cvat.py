@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import TextIO
 
-from dgrec.replay.exports import Exported, Format, Place, Track, Tracks, session_name, utf8
+from dgrec.replay.exports import Exported, ExportFormat, Place, Track, Tracks, session_name, utf8
 from dgrec.replay.exports.formats.xml_text import quoted, text
 
 
-class Cvat(Format):
+class Cvat(ExportFormat):
     """An XML file with the tracks of a video.
 
     Frames have the numbers that CVAT gives those of the video, or of the exported pictures; the

@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgrec.replay.exports import Exported, Format, Losses, Place, Track, Tracks, utf8
+from dgrec.replay.exports import Exported, ExportFormat, Losses, Place, Track, Tracks, utf8
 from dgrec.replay.exports.formats.xml_text import quoted
 
 
-class LabelStudio(Format):
+class LabelStudio(ExportFormat):
     """A folder with ``tasks.json`` (a video and its predicted tracks) and ``label_config.xml``.
 
     Places are percentages of the picture; frames count from 1.

@@ -14,7 +14,7 @@ from dgrec.replay.exports import (
     METRICS,
     STAGE_COLUMNS,
     Exported,
-    Format,
+    ExportFormat,
     Frame,
     UnsuitableVideoError,
     VideoPackets,
@@ -41,7 +41,7 @@ _SCHEMA = {
 _CAMERA = "camera"
 
 
-class Mcap(Format):
+class Mcap(ExportFormat):
     """Topics ``/video`` (or ``/image``), ``/annotations`` and ``/metrics``, by times of capture.
 
     The label, score and track id of a box are in the metadata of its annotation, exactly, as are

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import Block, Exported, Format, has_other_numbers, session_name
+from dgrec.replay.exports import Block, Exported, ExportFormat, has_other_numbers, session_name
 from dgrec.replay.exports.formats.json_text import write_joined
 
 _HOLDS = frozenset({"score", "track_id", "float64"})
@@ -46,7 +46,7 @@ def _count_negative(exported: Exported, track: pa.Array) -> None:
     exported.losses.add("wrote negative track ids, which mean no track there", count)
 
 
-class MotResults(Format):
+class MotResults(ExportFormat):
     """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
 
     Frames have the numbers that they have in the source, where these are known: nothing in the file
@@ -74,7 +74,7 @@ class MotResults(Format):
                 write_joined(file, lines)
 
 
-class MotSequence(Format):
+class MotSequence(ExportFormat):
     """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
 
     Classes count from 1, in ``gt/labels.txt``. Where frames have other numbers than in the source,

@@ -13,7 +13,7 @@ from dgrec.replay.exports import (
     EVERYTHING,
     STAGE_COLUMNS,
     Exported,
-    Format,
+    ExportFormat,
     FrameTimes,
     Slice,
     frames_with_times,
@@ -27,7 +27,7 @@ _SPANS_AT_ONCE = 500
 _INTERNAL = 1
 
 
-class OpenTelemetry(Format):
+class OpenTelemetry(ExportFormat):
     """OTLP as JSON lines, as the collector's ``otlpjsonfile`` receiver and file exporter have it.
 
     A frame is a trace: a span from captured to completed, whose children are its stages.

@@ -10,7 +10,7 @@ from dgrec.replay.exports import (
     EVERYTHING,
     STAGE_COLUMNS,
     Exported,
-    Format,
+    ExportFormat,
     FrameTimes,
     Slice,
     frames_with_times,
@@ -23,7 +23,7 @@ _MOST_LANES = 64
 _SEQUENCE = 1
 
 
-class Perfetto(Format):
+class Perfetto(ExportFormat):
     """A trace: a slice for each frame and stage, counters for latency, detections and signals.
 
     Frames that were in flight at the same time are in lanes of their own.

@@ -18,7 +18,7 @@ from dgrec.replay.exports import (
     Block,
     Classes,
     Exported,
-    Format,
+    ExportFormat,
     UnsuitableVideoError,
     check_rows,
     session_name,
@@ -35,7 +35,7 @@ _PATIENCE_S = 60.0
 _VIDEO, _BOXES, _POINTS = "video", "video/boxes", "video/points"
 
 
-class Rerun(Format):
+class Rerun(ExportFormat):
     """A recording for the Rerun viewer: ``video``, ``video/boxes``, ``metrics/...``.
 
     Time lines are ``frame`` (the number in the session), ``time`` (since the first frame) and

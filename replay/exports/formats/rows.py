@@ -12,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dgrec.format import DETECTION, SCHEMA
-from dgrec.replay.exports import EVERYTHING, Block, Exported, Format, masks_of
+from dgrec.replay.exports import EVERYTHING, Block, Exported, ExportFormat, masks_of
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 _FRAME = "frame source_frame media_time_s captured_at latency_ms width height video_frame".split()
@@ -82,7 +82,7 @@ def _points_json(landmarks: pa.Array) -> pa.Array:
     )
 
 
-class Csv(Format):
+class Csv(ExportFormat):
     """CSV: key points are JSON, masks COCO's run lengths."""
 
     name = "csv"
@@ -99,7 +99,7 @@ class Csv(Format):
                 writer.write_table(table)
 
 
-class JsonLines(Format):
+class JsonLines(ExportFormat):
     """JSON lines: an object for each detection."""
 
     name = "jsonl"
@@ -123,7 +123,7 @@ class JsonLines(Format):
                     write_joined(file, objects(found, "\n"))
 
 
-class FlatParquet(Format):
+class FlatParquet(ExportFormat):
     """Parquet without nested detections."""
 
     name = "parquet-flat"

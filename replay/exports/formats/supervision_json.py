@@ -7,11 +7,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dgrec.replay.exports import Block, Exported, Format
+from dgrec.replay.exports import Block, Exported, ExportFormat
 from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 
 
-class SupervisionJson(Format):
+class SupervisionJson(ExportFormat):
     """A list of objects, one for each detection, with supervision's names.
 
     What a detection lacks is the empty text, as there. ``class_name`` is where supervision keeps

@@ -16,7 +16,7 @@ from dgrec.replay.exports import (
     Block,
     Classes,
     Exported,
-    Format,
+    ExportFormat,
     Frame,
     Mask,
     corners_of,
@@ -27,7 +27,7 @@ _Array = np.ndarray[Any, Any]
 _HOLDS = frozenset({"label", "empty frames", "float64"})
 
 
-class Yolo(Format):
+class Yolo(ExportFormat):
     """Boxes: a line ``class x y width height`` for each, as parts of the picture's size.
 
     A folder: ``data.yaml``, ``images/SPLIT/`` and ``labels/SPLIT/``. Without splits there is one,
