@@ -1,4 +1,4 @@
-"""What recording costs a program's own loop: `Recorder.add` and `log` in the caller's thread.
+"""The cost of recording for a program's own loop: `Recorder.add` and `log` in its thread.
 
     python -m bench.add [--detections 10] [--frames 3000]
 

@@ -1,4 +1,4 @@
-"""What an answer of the SQL library costs, next to hand-written SQL and to JSON lines.
+"""The cost of an answer of the SQL library, next to hand-written SQL and to JSON lines.
 
     python -m bench.answers [--frames 9000] [--boxes 10] [--sessions 4] [--repetitions 31] [--cpu]
 

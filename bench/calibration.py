@@ -1,4 +1,4 @@
-"""How often `dgrec compare` calls equal runs different, and how often it finds a true difference.
+"""Calibration of `dgrec compare`: equal runs called different, true differences found.
 
     python -m bench.calibration [--pairs 1000] [--frames 1800]
 

@@ -1,4 +1,4 @@
-"""What the digest and the signature of a frame's pixels cost, and how long a copy of them takes.
+"""The cost of digest and signature of a frame's pixels, and of copying them.
 
     python -m bench.digest [CLIP ...] [--frames 300]
 

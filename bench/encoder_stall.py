@@ -1,4 +1,4 @@
-"""Whether an encoder stops for good: pictures encoded until a call does not return.
+"""Encodes pictures until a call does not return: finds encoders that stop for good.
 
     python -m bench.encoder_stall [--codec av1] [--seconds 20] [--options NAME=VALUE;...]
     python -m bench.encoder_stall --recorded [--codec av1] [--seconds 20]

@@ -1,4 +1,4 @@
-"""Whether every kind of footage is recorded, replayed and clipped as PyAV decodes it.
+"""Every kind of footage, recorded, replayed and clipped, against PyAV's decoding.
 
     python -m bench.footage [FOLDER ...] [--keep FOLDER]
     python -m bench.footage --speed FILE

@@ -1,4 +1,4 @@
-"""Whether questions take longer for each frame, or more memory, as recordings become longer.
+"""Time a frame, and memory, of questions to recordings of growing length.
 
     python -m bench.growth [--most 10000000] [--boxes 3]
 

@@ -1,4 +1,4 @@
-"""What `dgrec stats --why` says of pipelines whose limit is known, because it was made.
+"""Answers of `dgrec stats --why` for pipelines whose limit is known, because it was made.
 
     python -m bench.limits [--findings]
 

@@ -1,4 +1,4 @@
-"""What pages that look on cost a recording, and how late they see it.
+"""The cost of pages that look on for a recording, and their delay.
 
     python -m bench.looking [--pairs 3] [--frames 400] [--source camera]
 

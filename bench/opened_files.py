@@ -1,5 +1,5 @@
-"""Which files and addresses a program opens: it runs under strace, and what it opens is held
-against what it may."""
+"""Files and addresses that a program opens: it runs under strace, and what it opens is held against
+what it may."""
 
 from __future__ import annotations
 

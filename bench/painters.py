@@ -1,4 +1,4 @@
-"""What each painter of `dgrec replay` adds to a frame, as a part of drawing and encoding it.
+"""The cost of each painter of `dgrec replay`, as a part of drawing and encoding a frame.
 
 python -m bench.painters [--frames 600] [--size 1280x720]
 

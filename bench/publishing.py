@@ -1,4 +1,4 @@
-"""What publishing costs a recording: with a dead, a stalled and a healthy target, and with none.
+"""The cost of publishing for a recording: dead, stalled and healthy targets, and none.
 
     python -m bench.publishing [--pairs 5] [--frames 400] [--source camera]
 

@@ -1,4 +1,4 @@
-"""How fast overlays are drawn again, and replayed to MP4, next to the other ways to do it.
+"""Speed of drawing overlays again and replaying to MP4, next to the other ways.
 
     python -m bench.replay_speed [--video CLIP] [--frames 300] [--repetitions 5]
 

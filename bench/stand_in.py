@@ -1,4 +1,4 @@
-"""What a recording in the place of a model takes of the CPU, beside a runtime without results.
+"""CPU time of a recording in the place of a model, beside a runtime without results.
 
     python -m bench.stand_in [--frames 2000] [--detections 10]
 

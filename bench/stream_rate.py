@@ -1,4 +1,4 @@
-"""What recording costs a program's loop: `dgrec.predict_stream` against PySDK's, in pairs.
+"""The cost of recording for a program's loop: `dgrec.predict_stream` and PySDK's, in pairs.
 
     python -m bench.stream_rate [--pairs 7] [--frames 420] [--video none|raw|...]
 

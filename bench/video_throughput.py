@@ -1,4 +1,4 @@
-"""What recording video costs the inference: recording with and without it, in turns.
+"""The cost of recording video for inference: recording with and without it, in turns.
 
     python -m bench.video_throughput [--pairs 7] [--size 1280x720] [--model-ms 33] [--accelerator]
 

@@ -1,4 +1,4 @@
-"""How long the answers of `dgrec view` take, of a long session, and the memory of the server.
+"""Time of the answers of `dgrec view`, of a long session, and memory of the server.
 
     python -m bench.view SESSION [--repeat 3]
 

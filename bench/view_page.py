@@ -1,4 +1,4 @@
-"""How quick the page of `dgrec view` is in a browser, and what it takes, of ten hours with video.
+"""Speed and memory of the page of `dgrec view` in a browser, for ten hours with video.
 
     python -m bench.view_page [--folder FOLDER] [--hours 10] [--play 1200]
 

@@ -1,4 +1,4 @@
-"""How soon a recording's first picture is seen, and what that takes: `dgrec view` and Rerun.
+"""Time and memory until a recording's first picture is seen: `dgrec view` and Rerun.
 
     python -m bench.view_rerun [--folder FOLDER] [--hours 1]
 

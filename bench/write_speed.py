@@ -1,4 +1,4 @@
-"""How fast and how small dgrec records, next to the tools that engineers use instead.
+"""Speed and size of dgrec's recording, next to the tools that engineers use instead.
 
     python -m bench.write_speed [--frames 9000] [--boxes 10] [--repetitions 5] [--flush 512]
 

@@ -1,4 +1,4 @@
-"""What a program gives a function: checked, and taken as it is meant."""
+"""Arguments of public functions: checks, paths and lists of one item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell completes: sessions, files, columns, models; and the scripts for each shell.
+"""Shell completion of sessions, files, columns and models; the scripts for each shell.
 
 click asks for completions and knows the shells; here are scripts of our own for them, since those
 of click cannot complete the files that are sessions.

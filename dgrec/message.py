@@ -1,4 +1,4 @@
-"""What is sent to others: brokers, web servers, clients."""
+"""A message for brokers, web servers and clients."""
 
 from __future__ import annotations
 

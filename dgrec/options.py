@@ -1,4 +1,4 @@
-"""What the commands have in common: their class, types of options, and options of several."""
+"""Options that several commands share, their types, and the class of the commands."""
 
 from __future__ import annotations
 

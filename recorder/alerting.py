@@ -1,4 +1,4 @@
-"""What ``dgrec record`` does about alerts: what the options ask for, and what follows them."""
+"""The alerts of ``dgrec record``: its options, and the outputs that follow the rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sessions of sources that are recorded together have in common."""
+"""Sessions of one group: those of sources that are recorded together."""
 
 from __future__ import annotations
 

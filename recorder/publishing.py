@@ -1,4 +1,4 @@
-"""What ``dgrec record`` was asked to publish."""
+"""The request of ``dgrec record`` to publish: its targets and messages."""
 
 from __future__ import annotations
 

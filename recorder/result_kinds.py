@@ -1,4 +1,4 @@
-"""Which results are of another kind than the session's metadata describes."""
+"""Finds results of another kind than the session's metadata describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When rules would have fired in recordings, as tables, Markdown or JSON."""
+"""Alerts that rules would have given in recordings, as tables, Markdown or JSON."""
 
 from __future__ import annotations
 

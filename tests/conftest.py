@@ -1,4 +1,4 @@
-"""What holds for every test: its signals, and the end of the processes that it starts."""
+"""Set-up of every test: its signals, and the end of the processes that it starts."""
 
 from __future__ import annotations
 

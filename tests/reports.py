@@ -1,4 +1,4 @@
-"""What stands in a report: its tags, and what its page shows."""
+"""A report's tags, and the texts that its page shows."""
 
 from __future__ import annotations
 

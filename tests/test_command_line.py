@@ -1,4 +1,4 @@
-"""What all commands have in common: names of sessions, --json, -q, -v, help, conditions, output."""
+"""All commands alike: names of sessions, --json, -q, -v, help, conditions, output."""
 
 from __future__ import annotations
 

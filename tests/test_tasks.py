@@ -1,4 +1,4 @@
-"""What newcomers want to do: each task of docs/tasks.md, on terminals of several widths."""
+"""Tasks of newcomers: each one of docs/tasks.md, on terminals of several widths."""
 
 from __future__ import annotations
 

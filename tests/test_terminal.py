@@ -1,4 +1,4 @@
-"""What files, cameras and libraries say never steers a terminal, and is otherwise left as it is."""
+"""Text of files, cameras and libraries never steers a terminal, and is otherwise unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of recordings of a real PySDK pipeline whose limit is made."""
+"""`dgrec stats --why` on recordings of a real PySDK pipeline whose limit is made."""
 
 from __future__ import annotations
 

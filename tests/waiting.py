@@ -1,4 +1,4 @@
-"""How the tests wait: for a condition, as long as a busy machine may need."""
+"""Waiting of tests: for a condition, as long as a busy machine may need."""
 
 from __future__ import annotations
 

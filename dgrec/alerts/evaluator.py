@@ -1,4 +1,4 @@
-"""When rules hold, frame by frame: the same while recording and for a recording.
+"""Evaluates rules frame by frame, in the same way live and for a recording.
 
 Time is that of the results: a frame counts at the moment at which its result came out, in whole
 microseconds, as rows hold it.

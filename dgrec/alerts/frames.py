@@ -1,4 +1,4 @@
-"""What rules ask of frames, from rows that are being recorded and from a session."""
+"""Frames as rules see them, from rows that are being recorded and from a session."""
 
 from __future__ import annotations
 

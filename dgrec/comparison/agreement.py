@@ -1,4 +1,4 @@
-"""How far two sessions of the same footage found the same things, without ground truth.
+"""Agreement of two sessions of the same footage, without ground truth.
 
 BASE stands where ground truth would; `matching` says which detections go together.
 Both sides are streamed: memory does not grow with their length.

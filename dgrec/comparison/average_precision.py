@@ -1,4 +1,4 @@
-"""How well a session finds what people marked: precision, recall, and COCO's average precision.
+"""Precision, recall and COCO's average precision of a session against ground truth.
 
 The numbers are those of COCO's evaluation of boxes (all areas, 100 detections of a label in a
 frame): pycocotools gives the same for the frames that were recorded.

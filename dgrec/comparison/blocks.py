@@ -1,4 +1,4 @@
-"""How much a mean over frames can be trusted, though each frame is like the one before it.
+"""The error of a mean over frames of which each is like the one before it.
 
 A frame's latency resembles its neighbours': 1,800 frames at a lag-one correlation of 0.9 say as
 much as 95 independent ones. The circular block bootstrap (Politis and Romano 1992) allows for that

@@ -1,4 +1,4 @@
-"""Which frames of two sessions are the same, and which of their detections.
+"""Pairs of frames that two sessions have in common, and pairs of their detections.
 
 BASE stands where ground truth would. The boxes of a frame are matched in two steps, each so that
 the sum of the IoU is largest (scipy's assignment): boxes of the same label with an IoU of at least

@@ -1,4 +1,4 @@
-"""What a session would hold with a setting, and with all that were asked for."""
+"""A session's frames and detections under one setting, and under all that were asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How recordings differ by their metadata: model, source, versions, options, host."""
+"""Differences of recordings in metadata: model, source, versions, options, host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a session would hold with other thresholds: counted, without running the model."""
+"""Other thresholds for a session: its detections counted without running the model."""
 
 from __future__ import annotations
 

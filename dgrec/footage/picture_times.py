@@ -1,4 +1,4 @@
-"""When the picture of each row is shown in its video, without decoding: for players."""
+"""Times at which a video shows the picture of each row, without decoding: for players."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on disk: the columns of a session, its metadata, journals and sealed files."""
+"""The format on disk: columns of a session, its metadata, journals and sealed files."""
 
 from dgrec.format import json_values, metadata, result_values
 from dgrec.format.arrays import is_utf8

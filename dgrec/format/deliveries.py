@@ -1,4 +1,4 @@
-"""What targets took of a recording that is published while it goes on.
+"""Deliveries: the frames that each target took while a recording was published.
 
 Rows are never changed. The metadata of a journal's batches say what each target has taken; readers
 of a journal, and sealing, fill the column ``published_ms`` and the ``targets`` of the metadata from

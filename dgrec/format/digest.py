@@ -1,4 +1,4 @@
-"""What a row says of the pixels that were inferred: an exact digest, and a small signature.
+"""The exact digest and the small signature of the pixels that were inferred.
 
 By the digest a picture is found again among the recorded ones; by the signature the recorded
 picture that is most like it, such as the original of a re-encoded copy.

@@ -1,4 +1,4 @@
-"""How busy the machine was while a session was recorded."""
+"""The load of the machine while a session was recorded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands for objects of classes that dgrec does not import: readable, and equal in value.
+"""Stand-ins for objects of classes that dgrec does not import: readable, equal in value.
 
 dgrec never imports or builds a class that a file names. Each class here is a plain container with
 the names, values and text of what was recorded.

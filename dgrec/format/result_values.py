@@ -1,4 +1,4 @@
-"""What a PySDK result says of itself, and results inside of results as plain values.
+"""Attributes of a PySDK result, and results inside of results, as plain values.
 
 PySDK is never imported here: whoever has a result has imported it.
 """

@@ -1,4 +1,4 @@
-"""What a reader of a format yields, and what it is given."""
+"""Frames as a format's reader yields them, and its input."""
 
 from __future__ import annotations
 

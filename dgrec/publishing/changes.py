@@ -1,4 +1,4 @@
-"""What changes from frame to frame: tracks, or labels, that appear, change and end.
+"""Changes from frame to frame: tracks, or labels, that appear, change and end.
 
 Everything follows from the rows, so that a recording gives what was sent while it was made.
 """

@@ -1,4 +1,4 @@
-"""How a recording introduces itself to Home Assistant, through a broker (MQTT discovery).
+"""The introduction of a recording to Home Assistant, through a broker (MQTT discovery).
 
 A retained message describes a device with its sensors; Home Assistant 2024.11 and later adds it by
 itself. https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery has the format.

@@ -1,4 +1,4 @@
-"""What is published of a frame, as JSON.
+"""The payload of a published frame, as JSON.
 
 A recording and the same recording published later give the same bytes: both are made from what a
 row holds, stamps in whole microseconds.

@@ -1,4 +1,4 @@
-"""What dgrec itself serves: one small web server in a thread of its own.
+"""The web server of dgrec: one small server in a thread of its own.
 
 =======  =======================================================================
 server   the server: routes by their paths, and limits for everybody

@@ -1,4 +1,4 @@
-"""Where one run of a recorder follows another, of which it knows nothing: continued, or merged."""
+"""Rows at which a recorder began again: in continued and merged sessions."""
 
 from __future__ import annotations
 

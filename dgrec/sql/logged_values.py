@@ -1,7 +1,7 @@
-"""Where the views ``signals`` and ``events`` get what does not stand in the column ``signals``.
+"""The sources of the views ``signals`` and ``events`` beside the column ``signals``.
 
-It is read when a query asks for it. Which frame something belongs to is found here, in one pass
-over the stamps: an ASOF join would hold and sort those of a whole day.
+They are read when a query asks for them. Which frame something belongs to is found here, in one
+pass over the stamps: an ASOF join would hold and sort those of a whole day.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which recorded frame a picture is: as a recorded camera gave it, by its pixels, or in order."""
+"""The recorded frame of a picture: as a recorded camera gave it, by its pixels, or in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How results differ from those of a recording."""
+"""Differences of results from those of a recording."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where decoding of H.264 and HEVC may begin, by the packets themselves."""
+"""Access points of H.264 and HEVC, found in the packets themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which packets came with which picture: what a reader keeps of a source besides its pictures."""
+"""Packets kept beside the pictures that a reader decodes from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What targets did not get while recording, sent at its end (``--publish-later``)."""
+"""Sends targets what they missed, at the end of the recording (``--publish-later``)."""
 
 from __future__ import annotations
 

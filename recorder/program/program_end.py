@@ -1,4 +1,4 @@
-"""What is done at the end of a program, and of the processes that it starts."""
+"""Calls at the end of a program, and of the processes that it starts."""
 
 from __future__ import annotations
 

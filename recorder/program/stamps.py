@@ -1,4 +1,4 @@
-"""What a graph of gizmos says of its frames."""
+"""Stamps of frames in a graph of gizmos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How rows get to the disk: the writer's queue, parts, sealing, retention."""
+"""The way of rows to the disk: the writer's queue, parts, sealing, retention."""
 
 from dgrec.recorder.writing.continuation import (
     NOTHING_EARLIER,

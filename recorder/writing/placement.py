@@ -1,4 +1,4 @@
-"""Which rows events, and what targets took, are written with."""
+"""The rows with which events and deliveries are written."""
 
 from __future__ import annotations
 

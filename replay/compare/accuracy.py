@@ -1,4 +1,4 @@
-"""How well sessions find what ground truth says is there, as tables, Markdown or JSON."""
+"""Accuracy against ground truth, as tables, Markdown or JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a format cannot hold, counted."""
+"""Counts values that a format cannot hold."""
 
 from __future__ import annotations
 

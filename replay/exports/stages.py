@@ -1,4 +1,4 @@
-"""When each stage of a frame was, for time lines of other tools."""
+"""Begin and end of each stage of a frame, for time lines of other tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames, and which detections of them: DuckDB predicates over a session's views."""
+"""Conditions on frames and detections: DuckDB predicates over a session's views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says: plots, tables and pictures, each with the SQL behind it."""
+"""Sections of a report: plots, tables and pictures, each with the SQL behind it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How busy the stages of a pipeline were, and what limited it."""
+"""The load of a pipeline's stages, and its limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the stages of a session took, how many frames a second it did, what was lost."""
+"""The summary of a session: times of stages, frames a second, losses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to know of a recording before its rows are read, and of all of them in a list."""
+"""The card of a recording, made before its rows are read, and the list of all recordings."""
 
 from __future__ import annotations
 

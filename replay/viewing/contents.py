@@ -1,4 +1,4 @@
-"""What an export holds of one session: the answers of the endpoints, in parts.
+"""Contents of an export for one session: the answers of the endpoints, in parts.
 
 ===============  ==================================================================================
 key              value

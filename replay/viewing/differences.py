@@ -1,4 +1,4 @@
-"""What differs between two sessions: in some rows, on the time line, and in all."""
+"""Differences of two sessions: in some rows, on the time line, and in all."""
 
 from __future__ import annotations
 

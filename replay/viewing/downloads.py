@@ -1,4 +1,4 @@
-"""What a page asks to be made of a marked part: by the commands that it shows, for a download."""
+"""Downloads of a marked part, made by the commands that the page shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording in progress adds, as Server-Sent Events, and its newest frame."""
+"""News of a recording in progress, as Server-Sent Events, and its newest frame."""
 
 from __future__ import annotations
 

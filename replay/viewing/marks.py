@@ -1,4 +1,4 @@
-"""What stands out on the time line: drops, gaps, late frames, events and alerts.
+"""Marks on the time line: drops, gaps, late frames, events and alerts.
 
 =======  ==========================================================================================
 drops    source frames that were lost before a frame (``frame_losses`` in the SQL library)

@@ -1,4 +1,4 @@
-"""Which detections a condition keeps."""
+"""Detections that a condition keeps."""
 
 from __future__ import annotations
 

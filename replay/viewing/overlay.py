@@ -1,8 +1,8 @@
-"""What is drawn over the pictures of a session's frames, for `/api/overlay`.
+"""The overlay of a session's frames, as drawings for `/api/overlay`.
 
-PySDK's and degirum_tools' own code decides it (`dgrec.overlay.noting`); the page repeats their
-calls. A frame is ``{size, layers: [{alpha, groups: [{d, ops}]}], labels, scores}``,
-and more where there is any:
+PySDK's and degirum_tools' own code decides what is drawn (`dgrec.overlay.noting`); the page repeats
+their calls. A frame is ``{size, layers: [{alpha, groups: [{d, ops}]}], labels, scores}``, and more
+where there is any:
 
 - ``size``: of what is drawn; where labels stand below the frame's picture, ``picture`` is the size
   of that, and ``fill`` the color of the rest.

@@ -1,4 +1,4 @@
-"""Which questions about a session are answered by SQL, at which paths."""
+"""Questions about a session that SQL answers, and their paths."""
 
 from __future__ import annotations
 

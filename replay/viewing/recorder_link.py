@@ -1,4 +1,4 @@
-"""What the process that records knows beyond its files: its newest frame, and its targets.
+"""The link to the process that records: its newest frame, and its targets.
 
 It has started this process; see `dgrec.recorder.viewer` for the lines that go to and fro.
 """

@@ -1,4 +1,4 @@
-"""Where the data of an export go: scripts and files in a folder, or blocks inside one page."""
+"""Places of an export's data: scripts and files in a folder, or blocks inside one page."""
 
 from __future__ import annotations
 

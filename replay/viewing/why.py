@@ -1,4 +1,4 @@
-"""What limited a recording: the sentences and the tables of ``dgrec stats``."""
+"""The limit of a recording: sentences and tables of ``dgrec stats``."""
 
 from __future__ import annotations
 

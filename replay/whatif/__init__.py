@@ -1,4 +1,4 @@
-"""What a session would hold with other thresholds, as tables, JSON and a plot."""
+"""A session with other thresholds, as tables, JSON and a plot."""
 
 from dgrec.replay.whatif.plot import write_plot
 from dgrec.replay.whatif.tables import write_whatif

@@ -1,4 +1,4 @@
-"""What a program gives dgrec's functions: one for a list, a session for its path, and mistakes."""
+"""Arguments of dgrec's functions: one item for a list, a session for its path, mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is damaged is noticed when it is read: opening a session reads its footer only."""
+"""Damage is noticed when it is read: opening a session reads its footer only."""
 
 from __future__ import annotations
 

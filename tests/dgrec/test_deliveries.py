@@ -1,4 +1,4 @@
-"""What targets took of rows, against sets that are kept here; ranges are bounded."""
+"""Deliveries of rows to targets, against sets that are kept here; ranges are bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of a session, and of a comparison."""
+"""Sessions and comparisons as a notebook shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `predict_stream` reads from: order, stamps, limits, and every way in which it may end."""
+"""Frames for `predict_stream`: order, stamps, limits, and every way in which it may end."""
 
 from __future__ import annotations
 

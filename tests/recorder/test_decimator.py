@@ -1,4 +1,4 @@
-"""Which frames are left out for a lower rate."""
+"""The frames that are left out for a lower rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What dgrec serves while it records: WebSockets and Server-Sent Events to real clients."""
+"""Serving while recording: WebSockets and Server-Sent Events to real clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What recording cost the machine, held against the clocks of the processes that it measures."""
+"""The machine's load while recording, against the clocks of the processes it measures."""
 
 from __future__ import annotations
 

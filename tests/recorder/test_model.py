@@ -1,4 +1,4 @@
-"""Which model is loaded, by which of DeGirum's names, and what is recorded of it."""
+"""Models by any of DeGirum's names, and their record in the metadata."""
 
 from __future__ import annotations
 

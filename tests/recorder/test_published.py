@@ -1,4 +1,4 @@
-"""What targets took of a recording, and when: to the frame, also after a kill."""
+"""Deliveries of a recording to targets: exact to the frame, also after a kill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is published beside frames: changes, alerts, chosen detections; live and later the same."""
+"""Publishing changes, alerts and chosen detections: live and later the same."""
 
 from __future__ import annotations
 

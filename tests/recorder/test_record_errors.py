@@ -1,4 +1,4 @@
-"""What ``dgrec record`` says when something is in the way: one line, and the right exit code."""
+"""Errors of ``dgrec record``: one line each, and the right exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ring keeps of rows around alerts, whatever thread is faster; and how much it holds."""
+"""The ring keeps rows around alerts, whatever thread is faster, and is bounded."""
 
 from __future__ import annotations
 

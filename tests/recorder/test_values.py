@@ -1,4 +1,4 @@
-"""What results hold comes back: results in results, gizmos' notes, other kinds, other sizes."""
+"""Values of results come back: results in results, gizmos' notes, other kinds and sizes."""
 
 from __future__ import annotations
 

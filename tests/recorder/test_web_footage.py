@@ -1,4 +1,4 @@
-"""What a web server gives: footage with an end is recorded once, like a file."""
+"""Footage of web servers: with an end, it is recorded once, like a file."""
 
 from __future__ import annotations
 

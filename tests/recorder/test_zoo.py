@@ -1,4 +1,4 @@
-"""Which zoo PySDK is given: a folder is never sent anywhere, an address is left as it is."""
+"""The zoo that PySDK gets: a folder is never sent anywhere, an address is left as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of this room's commands share."""
+"""Fixtures for the tests of replay's commands."""
 
 from __future__ import annotations
 

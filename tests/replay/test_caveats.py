@@ -1,4 +1,4 @@
-"""What has to be known of a session stands beside its numbers, wherever they are shown."""
+"""Caveats of a session stand beside its numbers, wherever they are shown."""
 
 from __future__ import annotations
 

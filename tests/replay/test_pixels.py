@@ -1,4 +1,4 @@
-"""Which frame of which video belongs to a row."""
+"""The frame and the video that belong to a row."""
 
 from __future__ import annotations
 

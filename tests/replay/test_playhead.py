@@ -1,4 +1,4 @@
-"""Which frames of a session are marked, and where a player goes."""
+"""Marked frames of a session, and the player's jumps to them."""
 
 from __future__ import annotations
 

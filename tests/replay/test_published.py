@@ -1,4 +1,4 @@
-"""What is shown of a recording that was published: how long that took, and what is missing."""
+"""Answers about a recording that was published: delays, and missing messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be covered is covered, on every frame, before anything is drawn."""
+"""Redaction covers everything it should, on every frame, before anything is drawn."""
 
 from __future__ import annotations
 

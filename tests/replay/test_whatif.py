@@ -1,4 +1,4 @@
-"""What other thresholds would give, against numpy, `dgrec compare`, PySDK and pycocotools."""
+"""Other thresholds, against numpy, `dgrec compare`, PySDK and pycocotools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What autocorrelated frames tell, against slow and simple computations of the same."""
+"""Errors of means over autocorrelated frames, against slow and simple computations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said to differ between recordings."""
+"""Differences of recordings in their metadata."""
 
 from __future__ import annotations
 

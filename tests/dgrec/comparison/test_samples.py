@@ -1,4 +1,4 @@
-"""What is read of a session: warm-up, stalls, stages."""
+"""Samples of a session for comparisons: warm-up, stalls, stages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other programs wrote comes back from a session, and what is wrong with it is said."""
+"""Files of other programs become sessions, and mistakes in them are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What datumaro and label_studio_sdk read of exports.
+"""Exports as datumaro and label_studio_sdk read them.
 
 Both ask for other versions of NumPy, pyarrow and OpenCV than dgrec has, and work with these: they
 are installed without what they ask for (tests/replay/exports/readers.txt), by CI as well.

@@ -1,4 +1,4 @@
-"""What is exported and imported again is what was recorded, but for what the notes count."""
+"""Exports that are imported again equal the recording, but for what the notes count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames, detections and pictures are exported, and that they belong together."""
+"""Exported frames, detections and pictures are the chosen ones, and belong together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the page looks where windows are small or enlarged, and where the user has chosen colors."""
+"""The page in small and enlarged windows, and in colors that the user has chosen."""
 
 from __future__ import annotations
 

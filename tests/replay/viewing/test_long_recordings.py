@@ -1,4 +1,4 @@
-"""What a page of a long recording needs first is not held up by what takes long."""
+"""The page of a long recording: slow answers never hold up the first ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn over pictures: whose it is, in which colors, and what is left out."""
+"""Drawings over pictures: their authors, their colors, and what is left out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `dgrec view` says of recordings: the same as the library, of every kind of session."""
+"""`dgrec view` answers as the library does, for every kind of session."""
 
 from __future__ import annotations
 

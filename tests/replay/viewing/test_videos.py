@@ -1,4 +1,4 @@
-"""Which picture belongs to which row: its time in the file, as PyAV and browsers count it."""
+"""The picture of a row: its time in the file, as PyAV and browsers count it."""
 
 from __future__ import annotations
 
