@@ -37,12 +37,9 @@ _NAMES: Final = {
     "score": ("score", "confidence"),
     "track_id": ("track_id", "tracker_id"),
 }
-#: What dgrec's own exports have besides.
-_OF_FRAME: Final = (
-    "media_time_s time_s captured_at latency_ms width height video_frame detection picture split"
-).split()
-#: Only dgrec's own exports have this column: the number of a detection in its frame.
-_OF_DGREC: Final = "detection"
+_OF_FRAME: Final = "media_time_s captured_at latency_ms width height".split()
+#: All of dgrec's own exports have these columns, and no other tool's table is likely to.
+_SIGNS_OF_EXPORTS: Final = frozenset({"frame", "source_frame", "time_s"})
 #: What those have in the place of a number that is not there, or not finite.
 _NO_NUMBERS: Final = (None, "", "nan", "-nan", "inf", "-inf")
 _AS_JSON: Final = ("landmarks", "extra")
@@ -50,6 +47,8 @@ _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 _COLUMNS: Final = frozenset(
     [*CORNERS, *_FRAME, *_OF_FRAME, *_SHAPES, *itertools.chain(*_NAMES.values())]
 )
+#: With what exports have besides: a session has it anyway, or it is about that one export.
+_COLUMNS_OF_EXPORTS: Final = _COLUMNS | {"time_s", "video_frame", "detection", "picture", "split"}
 
 
 class Csv(ImportFormat):
@@ -202,13 +201,18 @@ def _detection(
         known["label"] = given.options.labels[category]
     if "label" in known:
         facts.name(category, known["label"])
+    left_out = _COLUMNS_OF_EXPORTS if _is_export(row) else _COLUMNS
     more = {
         key: _value(value)
         for key, value in row.items()
-        if key not in _COLUMNS and key != column and value not in (None, "")
+        if key not in left_out and key != column and value not in (None, "")
     }
     found = values.detection(box, values.plain_extras(more, where), **known)
     return frame, {**found, **_shapes(row, where, facts)}
+
+
+def _is_export(row: Mapping[str, Any]) -> bool:
+    return row.keys() >= _SIGNS_OF_EXPORTS
 
 
 def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None:
@@ -218,7 +222,7 @@ def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None
     boxes that cannot be in a picture.
     """
     corners = [_value(row.get(name)) for name in CORNERS]
-    if _OF_DGREC in row:
+    if _is_export(row) and "detection" in row:  # supervision's JSON lacks it, and needs boxes
         lacking = [corner in _NO_NUMBERS for corner in corners]
         if any(lacking):
             if not all(lacking):

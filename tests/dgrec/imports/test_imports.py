@@ -285,6 +285,15 @@ def test_columns_may_be_separated_otherwise(tmp_path: Path, delimiter: str) -> N
     assert (found["label"], found["score"]) == ("a, b; c\td", 0.5)
 
 
+def test_columns_that_exports_have_too_are_the_user_s_own_in_other_tables(tmp_path: Path) -> None:
+    own = "time_s,video_frame,detection,picture,split"
+    (tmp_path / "a.csv").write_text(f"frame,x_min,y_min,x_max,y_max,{own}\n3,1,2,3,4,0.5,7,2,b,c\n")
+    dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet")
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        (found,) = session[0].results
+    assert [found[name] for name in own.split(",")] == [0.5, 7, 2, "b", "c"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -297,6 +306,7 @@ def test_columns_may_be_separated_otherwise(tmp_path: Path, delimiter: str) -> N
         ("a.csv", b"x_min,y_min,x_max,y_max\n1,2,3,4\n", "line 2: nothing says which frame it is"),
         ("a.csv", HEAD + b"1,9,3,4,5\n", "line 2: 'box' is not [x_min"),
         ("a.csv", HEAD + b"-1,2,3,4,5\n", "line 2: 'frame' is not a whole"),
+        ("a.csv", HEAD.replace(b"\n", b",detection\n") + b"1,9,3,4,5,0\n", "line 2: 'box' is not"),
         ("a.csv", HEAD.replace(b",", b";") + b"1;2,5;3;4;5\n",
          "line 2: x_min is 2,5, with a decimal comma; write it with a point"),
         ("a.csv", HEAD.replace(b",", b"|") + b"1|2|3|4|5\n", "its beginning: is of no format"),
