@@ -134,17 +134,19 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     """What it had confirmed is its own; the rest arrives in order when it is back."""
     address = f"mqtt://127.0.0.1:{broker.port}/found"
     arrived: list[bytes] = []
+    before = 0
     with Subscriber(broker.port, "found") as subscriber:
 
         def pause(index: int) -> None:
+            nonlocal before
             if index == 300:
                 wait_until(lambda: len(subscriber.messages) >= 200)
                 broker.kill()
             if index == 360:
                 broker.start()
                 subscriber.wait_for_subscription()
-            if index == 500:  # it has connected again
                 before = len(subscriber.messages)
+            if index == 500:  # it has connected again
                 wait_until(lambda: len(subscriber.messages) > before)
 
         path = record(tmp_path / "s.parquet", 600, address, pause=pause)
