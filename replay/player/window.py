@@ -61,7 +61,7 @@ class Window:
     """
 
     def __init__(self, title: str, width: int, height: int) -> None:
-        # The Qt of OpenCV's wheels warns about each font that they do not bring.
+        # The Qt of OpenCV's wheels warns about each font that they lack.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         prepare_windows()
         import cv2

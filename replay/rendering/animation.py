@@ -47,7 +47,7 @@ _PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=ba
 
 
 class Animation(ContainerFile, Sink):
-    """Writes a GIF or WebP in bounded memory (of a WebP, libwebp holds the compressed pictures).
+    """Writes a GIF or WebP in bounded memory (for a WebP, libwebp holds the compressed pictures).
 
     Args:
         path: The file, which ends in .gif or .webp.
