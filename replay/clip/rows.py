@@ -75,7 +75,7 @@ class ClipRows:
 
     @property
     def has_last(self) -> bool:
-        """Whether the session's last row is in the clip."""
+        """Return whether the session's last row is in the clip."""
         return self._spans[-1].end == len(self.session)
 
     def times_logged(self) -> list[tuple[dt.datetime | None, dt.datetime | None]]:

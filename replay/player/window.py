@@ -104,7 +104,7 @@ class Window:
 
     @property
     def closed(self) -> bool:
-        """Whether the user has closed the window; `show` would open it again."""
+        """Return whether the user has closed the window; `show` would open it again."""
         try:
             return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
         except self._cv2.error:

@@ -164,7 +164,7 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
             tables = {plan.name: _table(reader, plan) for plan in _LAST_TABLES if plan != _LABELS}
             reader.put("label_windows", windows.result(), instead_of="_label_counts")
             tables[_LABELS.name] = _table(reader, _LABELS)
-            # Drawing takes much memory, and so do those tables: not at the same time.
+            # Drawing takes libraries and memory, and those tables take much: not at the same time.
             slowest = [] if pixels is None else reader.rows(SLOWEST)
             strip = None if pixels is None else beside.submit(_strip, slowest, session, pixels)
             sections = [*_charts(reader, session, extent)]

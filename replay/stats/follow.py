@@ -98,7 +98,7 @@ class Follower:
 
     @property
     def will_be_sealed(self) -> bool:
-        """Whether the recording has ended in a way in which the recorder seals its journal."""
+        """Return whether the recording has ended in a way that lets its journal be sealed."""
         closing = self._tail.closing or {}
         return closing.get("end_reason", "disk_full") not in ("disk_full", "failed")
 

@@ -76,7 +76,7 @@ _KNOWN: weakref.WeakKeyDictionary[Session, DrawnLabels] = weakref.WeakKeyDiction
 
 
 def labels_of(session: Session) -> DrawnLabels:
-    """Return the labels of a session, which are kept as long as it is."""
+    """Return the labels of a session, which are kept as long as the session is."""
     if session not in _KNOWN:
         _KNOWN[session] = DrawnLabels(session.metadata.get("model", {}).get("labels", {}))
     return _KNOWN[session]

@@ -102,7 +102,7 @@ async def _add_targets(
     workers: Workers,
     recorder: RecorderLink | None,
 ) -> None:
-    """Note what the targets have, and what waits for them if the recorder tells."""
+    """Note what the targets have, and what waits for them if the recorder says so."""
     waiting: dict[str, dict[str, Any]] = {}
     if recorder is not None and recorder.is_open and not state.is_over:
         path = await workers.run(lambda task: recordings.path_of(name))

@@ -111,7 +111,7 @@ class Drawings:
 
     @property
     def is_full(self) -> bool:
-        """Whether the answer is large enough to end here."""
+        """Return whether the answer is large enough to end here."""
         return self._weight > _MOST_WEIGHT
 
     def add(self, row: Mapping[str, Any], note: str, result: RecordedResult | None = None) -> None:

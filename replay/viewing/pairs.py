@@ -51,7 +51,7 @@ GROUPS: Final = {
 }
 #: Pairs that are kept open.
 _MOST_OPEN: Final = 2
-#: Recordings in progress are paired anew after these seconds, and this multiple of what it took.
+#: Recordings in progress are paired anew after so many seconds, and so many times what it took.
 _AGAIN_S: Final = 5.0
 _AGAIN_TIMES: Final = 10.0
 #: Partners that are further apart are read separately.
@@ -109,7 +109,7 @@ class Pair:
 
     @property
     def count(self) -> int:
-        """How many rows the base has."""
+        """The number of rows of the base."""
         return len(self.counts)
 
     def close(self) -> None:

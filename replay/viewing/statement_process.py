@@ -86,7 +86,7 @@ class _Running:
 
 
 class StatementProcess:
-    """Runs statements, one at a time, in a process that is started for the first one."""
+    """Runs statements, one at a time, in a process that is started when it is needed."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()

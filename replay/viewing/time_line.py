@@ -82,7 +82,7 @@ class TimeLine:
 
     @property
     def is_of_captures(self) -> bool:
-        """Whether a time of day has a place on it."""
+        """Return whether a time of day can be placed on it."""
         return self.column == "captured_at"
 
     def positions(self, frames: _Array) -> _Array:
@@ -168,7 +168,7 @@ class Pixels:
         """The condition on rows in the stretch, as SQL over the view ``frames``."""
         if not self.times.is_of_captures:
             return f"{self.times.stamp_sql} BETWEEN {self.start_us} AND {self.end_us}"
-        # By the column itself: the bounds of row groups are of that.
+        # Compares the column itself, of which row groups have bounds.
         stamps = (f"make_timestamptz({us})" for us in (self.start_us, self.end_us))
         return "captured_at BETWEEN {} AND {}".format(*stamps)
 
