@@ -2,7 +2,7 @@
 
 =========  =====================================================================
 query      untrusted SQL, and conditions
-stats      measures, charts, why
+stats      measurements, charts, bottlenecks
 compare    BASE against NEW
 report     one HTML file
 drawing    what is drawn on a frame

@@ -12,7 +12,7 @@ from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
 from dgrec.units import count_text
 
-#: Alerts that a table shows of each session.
+#: The most alerts that a table shows for each session.
 _MOST_SHOWN = 100
 
 
@@ -50,7 +50,7 @@ def try_rules(session: Session, rules: Sequence[Rule], say: Callable[[str], None
 def write_alerts(
     tried: Sequence[Tried], rules: Sequence[Rule], form: str, destination: Destination
 ) -> None:
-    """Write what rules gave, as ``table``, ``markdown`` or ``json``."""
+    """Write the alerts that rules gave, as ``table``, ``markdown`` or ``json``."""
     if form == "json":
         value = {
             "rules": {rule.name: rule.text for rule in rules},

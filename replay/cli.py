@@ -183,7 +183,7 @@ def _say_findings(path: Path, findings: Findings, destination: Destination) -> N
 
 
 def _found(paths: tuple[Path, ...]) -> tuple[list[Path], bool]:
-    """Return the sessions that paths name, and whether that is one session named itself."""
+    """Return the sessions that paths name, and whether they name just one, by its own path."""
     from dgrec.session import find_sessions
 
     found, problems = find_sessions(paths)
@@ -195,7 +195,7 @@ def _found(paths: tuple[Path, ...]) -> tuple[list[Path], bool]:
 
 
 def _named(paths: tuple[Path, ...]) -> set[Path]:
-    """Return the files that are named themselves, not by their folder or a glob."""
+    """Return the files that are named directly, not by a folder or a glob."""
     from dgrec.session import session_file
 
     return {session_file(path) for path in paths}

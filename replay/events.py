@@ -9,7 +9,7 @@ from dgrec.session import Session
 
 
 def source_events(session: Session) -> list[dict[str, Any]]:
-    """Return the events of a session; of a journal, those that have been read so far."""
+    """Return the events of a session; for a journal, those that have been read so far."""
     return list(session.metadata.get("events", []))
 
 

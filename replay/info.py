@@ -89,7 +89,7 @@ def _signals(session: Session) -> dict[str, int]:
     metadata = session.metadata
     is_logged = bool(metadata.get("totals", {}).get("signals") or metadata.get("signals"))
     if session.sealed and not is_logged and not _has_device_values(session):
-        return {}  # counting takes a while, of a day
+        return {}  # counting takes a while for a day
     counts = "SELECT name, count(*) FROM signals GROUP BY name ORDER BY name"
     return {str(name): count for name, count in session.sql_rows(counts)}
 
@@ -97,7 +97,7 @@ def _signals(session: Session) -> dict[str, int]:
 def _has_device_values(session: Session) -> bool:
     """Return whether an accelerator gave values of its own with the first result.
 
-    They are among the signals, and the view of these looks no further either.
+    They count as signals; the view ``signals`` looks no further for them either.
     """
     try:
         first = next(session.batches(["timing"], 0, 1), None)
@@ -122,7 +122,7 @@ def _columns(session: Session) -> list[dict[str, Any]]:
 
 
 def facts(session: Session) -> Iterator[tuple[str, str]]:
-    """Yield name and value of what is known about a session, in short; no sizes of columns."""
+    """Yield what is known about a session by name, in short, without the sizes of columns."""
     metadata, totals = session.metadata, session.totals
     yield from _session_rows(
         {

@@ -12,17 +12,17 @@ from pathlib import Path
 MEMORY = "2GB"
 TIMEOUT_S = 300.0
 
-#: Memory of this program beside DuckDB's: results on their way out, buffers.
+#: Memory of this program besides DuckDB's: results on their way out, buffers.
 _BESIDE = 10**9
 #: DuckDB and Arrow start threads for each processor, whose stacks count in full.
 _PER_PROCESSOR = 32 << 20
-#: The limit is one of the process: where several threads run statements, they take turns.
+#: The limit is for the whole process: threads that run statements take turns.
 _TURN = threading.Lock()
 
 
 @contextlib.contextmanager
 def bounded_memory(size: int, beside: int = _BESIDE) -> Iterator[None]:
-    """Limit the process to ``size`` bytes, and what it needs itself, beyond its present memory.
+    """Limit the process to its present memory, ``size`` bytes more, and what it needs itself.
 
     DuckDB's own limit leaves out memory of functions that build a text or a list: one ``repeat``
     may take gigabytes. Only Linux has such a limit.

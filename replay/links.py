@@ -14,7 +14,7 @@ from dgrec.format import is_utf8
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX
 from dgrec.replay.output import QueryResult
 
-#: Instead of an address: commands.
+#: Given instead of an address: commands instead of links.
 COMMAND = "command"
 #: Parts of a session's path in a link: the server finds it by fewer, too.
 _PARTS = 3
@@ -54,17 +54,17 @@ def parse_links(text: str) -> Links:
 
 
 class Links:
-    """Where frames can be seen.
+    """Links to frames, or commands that show them.
 
     Args:
-        address: Of a running `dgrec view`; "": commands that start it.
+        address: That of a running `dgrec view`; "": commands that start one.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
 
     def to(self, session: Path, frame: int | None, other: Path | None = None) -> str:
-        """Return where a frame is shown, with that of another session beside it.
+        """Return the link or command that shows a frame, with that of another session beside it.
 
         Example:
             >>> from pathlib import Path
@@ -84,7 +84,7 @@ def _quoted(path: Path) -> str:
     text = str(path)
     if is_utf8(text):
         return shlex.quote(text)
-    # Only with escapes can a text name it; bash, zsh and ksh read them.
+    # Text can name such a path only with escapes, which bash, zsh and ksh read.
     text = text.replace("\\", r"\\").replace("'", r"\'")
     return f"$'{text.encode(errors='surrogateescape').decode(errors='backslashreplace')}'"
 
@@ -97,10 +97,10 @@ def _name(session: Path) -> str:
 
 
 def with_links(result: QueryResult, links: Links, sessions: Mapping[str, Path]) -> QueryResult:
-    """Return a result with a column ``link`` behind the others, null where there is no frame.
+    """Return a result with a column ``link`` after the others, null where there is no frame.
 
     Args:
-        sessions: The paths of the sessions by their ids; of several, the rows must say which.
+        sessions: The paths of the sessions by their ids; with several, the rows must say which.
 
     Raises:
         QueryError: The result does not say which frames its rows are about.

@@ -1,4 +1,4 @@
-"""A line for each recording: when, how long, of what model, how fast, what was lost, its state."""
+"""A line for each recording: start, length, model, rate, losses, size and state."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _COLUMNS = ((0, 1, 2, 7), (0, 1, 2, 4, 5, 7), (0, 1, 2, 4, 5, 6, 7), tuple(range
 
 @dataclass(frozen=True)
 class ListedSession:
-    """What `dgrec list` says of a recording; None: unknown, most often since it is damaged."""
+    """A recording as `dgrec list` shows it; None: unknown, mostly because it is damaged."""
 
     path: str
     #: ``sealed``, ``being recorded``, ``cut off``, ``ended, not sealed``, ``damaged`` (after the
@@ -48,7 +48,7 @@ class ListedSession:
     dropped: int | None = None
     model: str | None = None
     source: str | None = None
-    #: Of its files, and of its videos.
+    #: The size of its files, and of its videos.
     bytes: int | None = None
     video_bytes: int | None = None
     problem: str | None = None
@@ -57,7 +57,7 @@ class ListedSession:
 def list_session(path: Path) -> ListedSession:
     """Return what is known of the session at ``path``, even if it cannot be read."""
     if not path.is_file():
-        # Of a recording in parts, the recorder may remove the oldest one meanwhile.
+        # The recorder may remove the oldest part of a recording meanwhile.
         with contextlib.suppress(DgrecError, OSError), Session(path) as session:
             return listed(session)
     try:
@@ -116,7 +116,7 @@ def _times(session: Session) -> tuple[float | None, float | None]:
 
 
 def _times_of_rows(session: Session) -> tuple[float | None, float | None]:
-    """Return the same by reading all stamps: a row may lack one, and is no step then."""
+    """Return the same by reading all stamps: a row that lacks one is not a step."""
     captures, results = StampBounds(), StampBounds()
     steps, both = -1, (StampBounds(), StampBounds())
     for batch in session.batches(_STAMPS):
@@ -194,7 +194,7 @@ def _local_time(stamp: str | None) -> str:
         return "-"
     try:
         return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):  # of another tool
+    except (ValueError, OverflowError, OSError):  # a stamp of another tool
         return "-"
 
 

@@ -32,7 +32,7 @@ from dgrec.paths import part_path, session_stem
 from dgrec.replay.clip import ClipReport, Span, check_clip_output, moved_source, write_clip
 from dgrec.session import Session
 
-#: What has to be the same: results of another model cannot be shown with the first one's labels.
+#: These have to be the same: the first model's labels do not fit the results of another one.
 _SAME_MODEL: Final = ("name", "result_type", "labels", "checksum")
 
 
@@ -41,7 +41,7 @@ class _Recording:
     """One of the sessions, and where its rows are in the merged one."""
 
     session: Session
-    #: When its first frame was captured and its last one, in microseconds since 1970, if known.
+    #: When its first and last frame were captured, in microseconds since 1970, if known.
     first_us: int | None
     last_us: int | None
     #: Their numbers in the source, if known.
@@ -60,14 +60,14 @@ class _Recording:
 def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> ClipReport:
     """Write recordings of one camera or file, made one after the other, as one session.
 
-    Their rows are put in the order of time; numbers of frames go on counting. Recorded videos are
-    joined as those of a clip are.
+    Their rows are put in the order of time, and frames are numbered on. Recorded videos are joined
+    as those of a clip are.
 
     Args:
         paths: At least two sessions, in any order.
 
     Raises:
-        ConfigError: They overlap in time, or are of different models or sources.
+        ConfigError: The sessions overlap in time, or are of different models or sources.
         OutputError: The output exists, or cannot be written.
         SessionError: A session cannot be read, or has no frames.
     """
@@ -79,7 +79,7 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
             check_clip_output(session, output, overwrite=overwrite)
         _check_alike(sessions)
         recordings = _in_order([_read(session) for session in sessions])
-        # Of the size of the sessions without their videos, which are only linked.
+        # It takes the size of the sessions without their videos, which are only linked.
         folder = _folder_beside(output)
         stack.callback(folder.discard)
         _write_parts(recordings, folder.temporary / output.name, output)
@@ -125,7 +125,7 @@ def _check_alike(sessions: Sequence[Session]) -> None:
 
 
 def _source(metadata: Mapping[str, Any]) -> object:
-    """Return what must be the same of a source: the file's contents, or the camera."""
+    """Return what identifies a source: the file's contents, or the camera."""
     source = metadata.get("source", {})
     if source.get("kind") == "import":  # the name of a file says nothing about its footage
         return "import"
@@ -135,7 +135,7 @@ def _source(metadata: Mapping[str, Any]) -> object:
 
 
 def _first_name(metadata: Mapping[str, Any]) -> object:
-    """Return the name that a session was recorded with; that of the first, if it was merged."""
+    """Return the name that a session was recorded with; the first one's, if it was merged."""
     name, clip = metadata.get("name"), metadata.get("clip")
     while isinstance(clip, Mapping):
         merged = clip.get("merged")
@@ -174,7 +174,7 @@ def _read(session: Session) -> _Recording:
 
 
 def _in_order(recordings: list[_Recording]) -> list[_Recording]:
-    """Return recordings in the order of time, and what is added to their numbers."""
+    """Return recordings in the order of time, with what is added to their numbers."""
     by_time = all(each.first_us is not None for each in recordings)
     if not by_time and any(each.first_source is None for each in recordings):
         raise ConfigError("a session has neither times of capture nor numbers of frames")
@@ -197,7 +197,7 @@ def _in_order(recordings: list[_Recording]) -> list[_Recording]:
 
 
 def _continue(before: _Recording, now: _Recording, count: Callable[[], int | None]) -> None:
-    """Let the source's numbers and times go on, unless they do so already.
+    """Make the source's numbers and times continue, unless they do so already.
 
     Args:
         count: Returns how many pictures the source has, if it is footage.
@@ -224,11 +224,11 @@ def _is_footage(session: Session) -> bool:
 
 
 def _count_of(sessions: Sequence[Session]) -> int | None:
-    """Return how many pictures their footage has; None if nobody says so, and it is not there."""
+    """Return how many pictures their footage has; None if neither metadata nor footage says so."""
     announced: int | None = sessions[0].metadata["source"].get("frames")
     if announced and not any(each.totals["dropped_camera"] for each in sessions):
         return announced
-    # Pictures that cannot be decoded have no numbers, and the container counts them.
+    # Pictures that cannot be decoded have no numbers, but the container counts them.
     footage = find_footage(sessions[0])
     if footage.path is None or footage.column != "source_frame":
         return announced
@@ -252,7 +252,7 @@ def _described(recording: _Recording) -> dict[str, Any]:
         "first_frame": recording.frames,
         "frames": len(recording.session),
     }
-    if "clip" in metadata:  # what was merged before is known by it
+    if "clip" in metadata:  # it names what was merged before
         described["clip"] = metadata["clip"]
     return described
 
@@ -265,7 +265,7 @@ def _write_parts(recordings: Sequence[_Recording], path: Path, output: Path) -> 
 
     Args:
         path: The name of the whole, in a temporary folder.
-        output: What errors name.
+        output: The path that errors name.
     """
     set_id = str(uuid7())
     numbers = itertools.count(1)
@@ -276,7 +276,7 @@ def _write_parts(recordings: Sequence[_Recording], path: Path, output: Path) -> 
             first = recording.frames + start
             part = part_path(path, number)
             gap = [] if before is None else _gap(before, recording)
-            with output_errors(output):  # a link names the recorded video instead
+            with output_errors(output):  # an error of linking names the recorded video
                 about = _metadata(recording, metadata, part, gap)
             about["part"] = {"number": number, "set_id": set_id, "first_frame": first}
             before = None

@@ -119,8 +119,8 @@ def say_clip_written(
     """Report a session that was made of others, with its videos.
 
     Args:
-        contents: What is in it.
-        facts: What else a line of JSON has.
+        contents: Its contents, in words.
+        facts: More fields for a line of JSON.
     """
     videos = [
         f"{path}: {'copied' if is_copy else 'encoded again'}" for path, is_copy in report.videos
@@ -226,7 +226,7 @@ def _by_suffix(output: Path | None, formats: Sequence[str]) -> str:
 
 
 def say_damage(session: Session) -> None:
-    """Report on stderr what of a session cannot be read, and is missing in the result."""
+    """Report on stderr what cannot be read in a session, and is missing in the result."""
     damage = session.damage
     if damage:
         shown = and_more(damage, "more: dgrec info")
@@ -241,7 +241,7 @@ def _position(text: str) -> Any:
 
 #: A position in a session: a frame, a time since the first, or a time in UTC.
 POSITION = Parsed(_position)
-#: The same as the text that was written, which is recorded.
+#: The same, checked but kept as the text that was typed, which is recorded.
 POSITION_TEXT = Parsed(_position, keeps_text=True)
 
 

@@ -1,4 +1,4 @@
-"""Options of what is drawn: the overlay and its look, redaction, sizes."""
+"""Options for what is drawn: the overlay and its look, redaction, sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bar that says how far a long work has come."""
+"""A progress bar for work that takes long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dgrec.terminal import is_quiet
 def frames_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Show a bar with the time left on stderr, where that is a terminal.
 
-    Yields what is called with the thing that is counted, how many are done, and of how many.
+    Yields a function to call with the name of what is counted, how many are done, and the total.
     """
     if is_quiet() or not sys.stderr.isatty():
         yield lambda what, done, total: None

@@ -96,7 +96,7 @@ def publish_missing(
     for address, rest in zip(addresses, rests, strict=True):
         frames = rest.frames()
         first = next(frames, None)
-        if first is None:  # the target may be away
+        if first is None:  # nothing to send, and the target may be away
             counts.append(0)
             continue
         with open_target(address, _names(session), waits=True) as target:
@@ -113,7 +113,7 @@ def _recorded_names(session: Session, addresses: Sequence[TargetAddress]) -> lis
     """Return the names that targets have in the metadata of a session.
 
     Raises:
-        ConfigError: One of several is named that look the same without their secrets.
+        ConfigError: Not all of several targets that look the same without secrets are named.
     """
     names = distinct_names(address.given for address in addresses)
     recorded = [str(entry.get("target")) for entry in session.metadata.get("targets", [])]
@@ -158,7 +158,7 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
                 yield stamp_us(event.get("at")), messages.alert(event)
             yield from ((last_us, each) for each in messages.end())
         last_us = frame.completed_us
-        # An alert comes before the frame that brings it, as while recording.
+        # An alert comes before the frame that brings it, as it did while recording.
         while alerts and last_us is not None and (stamp_us(alerts[0].get("at")) or 0) <= last_us:
             event = alerts.popleft()
             yield stamp_us(event.get("at")), messages.alert(event)

@@ -47,7 +47,7 @@ class Findings:
     problems: list[str]
     #: Faults of its source, which do not make the session less whole.
     notes: list[str]
-    #: Whether it is a session at all, or may be a damaged one: false of other programs' Parquet.
+    #: Whether it is a session, or may be a damaged one: false for other programs' Parquet.
     is_session: bool = True
 
 
@@ -163,7 +163,7 @@ class _RowCheck:
         of_program: bool = False,
         is_imported: bool = False,
     ) -> None:
-        # A program may have several results of one frame: one for each crop.
+        # A program may have several results for one frame: one for each crop.
         self._has_one_result = not (of_program or is_imported)
         # Another program's file does not say when a frame was captured, or what was lost.
         self._never_null = ("frame", "source_frame") if is_imported else _NEVER_NULL
@@ -203,7 +203,7 @@ class _RowCheck:
         self._increasing("completed_at", completed, expected, strictly=False)
         self._first("completed", completed < captured, "was completed before it was captured")
         if self._has_latency and "latency_ms" in batch.schema.names:
-            # A program adds results whose capture nobody knows: it counts as when they came.
+            # A program may add results of unknown capture, which then counts as when they came.
             is_lost = _is_null(batch, ("latency_ms",)) & (captured != completed)
             self._first("latency_ms is null", is_lost, "has no latency_ms")
         is_negative = _any([_numbers(batch, name) < 0 for name in (*_DURATIONS, *_COUNTS)])

@@ -32,11 +32,11 @@ from dgrec.paths import numbered_files, part_path
 from dgrec.replay.clip import moved_source
 from dgrec.session import Session, parts_of, rows_of
 
-#: Rows that are Python values at once.
+#: Rows that are converted to Python values at a time.
 _ROWS_IN_PYTHON = 256
 #: The columns that analyzers change.
 _CHANGED = ("detections", "attributes", "restore")
-#: What is not true of the new file: of a whole recording, or counted again.
+#: Metadata that is not copied: it describes a whole recording, or is counted again.
 _NOT_COPIED = frozenset({"parts", "is_finite"})
 
 
@@ -59,12 +59,12 @@ def write_analysis(
 ) -> list[Path]:
     """Run analyzers over a session's frames, in order, and write a new session.
 
-    Everything else of the rows stays as it is. What earlier analyzers of the same classes had added
-    is replaced. Of a recording in parts a set of parts is written.
+    The rest of each row stays as it is. What earlier analyzers of the same classes had added is
+    replaced. A recording in parts gives a set of parts.
 
     Args:
         session: The session, in any form.
-        analyzers: New ones, in the order in which they run.
+        analyzers: New analyzers, in the order in which they run.
         output: The new session, which ends in ``.parquet``.
         video: Where the pixels are, if an analyzer needs them and dgrec does not find them itself.
         overwrite: Whether existing files may be replaced.
@@ -74,7 +74,7 @@ def write_analysis(
 
     Raises:
         OutputError: A file exists, or cannot be written.
-        VideoError: An analyzer needs pixels that there are not.
+        VideoError: An analyzer needs pixels, and there are none.
         DgrecError: An analyzer failed; the message names the frame.
     """
     check_analysis_output(session, output, overwrite=overwrite)
@@ -141,7 +141,7 @@ def _metadata(session: Session, old: Metadata, path: Path, runner: _Runner) -> M
 
 
 def _schema(target: _Target) -> pa.Schema:
-    """Return the columns of the new file: those of the old one, and what another tool left out."""
+    """Return the old file's columns, and those of `_CHANGED` that another tool left out."""
     try:
         first = next(target.batches)
     except StopIteration:
@@ -157,7 +157,7 @@ class _Runner:
 
     def __init__(self, session: Session, analyzers: Sequence[Any], video: Path | None) -> None:
         self.entries = describe(analyzers)
-        #: Classes of which earlier analyzers are replaced: what they add is known.
+        #: Classes whose earlier analyzers are replaced: what they add is known.
         self.replaced = {e["class"] for e in self.entries if any(added_by(e["class"]))}
         self._session, self._metadata = session, session.metadata
         self._analyzers = list(analyzers)

@@ -5,7 +5,7 @@ spans            the spans of frames that it is made of
 rows             its rows, and their frames in its video
 recorded_videos  the recorded videos that it has frames of
 packets          copies frames without decoding them
-kept_packets     the same of videos that keep their source's packets
+kept_packets     the same for videos that keep their source's packets
 videos           copies or encodes the videos
 clip             writes the session
 key_frames       where a clip can begin without being encoded again

@@ -22,21 +22,21 @@ from dgrec.replay.clip.spans import Span
 from dgrec.session import Part, Session
 from dgrec.units import size_text
 
-#: What is to stay free on the disk for the recording that goes on.
+#: Disk space to leave free for the recording in progress.
 _RESERVE_BYTES = 64_000_000
-#: What clips have before and after alerts of a recording that does not say it.
+#: Seconds of a clip before and after an alert, if the recording does not say.
 _USUAL_S = 10.0
 _LONGEST_S = 86_400
 
 
 @dataclass(frozen=True)
 class AlertClip:
-    """What became of an alert: a clip, or the reason why there is none.
+    """The outcome for an alert: a clip, or the reason why there is none.
 
     Args:
         path: The clip.
-        report: What was written; None: nothing.
-        problem: Why; "" if the moment is not over yet.
+        report: What was written; None if nothing was.
+        problem: Why nothing was; "" if the moment is not over yet.
     """
 
     alert: RecordedAlert
@@ -48,11 +48,11 @@ class AlertClip:
 def cut_alerts(
     path: Path, before_s: float | None = None, after_s: float | None = None
 ) -> Iterator[AlertClip]:
-    """Write a clip of each alert that has none yet, and yield what became of it.
+    """Write a clip of each alert that has none yet, and yield the outcome.
 
     A clip has all frames from ``before_s`` before the alert to ``after_s`` after its end, and
     begins with the last frame at or before that at which the videos can be cut without a change.
-    Of a recording that goes on, alerts are cut once all of that is on the disk. Times that are None
+    While a recording goes on, alerts are cut once all of that is on the disk. Times that are None
     are those that the recording was made with.
 
     Raises:
@@ -88,8 +88,8 @@ def _is_being_recorded(path: Path) -> bool:
         parts = [file for _, file in numbered_files(path) if file.suffix == JOURNAL_SUFFIX]
         if any(map(is_being_written, (journal_path(path), *parts))):
             return True
-        # One that was sealed just now may have been followed by another part. (A link to nothing
-        # was not.)
+        # A journal that is gone was sealed just now, and another part may have followed. (A
+        # dangling link was not sealed.)
         if all(map(os.path.lexists, parts)):
             return False
 
@@ -116,10 +116,10 @@ def _cut(
 
 
 def _parts_within(parts: Sequence[Part], start_us: int, end_us: int | None) -> list[Part]:
-    """Return the parts that have a time, with one more on each side, and another one before.
+    """Return the parts that cover a time, one more on each side, and a second one before.
 
     A clip may begin in the part before, even with its first frame. All events before the first
-    frame of a session belong to that: it must not be the first here.
+    frame of a session count as that frame's, so the clip's must not be the first one here.
     """
     first, last = len(parts) - 1, 0
     for place, part in enumerate(parts):
@@ -131,7 +131,7 @@ def _parts_within(parts: Sequence[Part], start_us: int, end_us: int | None) -> l
 
 
 def _span(session: Session, start_us: int, end_us: int | None) -> Span:
-    """Return the frames of a time: whose results came after its begin, captured before its end."""
+    """Return the frames of a time: with results after its start, and captured before its end."""
     coarse = session.first_at_least("completed_at", start_us)
     start, end, place = coarse, len(session), coarse
     for batch in session.batches(["captured_at", "completed_at"], coarse):
@@ -146,7 +146,7 @@ def _span(session: Session, start_us: int, end_us: int | None) -> Span:
             place += batch.num_rows
             continue
         break
-    # Where no frame came in that time, the last ones before it are what there is to see.
+    # If no frame came in that time, the clip shows the last ones before it.
     before = max(0, min(start, end) - 1)
     return Span(from_key_frame(session, before), end) if before < end else Span(end, end)
 
@@ -166,7 +166,7 @@ def _write(session: Session, span: Span, path: Path, alert: RecordedAlert) -> Cl
 
 
 def _check_room(session: Session, span: Span, path: Path) -> None:
-    """Raise `StorageError` if a clip would take what the recording needs."""
+    """Raise `StorageError` if a clip would take space that the recording needs."""
     files = {*session.files, *filter(Path.is_file, videos_beside(session.place, session.metadata))}
     size = sum(file.stat().st_size for file in files)
     needed = size * (span.end - span.start) / max(1, len(session)) + _RESERVE_BYTES

@@ -50,7 +50,7 @@ def write_clip(
         with_video: Whether pixels from a source file are written beside the clip.
         overwrite: Whether existing files may be replaced.
         description: How the spans were chosen, for the metadata.
-        members: The names of all clips that were cut together, of sessions recorded together.
+        members: The names of all clips cut together, if their sessions were recorded together.
 
     Raises:
         OutputError: A file exists, or cannot be written.

@@ -1,4 +1,4 @@
-"""Copies frames of videos that keep their source's packets: with all that decoding them needs."""
+"""Copies frames of videos that keep their source's packets, with all that decoding them needs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STEP_US = 40_000
 
 @dataclass(frozen=True)
 class KeptClip:
-    """What was copied.
+    """The pictures that were copied.
 
     Attributes:
         places: The place in the clip of each picture, in the order in which they are shown; None
@@ -66,7 +66,7 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
         return None
     if len({file.facts for file in files.values()}) > 1:
         return None
-    # If a video ended early, so does the clip's. Behind a torn end numbers mean nothing.
+    # If a video ended early, so does the clip's. After a torn end, numbers mean nothing.
     there = [
         (frame, part.changed)
         for frame, part in zip(found, parts, strict=True)
@@ -81,7 +81,7 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
         _write(target, ranges, times)
     except (OSError, av.FFmpegError) as error:
         raise output_error(target.path, error) from None
-    # Of a recording that goes on, or was cut off, no digest says that the file is the recorded one.
+    # If a recording goes on, or was cut off, no digest says that the file is the recorded one.
     doubtful = {
         place: rows.facts["pixel_digest"][place].as_py()
         for (place, _, _), is_doubtful in there
@@ -136,7 +136,7 @@ class KeptFile:
 def _ranges(
     found: Sequence[tuple[int, Path, int]], files: dict[Path, KeptFile], starts: Sequence[int]
 ) -> list[_Range]:
-    """Return which packets the clip needs; ``starts`` are the places where its spans begin."""
+    """Return the packets that the clip needs; ``starts`` are the places where its spans begin."""
     runs: list[list[tuple[int, Path, int]]] = []
     begins = set(starts)
     for frame in found:
@@ -223,9 +223,9 @@ def _described(
     times: Sequence[np.ndarray[Any, Any]],
     doubtful: Mapping[int, int | None],
 ) -> KeptClip | None:
-    """Compare the clip's frames to the recorded ones; return what it has.
+    """Compare the clip's frames with the recorded ones; return the pictures it has.
 
-    None if one of ``doubtful`` is not what was inferred: places with the digests of that.
+    ``doubtful`` has the digests of the frames that were inferred, by place: None if one differs.
     """
     in_order = np.sort(np.concatenate(times))
     places: list[int | None] = [None] * len(in_order)

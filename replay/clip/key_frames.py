@@ -23,7 +23,7 @@ class _Video:
 
     path: Path
     is_kept: bool
-    #: Whether the recorder has not ended it, as far as its session knows.
+    #: Whether the recorder has not ended it yet, by the session's metadata.
     is_open: bool
     start: int
     end: int

@@ -42,7 +42,7 @@ class _ClipFrame:
 class _Picture:
     """A picture of the clip's video, and its number in a recorded one.
 
-    One that is repeated in a long gap belongs to no row of the clip: its place is None.
+    A repeat in a long gap belongs to no row of the clip: its place is None.
     """
 
     place: int | None

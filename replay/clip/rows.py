@@ -20,11 +20,11 @@ from dgrec.session import Session
 
 
 class _After(NamedTuple):
-    """What is asked of the rows behind the spans."""
+    """Values of the rows that follow the spans."""
 
-    #: Their positions and times, some at a time.
+    #: Their positions and times, a batch at a time.
     completed_at: list[tuple[np.ndarray[Any, Any], pa.Array]]
-    #: What they have of the time before their own results, where they have anything, by position.
+    #: Signals of rows that have any, from before their own results, by position.
     logged: dict[int, pa.StructArray]
 
 
@@ -54,7 +54,7 @@ class ClipRows:
         self.count = len(self._positions)
         columns = ["frame", "source_frame", "media_time_s", "captured_at", "completed_at"]
         columns += ["video_frame", "width", "height", "pixel_digest"]
-        #: The columns of the rows that cutting a video needs.
+        #: The rows, with the columns that cutting a video needs.
         self.facts = pa.Table.from_batches(
             part for _, part in chosen_batches(session, self._positions, columns)
         )
@@ -75,11 +75,11 @@ class ClipRows:
 
     @property
     def has_last(self) -> bool:
-        """Whether the session's last row is among them."""
+        """Return whether the session's last row is in the clip."""
         return self._spans[-1].end == len(self.session)
 
     def times_logged(self) -> list[tuple[dt.datetime | None, dt.datetime | None]]:
-        """Return from when until when what was marked belongs to each span; None: no limit."""
+        """Return, for each span, the start and end of the time of its marks; None: no limit."""
         behind = {
             position: completed_at.as_py()
             for positions, times in self._after.completed_at
@@ -94,7 +94,7 @@ class ClipRows:
         ]
 
     def times_us(self, *, of_source: bool) -> list[int]:
-        """Return each row's time in a video, by the source's stamps or by capture, and its end.
+        """Return each row's time in a video, by the source's stamps or by capture, then the end.
 
         Spans follow each other without a gap.
         """
@@ -146,13 +146,13 @@ class ClipRows:
             place = end
 
     def _with_own_signals(self, rows: pa.RecordBatch, place: int) -> pa.RecordBatch:
-        """Return rows without what was logged before a span begins, with all until it ends.
+        """Return rows without what was logged before a span begins, but with all until it ends.
 
-        Rows are written some at a time: a value may be in a row after the one of its time.
+        Rows are written in batches: a value may be in a later row than the one of its time.
         """
         lengths = pc.fill_null(pc.list_value_length(rows.column("signals")), 0).to_numpy()
         found: dict[int, pa.StructArray] = {}
-        # Of the spans, which may be many, those that have one of these rows.
+        # Only the spans that have any of these rows: there may be many spans.
         first_span = bisect.bisect_right(self._ends, place)
         end_span = bisect.bisect_left(self.starts, place + rows.num_rows)
         for index in range(first_span, end_span):
@@ -170,7 +170,7 @@ class ClipRows:
 
     @cached_property
     def _after(self) -> _After:
-        """Of the rows behind the spans. One pass: a clip may have 100,000 spans."""
+        """Values of the rows that follow the spans, in one pass: there may be 100,000 spans."""
         after = _After([], {})
         ends = np.array([span.end for span in self._spans if span.end < len(self.session)])
         columns = ["completed_at", "signals"]

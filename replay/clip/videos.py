@@ -51,7 +51,7 @@ def cut(
         place is not None and rows.video_frames[place] != number
         for number, place in enumerate(places)
     ):
-        # ``video_frame`` numbers the frames of both videos, by the raw one.
+        # ``video_frame`` numbers the frames of both videos, as in the raw one.
         target.path.unlink()
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
@@ -125,7 +125,7 @@ def _write_frames(
 ) -> list[int | None]:
     """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    One that is repeated in a long gap has None. ``times`` come from `ClipRows.durations`.
+    A repeat in a long gap has None. ``times`` come from `ClipRows.durations`.
     """
     facts = rows.facts.to_pylist()
     places: list[int | None] = []

@@ -1,1 +1,1 @@
-"""The commands of this room: each parses its options, calls the library and prints."""
+"""The commands that read sessions: each parses its options, calls the library and prints."""

@@ -223,7 +223,7 @@ def _spans(
     where: str | None,
     pad: str | None,
 ) -> list[list[Span]]:
-    """Return what is cut of each session; of several, nothing where one has no frame then."""
+    """Return the spans to cut of each session; of several, none where one has no frame then."""
     from dgrec.errors import ConfigError, VideoError
     from dgrec.footage import parse_position
     from dgrec.replay.clip import Span
@@ -250,7 +250,7 @@ def _spans(
 
 
 def _common_position(position: Position, sessions: Sequence[Session]) -> Position:
-    """Return a position of several sessions as a time in UTC."""
+    """Return a position in several sessions as a time in UTC."""
     from dgrec.errors import ConfigError
     from dgrec.footage import Position
     from dgrec.format import utc_ns

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dgrec.replay.links import Links
     from dgrec.session import Session
 
-#: Of a comparison that a --fail-on condition holds for.
+#: The exit code if a --fail-on condition holds.
 _FAILED_EXIT_CODE = 3
 
 
@@ -182,7 +182,7 @@ def _judge(
 
 
 def _seeing(links: Links, base: Session, new: Session) -> Callable[[int], str]:
-    """Return a function that says where a frame of BASE, by its position, is shown beside NEW's."""
+    """Return a function that links to a frame of BASE, by its position, shown beside NEW's."""
 
     def see(position: int) -> str:
         return links.to(base.path, int(base.row(position)["frame"]), new.path)

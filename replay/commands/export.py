@@ -17,7 +17,7 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.replay.exports import ExportFormat, ExportReport
 
-#: The names of `dgrec.replay.exports`, which is loaded when something is exported.
+#: The formats of `dgrec.replay.exports`, which is only loaded when something is exported.
 _NAMES = (
     "coco coco-results csv cvat jsonl label-studio mcap mot mot-results otel parquet-flat perfetto "
     "rrd supervision-json yolo yolo-obb yolo-pose yolo-seg"
@@ -120,7 +120,7 @@ def export_command(
     chosen["redact"] = tuple(chosen["redact"])
     with usage_errors():
         options = ExportOptions(**chosen)
-        # The names in a folder have no suffix that could say it.
+        # The names in a folder have no suffix that could tell the format.
         target = format_of(form, output)
     if as_json and str(output) == "-":
         raise click.UsageError("--json and --output - both write to standard output")

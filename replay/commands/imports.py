@@ -12,7 +12,7 @@ from dgrec.replay.options import FiniteRange, say_clip_written, sessions_argumen
 from dgrec.terminal import say_written
 from dgrec.units import counted, parse_both_dimensions
 
-#: `dgrec.imports.FORMATS`, which takes pyarrow to import; a test compares them.
+#: A copy of `dgrec.imports.FORMATS`, whose import needs pyarrow; a test compares the two.
 FORMATS = "coco csv cvat fiftyone mcap mot payload supervision-json ultralytics".split()
 
 

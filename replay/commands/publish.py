@@ -109,7 +109,7 @@ def publish_command(
 
 
 def _refuse_other_options() -> None:
-    """Refuse options that would change what is sent, or when, of what is missing."""
+    """Refuse options that would change what ``--missing`` sends, or when."""
     context = click.get_current_context()
     for name in sorted(context.params.keys() - _WITH_MISSING):
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:

@@ -38,7 +38,7 @@ _WORD = re.compile(r"[^\s()'\"]+")
 
 
 def _parameters(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``name=value`` as name: value, where a value that is JSON is what that means."""
+    """Return the values by name of ``name=value`` texts; values that are JSON are parsed."""
     found = {}
     for text in values:
         name, equals, value = text.partition("=")
@@ -240,7 +240,7 @@ def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: i
 
 
 def _paths_and_sql(arguments: tuple[str, ...], *, has_file: bool) -> tuple[list[str], str | None]:
-    """Return the sessions, and the SQL: the last argument, where that is not a session too."""
+    """Return the sessions, and the SQL: the last argument, unless it is a session, too."""
     from dgrec.session import names_something
 
     *paths, last = arguments

@@ -61,7 +61,7 @@ def report_command(
     from dgrec.replay.stats import caveats
 
     suffix, what = (".png", "a plot is a PNG") if plot else (".html", "a report is HTML")
-    # What is there is refused for that, below.
+    # A file that exists is refused as such, below.
     if output and output.suffix.lower() not in ("", suffix, ".htm") and not output.exists():
         raise click.UsageError(f"--output {output}: {what}; choose a name that ends in {suffix}")
     with dgrec.open(session) as opened:

@@ -128,7 +128,7 @@ def stats_command(
                 raise click.UsageError(_CHARTS)
             query = _query("session", None, None)
         if query is not None or form in ("json", "csv"):
-            # Rows have no place for them, and a program that reads the rest may not show them.
+            # Rows have no place for caveats, and a program that reads a report may not show them.
             for session in opened:
                 for caveat in caveats(session):
                     echo(f"{session.path}: {caveat}", err=True)
@@ -175,7 +175,7 @@ def _query(by: str | None, window: float | None, late: int | None) -> str | None
         return questions.by_query(by)
     if window is not None:
         return questions.window_query(window)
-    # DuckDB takes no more; no recording has so many frames.
+    # DuckDB takes no larger number; no recording has so many frames.
     return None if late is None else questions.late_query(min(late, sys.maxsize))
 
 
@@ -250,7 +250,7 @@ def _follow(paths: tuple[Path, ...]) -> Path:
         except DgrecError:
             if os.path.lexists(journal):
                 raise
-            # It was sealed just now: a part, which another one follows, or all.
+            # It was sealed just now: a part that another one follows, or the whole recording.
     is_terminal = sys.stderr.isatty()
     blocks = can_show_blocks(sys.stderr.encoding)
     try:

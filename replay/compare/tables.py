@@ -38,7 +38,7 @@ KIND_NAMES = {
 }
 #: Why there are no pairs of frames.
 NOT_COMPARED = "Detections are not compared: the sessions are not known to be of the same file."
-#: Pairs of labels that a table shows.
+#: The most pairs of labels that a table shows.
 _FLIPS = 10
 #: A fact of the metadata is cut off here (a table of labels may be long).
 _LONGEST_FACT = 60
@@ -55,7 +55,7 @@ def write_comparison(
 
     Args:
         checked: The conditions of ``--fail-on``, and whether each holds.
-        see: Says where a frame is shown, by its position in BASE; None: by `dgrec replay`.
+        see: Says where a frame is shown, by its position in BASE; None: a command says it.
     """
     conclusion = [*conclude(comparison), *_limits(checked)]
     if form != "json":
@@ -287,7 +287,7 @@ def _agreement_rows(agreement: Agreement) -> Iterator[tuple[str, str]]:
 def _share(value: float | None) -> str:
     if value is None:
         return "-"
-    # Only what is all the same may look it.
+    # Only complete agreement may look like it.
     return "0.9999" if 0.99995 <= value < 1 else f"{value:.4f}"
 
 
@@ -307,7 +307,7 @@ def _side_by_side(comparison: Comparison, position: int) -> str:
 
 
 def comparison_notes(comparison: Comparison) -> Iterator[str]:
-    """Yield what there is to know besides, in sentences."""
+    """Yield what else there is to know, in sentences."""
     if comparison.is_same_recording:
         yield "BASE and NEW are the same recording."
     elif comparison.unit == "frame":
@@ -353,7 +353,7 @@ _NAMED = 3
 
 
 def conclude(comparison: Comparison) -> Iterator[str]:
-    """Yield what a comparison comes to: speed, detections, and how many rows have which verdict."""
+    """Yield the conclusion of a comparison: speed, detections, and the number of each verdict."""
     yield _speed(comparison)
     yield from _other_work(comparison)
     agreement = comparison.agreement
@@ -387,7 +387,7 @@ def _speed(comparison: Comparison) -> str:
 
 
 def _other_work(comparison: Comparison) -> Iterator[str]:
-    """Yield which recordings were made beside other work, which is a reason for any difference."""
+    """Yield sentences on recordings made beside other work, a reason for any difference."""
     if comparison.is_same_recording:
         return
     for side, recordings in (("BASE", comparison.base), ("NEW", comparison.new)):

@@ -27,7 +27,7 @@ class Painter(ABC):
         """Return ``image`` with something drawn."""
 
     def extent(self, width: int, height: int) -> tuple[int, int]:
-        """Return the size of the picture drawn from one of this size, labels below left out."""
+        """Return the size of the picture drawn from one of this size, without labels below it."""
         return width, height
 
     def notes(self) -> list[str]:
@@ -120,7 +120,7 @@ class Resize(Painter):
         width: In pixels; None: by the height, keeping the shape.
         height: In pixels; None: by the width, keeping the shape.
         scale: A factor, instead of both.
-        widest: Instead of all: shrink pictures to this width, and report that in `notes`.
+        widest: Instead of the others: shrink pictures to this width, and report that in `notes`.
         quiet: Do not report it.
     """
 

@@ -134,7 +134,7 @@ def _key_points(landmarks: Iterable[Mapping[str, Any]]) -> Iterator[Region]:
 
 @dataclass(frozen=True, slots=True)
 class _Sighting:
-    """The regions of a row, and when it was."""
+    """The regions of a row, and its time."""
 
     time_us: int
     regions: list[Region]
@@ -144,7 +144,7 @@ class Redaction(Painter):
     """Covers detections before anything is drawn, also in frames where the detector missed one.
 
     Covered are: a detection's box with a margin; between two frames with it, at most ``hold_s``
-    apart, the way between them; and for ``hold_s`` before its first and after its last frame, its
+    apart, the path between them; and for ``hold_s`` before its first and after its last frame, its
     place there. What was never detected is not covered.
 
     Args:
@@ -198,7 +198,7 @@ class Redaction(Painter):
             return covered
         past = _unseen_since(now, self._near(now, self._neighbours.before(position)))
         coming = _unseen_since(now, self._near(now, self._neighbours.after(position)))
-        # Cover generously: its last place, its next one, and the way between.
+        # Cover generously: the last place, the next one, and the one in between.
         missed = [region for region, _ in past] + [region for region, _ in coming]
         for (before, since), (after, until) in _pairs(past, coming):
             missed.append(before.towards(after, since / (since + until)))
@@ -217,7 +217,7 @@ class Redaction(Painter):
 
 
 def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[Region, int]]:
-    """Return what was seen in ``sightings``, nearest first, but not now, and how long ago in us.
+    """Return the regions in ``sightings``, nearest first, but not now, and how long ago in us.
 
     Regions are followed from row to row, away from now; one that leads to a region of now has not
     been missed.

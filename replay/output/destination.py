@@ -46,8 +46,8 @@ def open_output(
 ) -> Iterator[Destination]:
     """Open ``path`` (None or ``-``: standard output) for one result.
 
-    A file appears under its name once it is complete. ``keep`` are never overwritten: files, and
-    those of sessions (`dgrec.footage.recorded_files`).
+    A file appears under its name once it is complete. The files in ``keep``, and those of its
+    sessions (`dgrec.footage.recorded_files`), are never overwritten.
 
     Raises:
         OutputError: The file exists and ``overwrite`` is false, or it cannot be written.

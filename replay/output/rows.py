@@ -48,7 +48,7 @@ def write_rows(
 ) -> int:
     """Write at most ``limit`` rows and return how many were left out.
 
-    Only a batch is in memory at a time; of a table 1,000 rows, which share their column widths.
+    Only a batch is in memory at a time; for a table, 1,000 rows, which share their column widths.
 
     Raises:
         QueryError: A value cannot be written in this format.

@@ -109,7 +109,7 @@ def _rich_table(section: Section, width: int) -> Table:
 
 
 def _table(section: Section, width: int) -> Table | None:
-    """Return a table that fits; None: none does."""
+    """Return a table that fits, or None."""
     widths = _widths(section)
     for gap in (3, 2):
         if sum(widths) + gap * (len(widths) - 1) <= width:
@@ -152,7 +152,7 @@ def _vertical(section: Section) -> Section:
 
 
 def _columns(section: Section, limits: Sequence[int | None], gap: int) -> Table:
-    """Return a table whose columns have widths at most, and a gap of 2 or 3 between them."""
+    """Return a table with columns no wider than their limits, and a gap of 2 or 3 between."""
     from rich.text import Text
 
     table = _empty_table(section.title, has_header=True)

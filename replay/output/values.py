@@ -129,7 +129,7 @@ def is_numeric(type_: pa.DataType) -> bool:
     )
 
 
-#: GitHub's markup; an underscore within a word, as in names of columns, is none.
+#: GitHub's markup; an underscore within a word, as in names of columns, is not markup.
 _MARKUP = re.compile(r"[\[\]`*~]|(?<!\w)_|_(?!\w)|\\(?=[!-/:-@\[-`{-~])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 

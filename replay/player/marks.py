@@ -18,7 +18,7 @@ from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
 
-#: How long a label has to be absent before it appears: detections flicker.
+#: How long a label has to be absent before it counts as new: detections flicker.
 _ABSENT_US = 1_000_000
 _COLUMNS = ["dropped_before", "latency_ms", "captured_at", LABEL_LEAF]
 #: Characters of a mark's text that are shown.
@@ -46,7 +46,7 @@ class Marks:
     dropped: dict[int, int] = field(default_factory=dict)
     #: Labels that appear in a frame, where there are any.
     appearing: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    #: What the program marked after a frame and before the next one, where it did.
+    #: The program's marks after a frame and before the next one, where there are any.
     marked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     latency_ms: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
     #: 99% of the frames were at least as fast; None without frames.

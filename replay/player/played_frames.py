@@ -38,7 +38,7 @@ def played_frames(
     Args:
         start: Position of the first frame.
         end: Position to stop before.
-        wanted: Positions of the frames to keep; None: all. Those between take no time.
+        wanted: Positions of the frames to keep; None: all. Frames between them take no time.
     """
     if wanted is None:
         times = np.concatenate([np.empty(0, np.int64), *session_times(session, start, end)])

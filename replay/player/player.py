@@ -36,7 +36,7 @@ class Player:
 
     Args:
         head: The frames, and which of them is shown.
-        painter_for: Returns what draws frames with a look.
+        painter_for: Returns the painter for a look.
         canvas: The size that drawn frames are brought to.
         folder: Where frames are saved.
     """
@@ -70,8 +70,8 @@ class Player:
     def play(self) -> None:
         """Show frames until the last one is over, or the user ends it.
 
-        Marks are searched for in a thread once the first picture is shown: of a day of frames,
-        finding them takes longer than showing that.
+        Marks are searched for in a thread once the first picture is shown: for a day of frames,
+        that takes longer than showing a picture.
 
         Raises:
             SessionError: The search has met damage.
@@ -206,7 +206,7 @@ def play_session(
     """Play a stretch of a session in a new window and return the `Player`, when it is over.
 
     Args:
-        painter_for: Returns what draws the frames with a look that the user chooses.
+        painter_for: Returns the painter for a look that the user chooses.
         canvas: The size of drawn frames.
         start: Position of the first frame.
         end: Position to stop before.

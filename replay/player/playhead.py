@@ -31,7 +31,7 @@ Action = Literal[
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _JUMP_US = 10_000_000
-#: Playing that is later than this skips frames rather than turn into slow motion.
+#: If playing is later than this, it skips frames rather than turn into slow motion.
 _LATE_S = 0.2
 
 

@@ -199,7 +199,7 @@ class TimeBar:
         import cv2
 
         size, weight = self._font(shrink)
-        plain = text.encode("ascii", "replace").decode()  # the fonts of OpenCV have no more
+        plain = text.encode("ascii", "replace").decode()  # OpenCV's fonts have no more
         cv2.putText(
             image, plain, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, color, weight, cv2.LINE_AA
         )

@@ -61,7 +61,7 @@ class Window:
     """
 
     def __init__(self, title: str, width: int, height: int) -> None:
-        # The Qt of OpenCV's wheels warns about each font that they do not bring.
+        # The Qt of OpenCV's wheels warns about each font that they lack.
         os.environ.setdefault("QT_LOGGING_RULES", "*.warning=false")
         prepare_windows()
         import cv2
@@ -104,7 +104,7 @@ class Window:
 
     @property
     def closed(self) -> bool:
-        """Whether the user has closed the window; `show` would open it again."""
+        """Return whether the user has closed the window; `show` would open it again."""
         try:
             return bool(self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) < 1)
         except self._cv2.error:

@@ -1,8 +1,8 @@
-"""SQL over recordings: reading statements, from anybody, and the prompt to type them.
+"""SQL over recordings: untrusted statements that only read, and the prompt to type them.
 
 =========  =====================================================================
 reader     `SqlReader`: a connection that streams results and can be stopped
-statement  what a statement may be: one that reads
+statement  refuses statements that do more than read
 landlock   the kernel keeps its threads from writing
 limits     the process has a limit of memory, too
 prompt     statements typed one after the other

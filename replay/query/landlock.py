@@ -33,7 +33,7 @@ class _PathRule(ctypes.Structure):
 def refuse_writing(but_in: Path) -> bool:
     """Keep this thread, and those it will start, from writing files, running programs, and TCP.
 
-    Files already open are not affected, nor are other threads. There is no way back.
+    Files already open are not affected, nor are other threads. This cannot be undone.
 
     Args:
         but_in: Folder in which files may be written.

@@ -193,7 +193,7 @@ class Prompt:
 
 
 def _is_command(text: str) -> bool:
-    # Words that other prompts know, and that are no statements.
+    # Words that other prompts know, and that are not statements.
     return text.startswith(".") or text.removesuffix(";") in ("quit", "exit", "help")
 
 

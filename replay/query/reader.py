@@ -31,14 +31,14 @@ _T = TypeVar("_T")
 
 #: Rows in one Arrow batch: with masks in them, more would be tens of megabytes at a time.
 _BATCH_ROWS = 2048
-#: Threads that run statements are called so, and a number.
+#: The names of threads that run statements, before a number.
 _WORKER_NAME = "dgrec-duckdb"
 #: How long an interrupted statement may go on, and how often it is interrupted until then.
 _PATIENCE_S = 3.0
 _INTERRUPT_S = 0.1
 #: Bytes of intermediate results on the disk, unless there is little room.
 _MOST_SPILLED = 8 * 10**9
-#: The folders for them that there are now.
+#: The folders for them that exist now.
 _spills: weakref.WeakSet[TemporaryFolder] = weakref.WeakSet()
 
 #: DuckDB types whose values Arrow gives back to Python whole. The others (intervals, nanosecond
@@ -51,7 +51,7 @@ _PLAIN_TYPES = (
 )
 
 
-#: Of the advice in messages, options that are those of ``dgrec query`` only.
+#: Advice in messages on options that only ``dgrec query`` has.
 _OPTIONS = re.compile(r"; --(?:timeout|memory-limit)\b.*")
 
 
@@ -78,15 +78,15 @@ class SqlReader:
     hold (a sort, a join) is limited by ``memory_limit`` and spills to the disk beyond it.
 
     Args:
-        memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
+        memory_limit: What DuckDB may hold, in its notation; None: DuckDB decides.
         timeout: Seconds that a statement may take, until its last row is read.
         unsafe: Let a statement do whatever DuckDB can: files, network, extensions, writing.
-            Otherwise DuckDB can open the sessions and nothing else, and where Linux can see to it
-            (Landlock), nothing can be written and no connection made. `answer` takes only what
-            reads; `stream` is for statements of our own.
+            Otherwise DuckDB can open the sessions and nothing else, and where Linux can enforce it
+            (Landlock), nothing can be written and no connection made. `answer` takes only
+            statements that read; `stream` is for our own.
         left_out: Called with a line for each session whose rows turn out to be unreadable when a
-            statement reads them, before any row of its result is given. The answer is that of the
-            others then. Without it, and where there is no other, that is an error.
+            statement reads them, before any row of its result is given. The answer is then that of
+            the other sessions. Without it, or if there is no other session, that is an error.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SqlReader:
         self._left_out = left_out
         self._deadline: float | None = None
         self._reader: pa.RecordBatchReader | None = None
-        #: Whether a statement goes on that could not be stopped. Nothing more can be run then.
+        #: Whether a statement that could not be stopped still runs: no other can be run then.
         self.is_stuck = False
         # DuckDB would spill into the working directory, which may be read-only or watched.
         self._spill = TemporaryFolder("dgrec")
@@ -145,7 +145,7 @@ class SqlReader:
         )
         self._library = library.Library(connection)
         if self._unsafe:
-            # It may create what the library would be created over.
+            # A statement may create something under a name that the library takes later.
             self._library.provide_all()
         return connection
 
@@ -156,7 +156,7 @@ class SqlReader:
 
         Args:
             parameters: Values for ``$name`` in the text.
-            all_used: Refuse a parameter that the text has no use for.
+            all_used: Refuse a parameter that the text does not use.
 
         Raises:
             QueryError: It does more than read, takes too long or too much, or DuckDB refuses it,
@@ -187,7 +187,7 @@ class SqlReader:
         return self._result(text, {})
 
     def keep(self, *names: str) -> None:
-        """Compute views of few rows now, and answer from these rows what asks for them later."""
+        """Compute views of few rows now, and let later statements read these rows."""
         for name in names:
             for statement in (
                 f"CREATE TABLE IF NOT EXISTS _{name} AS FROM {name}",
@@ -197,10 +197,10 @@ class SqlReader:
                 self._run(statement, {})
 
     def put(self, macro: str, rows: pa.Table, *, instead_of: str) -> None:
-        """Answer from rows what asks for a table macro later, whatever its arguments are.
+        """Let a table macro give these rows from now on, whatever its arguments are.
 
         Args:
-            instead_of: A view that is answered from them, too.
+            instead_of: A view that gives them, too.
         """
         self._start()
         self._wait(lambda: self.connection.register(f"_{macro}", rows))
@@ -229,12 +229,12 @@ class SqlReader:
         return [statement.query for statement in found]
 
     def interrupt(self) -> None:
-        """End the statement that another thread waits for: a `QueryError` there."""
+        """End the statement that another thread waits for, which gets a `QueryError`."""
         self.connection.interrupt()
 
     def close(self) -> None:
         if self.is_stuck:
-            # Whoever leaves now must not wait for that thread (`dgrec.cli` sees to it).
+            # The process must end without waiting for that thread (`dgrec.cli` sees to it).
             self._worker.shutdown(wait=False)
             self._spill.cleanup()
             return
@@ -250,7 +250,7 @@ class SqlReader:
         self.close()
 
     def _start(self) -> None:
-        # DuckDB does one thing at a time: what was left half read ends here.
+        # DuckDB does one thing at a time: a result left half read ends here.
         left = self._reader
         if left is not None:
             self._reader = None
@@ -311,8 +311,8 @@ class SqlReader:
         Checksums can be forged, and reading every file in advance would take too long.
 
         Raises:
-            SessionError: No other session is left, or none is to be left out.
-            QueryError: The error, where all sessions can be read.
+            SessionError: No other session is left, or none may be left out.
+            QueryError: The error, if all sessions can be read.
         """
         bad = dict(unreadable(self._sessions))
         if not bad:
@@ -324,7 +324,7 @@ class SqlReader:
         return dict(damaged_sessions(self.connection, self._sessions, text, parameters))
 
     def _leave_out(self, bad: Mapping[Session, DgrecError]) -> None:
-        """Go on without some sessions, and say why; a connection has to be made anew."""
+        """Go on without some sessions, and say why; the caller has to connect anew."""
         left = [session for session in self._sessions if session not in bad]
         if not left or self._left_out is None:
             raise next(iter(bad.values())) from None
@@ -357,9 +357,9 @@ class SqlReader:
                 reader.close()
 
     def _ask_readable(self, text: str, work: Callable[[], _T]) -> _T:
-        """Wait for what DuckDB makes of a statement, without sessions that cannot be read.
+        """Wait for DuckDB's work on a statement, without sessions that cannot be read.
 
-        What the statement names of the library is there: that is where their files may be opened.
+        The library entries that it names are created first, which may open the sessions' files.
         """
         while True:
             try:
@@ -373,7 +373,7 @@ class SqlReader:
         try:
             return work()
         except (duckdb.CatalogException, QueryError):
-            # What DuckDB proposes instead of a name may be any of it.
+            # The name that DuckDB suggests instead may be any in the library.
             if not self._library.provide_all():
                 raise
         return work()
@@ -394,7 +394,7 @@ class SqlReader:
                 f"stopped after {self._timeout:g} s; --timeout 30m would give it more"
             ) from None
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            # Arrow reports as an OSError what DuckDB finds out while it computes.
+            # Arrow reports an error of DuckDB while it computes as an OSError.
             found = views.query_error(error)
             is_file = views.is_about_files(error) or self._is_file_gone(error)
             raise _FileError(str(found)) if is_file else found from None
@@ -415,11 +415,11 @@ class SqlReader:
         until_s = time.monotonic() + _PATIENCE_S
         try:
             while not future.done() and time.monotonic() < until_s:
-                # Again and again: between two statements there is nothing that it would end.
+                # Repeatedly: between two statements there is nothing to interrupt.
                 self.connection.interrupt()
                 wait([future], _INTERRUPT_S)
-        finally:  # a second Ctrl-C may not wait
-            # DuckDB looks up between rows; a function that computes one value for minutes does not.
+        finally:  # a second Ctrl-C may end the wait
+            # DuckDB notices between rows; a function that computes one value for minutes does not.
             self.is_stuck = not future.done()
 
 

@@ -40,7 +40,7 @@ _REFUSED_FUNCTIONS = frozenset(
 _REFUSED_VIEWS = frozenset(
     ("pg_settings", "duckdb_logs", "duckdb_settings", "duckdb_secrets", "pragma_database_list")
 )
-#: What a query consists of; others (COPY_QUERY_NODE, INSERT_QUERY_NODE) write.
+#: The nodes of a query; others (COPY_QUERY_NODE, INSERT_QUERY_NODE) write.
 _QUERY_NODES = frozenset(
     ("SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE", "STATEMENT_NODE")
 )
@@ -93,7 +93,7 @@ def check_only_reads(
     body = statement.query
     try:
         kind = statement.type
-    except ValueError:  # one that DuckDB's own list of them lacks, such as UPDATE EXTENSIONS
+    except ValueError:  # a kind that DuckDB's own list lacks, such as UPDATE EXTENSIONS
         raise QueryError(f"this statement is refused: {_ONLY_READING}") from None
     if kind == duckdb.StatementType.EXPLAIN:
         # EXPLAIN ANALYZE runs what it explains.
@@ -108,7 +108,7 @@ def check_only_reads(
         _check_tree(connection, body)
     else:
         raise QueryError(f"{kind.name} is refused: {_ONLY_READING}")
-    # As a subquery, DuckDB itself takes nothing but what reads.
+    # As a subquery, DuckDB itself takes only what reads.
     subquery = f"EXPLAIN SELECT * FROM (\n{without_end(connection, body)}\n)"
     used = {name: parameters[name] for name in statement.named_parameters} if parameters else {}
     try:
@@ -164,7 +164,7 @@ def _own_macros(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
 
 
 def _check_words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Refuse a text by its words alone; what is refused too much can name its columns."""
+    """Refuse a text by its words alone; one refused without need can name its columns."""
     functions = connection.execute(
         "SELECT DISTINCT lower(function_name) FROM duckdb_functions() "
         "WHERE function_type IN ('table', 'pragma')"
@@ -185,7 +185,7 @@ def _check_words(connection: duckdb.DuckDBPyConnection, text: str) -> None:
 def without_end(connection: duckdb.DuckDBPyConnection, text: str) -> str:
     """Return one statement without the semicolon after it, so that it can stand in brackets."""
     for match in re.finditer(";", text):
-        # Only the parser knows a semicolon from one inside a string or a comment.
+        # Only the parser can tell this semicolon from one inside a string or a comment.
         with contextlib.suppress(duckdb.Error):
             rest = connection.extract_statements(text[match.start() :])
             if not rest and len(connection.extract_statements(text[: match.start()])) == 1:

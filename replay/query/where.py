@@ -23,9 +23,10 @@ _EXAMPLES = {
 
 
 class _Predicate:
-    """Answers a predicate about one stretch of frames after the other, wherever they are.
+    """Answers a predicate for a stretch of frames at a time, in any order.
 
-    It may do what a statement of ``dgrec query`` may, with the same limits of memory and time.
+    The predicate may do what a statement of ``dgrec query`` may, with the same limits of memory
+    and time.
 
     Args:
         reader: A connection over the session that others use, too; None: one of its own.

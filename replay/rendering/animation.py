@@ -47,7 +47,7 @@ _PALETTE = (("palettegen", "stats_mode=single"), ("paletteuse", "new=1:dither=ba
 
 
 class Animation(ContainerFile, Sink):
-    """Writes a GIF or WebP in bounded memory (of a WebP, libwebp holds the compressed pictures).
+    """Writes a GIF or WebP in bounded memory (for a WebP, libwebp holds the compressed pictures).
 
     Args:
         path: The file, which ends in .gif or .webp.
@@ -144,7 +144,7 @@ class Animation(ContainerFile, Sink):
 
     @property
     def _last_duration(self) -> int:
-        """How long the last picture is shown, in ticks."""
+        """The duration of the last picture, in ticks."""
         duration_us = max(self._last_duration_us, _SHORTEST_US)
         return min(duration_us * self._format.ticks // 1_000_000, self._format.longest)
 

@@ -94,7 +94,7 @@ def _chosen_frames(
 
 
 def _steps_us(session: Session, positions: np.ndarray[Any, Any], start: int) -> Mapping[int, int]:
-    """Return the time since the row before, of wanted rows that follow another wanted one."""
+    """Return the time since the row before, for wanted rows that follow another wanted one."""
     followers = positions[1:][np.diff(positions) == 1]
     if not len(followers):
         return {}
@@ -129,7 +129,7 @@ class OverlayPainter(Painter):
 
     Args:
         settings: Overlay settings that replace the recorded ones (`dgrec.session.result`).
-        analyzers: The user's own, to draw what they had added.
+        analyzers: The user's own, which draw what they had added.
     """
 
     def __init__(

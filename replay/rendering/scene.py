@@ -67,7 +67,7 @@ class Scene:
         Args:
             closing: Closes what the painter needs.
             beside: Other sessions to draw beside it, and their pixels.
-            together: Whether all were recorded together: then their frames are of the same time.
+            together: Whether all were recorded together: then frames of the same time are paired.
 
         Raises:
             QueryError: DuckDB refuses the predicate.

@@ -85,7 +85,7 @@ class Partners:
 
 
 class Together:
-    """Finds the frame that another camera had captured last when a row was captured.
+    """Finds the last frame that another camera had captured when a row was captured.
 
     For sessions that were recorded together, whose stamps are of one clock.
     """
@@ -116,10 +116,11 @@ class SideBySide(Painter):
     Args:
         session: The frames' session.
         painter: Draws them.
-        other_painter: Draws its frames.
-        other_pixels: Its pixels.
+        other: The partners' session.
+        other_painter: Draws the partners.
+        other_pixels: The pixels of the partners.
         together: Whether they were recorded together: then partners are of the same time.
-        names: What stands above; by default the names of the files.
+        names: The names above the pictures; by default those of the files.
 
     Raises:
         VideoError: The sessions are not of the same footage.
@@ -167,7 +168,7 @@ class SideBySide(Painter):
         picture[top:, : left.width] = left.fit(self._painters[0].draw(result, image))
         picture[top:, start:] = self._right(result)
         for name, at, room in zip(self._names, (0, start), (left.width, self._width), strict=True):
-            if not name:  # the names of several stand below this line
+            if not name:  # the left picture has names of its own, below
                 continue
             columns = max(1, (room - self._gap) // self._text.width)
             # The end of a long path is the more useful part.

@@ -2,7 +2,7 @@
 
 ========  ==================================================================
 page      writes the file
-sections  what it says
+sections  its sections, each with the SQL
 pictures  the slowest frames
 plots     the plots and their SQL; as Vega-Lite for a PNG
 vega      what those share

@@ -18,12 +18,12 @@ _PICTURES = 12
 _PICTURE_WIDTH = 480
 _JPEG_QUALITY = 80
 
-#: Of frames that are nearer than so many seconds of the footage, the strip shows the slowest.
+#: Of frames less than this many seconds of the footage apart, the strip shows the slowest.
 _APART_S = 0.5
-#: Among so many of the slowest frames.
+#: The strip is chosen from this many of the slowest frames.
 _CANDIDATES = 5000
 
-#: The slowest frames: those of the strip. Each is the slowest around it: all would be neighbours.
+#: The frames of the strip. Each is the slowest around it: otherwise all would be neighbours.
 SLOWEST = f"""
 SELECT frame, captured_at, latency_ms, read_ms, preprocess_ms, inference_ms, postprocess_ms,
        dropped_before
@@ -83,7 +83,7 @@ def _pictures(
 
 
 def _positions(session: Session, frames: list[int]) -> dict[int, int]:
-    """Return where frames stand: numbers count on over rows that were lost or are elsewhere."""
+    """Return the positions of frames: numbers also count rows that were lost or are elsewhere."""
     found: dict[int, int] = {}
     start = 0
     for batch in session.batches(["frame"]):

@@ -23,13 +23,13 @@ from dgrec.replay.report.vega import (
     tooltip,
 )
 
-#: Up to here every frame is a point of its own.
+#: Up to this many frames, each is a point of its own.
 _POINTS = 3000
 #: Lines of the program's marks, and names of signals, at most.
 _MOST_MARKS, _MOST_SIGNALS = 200, 20
 #: Labels with a colour of their own; the rest is drawn together.
 _LABELS = 9
-#: Colours that keep apart for colour-blind readers too (Okabe and Ito).
+#: Colours that colour-blind readers can tell apart, too (Okabe and Ito).
 _BLUE, _ORANGE, _GREEN, _RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 _GREY = "#9aa0a6"
 _STAGES = ("preprocess", "inference", "postprocess", "other")
@@ -57,7 +57,7 @@ def _no_detections(extent: Extent) -> str:
 
 @dataclass(frozen=True)
 class ChartPlan:
-    """A plot to be made: the statement that gives its data, and what makes a picture of them."""
+    """A plot to be made: the statement that gives its data, and the function that draws them."""
 
     name: str
     title: str
@@ -65,11 +65,11 @@ class ChartPlan:
     text: str
     sql: Callable[[Extent], str]
     spec: Callable[[Rows, Extent], Spec]
-    #: Said where the statements give no rows.
+    #: Returns the text for a plot whose statements give no rows.
     nothing: Callable[[Extent], str] = _no_times
-    #: Of fewer frames there is no picture.
+    #: With fewer frames there is no picture.
     at_least: int = 1
-    #: Statements whose rows the plot shows besides, by name.
+    #: More statements whose rows the plot shows, by name.
     more: Mapping[str, Callable[[Extent], str]] = field(default_factory=dict)
     #: Whether a page leaves it out where there is nothing to draw.
     is_optional: bool = False
@@ -300,8 +300,8 @@ def _stages_spec(rows: Rows, extent: Extent) -> Spec:
 
 
 def _throughput_sql(extent: Extent) -> str:
-    # What is left at the end belongs to the last span, if it is less than half of one: a rate over
-    # a moment would be a spike.
+    # A rest at the end of less than half a span belongs to the last span: a rate over a moment
+    # would be a spike.
     span = number_text(extent.span_s)
     return f"""
 SELECT epoch(min(window_start) - (SELECT min(captured_at) FROM frames)) AS second,

@@ -47,6 +47,6 @@ def write_png(spec: Spec, title: str, output: Path, *, overwrite: bool = False) 
         raise DgrecError(
             "plots need a library that is not installed: `pip install 'dgrec[report]'`"
         ) from None
-    # A picture stands alone: it needs a ground of its own, and a title.
+    # A picture stands alone: it needs a background of its own, and a title.
     spec = {**spec, "background": "white", "title": title, "padding": 12}
     write_file(output, vl_convert.vegalite_to_png(spec, scale=2), overwrite=overwrite)

@@ -41,16 +41,16 @@ class Section:
     text: str
     #: The SQL that made it, by its name.
     statements: dict[str, str] = field(default_factory=dict)
-    #: The rows of a plot's statements, and what they are of (`Plot` in the page's plots.ts).
+    #: The rows of a plot's statements, and its facts (`Plot` in the page's plots.ts).
     plot: dict[str, Any] | None = None
     columns: list[_Column] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    #: Said instead where there is nothing to show.
+    #: The text if there is nothing to show.
     nothing: str = ""
     #: Warnings about the pictures.
     caveats: list[str] = field(default_factory=list)
-    #: Said below a table that does not show every row.
+    #: The text below a table that does not show every row.
     rest: str = ""
 
 
@@ -149,14 +149,14 @@ _LAST_TABLES = (
 
 
 def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
-    """Return what the report of a session says, as `Report` in the page's report.ts.
+    """Return the contents of a session's report, as `Report` in the page's report.ts.
 
     Args:
         pixels: Where the strip of the slowest frames comes from; without it there is none.
     """
     with SqlReader([session]) as reader:
         extent = extent_of(session, reader)
-        # Labels keep one core busy, DuckDB the other one.
+        # Counting labels keeps one core busy, DuckDB another one.
         with ThreadPoolExecutor(1, thread_name_prefix="dgrec-report") as beside:
             windows = beside.submit(_label_windows, session, extent)
             pipelines = explain([session], reader)
@@ -164,7 +164,7 @@ def report_of(session: Session, pixels: Pixels | None = None) -> dict[str, Any]:
             tables = {plan.name: _table(reader, plan) for plan in _LAST_TABLES if plan != _LABELS}
             reader.put("label_windows", windows.result(), instead_of="_label_counts")
             tables[_LABELS.name] = _table(reader, _LABELS)
-            # Drawing takes libraries and memory: not beside those tables, which take much, too.
+            # Drawing takes libraries and memory, and those tables take much: not at the same time.
             slowest = [] if pixels is None else reader.rows(SLOWEST)
             strip = None if pixels is None else beside.submit(_strip, slowest, session, pixels)
             sections = [*_charts(reader, session, extent)]
@@ -197,7 +197,7 @@ def _charts(reader: SqlReader, session: Session, extent: Extent) -> Iterator[Sec
         chart = chart_of(reader, plan, extent)
         if chart.plot is not None or not plan.is_optional:
             yield chart
-        # Of moments of a recording, rates and loads say nothing.
+        # For a clip of several moments, rates and loads mean nothing.
         if plan.name == "stages" and moments(session) == 1:
             for table in _FIRST_TABLES:
                 yield _table(reader, table)
@@ -234,7 +234,7 @@ def chart_of(reader: SqlReader, plan: ChartPlan, extent: Extent) -> Section:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row whose values JSON knows: no decimals."""
+    """Return a row of values that JSON has: no `Decimal`."""
     return {
         key: value if value is None or isinstance(value, str) else float(value)
         for key, value in row.items()
@@ -246,7 +246,7 @@ def _table(reader: SqlReader, plan: _TablePlan) -> Section:
     result = reader.stream(sql)
     rows: list[list[Any]] = []
     there = 0
-    for batch in result.batches:  # how many there are takes no second statement
+    for batch in result.batches:  # counting them takes no second statement
         shown = batch if plan.limit is None else batch.slice(0, max(0, plan.limit - there))
         rows += [list(row.values()) for row in shown.to_pylist()]
         there += batch.num_rows
@@ -306,7 +306,7 @@ def _strip(rows: Rows, session: Session, pixels: Pixels) -> Section:
         return section
     with session.for_another_thread() as own:
         section.pictures = pictures(own, sorted(rows, key=lambda row: int(row["frame"])), pixels)
-    # That pixels are missing shows; that they are black, or from another file, does not.
+    # Missing pixels are noticed; pixels that are black, or from another file, are not.
     if pixels.footage.note:
         section.caveats = [f"{pixels.footage.note[0].upper()}{pixels.footage.note[1:]}."]
     missing = len(rows) - len(section.pictures)
@@ -329,7 +329,7 @@ def _facts(session: Session) -> dict[str, str]:
     metadata = session.metadata
     model, source, host = (metadata.get(name, {}) for name in ("model", "source", "host"))
     started = metadata.get("started_at")
-    with contextlib.suppress(ValueError):  # of another tool
+    with contextlib.suppress(ValueError):  # a stamp of another tool
         started = f"{dt.datetime.fromisoformat(str(started)):%Y-%m-%d %H:%M:%S} UTC"
     machine = [host.get("name"), host.get("system"), host.get("machine")]
     facts = {
@@ -345,7 +345,7 @@ def _facts(session: Session) -> dict[str, str]:
 def _summary(reader: SqlReader, extent: Extent, moments: int, pipelines: Sequence[Pipeline]) -> str:
     """Return the session in a line; its rate is that of `dgrec stats`.
 
-    Where what limits the rate is said of the frames after the warm-up, their rate is named, too.
+    If the findings are about the frames after the warm-up, the rate of these is named, too.
     """
     if moments > 1:
         frames = f"{counted(extent.frames, 'frame')} of {moments:,} moments"

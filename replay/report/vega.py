@@ -19,7 +19,7 @@ _WIDTH = 860
 
 @dataclass(frozen=True)
 class Extent:
-    """How long a session is, and how large its latencies are: what plots are cut by."""
+    """The length of a session and the size of its latencies, by which plots are cut."""
 
     frames: int
     #: From the first frame's capture to the last result.

@@ -6,9 +6,9 @@ questions         the SQL of `dgrec stats`, made of the library
 pipeline          how busy each stage was
 bottleneck        which of them limited the rate
 findings          the same in sentences
-published         what there is to say of what was published
+published         what was published, in sentences
 oversubscription  more work at a time than the machine has cores
-caveats           what has to be known before numbers are believed
+caveats           what to know before believing numbers
 charts            a histogram and a time line in the terminal
 follow            the numbers of a recording that is still going on
 ================  ==============================================================

@@ -19,10 +19,10 @@ from dgrec.session import Session
 _OFTEN = 0.6
 #: Frames that wait in the queue on average where the queue is never empty.
 _QUEUED = 3.0
-#: A rate that was asked for is what limits if it is reached up to this share.
+#: A rate that was asked for is the limit if this share of it is reached.
 _REACHED = 0.97
 
-#: What `explain` asks.
+#: The statements of `explain`.
 LOADS_QUERY = "SELECT * FROM stage_load"
 PIPELINES_QUERY = f"""\
 SELECT s.session, p.*, w.has_settled, w.window_frames, s.is_live, s.inference_host, losses.*
@@ -46,7 +46,7 @@ def explain(sessions: Sequence[Session], reader: SqlReader) -> list[Pipeline]:
     Args:
         reader: A connection over these sessions.
     """
-    # Most of these are asked for by others of them.
+    # Most of these views are used by others of them.
     reader.keep("model_start", "warm_up", "running", "pipeline", "stage_load", "_session_losses")
     by_id = {session.id: session for session in sessions}
     loads: dict[str, list[Load]] = {}
@@ -135,7 +135,7 @@ def _limit(p: Pipeline, setup: Setup) -> str | None:
         return "thread"
     if setup.is_live and (p.in_flight or _QUEUED) < _QUEUED and stage == "recorder":
         # Frames are replaced, though the queue has room: the loop comes too late for them. It
-        # takes a frame at the camera's beat, so that it need not be busy all the time for that.
+        # takes a frame at the camera's beat, so it can be late without being busy all the time.
         return stage if at_least[stage] >= _OFTEN else None
     return _by_elimination(p, both) if setup.is_local else None
 
@@ -159,7 +159,7 @@ def _by_elimination(p: Pipeline, thread: float) -> str | None:
 def _next_limit(p: Pipeline, limit: str | None, setup: Setup) -> tuple[str | None, float | None]:
     """Return the slowest of the other stages, and the rate that it can do at most.
 
-    What nothing measures may be able to do still less: the rate is an upper bound.
+    Parts that nothing measures may be slower still: the rate is an upper bound.
     """
     if limit not in STAGE_NAMES or p.inferred_fps is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Reasons why the numbers of a session may be less, or of something else, than they seem."""
+"""Reasons why the numbers of a session may cover less than they seem, or something else."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dgrec.format import cuts_of, is_being_written
 from dgrec.session import Session
 from dgrec.units import and_more
 
-#: How recordings end unintended.
+#: Unintended ends of recordings.
 _ENDED_EARLY = {
     "source_lost": "the source was lost",
     "disk_full": "there was no room left",
@@ -18,7 +18,7 @@ _ENDED_EARLY = {
 
 
 def caveats(session: Session) -> tuple[str, ...]:
-    """Return in a sentence each why numbers are of less, or of something else, than they seem."""
+    """Return sentences: why numbers cover less than they seem, or something else."""
     # Some of it is text of the session, which must not steer a terminal.
     return tuple(
         "".join(character if character.isprintable() else " " for character in sentence)

@@ -1,7 +1,7 @@
 """Charts of text: a histogram of the latency, and a time line of latency, rate and losses.
 
-They are drawn with eighths of a block where the destination can show them, else with ASCII. What
-they show is asked of the SQL library; nothing here knows a file.
+They are drawn with eighths of a block where the destination can show them, else with ASCII. Their
+data come from the SQL library; nothing here knows a file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOST_COLUMNS = 120
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many frames had which latency: bins of equal width from ``low_ms`` to ``high_ms``."""
+    """The number of frames by latency, in bins of equal width from ``low_ms`` to ``high_ms``."""
 
     low_ms: float
     high_ms: float
@@ -119,7 +119,7 @@ def histogram(reader: SqlReader, width: int) -> Histogram | None:
     if not low < high < largest:
         high = largest
     step = (high - low) / bins or 1.0
-    # The largest of all belongs to the last bin, unless there is a rest that it is part of.
+    # The largest of all belongs to the last bin, unless it is part of a rest beyond the bins.
     last = bins if high < largest else bins - 1
     counts = [0] * (bins + 1)
     for row in reader.rows(

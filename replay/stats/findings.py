@@ -11,11 +11,11 @@ from dgrec.replay.stats.pipeline import BUSY, IDLE, REPLACED, Load, Pipeline, Se
 from dgrec.replay.stats.summary import unsettled
 from dgrec.units import counted, ms_text
 
-#: Two bounds that are no further apart are one number to a reader.
+#: Two bounds that are no further apart than this are shown as one number.
 _NEAR = 0.05
 #: Stages whose times may contain waiting for their turn.
 _WITH_WAITING = ("preprocess", "postprocess")
-#: Of a session that is shorter, even of several frames, a rate says nothing.
+#: The rate of a shorter session says nothing, even with several frames.
 _SHORTEST_S = 1e-3
 
 STAGE_NAMES = {
@@ -88,7 +88,7 @@ def _left_out(p: Pipeline) -> str:
 
 
 def _headline(p: Pipeline, setup: Setup) -> str:
-    """Return what limited the rate, as what comes after the rate itself."""
+    """Return what limited the rate, as a text to put after the rate itself."""
     inference = p.load("inference")
     mean_ms = None if inference is None else inference.mean_ms
     start = ": "
@@ -132,13 +132,13 @@ def _headline(p: Pipeline, setup: Setup) -> str:
 
 
 def _cannot_tell(p: Pipeline, setup: Setup) -> str:
-    """Return what there is to say where the limit is unknown."""
+    """Return a text for a limit that is unknown."""
     inference = p.load("inference")
     if p.fps is not None and setup.is_live and p.replaced > REPLACED:
         begin = "what limits it is unknown, but it is not the source."
     else:
         begin = "what limits it is unknown."
-    # All of the pipeline is a part, too: whatever in it is not timed is in its latency.
+    # The whole pipeline counts as a part, too: whatever is not timed is in its latency.
     if not setup.is_live and p.in_flight is not None and p.in_flight < IDLE:
         return (
             f"the pipeline waits for frames. At least {1 - p.in_flight:.0%} of the time none was "
@@ -174,7 +174,7 @@ def _cannot_tell(p: Pipeline, setup: Setup) -> str:
 
 
 def _may_be_busy(load: Load) -> bool:
-    """Return whether a part's own times leave open that it was busy all the time."""
+    """Return whether a part may have been busy all the time, by its own times."""
     if load.stage in _WITH_WAITING:
         return (load.frames_in_it or 0.0) >= IDLE
     return (load.busy_at_least or 0.0) < BUSY <= (load.busy or 0.0)
@@ -226,7 +226,7 @@ def _fps(value: float | None) -> str:
 
 
 def write_pipelines(pipelines: Sequence[Pipeline], form: str, destination: Destination) -> None:
-    """Write them as ``table``, ``markdown`` or ``json``."""
+    """Write pipelines as ``table``, ``markdown`` or ``json``."""
     if form == "json":
         destination.write(json_text([asdict(p) for p in pipelines], indent=2) + "\n")
         return

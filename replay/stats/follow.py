@@ -34,7 +34,7 @@ from dgrec.replay.stats.charts import bars
 from dgrec.session import Part, Session, open_session
 from dgrec.units import counted
 
-#: Seconds that the recent numbers are about, and that the chart shows: a column each.
+#: Seconds that the recent numbers cover, and that the chart shows: a column each.
 RECENT_S = 60
 #: Seconds in which the recorder begins its next part.
 _PATIENCE_S = 10.0
@@ -60,7 +60,7 @@ class Snapshot:
     #: Since the last result.
     silent_s: float
     recent_fps: float
-    #: p50, p95 and p99; None if none is known of a recent frame.
+    #: p50, p95 and p99; None if no recent frame has a latency.
     recent_latency_ms: tuple[float, float, float] | None
     #: p50; None if the runtime reports none.
     recent_inference_ms: float | None
@@ -75,8 +75,8 @@ class Follower:
     Memory holds the rows of the last minute, and totals, however long the recording.
 
     Args:
-        path: A journal. If it is a part, what the parts before it hold counts from the start, and
-            the parts that come after it follow.
+        path: A journal. If it is a part, the parts before it are counted from the start, and the
+            parts after it are followed.
 
     Raises:
         SessionError: It, or an earlier part, cannot be read.
@@ -98,12 +98,12 @@ class Follower:
 
     @property
     def will_be_sealed(self) -> bool:
-        """Whether the recording has ended so that the recorder makes a session of its journal."""
+        """Return whether the recording has ended in a way that lets its journal be sealed."""
         closing = self._tail.closing or {}
         return closing.get("end_reason", "disk_full") not in ("disk_full", "failed")
 
     def poll(self) -> bool:
-        """Read what has come since; return whether the recording goes on."""
+        """Read what is new; return whether the recording goes on."""
         # Asked first: whatever was written before the recorder closed the journal is read below.
         is_written = is_being_written(self.path)
         for batch in self._tail.read():
@@ -185,13 +185,13 @@ class Follower:
 
     @property
     def _name(self) -> Path:
-        """What the parts' recording is called."""
+        """The path that names the recording as a whole."""
         return self.path.with_name(self.path.stem.rsplit("-", 1)[0])
 
     def _count_parts_before(self) -> bool:
         """Start from what the recorder counted in the parts that are there already.
 
-        Return False if one of them was removed meanwhile: then it may be counted by half.
+        Return False if one of them was removed meanwhile: then it may be half counted.
         """
         with open_session(self._name) as session:
             number = self._tail.metadata["part"]["number"]
@@ -240,7 +240,7 @@ class Follower:
             number = following["part"]["number"] + 1
 
     def _look_for_part(self, number: int, found: list[JournalTail | Metadata]) -> bool:
-        """Find the next part, this one or a later one: its journal, or read all of it.
+        """Find part ``number`` or a later one: open its journal, or read all of it if it is sealed.
 
         Args:
             found: Gets the journal, or the metadata of the part that was read.

@@ -10,13 +10,13 @@ from dgrec.format import MachineLoad, video_entries
 from dgrec.replay.stats.pipeline import Load
 from dgrec.session import Session
 
-#: Inference is of two kinds if the slow frames take so many times the fast ones,
+#: Inference is of two kinds if slow frames take this many times as long as fast ones,
 _APART = 5.0
-#: hardly any take a time between them (in the middle third, by the logarithm),
+#: hardly any are between them (in the middle third, by the logarithm),
 _BETWEEN = 0.05
 #: and neither kind is an exception.
 _EACH = 0.05
-#: Processor time of a frame, of what a frame in peace can take at most.
+#: A frame's processor time, as a multiple of the most that an undisturbed one can take.
 _FAR_ABOVE = 3.0
 
 _TRY = (
@@ -27,7 +27,7 @@ _TRY = (
 
 @dataclass(frozen=True)
 class Humps:
-    """How the inference times of a session are spread: fast frames, slow ones, and between."""
+    """The spread of a session's inference times: fast frames, slow ones, and those between."""
 
     fast_ms: float
     slow_ms: float
@@ -45,7 +45,7 @@ class Humps:
         )
 
 
-#: The range is from the 4th to the 96th percentile, and divided by thirds of its logarithm.
+#: The range is from the 4th to the 96th percentile, and divided into thirds of its logarithm.
 HUMPS_QUERY = """\
 WITH times AS (
     SELECT session_id, inference_ms AS ms
@@ -115,9 +115,9 @@ def _far_above_work(
     loads: Sequence[Load],
     humps: Humps | None,
 ) -> tuple[float, float] | None:
-    """Return processor time of a frame, and what it takes at most where nothing is in its way.
+    """Return a frame's processor time, and the most that it can take if it is undisturbed.
 
-    None where that is not known, or not far above.
+    None if these are not known, or the first is not far above the second.
     """
     if machine.used_cores is None or humps is None or not len(session):
         return None

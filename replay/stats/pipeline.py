@@ -8,13 +8,13 @@ from dataclasses import dataclass
 BUSY = 0.9
 #: A stage that is busy for less than this is not.
 IDLE = 0.8
-#: A source of whose frames more than this share is replaced while they wait is not the limit.
+#: A source is not the limit if more than this share of its frames is replaced while waiting.
 REPLACED = 0.02
 
 
 @dataclass(frozen=True)
 class Load:
-    """How busy one stage of the pipeline was; None where the session does not have it."""
+    """The load of one stage of the pipeline; None where the session does not have it."""
 
     stage: str
     mean_ms: float | None
@@ -22,7 +22,7 @@ class Load:
     frames_in_it: float | None
     #: How many frames it can take at once; None where that is unknown, or any number.
     workers: int | None
-    #: Share of the time, 0 to 1, if nothing of its time was waiting.
+    #: Share of the time, 0 to 1, if none of its time was waiting.
     busy: float | None
     #: Share of the time that it was busy even if some of its time was waiting.
     busy_at_least: float | None
@@ -32,7 +32,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What the library's ``pipeline`` and ``stage_load`` say of one session, and what it means."""
+    """The library's ``pipeline`` and ``stage_load`` for one session, and what they mean."""
 
     session: str
     session_id: str
@@ -41,7 +41,7 @@ class Pipeline:
     left_out: int
     #: None where the session is too short, or was not timed.
     has_settled: bool | None
-    #: Of the warm-up's windows, of which it takes three.
+    #: Frames of one of the warm-up's windows, of which it takes three.
     window_frames: int | None
     #: None, here and below: the session does not have it.
     seconds: float | None
@@ -51,7 +51,7 @@ class Pipeline:
     latency_ms: float | None
     in_flight: float | None
     one_at_a_time_fps: float | None
-    #: What reached dgrec of the source's frames, and what it sent at least.
+    #: The rate of frames that reached dgrec, and the least that the source sent.
     delivered_fps: float | None
     sent_fps: float | None
     skipped: int | None
@@ -64,21 +64,21 @@ class Pipeline:
     #: A stage, ``asked`` (--fps or --every), ``thread`` (reading and recording in turns),
     #: ``writer`` (rows were lost in front of the disk), or None: unknown.
     limit: str | None
-    #: What the rate can be at most without the limit, and the stage that can do no more.
+    #: The most that the rate can be without the limit, and the stage that can do no more.
     next_fps: float | None
     next_limit: str | None
     findings: tuple[str, ...]
-    #: What has to be known before that is believed (`dgrec.replay.stats.caveats`).
+    #: What to know before believing that (`dgrec.replay.stats.caveats`).
     caveats: tuple[str, ...] = ()
 
     @property
     def delivered(self) -> int:
-        """How many frames the source gave, as far as the losses are known."""
+        """The number of frames that the source gave, as far as the losses are known."""
         return self.frames + (self.skipped or 0) + (self.dropped_queue or 0)
 
     @property
     def replaced(self) -> float:
-        """The share of them that a newer one replaced."""
+        """The share of delivered frames that a newer one replaced."""
         return (self.dropped_queue or 0) / self.delivered
 
     def load(self, stage: str) -> Load | None:
@@ -87,7 +87,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Setup:
-    """How the recording was set up, by its metadata."""
+    """The setup of the recording, by its metadata."""
 
     is_live: bool
     is_local: bool

@@ -1,4 +1,4 @@
-"""Sentences on what was published of a recording: how long after its capture, and what was not."""
+"""Sentences on what was published of a recording: how long after capture, and what was not."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FROM frames WHERE published_ms IS NOT NULL GROUP BY session_id"""
 
 
 def published(session: Session, row: Mapping[str, Any] | None) -> Iterator[str]:
-    """Yield what there is to say of a session.
+    """Yield these sentences for a session.
 
     Args:
-        row: What `PUBLISHED_QUERY` gives of it.
+        row: Its row of `PUBLISHED_QUERY`, if there is one.
     """
     if row is not None:
         yield (

@@ -15,7 +15,7 @@ _KEYS = {
     "hour": "strftime(time_bucket(INTERVAL 1 hour, captured_at), '%Y-%m-%d %H:00Z')",
 }
 
-#: The sessions, with the name that tables show. Two recordings may have one: then the id follows.
+#: The sessions, with the name that tables show; if two have the same name, the id follows.
 NAMED_SESSIONS = """(
     SELECT session_id, started_at, live AS is_live, inference_host,
            coalesce(name, session_id)
@@ -29,7 +29,7 @@ def by_query(key: str) -> str:
     """Return a query for one row for each session, model, device, label or hour (UTC)."""
     if key == "label":
         return _BY_LABEL
-    # Two recordings may have one name.
+    # Two recordings may have the same name.
     also = ", session_id" if key == "session" else ""
     return _BY.format(key=key, value=_KEYS[key], also=also)
 
@@ -96,8 +96,8 @@ ORDER BY l.total_ms DESC, session_id, frame"""
 
 
 def script(*queries: str) -> str:
-    """Return ``queries`` below what they use of the library, which stands in comments: one runs as
-    it is, with `dgrec query --file`, and several one after the other, piped into `dgrec query`."""
+    """Return ``queries`` below the parts of the library that they use, in comments: one query runs
+    as it is, with `dgrec query --file`, and several in turn, piped into `dgrec query`."""
     end = ";\n" if len(queries) > 1 else "\n"
     comments = [
         "".join(f"-- {line}\n".replace("--  \n", "--\n") for line in _lines(entry))

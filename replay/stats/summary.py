@@ -15,7 +15,7 @@ from dgrec.replay.stats.caveats import caveats, moments
 from dgrec.session import Session
 from dgrec.units import count_text
 
-#: Columns that hold durations, in the order of a frame's way; the sum of the stages is not the
+#: Columns that hold durations, in the order of a frame's path; the sum of the stages is not the
 #: latency, which includes waiting between them.
 STAGES = (
     "read_ms",
@@ -30,14 +30,14 @@ _DROP_PLACES = ("camera", "queue", "writer")
 MEASURED = (
     "captured_at",
     "completed_at",
-    *(name for name in STAGES if name != "published_ms"),  # later than most sessions
+    *(name for name in STAGES if name != "published_ms"),  # newer than most sessions
     *LOSSES.values(),
     "detections",
 )
 #: Exact quantiles hold a column in memory. Up to here, all seven take 250 MB; longer sessions are
 #: estimated with a t-digest, whose size does not grow.
 EXACT_FRAMES = 4_000_000
-#: A first frame that took so many times the median is pointed out: the runtime was warming up.
+#: A first frame of this many times the median is pointed out: the runtime was warming up.
 _WARM_UP_RATIO = 3.0
 
 #: Labels, and letters of each, that a table shows: people read the most frequent ones.
@@ -95,7 +95,7 @@ class SessionStats:
     #: ``latency_ms`` of the first frame, and how many times the median that is.
     first_frame: Mapping[str, float | None]
     #: ``frames`` before the session had settled (`warm_up` in the library); ``has_settled``, None
-    #: where it is too short or not timed; ``window_frames``, three times which it takes.
+    #: where it is too short or not timed; ``window_frames`` of one window, of which it takes three.
     warm_up: Mapping[str, int | bool | None]
     #: ``exact`` or ``estimated``.
     quantiles: str
@@ -105,14 +105,14 @@ class SessionStats:
     labels: tuple[LabelStats, ...]
     #: From how many places a clip was cut; 1 for a recording.
     moments: int
-    #: Sentences that have to be known before the numbers are believed (`caveats`).
+    #: What to know before believing the numbers, in sentences (`caveats`).
     caveats: tuple[str, ...]
 
 
 def measure(session: Session, reader: SqlReader | None = None) -> SessionStats:
     """Return the statistics of a session, in bounded memory.
 
-    Of a session that is still being recorded, they cover what was there at the first pass.
+    For a session that is still being recorded, they cover what was there at the first pass.
 
     Args:
         reader: A connection over just this session; without one, it is made for this.
@@ -198,7 +198,7 @@ ORDER BY detections DESC, label"""
 
 
 def queries() -> tuple[str, ...]:
-    """Return statements that give what `measure` says of up to `EXACT_FRAMES` frames."""
+    """Return the statements behind `measure`, for up to `EXACT_FRAMES` frames."""
     return _frames_query(exact=True), _LOSSES_QUERY, LABELS_QUERY, _WARM_UP_QUERY
 
 

@@ -8,11 +8,11 @@ opened             one that is open
 workers            threads for what would hold up the server
 parameters         the parameters of a request
 values             values as JSON that browsers can read
-card               what there is to know of one before its rows are read; the list of all
+card               facts about one before its rows are read; the list of all
 rows               rows by their positions
 videos             video files, and which picture of them belongs to a row
 files              files by ranges of their bytes
-live               what a recording in progress adds
+live               news of a recording in progress
 recorder_link      asks the process that records for its newest frame
 pages              the pages that are open
 pictures           pictures as JPEG, decoded here
@@ -25,14 +25,14 @@ series             lines over time
 labels             the labels of all detections, as numbers
 marks              what stands out on the time line
 matches            which detections a condition keeps
-statements         SQL that somebody typed
+statements         SQL that a user typed
 statement_process  runs it in a process of its own
 statement_program  that process
 why                what limited the rate
-downloads          what pages have made of a marked part
+downloads          files made of a marked part for pages
 download_program   makes it
 export             recordings as a folder that needs no server
-contents           what an export has of one
+contents           the contents of an export for one
 previews           videos for browsers that are made of others
 targets            where the parts of an export are written
 single             the page in one file
@@ -41,12 +41,12 @@ pairs              two sessions side by side, and their frames paired
 differences        what differs between them
 =================  =======================================================================
 
-What the page may ask for, by GET. ``s`` is the name of a session on this server, ``i`` the position
-of a row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole
-numbers beyond 2^53 are texts; what is refused is ``{error}`` with the status 400, 404, 422 or 500.
-With ``known`` (ID,POSITION,FRAME: of the card, and of a row), whatever names a session is refused
-by 409 where that row has another position by now: older parts were removed, or another recording
-has the name.
+Requests of the page, by GET. ``s`` is the name of a session on this server, ``i`` the position of a
+row from 0, ``t`` seconds since the first row. Answers are JSON without NaN, in which whole numbers
+beyond 2^53 are texts; a refusal is ``{error}`` with the status 400, 404, 422 or 500. With ``known``
+(ID,POSITION,FRAME: of the card, and of a row), a request that names a session is refused with 409
+if that row has another position by now: older parts were removed, or another recording has the
+name.
 
 ==================  =====================================================================
 ``/``               the page (``page.js``, ``page.css``, ``NOTICE``); with ``token``, a
@@ -68,10 +68,10 @@ has the name.
 ``/api/overlay``    ``s``, ``from``, ``to`` (at most 300): what to draw (`overlay`)
 ``/api/thumb``      ``s``: a small JPEG of one frame, with its overlay
 ``/api/picture``    ``s``, ``i``, ``w``: the row's picture as JPEG, no wider than that;
-                    ``before``: of the newest row with one among so many, ``X-Position``
+                    ``before``: or of a row up to so many earlier, at ``X-Position``
 ``/api/series``     ``s``, ``names``, ``from``, ``to``, ``width``: lines over time
 ``/api/marks``      ``s``, ``from``, ``to``, ``width``: what stands out
-``/api/next``       ``s``, ``i``, ``kind``, ``dir``: the next row that does
+``/api/next``       ``s``, ``i``, ``kind``, ``dir``: the next row that stands out
 ``/api/why``        ``s``: what limited the rate, and the table of stages
 ``/api/sql``        ``s``, ``q``, ``limit``: the rows of one statement that reads, or
                     ``error``
@@ -84,9 +84,9 @@ has the name.
                     or with ``Retry-After``: the recorder gives none
 ``/api/page``       ``id``, ``closed``: a page says that it is open, or is closed
 ``/video``          ``s``, ``k``: a video file, by ranges
-``/api/downloads``  ``are_allowed``: whether pages may have something made
+``/api/downloads``  ``are_allowed``: whether pages may have files made
 ``/api/make``       ``s``, ``kind`` (``clip``, ``export``, ``png``), ``first``, ``last``,
-                    ``format``: makes it of some rows: ``id``, ``name``, ``bytes``
+                    ``format``: makes one of some rows: ``id``, ``name``, ``bytes``
 ``/made``           ``id``: what was made
 ==================  =====================================================================
 """
@@ -104,7 +104,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_folder", "packed", "parse_listen", "player", "show", "single_page"]
 
-#: Where the rest is: `dgrec report` does without a server, and what that takes to import.
+#: Modules of the rest, imported when needed: `dgrec report` does without a server.
 _HOMES = {
     "export_folder": "export",
     "parse_listen": "foreground",

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from dgrec.format import SCHEMA
 from dgrec.session import Session, rows_of
 
-#: Detections of a frame that are drawn.
+#: The most detections of a frame that are drawn.
 _MOST_DETECTIONS = 3000
 #: Rows that take more memory are not drawn.
 _MOST_ROW_BYTES = 64 << 20
@@ -22,9 +22,9 @@ _ROWS_AT_ONCE = 32
 def bounded_rows(
     session: Session, start: int, stop: int, columns: Sequence[str] = SCHEMA.names
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield rows by their positions, and what is left out of each; "": nothing.
+    """Yield rows by their positions, with a note on what is left out of each; "": nothing.
 
-    Detections beyond the limit are cut off before they take memory in Python. Of a row that is
+    Detections beyond the limit are cut off before they take memory in Python. In a row that is
     still too large, all columns are None.
     """
     names = [name for name in columns if name in session.schema.names]

@@ -24,9 +24,9 @@ from dgrec.session import Session, open_sessions
 
 _MOST_LABELS: Final = 200
 _MOST_SIGNALS: Final = 500
-#: Where rows are looked at to find out what detections have: the share of the session, and rows.
+#: Samples that show what detections have: the share of the session, and rows there.
 _SAMPLES: Final = ((0.0, 512), (0.25, 64), (0.5, 64), (0.75, 64), (1.0, 64))
-#: What is looked at: reading all of the detections would take long, and much memory.
+#: Columns of the samples: reading whole detections would take long, and much memory.
 _SAMPLED: Final = (
     "detections.list.element.track_id",
     "detections.list.element.mask.encoding",
@@ -227,7 +227,7 @@ def sessions(
 
 
 def matching(paths: list[Path], condition: str, task: Task) -> set[str]:
-    """Return the paths of the sessions of which a condition over ``sessions`` holds."""
+    """Return the paths of the sessions for which a condition over ``sessions`` holds."""
     try:
         opened = open_sessions(paths, lambda _: None, with_clips=True)
     except DgrecError:

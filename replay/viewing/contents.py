@@ -39,30 +39,30 @@ from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import Task
 from dgrec.session import RecordedResult
 
-#: Rows in a part; `Files.rows` counts on a multiple of what the page asks for at a time.
+#: Rows in a part; `Files.rows` relies on a multiple of what the page asks for at a time.
 _ROWS: Final = 1000
 #: Rows in a part of what is drawn, unless that is large.
 _DRAWN: Final = 300
-#: A part of details ends after so many rows, or bytes.
+#: A part of details ends after this many rows, or bytes.
 _DETAILED, _DETAILED_LENGTH = 500, 2_000_000
-#: Pixels of a part of the time line, and into how many each is cut at the next level.
+#: Pixels of a part of the time line, parts that each is cut into at the next level, and levels.
 _WIDTH, _FACTOR, _MOST_LEVELS = 2048, 4, 8
-#: Labels and signals that have a line.
+#: The most labels and signals that have a line.
 _MOST_LABELS, _MOST_SIGNALS = 12, 12
-#: Rows of an answer of the library.
+#: The most rows of an answer to a question of the library.
 _MOST_ANSWERED: Final = 500
 
 
 class Contents:
-    """Writes what an export has of a session.
+    """Writes the contents of an export for one session.
 
     Args:
-        folder: What its keys begin with.
+        folder: The beginning of its keys.
         videos: Names of the files of its videos, by their number.
         preview: The video that was made of its pictures, if one was, with the number 0.
-        note: What there is to know of its pictures, in a line.
-        name: Instead of its own.
-        progress: Gets how many rows of how many have been drawn.
+        note: A note on its pictures, in a line.
+        name: A name instead of its own.
+        progress: Called with the number of rows drawn, and that of all rows.
     """
 
     def __init__(
@@ -86,8 +86,8 @@ class Contents:
         """Write everything but the videos; return whether there is a thumbnail.
 
         Args:
-            has_thumb: Whether one may be made: it is of the recorded pictures.
-            is_short: Without the thumbnail and the answers to the library's questions.
+            has_thumb: Whether one may be made: it shows the recorded pictures.
+            is_short: Leave out the thumbnail and the answers to the library's questions.
         """
         found = self._card()
         contents = {
@@ -137,7 +137,7 @@ class Contents:
             videos = [first]
         note = self._note or found["picture_note"]
         name = self._name or found["name"]
-        # Not where it was: an export is made to be given away.
+        # Without its path: an export is made to be given away.
         facts = [(key, value) for key, value in found["facts"] if key != "path"]
         lines = list(_line_names(found))
         shown = {"name": name, "facts": facts, "videos": videos, "picture_note": note}

@@ -21,11 +21,11 @@ from dgrec.replay.viewing.workers import Task
 from dgrec.terminal import shortened
 
 _MOST_ROWS: Final = 300
-#: An answer ends after the frame that exceeds so many detections; of a frame, no more are listed.
+#: The detections after which an answer ends with their frame, and the most listed for a frame.
 _MOST_DETECTIONS, _MOST_LISTED = 20_000, 3_000
 _LONGEST_LABEL: Final = 200
 _WIDEST: Final = 8192
-#: How `GROUPS` and what could not be compared are named.
+#: The names of `GROUPS`, and of detections that could not be compared.
 _GROUP_NAMES: Final = {
     "label": "other label",
     "shift": "box shifted",
@@ -41,10 +41,10 @@ _GROUP_NAMES: Final = {
 def differences(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/pair``: how the frames are paired; with ``from``, what differs in some rows.
 
-    Returns ``n``, ``paired`` (rows with a partner), ``reason`` (why there are none). Of rows,
-    ``partner`` has the position in the other session, or null, and ``frames`` for each of these
-    (fewer than asked for where they have many detections): ``kinds``, how many detections there
-    are of each kind, and ``groups``, of each of `GROUPS`; ``same``, ``[index, index in B, IoU]``;
+    Returns ``n``, ``paired`` (rows with a partner), ``reason`` (why there are none). For rows:
+    ``partner``, the position in the other session, or null; ``frames``, for each of these (fewer
+    than asked for where they have many detections): ``kinds``, the number of detections of each
+    kind, and ``groups``, of each of `GROUPS`; ``same``, ``[index, index in B, IoU]``;
     ``different``, ``{kind, group, a, b, iou, labels, boxes}``; ``not_compared``.
     """
     partners = pair.partners(task)
@@ -161,7 +161,7 @@ def _words(counts: list[int]) -> str:
 def pair_series(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/pair/series``: durations of the other session's frames, as ``/api/series``.
 
-    Each stands where its partner is on the time line of the base.
+    Each is placed where its partner is on the time line of the base.
     """
     names = series_names(parameters.text("names"))
     if unknown := [name for name in names if name not in STAGES]:
@@ -199,7 +199,7 @@ def verdict(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any]:
     """Answer ``/api/verdict``: what ``dgrec compare`` says of A (its BASE) and B (its NEW).
 
     Returns ``state``: ``comparing``, ``done`` or ``failed``; ``share``, how much of it is done;
-    ``problem``; ``groups``, how many detections are the same and differ in which way, by now;
+    ``problem``; ``groups``, how many detections are the same, and differ in each way, by now;
     ``conclusion`` and ``notes``, sentences; ``tables`` of cells.
     """
     comparison = pair.comparison

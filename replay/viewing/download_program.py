@@ -1,6 +1,6 @@
 """The program that makes a download: `dgrec`, which ends with its input.
 
-The server holds the other end of that, and may be killed.
+The server holds the other end of its input, and may be killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 __all__: list[str] = []
 
-#: How long, in seconds, the command may take to end in order: its temporary files go then.
+#: Seconds that the command has for an orderly end, in which its temporary files are removed.
 _END_S: Final = 1.0
 
 

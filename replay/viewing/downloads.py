@@ -20,31 +20,31 @@ from dgrec.replay.exports import format_of
 from dgrec.replay.viewing.files import folder_size
 from dgrec.replay.viewing.parameters import RequestError
 
-#: One thing that is made may take so many bytes, and so many have to stay free.
+#: The most bytes that one download may take, and the least that have to stay free.
 _MOST_BYTES: Final = 4_000_000_000
 _LEAST_FREE: Final = 1_000_000_000
-#: Things that were made stay until so many others were.
+#: Downloads that are kept; a new one replaces the oldest.
 _MOST_KEPT: Final = 3
-#: How often, in seconds, it is looked how many there are.
+#: Seconds between two looks at these bytes.
 _LOOK_S: Final = 1.0
 #: How long a command may take to end, in seconds, once nobody waits for it.
 _END_S: Final = 1.0
 _PROGRAM: Final = "dgrec.replay.viewing.download_program"
-#: In bytes; file systems take 255, with what is added.
+#: In bytes; file systems take 255, with what is added to the name.
 _LONGEST_NAME: Final = 120
 
 
 def command(
     path: Path, kind: str, first: int, last: int, form: str, stem: str
 ) -> tuple[list[str], str]:
-    """Return the arguments of `dgrec` that make something of rows, and the name of the output.
+    """Return the arguments of `dgrec` that make a download of rows, and the name of the output.
 
     Args:
         kind: ``clip``, ``export`` or ``png``.
         first: Position of the first row.
         last: Position of the last.
-        form: Of an export.
-        stem: What the output's name begins with.
+        form: The format of an export.
+        stem: The beginning of the output's name.
 
     Raises:
         RequestError: There is no such kind.
@@ -92,7 +92,7 @@ class Downloads:
         Returns ``id``, ``name`` and ``bytes`` of the file, a ZIP where there are several.
 
         Raises:
-            RequestError: Another one is at work, there is too little room, or it fails.
+            RequestError: Another command is at work, there is too little room, or it fails.
             OutputError: Its files cannot be written.
         """
         if self._is_busy:
@@ -106,7 +106,7 @@ class Downloads:
             self._is_busy = False
 
     async def _make(self, arguments: Sequence[str], name: str) -> dict[str, Any]:
-        if self._place is None or not self._place.path.exists():  # others may clear up there
+        if self._place is None or not self._place.path.exists():  # it may have been cleaned up
             self._place = TemporaryFolder("dgrec-view")
         while len(self._made) >= _MOST_KEPT:
             oldest = self._made.pop(next(iter(self._made))).folder
@@ -158,7 +158,7 @@ async def _run(arguments: Sequence[str], folder: Path) -> None:
 
 
 async def _errors_of(process: asyncio.subprocess.Process) -> bytes:
-    """Return what it says until it ends; `communicate` would close its input, and end it."""
+    """Return what a process says until it ends; `communicate` would close its input, and end it."""
     assert process.stderr is not None
     errors = await process.stderr.read()
     await process.wait()
@@ -173,7 +173,7 @@ async def _process(
     process = await asyncio.create_subprocess_exec(
         *program,
         cwd=folder,
-        stdin=asyncio.subprocess.PIPE,  # it ends where this one is closed
+        stdin=asyncio.subprocess.PIPE,  # it ends when this is closed
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # Ctrl-C is for the server
@@ -191,7 +191,7 @@ async def _process(
 
 
 def _restrict(pid: int) -> None:
-    with contextlib.suppress(ImportError, AttributeError, OSError):  # of Linux
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # only Linux has them
         import resource
 
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (_MOST_BYTES, _MOST_BYTES))

@@ -34,9 +34,9 @@ _PAGE: Final = {
     "NOTICE": "NOTICE",
 }
 _DATA: Final = "data"
-#: The parts that are exported, while this is done.
+#: The folder of the parts that are exported, removed in the end.
 _CLIPS: Final = "clips"
-#: Where a file can say that a folder is an export: only such a folder is replaced.
+#: Text in its page that marks a folder as an export: only such a folder is replaced.
 _MARK: Final = 'name="dgrec-data"'
 
 
@@ -53,20 +53,20 @@ def export_folder(
 ) -> Exported:
     """Write the page, the data and the videos of recordings into a folder.
 
-    It is there once it is complete; until then, an earlier export stays as it is.
+    The folder appears once it is complete; until then, an earlier export stays as it is.
 
     Args:
         places: Sessions, folders and globs.
         output: The folder.
-        start: Only frames from here on, as of ``dgrec clip``.
+        start: Only frames from here on, as for ``dgrec clip``.
         end: Only frames before this.
         redact: Labels whose detections are covered in the videos; ``("all",)``: of all labels.
         overwrite: Whether an earlier export is replaced.
         advise: Gets what is missing, and why.
-        progress: Gets what is being made, and of how many frames of how many.
+        progress: Called with what is being made, the frames done, and all frames.
 
     Raises:
-        OutputError: It exists already, is no export, or cannot be written.
+        OutputError: It exists already, is not an export, or cannot be written.
         ConfigError: There are no recordings, or no such frames.
     """
     check_output(output, overwrite=overwrite)
@@ -91,7 +91,7 @@ def export_folder(
 
 @dataclass
 class Exported:
-    """What was written."""
+    """The recordings that were written."""
 
     #: Names of the recordings, with their frames and bytes.
     recordings: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -170,7 +170,7 @@ def _cut(
     end: str | None,
     advise: Callable[[str], None],
 ) -> list[Path]:
-    """Write the part that is exported of each recording as a session of its own."""
+    """Write the exported part of each recording as a session of its own."""
     from dgrec.replay.clip import Span, write_clip
     from dgrec.replay.rendering import select_frames
 
@@ -223,14 +223,14 @@ class _Writer:
         listed = card.sessions(self._recordings, Parameters({}), lambda *_: ())["sessions"]
         for facts in listed:
             name, folder = facts["s"], str(len(folders))
-            # Not where it was, as in the card.
+            # Without its folder, as in the card.
             facts["path"] = Path(facts["path"]).name
             try:
                 with self._recordings.opened(name) as opened:
                     thumb = self._write_session(opened, folder)
             except OutputError:
                 raise
-            except Exception as error:  # files of others may be anything
+            except Exception as error:  # files of other programs may hold anything
                 if self._redact or isinstance(error, OSError):
                     raise
                 reason = first_line(error)

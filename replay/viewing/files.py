@@ -16,13 +16,13 @@ from aiohttp import web
 
 from dgrec.serving import PAGE_HEADERS
 
-#: Read and sent at a time; no more of a file is in memory for a client.
+#: Bytes read and sent at a time; no more of a file is in memory for a client.
 _PIECE: Final = 256 << 10
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})\s*", re.ASCII)
 
 
 def folder_size(folder: Path) -> int:
-    """Return the bytes of all files in a folder, of which some may go meanwhile."""
+    """Return the bytes of all files in a folder, some of which may vanish meanwhile."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:

@@ -31,7 +31,7 @@ _LISTEN: Final = re.compile(r"(?:(\[[^\]]+\]|[^:\[\]]+):)?(\d{1,5})", re.ASCII)
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """Return host and port of ``[HOST:]PORT``; of "" this machine and any free port.
+    """Return host and port of ``[HOST:]PORT``; for "", this machine and any free port.
 
     Raises:
         ConfigError: It is not an address.
@@ -64,13 +64,13 @@ def show(
     Args:
         opens_browser: Show the page, where there is a display.
         say: Gets the address.
-        advise: Gets what there is to know besides.
+        advise: Gets what else there is to know.
         recorded: The name of the session that is shown first, "": none, where a recorder has
             started this process: it ends once standard input does and no page is open.
         first: The session that is shown first, and the one beside it; none: the list.
         frame: The frame that is shown first.
-        has_downloads: Pages may have clips and exports made; None: those of this machine may, but
-            not beside a recorder.
+        has_downloads: Pages may have clips and exports made; None: only if this machine alone is
+            served, and not beside a recorder.
 
     Raises:
         KeyboardInterrupt: By Ctrl-C.
@@ -104,7 +104,7 @@ def show(
 
 
 def _close(server: ViewServer) -> None:
-    """Close it, and wait a moment for its threads: one of them may read a long session.
+    """Close the server, and wait a moment for its threads: one may read a long session.
 
     Those that go on only read: `dgrec.cli` ends the process without them.
     """
@@ -120,7 +120,7 @@ def _close(server: ViewServer) -> None:
 
 
 def _stay(say: Callable[[str], None]) -> None:
-    """Go on without the recorder: nobody reads any more what is printed."""
+    """Go on without the recorder: nobody reads the output any more."""
     with contextlib.suppress(OSError):  # it was killed
         say(json.dumps({"stays": True}))
     with open(os.devnull, "wb") as nowhere:
@@ -141,7 +141,7 @@ def _return_memory() -> None:
     import pyarrow as pa
 
     pa.set_memory_pool(pa.system_memory_pool())
-    with contextlib.suppress(OSError, TypeError, AttributeError):  # of glibc alone
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # only glibc has it
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_ARENA_MAX, 2)
         mallopt(_TRIM_THRESHOLD, 64 << 10)

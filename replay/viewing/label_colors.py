@@ -8,9 +8,9 @@ from typing import Any
 
 from dgrec.session import Session
 
-#: Labels that are not the model's, of a whole session.
+#: The most labels that are not the model's, in a whole session.
 _MOST_LABELS = 20_000
-#: Labels that come up later are numbered as they are met: a day has ten million detections.
+#: Labels after so many frames are numbered as they are met: a day has ten million detections.
 _MOST_FRAMES = 20_000
 _LABELS_IN_ORDER = (
     "SELECT label, category_id FROM detections "
@@ -22,8 +22,8 @@ _LABELS_IN_ORDER = (
 class DrawnLabels:
     """A session's labels by id, with those that are not the model's.
 
-    PySDK numbers these as it meets them, over all frames of a pass, and picks colors by that: here
-    in the order of the session, so that a frame looks the same wherever one comes from.
+    PySDK numbers those as it meets them, over all frames of a pass, and picks colors by number.
+    Here the order is that of the session, so that a frame looks the same however it is reached.
     """
 
     def __init__(self, known: Mapping[str, Any]) -> None:
@@ -76,7 +76,7 @@ _KNOWN: weakref.WeakKeyDictionary[Session, DrawnLabels] = weakref.WeakKeyDiction
 
 
 def labels_of(session: Session) -> DrawnLabels:
-    """Return the labels of a session, which are kept as long as it is."""
+    """Return the labels of a session, which are kept as long as the session is."""
     if session not in _KNOWN:
         _KNOWN[session] = DrawnLabels(session.metadata.get("model", {}).get("labels", {}))
     return _KNOWN[session]

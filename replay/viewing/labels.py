@@ -15,7 +15,7 @@ from dgrec.format import LABEL_LEAF, labels_of
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-#: Bytes of numbers that are kept in memory: of more detections, they are read again.
+#: Bytes of numbers that are kept in memory: with more detections, they are read again.
 _MOST_KEPT: Final = 64_000_000
 
 _Array = np.ndarray[Any, Any]
@@ -23,13 +23,13 @@ _Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class SessionLabels:
-    """Which label each detection has, in the order of the rows.
+    """The label of each detection, in the order of the rows.
 
     Args:
         counts: How many detections each label has.
         numbers: The number of each label in `codes`.
-        codes: Of each detection the number of its label; None: they are too many.
-        ends: Of each row where its detections end in `codes`.
+        codes: The number of each detection's label; None: there are too many.
+        ends: Where the detections of each row end in `codes`.
     """
 
     counts: dict[str, int]
@@ -57,7 +57,7 @@ class SessionLabels:
 
 @dataclass(frozen=True, eq=False)
 class RowLabels:
-    """The labels of some rows: of each detection its number, of each row how many it has."""
+    """The labels of some rows: the number of each detection's label, and each row's detections."""
 
     numbers: dict[str | None, int]
     codes: _Array
@@ -78,7 +78,7 @@ def read_labels(session: Session, check: Callable[[], None] = lambda: None) -> S
     """Read the labels of a session, from the column of labels alone.
 
     Args:
-        check: Is called again and again; what it raises ends the reading.
+        check: Called repeatedly; what it raises ends the reading.
     """
     numbers: dict[str | None, int] = {}
     counts = np.zeros(0, np.int64)

@@ -23,26 +23,26 @@ from dgrec.serving import EVENT_HEADERS, PAGE_HEADERS
 #: A journal is written once a second.
 _LOOK_S: Final = 0.5
 _HEARTBEAT_S: Final = 15.0
-#: A client is disconnected that has taken nothing for as long.
+#: A client that has read nothing for this long is disconnected.
 _PATIENCE_S: Final = 30.0
-#: Alerts in one look; more of them are left to the time line.
+#: The most alerts reported at once; the time line shows the others.
 _MOST_ALERTS: Final = 50
-#: What targets have is looked up again after so long.
+#: Seconds after which it is looked up again what targets have.
 _TARGETS_S: Final = 2.0
 #: The recorder answers at once, but for its next frame.
 _ANSWER_S: Final = 1.0
 _NEXT_FRAME_S: Final = 5.0
-#: Where there are no pictures of the moment, they are asked for again after this.
+#: If there is no current picture, the page asks again after this many seconds.
 _NO_PICTURE_S: Final = 3
 
 
 @dataclass
 class _State:
-    """What a client knows."""
+    """The state that a client knows."""
 
     version: str = ""
     alerts: int = -1
-    #: Of the targets: what the files say, what was said of all, and when.
+    #: The targets: what the files say, what was last sent, and when they were looked up.
     recorded: list[dict[str, Any]] = field(default_factory=list)
     targets: bytes = b""
     targets_s: float = 0.0
@@ -59,8 +59,8 @@ async def serve_live(
 ) -> web.StreamResponse:
     """Answer ``/api/live``: ``grew``, ``alert``, ``targets`` and, at the end, ``ended``.
 
-    Each client gets what is there at first, and then what is new; one that does not read gets fewer
-    changes, and is disconnected then.
+    Each client first gets what is there, and then what is new; one that does not read gets fewer
+    changes, and is then disconnected.
     """
     response = web.StreamResponse(headers={**PAGE_HEADERS, **EVENT_HEADERS})
     response.force_close()
@@ -102,13 +102,13 @@ async def _add_targets(
     workers: Workers,
     recorder: RecorderLink | None,
 ) -> None:
-    """Note what the targets have, and what waits for them as far as the recorder says it."""
+    """Note what the targets have, and what waits for them if the recorder says so."""
     waiting: dict[str, dict[str, Any]] = {}
     if recorder is not None and recorder.is_open and not state.is_over:
         path = await workers.run(lambda task: recordings.path_of(name))
         for each in await recorder.targets(path, _ANSWER_S):
             waiting[each["target"]] = each
-    # What is not delivered may still be: only the recorder knows what is lost, until it has ended.
+    # Frames not delivered yet may still be: until it ends, only the recorder knows what is lost.
     unknown = {"waiting": None, "problem": ""} | ({} if state.is_over else {"left_out": None})
     names = ("waiting", "problem", "left_out")
     found = []
@@ -187,6 +187,6 @@ async def answer_newest(
 
 
 def _no_picture() -> web.Response:
-    """Return the answer where there is none: the recorder is another one, or has no pictures."""
+    """Return the answer without a picture: the recorder is another one, or has no pictures."""
     headers = {**PAGE_HEADERS, "Retry-After": str(_NO_PICTURE_S)}
     return web.Response(status=204, headers=headers)

@@ -31,8 +31,8 @@ KINDS = {"drop": "drops", "gap": "gaps", "late": "late", "event": "events", "ale
 #: Characters of a mark's text.
 _LONGEST_TEXT = 200
 
-# Each gives a row for each mark, in any order: the frame that it leads to, when it was (epoch_us),
-# how many there are, a number and a text for the words about it, and when it ended.
+# Each query gives a row for each mark, in any order: the frame that it leads to, when it was
+# (epoch_us), how many there are, a number and a text for the words about it, and when it ended.
 _QUERIES = {
     "drops": """
         SELECT frame, epoch_us(captured_at) AS us, dropped_before::BIGINT AS n,
@@ -99,7 +99,7 @@ def marks(
     end: float | None = None,
     width: int = 1000,
 ) -> dict[str, Any]:
-    """Return what stands out in a stretch of the time line, at most one mark a pixel and kind.
+    """Return the marks in a stretch of the time line, at most one for each pixel and kind.
 
     Args:
         reader: A connection over just this session.
@@ -109,8 +109,8 @@ def marks(
 
     Returns for each of ``drops``, ``gaps``, ``late``, ``events`` and ``alerts`` a list of
     ``{t, i, count, text}``: the time and the row of the first one of a pixel, how many there are
-    (for drops: lost frames), and what the first is. ``to``: when that ended, where it took time;
-    ``place``: of drops, where. ``totals`` has their number in the whole stretch.
+    (for drops: lost frames), and what the first is. ``to``: when that ended, if it took time;
+    ``place``: where frames were dropped. ``totals`` has their number in the whole stretch.
 
     Raises:
         QueryError: There is no such stretch.
@@ -173,7 +173,7 @@ def lane(session: Session, reader: SqlReader, name: str) -> Lane:
     known = "WHERE us IS NOT NULL" if times.is_of_captures else ""
     result = reader.stream(f"SELECT * FROM ({_QUERIES[name]}) {known}")
     table = pa.Table.from_batches(_encoded(result.batches), _encoded_schema(result.schema))
-    # Without rows, nothing that happened has a place.
+    # Without rows, no mark has a place.
     table = table.slice(0, len(table) if times.count else 0).combine_chunks().unify_dictionaries()
     frames, stamps, counts = (table.column(column).to_numpy() for column in ("frame", "us", "n"))
     positions = times.positions(frames)

@@ -24,7 +24,7 @@ def matches(session: Session, reader: SqlReader, text: str, start: int, end: int
         start: Position of the first row.
         end: Position to stop before; at most `MOST_ROWS` further.
 
-    Returns ``from``, ``to`` and ``keep``: by position of a row the indices of its detections.
+    Returns ``from``, ``to`` and ``keep``: indices of detections, by the position of their row.
 
     Raises:
         QueryError: DuckDB refuses the condition, or it is not a stretch of rows.

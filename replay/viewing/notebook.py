@@ -29,7 +29,7 @@ _FOLDER: Final = "0"
 def player(session: Session) -> str | None:
     """Return an HTML element with the player and the first rows of a session.
 
-    Nothing of it can reach the notebook: it has an origin of its own.
+    Nothing in it can reach the notebook: it has an origin of its own.
 
     Returns None where that would be too large.
 

@@ -24,14 +24,14 @@ from dgrec.sql import views
 _T = TypeVar("_T")
 _Array = np.ndarray[Any, Any]
 _NONE: Final = np.zeros(0, np.int64)
-#: What DuckDB may hold for the page's own questions, and for a user's statement.
+#: DuckDB's memory for the page's own questions, and for a user's statement.
 _MEMORY: Final = "1GB"
 STATEMENT_MEMORY: Final = "512MB"
-#: A user's statement is stopped after so many seconds.
+#: A user's statement is stopped after this many seconds.
 STATEMENT_S: Final = 30.0
 #: One of the page's own.
 _OWN_S: Final = 60.0
-#: Work that took so many seconds has taken memory that is returned.
+#: After work that took this many seconds, its memory is returned to the system.
 _LONG_S: Final = 0.2
 #: Answers that are kept, such as the series of a stretch.
 _MOST_KEPT: Final = 64
@@ -44,8 +44,8 @@ class OpenedSession:
     """A session as it was when it was opened; safe to use from several threads.
 
     Args:
-        name: On this server.
-        version: Another one once its files have changed.
+        name: Its name on this server.
+        version: Another text once its files have changed.
     """
 
     def __init__(self, name: str, path: Path, version: str) -> None:
@@ -58,7 +58,7 @@ class OpenedSession:
         self._asked: Session | None = None
         self._scanned: Session | None = None
         self._labels: SessionLabels | None = None
-        #: Held by whoever reads rows: a session keeps what was read last.
+        #: Held while rows are read: a session keeps what was read last.
         self.rows = threading.RLock()
         self._own, self._users = threading.Lock(), threading.Lock()
         self._scans = threading.RLock()
@@ -119,7 +119,7 @@ class OpenedSession:
         return np.where((offset >= 0) & (offset < lengths[run]), starts[run] + offset, -1)
 
     def _frame_runs(self) -> tuple[_Array, _Array, _Array]:
-        """Return the stretches in which frames count on: first frame, position, length.
+        """Return the stretches of consecutive frames: first frame, position, length.
 
         They are in the order of the frames.
         """
@@ -169,7 +169,7 @@ class OpenedSession:
     # --- SQL ---
 
     def own(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
-        """Do what reads by SQL, with statements of our own."""
+        """Do work that reads by SQL, with statements of our own."""
         with held(self._own, task):
             if self._queried is None:
                 self._queried = self._for_another_thread()
@@ -184,7 +184,7 @@ class OpenedSession:
                     views.return_memory()
 
     def statement(self, work: Callable[[Session, SqlReader], _T], task: Task) -> _T:
-        """Do what runs SQL of a user."""
+        """Do work that runs a user's SQL."""
         with held(self._users, task):
             if self._asked is None:
                 self._asked = self._for_another_thread()
@@ -195,7 +195,7 @@ class OpenedSession:
                 return work(self._asked, reader)
 
     def scan(self, work: Callable[[Session], _T], task: Task) -> _T:
-        """Do what reads columns of many rows, while others ask DuckDB."""
+        """Do work that reads columns of many rows, while other threads ask DuckDB."""
         with held(self._scans, task):
             if self._scanned is None:
                 self._scanned = self._for_another_thread()

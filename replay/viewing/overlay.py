@@ -41,18 +41,18 @@ from dgrec.session import RecordedResult, Session
 
 __all__ = ["Drawings", "drawings", "label_color", "thumbnail"]
 
-#: What is needed of a row.
+#: The columns that are needed of a row.
 _COLUMNS = ["frame", "captured_at", "completed_at", "width", "height", "timing"]
 _COLUMNS += ["detections", "attributes", "restore"]
 #: An answer ends after the frame that exceeds it: some megabytes.
 _MOST_WEIGHT = 1_500_000
-#: An answer ends after the frame at which it has taken so long.
+#: An answer ends after the frame at which it has taken this long.
 _LONGEST_S = 1.0
-#: Rows on both sides of the middle, among which one for a thumbnail is looked for.
+#: Rows on both sides of the middle that are searched for a thumbnail.
 _LOOKED_AT = 1000
-#: What detections are drawn on where there is no footage.
+#: The gray that detections are drawn on where there is no footage.
 _DARK = 36
-#: Frames that claim to be larger are taken for those that do not say their size.
+#: Frames that claim to be larger are treated like those that do not say their size.
 _LONGEST_SIDE = 65_536
 #: The size of frames that do not say theirs.
 _UNKNOWN_SIZE = (640, 480)
@@ -66,8 +66,7 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
     """Return what to draw over frames, by their positions.
 
     There may be fewer frames than asked for, at least one: the answer ends where it becomes large,
-    or takes long.
-    What cannot be drawn is left out, with a note.
+    or takes long. What cannot be drawn is left out, with a note.
 
     Args:
         session: No other thread reads from it meanwhile.
@@ -94,7 +93,7 @@ def drawings(session: Session, start: int, stop: int) -> dict[str, Any]:
 
 
 class Drawings:
-    """What to draw over some frames, one after the other.
+    """Collects what to draw over some frames, one after the other.
 
     Args:
         session: No other thread reads from it meanwhile.
@@ -112,7 +111,7 @@ class Drawings:
 
     @property
     def is_full(self) -> bool:
-        """Whether the answer is large enough to end here."""
+        """Return whether the answer is large enough to end here."""
         return self._weight > _MOST_WEIGHT
 
     def add(self, row: Mapping[str, Any], note: str, result: RecordedResult | None = None) -> None:
@@ -134,7 +133,7 @@ class Drawings:
         self._weight += operations.weight + 100
 
     def answer(self) -> dict[str, Any]:
-        """Return it as `drawings` does."""
+        """Return the answer of `drawings`."""
         labels = list(self._names)
         colors = self._colors.table
         return {"from": self._start, "colors": colors, "labels": labels, "frames": self._frames}

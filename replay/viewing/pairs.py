@@ -42,7 +42,7 @@ from dgrec.replay.viewing.workers import THREADS, CancelledError, Task, held
 from dgrec.session import Session
 from dgrec.terminal import detail
 
-#: What the page tells apart, of the kinds of `dgrec.comparison.KINDS`; ``same`` is none of them.
+#: The page's groups of the kinds in `dgrec.comparison.KINDS`; ``same`` is in none of them.
 GROUPS: Final = {
     "label": ("label_flip", "both"),
     "shift": ("box_shift",),
@@ -51,10 +51,10 @@ GROUPS: Final = {
 }
 #: Pairs that are kept open.
 _MOST_OPEN: Final = 2
-#: Recordings in progress are paired anew after so many seconds, and so many times of what it took.
+#: Recordings in progress are paired anew after so many seconds, and so many times what it took.
 _AGAIN_S: Final = 5.0
 _AGAIN_TIMES: Final = 10.0
-#: Partners that are further apart are read by themselves.
+#: Partners that are further apart are read separately.
 _FAR: Final = 256
 #: Rows that are matched at once in the search for a difference, and for how many seconds.
 _ROWS_AT_ONCE: Final = 128
@@ -69,13 +69,13 @@ class Pair:
 
     Args:
         a: Path of the session that is the base, on whose time line the other one is shown.
-        b: That of the other one.
+        b: Path of the other session.
         times: Returns the time line of the base.
     """
 
     def __init__(self, a: Path, b: Path, times: Callable[[Task], TimeLine]) -> None:
         self.began_s = time.monotonic()
-        #: Held by who reads rows, and by who reads the time line.
+        #: Held while rows are read, and while the time line is.
         self._lock, self._line_lock = threading.RLock(), threading.RLock()
         self._read_times = times
         self._closed = threading.Event()
@@ -90,7 +90,7 @@ class Pair:
             count = len(self.a)
             self._partners: _Array | None = None
             self._times: tuple[TimeLine, _Array] | None = None
-            #: Of each row of the base: how many detections differ in which way, as `GROUPS`, and
+            #: For each row of the base: how many detections differ in each way of `GROUPS`, and
             #: how many could not be compared.
             self.counts = np.zeros((count, len(GROUPS) + 1), np.uint16)
         except BaseException:
@@ -101,7 +101,7 @@ class Pair:
         #: Rows of the base that have been compared.
         self.compared = 0
         self.comparison: Comparison | None = None
-        #: Why they cannot be compared.
+        #: Why the sessions cannot be compared.
         self.problem = ""
         self.took_s = 0.0
         # Not a daemon: one that is in Arrow's code when Python ends aborts the process.
@@ -109,7 +109,7 @@ class Pair:
 
     @property
     def count(self) -> int:
-        """How many rows the base has."""
+        """The number of rows of the base."""
         return len(self.counts)
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class Pair:
     def next_difference(self, position: int, direction: int, task: Task) -> tuple[int | None, bool]:
         """Return the next row of the base that has a partner and differs from it.
 
-        With it, whether that is certain: the search for it ends after some seconds.
+        Also return whether that is certain: the search for it ends after some seconds.
         """
         known = self.compared
         if direction > 0:
@@ -242,7 +242,7 @@ class Pair:
         """Compare the sessions as `dgrec compare` does, and keep what differs in each row."""
         began_s = time.monotonic()
         try:
-            # Of their own: others read from those that are open.
+            # Sessions of its own: other threads read from those that are open.
             with (
                 _Watched(self.a.path, self._closed) as base,
                 _Watched(self.b.path, self._closed) as new,
@@ -308,7 +308,7 @@ class Pairs:
     """The pairs that are open.
 
     Args:
-        recordings: By whose names they are asked for.
+        recordings: The recordings, by whose names pairs are asked for.
     """
 
     def __init__(self, recordings: Recordings) -> None:

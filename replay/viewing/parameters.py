@@ -17,7 +17,7 @@ class RequestError(DgrecError):
     """A request cannot be answered.
 
     Args:
-        status: Of HTTP.
+        status: The HTTP status.
     """
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -26,10 +26,10 @@ class RequestError(DgrecError):
 
 
 class Parameters:
-    """What stands behind the question mark of a request.
+    """The query of a request: what follows its question mark.
 
     Raises:
-        RequestError: In all methods: the parameter is missing, or not what is asked for.
+        RequestError: In all methods: the parameter is missing, or is not valid.
     """
 
     def __init__(self, query: Mapping[str, str]) -> None:
@@ -39,7 +39,7 @@ class Parameters:
         return name in self._query
 
     def texts(self) -> dict[str, str]:
-        """Return all of them, each the first of its name."""
+        """Return all parameters; of several with the same name, the first."""
         return {name: self._query[name] for name in self._query}
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -78,7 +78,7 @@ class Parameters:
         return value
 
     def positions(self, count: int, most: int) -> tuple[int, int]:
-        """Return ``from`` and ``to``, at most so many positions of ``count`` apart."""
+        """Return ``from`` and ``to``, at most ``most`` of ``count`` positions apart."""
         start = self.whole("from", least=0, most=count)
         stop = self.whole("to", min(start + most, count), least=0, most=count)
         return start, max(start, min(stop, start + most))
@@ -92,7 +92,7 @@ class Parameters:
 
 
 def status_and_text(error: Exception) -> tuple[int, str] | None:
-    """Return how a request is answered that failed; None: by no error that was expected."""
+    """Return status and text for a request that failed; None: the error was not expected."""
     if isinstance(error, RequestError):
         return error.status, str(error)
     if isinstance(error, FileNotFoundError):

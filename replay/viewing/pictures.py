@@ -11,7 +11,7 @@ from dgrec.replay.viewing.opened_session import OpenedSession
 from dgrec.replay.viewing.parameters import Parameters, RequestError
 from dgrec.replay.viewing.workers import Task
 
-#: What `Pixels` needs of a row.
+#: The columns that `Pixels` needs of a row.
 _COLUMNS: Final = (
     "frame",
     "source_frame",
@@ -26,7 +26,7 @@ _COLUMNS: Final = (
 _WIDEST: Final = 3840
 _THUMBNAIL: Final = 320
 _QUALITY: Final = 85
-#: Rows that are looked at for one with a picture, in steps of so many.
+#: How many rows back a picture is searched for, and the steps of that search.
 _MOST_BEFORE: Final = 300
 _STEP: Final = 5
 
@@ -34,7 +34,7 @@ _STEP: Final = 5
 def picture(opened: OpenedSession, parameters: Parameters, task: Task) -> tuple[bytes, int]:
     """Answer ``/api/picture``: the picture of a row without its overlay, and the row's position.
 
-    With ``before``, that of the newest row with a picture among so many.
+    With ``before``, the newest picture that is found up to so many rows earlier.
     """
     position = parameters.position(opened.count)
     width = parameters.whole("w", _WIDEST, least=16, most=_WIDEST)

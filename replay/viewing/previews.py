@@ -1,4 +1,4 @@
-"""The videos of an export: copies of those that browsers play, H.264 made of all others."""
+"""The videos of an export: copies of those that browsers play, H.264 for all others."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIXELS: Final = frozenset(("yuv420p", "yuvj420p"))
 _TYPES: Final = frozenset(("video/mp4", "video/webm"))
 #: Larger pictures are made smaller.
 _WIDEST: Final = 1920
-#: A picture is shown no longer: the writer repeats it (`dgrec.video.repeats`).
+#: A picture is shown no longer than this: the writer repeats it (`dgrec.video.repeats`).
 _LONGEST_US: Final = 1_800_000_000
 
 
@@ -53,7 +53,7 @@ class Preview:
     notes: Sequence[str] = ()
 
     def shown(self, start: int, stop: int) -> dict[str, list[Any]]:
-        """Return what `/api/rows` says of the pictures of rows: ``video``, ``pts_s`` and so on."""
+        """Return the fields of `/api/rows` about pictures: ``video``, ``pts_s`` and so on."""
         pts, duration = self.pts_us[start:stop], self.duration_us[start:stop]
         is_there = pts >= 0
         return {
@@ -80,13 +80,13 @@ def make_preview(
         path: The video, which ends in ``.mp4``.
         redact: Labels whose detections are covered; ``("all",)``: of all labels.
         widest: Larger pictures are made smaller.
-        progress: Gets how many rows of how many are done.
+        progress: Called with the number of rows done, and that of all rows.
 
     Returns None if no row has a picture.
 
     Raises:
         OutputError: The file cannot be written.
-        VideoError: The footage is no video, or a label was never recorded.
+        VideoError: The footage is not a video, or a label was never recorded.
     """
     session = opened.session
     preview = Preview(0, 0)
@@ -126,7 +126,7 @@ def make_preview(
 
 
 def _end(preview: Preview, position: int, next_us: int) -> None:
-    """The picture of a row lasts until the next one."""
+    """Let the picture of a row last until the next one."""
     lasts = next_us - int(preview.pts_us[position])
     preview.duration_us[position] = min(lasts, _LONGEST_US)
 

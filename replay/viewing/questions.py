@@ -69,5 +69,5 @@ ANSWERS: Final[_Answers] = {
     "/api/next": _next,
     "/api/why": _why,
 }
-#: Those that run what a user typed.
+#: Questions that run what a user typed.
 STATEMENTS: Final[_Answers] = {"/api/sql": _sql, "/api/matches": _matches}

@@ -1,6 +1,6 @@
 """The link to the process that records: its newest frame, and its targets.
 
-It has started this process; see `dgrec.recorder.viewer` for the lines that go to and fro.
+That process has started this one; see `dgrec.recorder.viewer` for the lines that they exchange.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class RecorderLink:
     """Asks the recorder for the pages, once for all that ask the same.
 
     Args:
-        answers: From the recorder.
-        ask: Sends it a line.
+        answers: The recorder's answers.
+        ask: Sends the recorder a line.
     """
 
     def __init__(self, answers: BinaryIO, ask: Callable[[str], None]) -> None:
@@ -64,7 +64,7 @@ class RecorderLink:
             self._came(key, None)
 
     async def frame(self, session: Path, after_us: int, wait_s: float) -> Answer | None:
-        """Return a frame that was captured after another; None if none comes in time."""
+        """Return a frame that was captured after a time; None if none comes soon enough."""
         return await self._answer(
             ("frame", _place(session)),
             lambda answer: answer.facts.get("captured_us", after_us + 1) > after_us,
@@ -116,7 +116,7 @@ class RecorderLink:
             self._asked_s.pop(key, None)
             waiting = self._waiting.pop(key, [])
         for future in waiting:
-            # Its server may have ended.
+            # The server that waits for it may have ended.
             with contextlib.suppress(RuntimeError):
                 future.get_loop().call_soon_threadsafe(_set, future, answer)
 

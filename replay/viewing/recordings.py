@@ -24,10 +24,10 @@ from dgrec.session import find_sessions, names_something
 _T = TypeVar("_T")
 #: Sessions that are kept open.
 _MOST_OPEN = 4
-#: Folders, and files of a session that is shown, are looked at again after so long.
+#: Seconds after which folders, and the files of a session, are looked at again.
 _FOUND_S = 1.0
 _UNCHANGED_S = 0.2
-#: Folders in the name of a link that are looked at.
+#: The most folders of a name in a link that are looked at.
 _MOST_PARTS = 16
 #: Opening a session again takes at most this share of the time.
 _SHARE = 0.1
@@ -67,7 +67,7 @@ class Recordings:
         self._found_s = 0.0
         self._listed: dict[Path, _Listed] = {}
         self._open: OrderedDict[str, _Open] = OrderedDict()
-        #: Of each session: it is opened once at a time.
+        #: A lock for each session: it is opened once at a time.
         self._opening: dict[str, threading.Lock] = {}
         #: The files of sessions that could not be opened.
         self._failed: dict[str, Signature] = {}
@@ -84,10 +84,10 @@ class Recordings:
             return dict(self._names)
 
     def path_of(self, name: str) -> Path:
-        """Return the session that has a name, or a name that leads to only one of them.
+        """Return the session with a name, or the only one that the name leads to.
 
         Raises:
-            RequestError: None has.
+            RequestError: There is none.
         """
         return self._resolved(name)[1]
 
@@ -99,7 +99,7 @@ class Recordings:
                 return name, names[name]
             with self._lock:
                 self._found_s = 0.0  # it may have begun just now
-        # Of a link that was made while it was recorded, or before another had the same name.
+        # The link may be from when it was recorded, or from before another one had the same name.
         plain = name.removesuffix(JOURNAL_SUFFIX).removesuffix(SESSION_SUFFIX)
         parts = plain.split("/")[-_MOST_PARTS:]
         for at in range(len(parts)):
@@ -110,7 +110,7 @@ class Recordings:
         raise RequestError(f"there is no recording {name[:200]!r} here", 404)
 
     def listed(self) -> list[tuple[str, ListedSession]]:
-        """Return what `dgrec list` says of each, in its order."""
+        """Return what `dgrec list` says of each session, in its order."""
         names = self.names()
         found = [(name, self._facts(path)) for name, path in names.items()]
         with self._lock:
@@ -150,7 +150,7 @@ class Recordings:
             return work(opened)
 
     def _has_changed(self, name: str, used: OpenedSession | None) -> bool:
-        """Look at the files of a session again; return whether they are others than those used."""
+        """Look at the files of a session again; return whether they differ from those used."""
         with self._lock:
             self._found_s = 0.0
         name, path = self._resolved(name)
@@ -158,7 +158,7 @@ class Recordings:
             entry = self._open.get(name)
             before = self._failed.get(name) if entry is None else entry.signature
         if entry is not None and used is not None and entry.opened is not used:
-            return True  # somebody else has seen that already
+            return True  # another request has noticed that already
         if signature_of(path) == before:
             return False
         if entry is not None:
@@ -167,7 +167,7 @@ class Recordings:
 
     @contextlib.contextmanager
     def opened(self, name: str) -> Iterator[OpenedSession]:
-        """Open a session, or one that is open already, as its files are now.
+        """Open a session as its files are now, or share it if it is open already.
 
         Raises:
             RequestError: There is no such session.
@@ -184,7 +184,7 @@ class Recordings:
         name, path = self._resolved(name)
         with self._lock:
             opening = self._opening.setdefault(name, threading.Lock())
-        with opening:  # others are not waited for
+        with opening:  # other sessions are not waited for
             now = time.monotonic()
             entry = self._used(name)
             if entry is not None and now < entry.next_look_s:
@@ -251,7 +251,7 @@ class Recordings:
 
 
 def signature_of(path: Path) -> Signature:
-    """Return what changes when the files of a session do."""
+    """Return a value that changes when the files of a session do."""
     files = [path] if path.exists() else [file for _, file in numbered_files(path)]
     found = []
     for file in files:

@@ -30,7 +30,7 @@ _COLUMNS: Final = (
     "video_state",
     LABEL_LEAF,
 )
-#: Why a row has no picture, in words (`Pixels` knows the first).
+#: Reasons why a row has no picture, in words (`Pixels` knows the first).
 _REASONS: Final = {
     "left_out": "not in the video",
     "ends": "the video ends earlier",
@@ -43,7 +43,7 @@ _REASONS: Final = {
 
 
 def _read(opened: OpenedSession, start: int, stop: int) -> pa.Table:
-    """Return rows with the number of their detections, ``n``, instead of these."""
+    """Return rows with the number of their detections, ``n``, instead of the detections."""
     with opened.rows:
         batches = list(opened.session.batches([*_COLUMNS], start, stop))
     tables = []
@@ -126,7 +126,7 @@ def row(opened: OpenedSession, parameters: Parameters, task: Task) -> dict[str, 
 
 
 def details(position: int, result: RecordedResult) -> dict[str, Any]:
-    """Return what ``/api/row`` says of a row."""
+    """Return the answer of ``/api/row`` for a row."""
     left_out = ("detections", "restore", "pixel_signature")
     values = {name: value for name, value in result.row.items() if name not in left_out}
     values["timing"] = dict(values.get("timing") or ())

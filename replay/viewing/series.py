@@ -1,4 +1,4 @@
-"""Lines over time: of each column of pixels the smallest, the largest and the mean value.
+"""Lines over time: the smallest, the largest and the mean value of each column of pixels.
 
 =================  =========================================================================
 name               value
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from dgrec.replay.query import SqlReader
     from dgrec.session import Session
 
-#: Durations, in the order of a frame's way, and their SQL.
+#: Durations, in the order of a frame's path, and their SQL.
 STAGE_COLUMNS = {
     **{
         name: name for name in ("latency_ms", "read_ms", *STAGE_KEYS, "recorder_ms", "published_ms")
     },
     "waiting_ms": "_waiting_ms(latency_ms, preprocess_ms, inference_ms, postprocess_ms)",
 }
-#: Names in one request.
+#: The most names in one request.
 _MOST_NAMES = 40
-#: The windows of a rate: of a second, of so many frames, and no more of them than that.
+#: Windows of the rate: at least a second, or so many frames on average, and at most so many.
 _WINDOW_FRAMES, _MOST_WINDOWS = 10, 100_000
 #: Values of signals that are kept in memory, of 16 bytes each.
 _MOST_KEPT = 4_000_000
-#: Where there are fewer rows than so many in each pixel on average, some pixels have none.
+#: With fewer rows than this in a pixel on average, some pixels have none.
 _SPARSE = 4
 #: Digits of a value: a picture shows three of them.
 _DIGITS = 7
@@ -60,7 +60,7 @@ def series_names(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Series:
-    """Lines of which those of labels are still missing: DuckDB would read detections whole."""
+    """Lines, still without those of labels: DuckDB would read detections whole."""
 
     answer: dict[str, Any]
     names: Sequence[str]
@@ -98,7 +98,7 @@ def begin_series(
     end: float | None = None,
     width: int = 1000,
 ) -> Series:
-    """Ask DuckDB what there is to ask for lines over a stretch (`dgrec.replay.viewing.time_line`).
+    """Ask DuckDB what lines over a stretch take (`dgrec.replay.viewing.time_line`).
 
     Args:
         reader: A connection over just this session.
@@ -128,7 +128,7 @@ def begin_series(
         windows = _rate_windows(session, reader)
         found["fps"] = windows.bands(span)
         answer["fps_window_s"] = windows.seconds
-    # Else a gap is several pixels without a value.
+    # Otherwise a gap is several pixels without a value.
     answer["gaps"] = _gaps_in(session, reader, span) if _is_sparse(times, span) else None
     of_labels = [name for name in names if name == "detections" or name.startswith("label:")]
     rows = _label_rows(reader, times, span, of_labels) if of_labels else None
@@ -150,7 +150,7 @@ def _gaps_in(session: Session, reader: SqlReader, span: Pixels) -> list[list[flo
 
 @once
 def _gaps(session: Session, reader: SqlReader) -> tuple[_Array, _Array]:
-    """Return between which stamps of captures there are none: stalls, and gaps that are events."""
+    """Return stamps of capture with none between them: stalls, and gaps that are events."""
     if not time_line(session, reader).is_of_captures:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     result = reader.stream(
@@ -231,7 +231,7 @@ class RateWindows:
         self.starts_us, self.fps, self.end_us, self.seconds = starts_us, fps, end_us, seconds
 
     def bands(self, span: Pixels) -> Bands:
-        """Return the rate of each pixel: of the windows whose middle it has, or that it is in."""
+        """Return the rate of each pixel: of windows with their middle in it, or else around it."""
         bands = Bands(span.width)
         if not len(self.fps) or not span.times.is_of_captures:
             return bands

@@ -71,14 +71,14 @@ class ViewServer:
     ) -> None:
         self.recordings = Recordings(places)
         self.pages = Pages()
-        #: To the process that records, where it has started this one.
+        #: The link to the process that records, if that has started this one.
         self.recorder: RecorderLink | None = None
         self._pairs = Pairs(self.recordings)
         self._downloads = Downloads() if has_downloads else None
         self._workers = Workers()
         self._statements = StatementProcess()
         self._server = open_server(host, port, certificate, has_pages=True)
-        #: What is served.
+        #: The paths that are served.
         self.paths: list[str] = []
         try:
             self._add_all()
@@ -215,7 +215,7 @@ class ViewServer:
         mime: str = "application/json",
         is_statement: bool = False,
     ) -> web.StreamResponse:
-        """Do the work of a request in a thread, and answer with what it gives."""
+        """Do the work of a request in a thread, and answer with its result."""
         try:
             body = await self._workers.run(
                 lambda task: work(task, Parameters(request.query)), is_statement=is_statement
@@ -230,7 +230,7 @@ class ViewServer:
         self, request: web.BaseRequest, *, name: str, mime: str
     ) -> web.StreamResponse:
         if "token" in request.query:
-            # The browser keeps what is behind the #.
+            # The browser keeps what follows the #.
             response = web.Response(status=303, headers={**PAGE_HEADERS, "Location": "/"})
             self._server.guard.set_cookie(response)
             return response
@@ -363,7 +363,7 @@ def _load() -> None:
 
 def _overlay(opened: OpenedSession, parameters: Parameters, task: Task) -> bytes:
     start, stop = parameters.positions(opened.count, 300)
-    # With PySDK, which takes a second to load.
+    # It imports PySDK, which takes a second to load.
     overlay = import_module("dgrec.replay.viewing.overlay")
     with opened.rows:
         found = overlay.drawings(opened.session, start, stop)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Final
 
-#: What keys and data consist of: nothing that means something in HTML.
+#: The characters of keys and data: none has a meaning in HTML.
 _KEY: Final = re.compile(r"[a-z0-9/.-]+", re.ASCII)
 _DATA: Final = re.compile(r"[A-Za-z0-9+/=]*", re.ASCII)
 

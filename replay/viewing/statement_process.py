@@ -1,9 +1,9 @@
 """Statements of users run in a process of their own, which may be ended.
 
 DuckDB's own limits leave out what a function builds, and it looks for an interruption between rows
-only: one ``range`` took 10 GB, also after its time was over. The process has a limit of the
-operating system (`dgrec.replay.viewing.statement_program`), and is the first to be ended where the
-machine has no memory left.
+only: one ``range`` took 10 GB, even after its time was over. The operating system limits the
+process (`dgrec.replay.viewing.statement_program`), and ends it first if the machine has no memory
+left.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from dgrec.replay.viewing.parameters import RequestError
 from dgrec.replay.viewing.workers import Task
 
 _PROGRAM: Final = "dgrec.replay.viewing.statement_program"
-#: How long a statement may go on that was cancelled.
+#: How long a cancelled statement may go on.
 _PATIENCE_S: Final = 3.0
-#: Starting, opening a long recording, and time that several steps of an answer take.
+#: More time for starting, opening a long recording, and answers of several steps.
 _BESIDE_S: Final = 60.0
 _LOOK_S: Final = 0.05
 
@@ -34,12 +34,12 @@ class _Running:
     """A process that runs statements, one after the other."""
 
     def __init__(self) -> None:
-        # What DuckDB spills goes with the process, however that ends.
+        # What DuckDB spills is removed with the process, however that ends.
         self._folder = TemporaryFolder("dgrec")
         try:
             self._process = subprocess.Popen(
                 module_command(_PROGRAM, str(self._folder.path)),
-                stdin=subprocess.PIPE,  # it ends where this one is closed
+                stdin=subprocess.PIPE,  # it ends when this is closed
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd=self._folder.path,
@@ -64,12 +64,12 @@ class _Running:
 
     def write(self, message: Any) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError, ValueError):  # where it has ended, so have its answers
+        with contextlib.suppress(OSError, ValueError):  # if it has ended, so have its answers
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
             self._process.stdin.flush()
 
     def answer(self, seconds: float) -> bytes | None:
-        """Return its next answer, b"" where it has ended, None where there is none so soon."""
+        """Return its next answer, b"" if it has ended, None if there is none in time."""
         with contextlib.suppress(queue.Empty):
             return self._answers.get(timeout=seconds)
         return None
@@ -86,7 +86,7 @@ class _Running:
 
 
 class StatementProcess:
-    """Runs statements, one at a time, in a process that is started when there is one."""
+    """Runs statements, one at a time, in a process that is started when it is needed."""
 
     def __init__(self) -> None:
         self._turn = threading.Lock()
@@ -98,7 +98,7 @@ class StatementProcess:
 
         Raises:
             CancelledError: Nobody waits for it any more.
-            RequestError: It is refused.
+            RequestError: The statement is refused.
         """
         with self._turn:
             task.check()
@@ -106,7 +106,7 @@ class StatementProcess:
             task.check()
             began_s = time.monotonic()
             line = self._line(running, request, task)
-            # What was stopped because of the time may go on.
+            # A statement that was stopped because of the time may go on.
             if not line or time.monotonic() - began_s >= STATEMENT_S:
                 self._end()
             task.check()

@@ -31,12 +31,12 @@ __all__: list[str] = []
 
 #: Sessions that are kept open.
 _MOST_OPEN: Final = 2
-#: Memory beside DuckDB's: what is known of rows, answers on their way out, what functions build.
+#: Memory besides DuckDB's: what is known of rows, answers on their way out, what functions build.
 _BESIDE: Final = 384 << 20
 
 
 class _Sessions:
-    """The sessions that statements were about last."""
+    """The sessions of the last statements."""
 
     def __init__(self) -> None:
         self._open: OrderedDict[str, OpenedSession] = OrderedDict()
@@ -71,7 +71,7 @@ def _line(sessions: _Sessions, request: dict[str, Any], task: Task) -> bytes:
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests, which come after the answer to the one before."""
+    """Answer requests, each of which comes after the answer to the one before."""
     sessions = _Sessions()
     task = Task()
     answers.write(b"ready\n")
@@ -92,7 +92,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _be_first_to_go() -> None:
-    """Have the kernel end this process before a recording, where memory runs out."""
+    """Have the kernel end this process before a recording when memory runs out."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

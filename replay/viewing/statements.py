@@ -1,4 +1,4 @@
-"""SQL that somebody typed on the page, and the questions of the SQL library."""
+"""SQL that a user typed on the page, and the questions of the SQL library."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dgrec.sql import library
 from dgrec.terminal import shortened
 from dgrec.units import parse_size
 
-#: Rows that a page gets, whatever it asks for, and unless it asks.
+#: The most rows that a page gets, and the number if it does not ask for any.
 MOST_ROWS, _ROWS = 20_000, 1_000
-#: Characters of a cell, and of all cells: one column may hold masks.
+#: The most characters of a cell, and of all cells: one column may hold masks.
 _LONGEST_CELL, _LONGEST_ANSWER = 4_000, 8_000_000
-#: Rows of a batch that are taken apart at a time.
+#: Rows of a batch that are turned into Python values at a time.
 _ROWS_AT_ONCE = 256
 #: JavaScript has no larger whole numbers.
 _LARGEST_INTEGER = 2**53 - 1
@@ -98,7 +98,7 @@ def _frame_column(schema: pa.Schema) -> int | None:
 
 
 def with_places(session: Session, reader: SqlReader, found: dict[str, Any]) -> dict[str, Any]:
-    """Add to an answer whose rows name frames where these are in a session.
+    """Add the places of frames in a session to an answer whose rows name frames.
 
     ``places`` has for each row the position and the seconds (null: unknown) of its frame, or null
     where the session has no such frame.
@@ -126,7 +126,7 @@ def with_places(session: Session, reader: SqlReader, found: dict[str, Any]) -> d
 
 
 def questions() -> list[dict[str, str]]:
-    """Return what the library asks of a recording: ``name``, ``text``, ``sql``, ``definition``."""
+    """Return the questions of the library: ``name``, ``text``, ``sql``, ``definition``."""
     return [
         {
             "name": entry.name.replace("_", " "),

@@ -66,7 +66,7 @@ class FolderTarget(Target):
             shutil.copyfileobj(source, file, 1 << 20)
 
     def path(self, key: str) -> Path:
-        """Return where a part is written; its folder is there afterwards."""
+        """Return the path of a part, and make its folder."""
         path = self.folder / key
         with output_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,10 +61,10 @@ class TimeLine:
     Args:
         column: What they are counted by: ``captured_at``, ``media_time_s`` or ``frame``.
         stamp_sql: The stamp of a row in microseconds, as an expression over ``frames``.
-        began_s: Of times in the source, that of the first row.
+        began_s: For times in the source, that of the first row.
         origin_us: The stamp of the first row; None: there are no rows.
         least_us: The earliest stamp: they may run backwards.
-        most_us: The latest stamp; of captures, the last result.
+        most_us: The latest stamp; for captures, that of the last result.
         first_frame: Number of the first row.
         frames: Numbers of all rows, ascending; None if none is missing between the first and the
             last.
@@ -82,11 +82,11 @@ class TimeLine:
 
     @property
     def is_of_captures(self) -> bool:
-        """Whether a time of day has a place on it."""
+        """Return whether a time of day can be placed on it."""
         return self.column == "captured_at"
 
     def positions(self, frames: _Array) -> _Array:
-        """Return where frames stand, counted from 0; of a number that is missing, the next."""
+        """Return the positions of frames, from 0; for a number that is missing, the next one's."""
         if self.frames is None:
             found = frames - self.first_frame
         else:
@@ -97,7 +97,7 @@ class TimeLine:
         """Return stamps of rows from their `column`; unknown ones are beyond all others."""
         values, is_there = column_values(column)
         if self.column == "media_time_s":
-            is_there = is_there & (np.abs(values) <= LATEST_MEDIA_S)  # false of NaN, too
+            is_there = is_there & (np.abs(values) <= LATEST_MEDIA_S)  # false for NaN, too
             values = np.round((np.where(is_there, values, 0) - self.began_s) * 1e6)
         elif self.column == "frame":
             values = (values - self.first_frame) * FIRST_STEP_US
@@ -115,7 +115,7 @@ def time_line(session: Session, reader: SqlReader) -> TimeLine:
     if first[0]["us"] is not None:
         column, stamp, also = "captured_at", "epoch_us(captured_at)", "epoch_us(max(completed_at))"
     elif began_s is not None and media_us(began_s) is not None:
-        # A file may hold times that no source has, and that are no number of microseconds.
+        # A file may hold times that no source has, and that are not a number of microseconds.
         column, stamp = (
             "media_time_s",
             (
@@ -165,10 +165,10 @@ class Pixels:
 
     @property
     def where(self) -> str:
-        """Which rows are in the stretch."""
+        """The condition on rows in the stretch, as SQL over the view ``frames``."""
         if not self.times.is_of_captures:
             return f"{self.times.stamp_sql} BETWEEN {self.start_us} AND {self.end_us}"
-        # The bounds of row groups are of the column itself.
+        # Compares the column itself, of which row groups have bounds.
         stamps = (f"make_timestamptz({us})" for us in (self.start_us, self.end_us))
         return "captured_at BETWEEN {} AND {}".format(*stamps)
 

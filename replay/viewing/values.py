@@ -22,7 +22,7 @@ _MOST_BITS: Final = 4096
 #: Deeper values are sent as text where a value is changed at all.
 _DEEPEST: Final = 64
 #: What `plain` changes and JSON does not refuse: whole numbers that may be too long, and keys that
-#: were no texts.
+#: were not texts.
 _CHANGED: Final = re.compile(r'[\[:,]-?\d{16,}(?![\d.e])|"(?:null|true|false|-?\d[\d.e+-]*)":')
 
 
@@ -41,8 +41,8 @@ def json_bytes(value: Any) -> bytes:
 def plain(value: Any, depth: int = 0) -> Any:
     """Return a value for JSON.
 
-    Numbers that are not finite become null, whole numbers that JavaScript cannot hold texts, and
-    whatever JSON does not know what `dgrec query` writes of it.
+    Numbers that are not finite become null; whole numbers that JavaScript cannot hold become text;
+    whatever JSON does not know becomes what `dgrec query` writes for it.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -78,7 +78,7 @@ def numbers(values: np.ndarray[Any, Any]) -> list[float | None]:
     return found
 
 
-#: Fast: Python is asked only about what JSON does not know.
+#: Fast: Python code runs only for what JSON does not know.
 _encode: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain
 ).encode

@@ -43,7 +43,7 @@ _BY_SUFFIX: Final = {
     ".mkv": "video/x-matroska",
     ".webm": "video/webm",
 }
-#: Why a row has no picture, where that may be another with the digest compared.
+#: Reasons why a row has no picture that may differ once digests are compared.
 _DOUBTFUL: Final = ("other", "unrelated", "ends", "damaged")
 #: Codecs that some browser can decode.
 _CODECS: Final = frozenset(("h264", "hevc", "vp8", "vp9", "av1"))
@@ -71,7 +71,7 @@ class Video:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """Footage that rows have from a frame on."""
+    """The footage of the rows from a frame on."""
 
     first_frame: int
     footage: Footage
@@ -135,7 +135,7 @@ class Videos:
         return found
 
     def _check_digests(self) -> None:
-        """Find the videos once more: the numbers of rows count in those that are unchanged."""
+        """Find the videos once more, by digest: in unchanged ones, the rows' numbers are valid."""
         self._largest = None
         self._close_indexes()
         with self._rows:
@@ -179,7 +179,7 @@ class Videos:
         return times
 
     def _find(self) -> list[Video]:
-        """Find the videos, and which rows have which."""
+        """Find the videos, and the rows of each."""
         session = self._session
         videos: list[Video] = []
         places: dict[Path, int] = {}
@@ -248,12 +248,12 @@ class Videos:
 
 
 def shown_footage(session: Session, *, largest: int | None = None) -> Footage:
-    """Return the footage whose pictures the page shows, with a note in words of the page.
+    """Return the footage whose pictures the page shows, with a note for the page.
 
     Where there are no other pictures, those with the overlay in them are shown.
 
     Args:
-        largest: As `find_footage` has it.
+        largest: As for `find_footage`.
 
     Raises:
         VideoError: The footage is not a video.

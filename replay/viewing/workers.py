@@ -1,4 +1,4 @@
-"""Threads that do what would hold up the server: reading files, DuckDB, decoding."""
+"""Threads for work that would hold up the server: reading files, DuckDB, decoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 _T = TypeVar("_T")
 _READERS = 4
-#: What the names of threads of a viewer begin with.
+#: The beginning of the names of a viewer's threads.
 THREADS: Final = "dgrec-viewing"
 
 
@@ -38,7 +38,7 @@ class Task:
 
     @contextlib.contextmanager
     def interrupted_by(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Call ``interrupt``, in another thread, if it is cancelled within the block."""
+        """Call ``interrupt``, in another thread, if the task is cancelled within the block."""
         with self._lock:
             self.check()
             self._interrupts.append(interrupt)
@@ -78,12 +78,12 @@ class Workers:
         pool = self._statements if is_statement else self._readers
         try:
             return await asyncio.wrap_future(pool.submit(begun))
-        finally:  # where it is not done, it is cancelled
+        finally:  # if it is not done, it is cancelled
             task.cancel()
             self._tasks.discard(task)
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Do in the background what nobody waits for."""
+        """Do work in the background that no request waits for."""
         self._readers.submit(work)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Workers:
 
 @contextlib.contextmanager
 def held(lock: Any, task: Task) -> Iterator[None]:
-    """Hold a lock; give up waiting for it where nobody waits for the answer."""
+    """Hold a lock; give up waiting for it if nobody waits for the answer."""
     while not lock.acquire(timeout=0.1):
         task.check()
     try:

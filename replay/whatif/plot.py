@@ -46,7 +46,7 @@ def write_plot(answer: WhatIf, output: Path, *, overwrite: bool = False) -> None
 
 
 def _name(outcome: SettingOutcome) -> str:
-    """Return what a line is of, besides the threshold."""
+    """Return the settings of a line besides the threshold."""
     setting = outcome.setting
     nms = "" if setting.nms is None else f"NMS {setting.nms:g}"
     return " ".join(filter(None, (nms, setting.tracker or ""))) or "as recorded"
