@@ -69,7 +69,7 @@ class PictureTimes:
 
     @property
     def length(self) -> int:
-        """How many pictures the video has."""
+        """The number of pictures in the video."""
         return self._index.count
 
     def of(self, row: Mapping[str, Any]) -> Shown | str:

@@ -149,7 +149,7 @@ class _RowVideo:
 
     @functools.cached_property
     def _is_exact(self) -> bool:
-        """Whether pictures are decoded here exactly as they were inferred.
+        """Return whether pictures are decoded here exactly as they were inferred.
 
         Other versions of FFmpeg, or other processors, may convert colors a little differently.
         """
@@ -208,7 +208,7 @@ class Pixels:
 
     @property
     def missing(self) -> int:
-        """How many of the rows that were read have no pixels."""
+        """The number of rows that were read and have no pixels."""
         return sum(map(len, self._missing.values()))
 
     def frame(self, row: Mapping[str, Any]) -> Image | None:

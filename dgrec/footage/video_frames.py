@@ -106,7 +106,7 @@ class VideoFrames:
 
     @property
     def has_index(self) -> bool:
-        """Whether frames are found by the file's index rather than by counting."""
+        """Return whether frames are found by the file's index rather than by counting."""
         return self._seeking is not None or self._kept is not None
 
     @property

@@ -65,7 +65,7 @@ class Delivery(NamedTuple):
 
     @property
     def is_taken(self) -> bool:
-        """Whether it says that the target took something."""
+        """Return whether it says that the target took something."""
         return self.ticks not in (_NOT_DUE, _END_DUE)
 
     @property

@@ -51,7 +51,7 @@ def fingerprint(image: Any) -> Fingerprint:
 
 
 def digest(image: Any) -> int | None:
-    """Return a number from 0 to 2^63 - 1 that only equal pictures have in common.
+    """Return a number from 0 to 2^63 - 1, the same for equal pictures and for no others.
 
     It covers every value, the shape and the type of the values.
     """
@@ -152,7 +152,7 @@ def _signatures(samples: _Array) -> list[bytes]:
 
 @lru_cache(maxsize=256)
 def _layout(shape: tuple[int, int]) -> tuple[_Array, _Array, _Array]:
-    """Return the rows and the columns in each cell, as factors, and the steps of a mean per sum."""
+    """Return the rows and columns of each cell as factors, and the factors from sums to steps."""
     rows, columns = _parts(shape[0], _ROWS), _parts(shape[1], _COLUMNS).T
     steps = _STEPS / np.outer(rows.sum(1), columns.sum(0))
     return rows, np.ascontiguousarray(columns), steps.astype(np.float32)

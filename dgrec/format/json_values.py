@@ -44,7 +44,7 @@ _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 class Losses:
     """The values that could not be recorded, each once, by key and type. Threads may share it."""
 
-    #: Keys may be made from data: there is no end to them.
+    #: Keys may be made from data: their number is not limited.
     _MOST = 100
 
     def __init__(self) -> None:

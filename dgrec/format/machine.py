@@ -21,7 +21,7 @@ class MachineLoad:
         cores: How many the recorder could use.
         busy: The share of their total time that was used by anything, 0 to 1.
         seconds: For how long that was measured.
-        used_cores: How many the recording used, on average; None if it was not the only one.
+        used_cores: How many the recording used, on average; None if others were recorded as well.
     """
 
     cores: float | None
@@ -43,7 +43,7 @@ class MachineLoad:
 
     @property
     def is_full(self) -> bool:
-        """Whether the recording alone filled the processors."""
+        """Return whether the recording alone filled the processors."""
         return bool(self.cores and self.used_cores and self.used_cores >= _FULL * self.cores)
 
     @property

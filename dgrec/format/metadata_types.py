@@ -157,7 +157,7 @@ def _list(form: _Form, most: int = _LONGEST_LIST) -> _Form:
 
 
 def _either(*forms: _Form) -> _Form:
-    """Take a value as the first form does that it fits."""
+    """Take a value by the first of some forms that it fits."""
 
     def take(value: Any, depth: int) -> Any:
         taken = (form(value, depth) for form in forms)

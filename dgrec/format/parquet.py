@@ -283,7 +283,7 @@ class SealedFile:
 
     @cached_property
     def has_few_values(self) -> bool:
-        """Whether its lists are no longer than those in a file that dgrec wrote."""
+        """Return whether its lists are no longer than those in a file that dgrec wrote."""
         return self._nested.are_few()
 
     @property

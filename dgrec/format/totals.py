@@ -120,12 +120,12 @@ class RowTotals:
 
     @property
     def is_start_over(self) -> bool:
-        """Whether no later row can have lost anything while the model started."""
+        """Return whether no later row can have lost anything while the model started."""
         return self._start.is_over
 
     @property
     def ended_at(self) -> str | None:
-        """When the last result came, as metadata writes stamps; None if unknown."""
+        """The time of the last result, as metadata writes stamps; None if unknown."""
         if self.completed.last_us is None:
             return None
         with contextlib.suppress(ValueError, OverflowError, OSError):
@@ -196,7 +196,7 @@ class StartLosses:
 
     @property
     def is_over(self) -> bool:
-        """Whether no later row can have lost anything while the model started."""
+        """Return whether no later row can have lost anything while the model started."""
         return self._is_begun and self._before_us > self._first_result_us
 
     def counts(self) -> dict[str, int]:

@@ -33,7 +33,7 @@ class DecodeError(ValueError):
 
 @dataclass
 class Allowance:
-    """How many bytes of arrays and values of JSON may still be decoded from a row.
+    """The bytes of arrays and values of JSON that may still be decoded from a row.
 
     A few hundred bytes of deflated zeros can become gigabytes. Real results are bounded by the
     frame's pixels: a mask lies inside the frame, a class map has the size of the model's output.

@@ -230,7 +230,7 @@ def bitmap_runs(bitmap: Any) -> tuple[int, int, list[int]]:
 
 
 def value_runs(image: Any) -> tuple[int, int, list[int], list[int]]:
-    """Return columns, rows, run lengths and values of an image, coarser if too many."""
+    """Return columns, rows, run lengths and values of an image, coarser if it has too many runs."""
     columns, rows, _, lengths, values = _runs(image)
     return columns, rows, lengths.tolist(), values.tolist()
 

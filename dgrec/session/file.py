@@ -109,12 +109,12 @@ class RecordedFile:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether it is a sealed file with checksums."""
+        """Return whether it is a sealed file with checksums."""
         return self.checksums is not None
 
     @property
     def unchecked_bytes(self) -> int:
-        """How many bytes of a sealed file have not been compared with its checksums yet."""
+        """The number of bytes of a sealed file not yet compared with its checksums."""
         return 0 if self.checksums is None else self.checksums.unchecked_bytes
 
     def check(self, columns: Collection[str] | None = None) -> None:
@@ -188,7 +188,7 @@ class RecordedFile:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet can read the columns of `SCHEMA` from it unchanged.
+        """Return whether any reader of Parquet can read the columns of `SCHEMA` from it unchanged.
 
         False if that reader would need gigabytes for a single row.
         """

@@ -128,7 +128,7 @@ class Part:
 
     @property
     def was_sealed(self) -> bool:
-        """Whether it was a journal, and has been sealed meanwhile."""
+        """Return whether it was a journal, and has been sealed meanwhile."""
         return not self.sealed and not self.place.exists() and sealed_path(self.place).exists()
 
     @property

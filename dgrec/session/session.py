@@ -101,17 +101,17 @@ class Session:
 
     @property
     def sealed(self) -> bool:
-        """Whether this is a sealed file, not a journal (for a set: whether all parts are)."""
+        """Return whether this is a sealed file, not a journal (for a set: all parts are)."""
         return self._rows.sealed
 
     @property
     def has_checksums(self) -> bool:
-        """Whether sealed files have checksums (for a set: whether all do)."""
+        """Return whether sealed files have checksums (for a set: whether all do)."""
         return self._rows.has_checksums
 
     @property
     def unchecked_bytes(self) -> int:
-        """How many bytes of sealed files have not been compared with their checksums yet."""
+        """The number of bytes of sealed files not yet compared with their checksums."""
         return self._rows.unchecked_bytes
 
     def check(self, columns: str | Collection[str] | None = None) -> None:
@@ -134,7 +134,7 @@ class Session:
 
     @property
     def is_finite(self) -> bool:
-        """Whether it is recorded that no number of the rows is NaN, infinite or very large."""
+        """Return whether, as recorded, no number of the rows is NaN, infinite or very large."""
         return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
@@ -198,7 +198,7 @@ class Session:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet can read dgrec's columns (for a set: see `parts`)."""
+        """Return whether any Parquet reader can read dgrec's columns (for a set: see `parts`)."""
         return isinstance(self._rows, RecordedFile) and self._rows.is_plain
 
     @property

@@ -1,4 +1,4 @@
-"""Comparing sealed files with their checksums before DuckDB reads the files: it ignores them."""
+"""Comparing sealed files with their checksums before DuckDB, which checks none, reads them."""
 
 from __future__ import annotations
 

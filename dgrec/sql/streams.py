@@ -29,7 +29,7 @@ _SESSION_ID = pa.field("session_id", pa.dictionary(pa.int32(), pa.string()))
 
 @dataclass
 class Room:
-    """How many bytes of rows a connection may still keep in memory."""
+    """The bytes of rows that a connection may still keep in memory."""
 
     left: int = 256 << 20
 

@@ -47,7 +47,7 @@ class PacketFormat:
 
     @property
     def may_reorder(self) -> bool:
-        """Whether pictures may be stored in another order than they are shown in.
+        """Return whether pictures may be stored in another order than they are shown in.
 
         A stream may begin to do that at any time, whatever ``reordered`` says.
         """
@@ -55,7 +55,7 @@ class PacketFormat:
 
     @property
     def conceals_from_pictures(self) -> bool:
-        """Whether a decoder that gets the same packets makes the same of damaged ones.
+        """Return whether a decoder that gets the same packets makes the same of damaged ones.
 
         For H.264, FFmpeg makes missing parts up from other pictures; for other codecs it leaves in
         them what the memory held before.
@@ -64,7 +64,7 @@ class PacketFormat:
 
     @property
     def has_start_codes(self) -> bool:
-        """Whether parameters may stand in front of any packet, as they do in network streams."""
+        """Return whether parameters may stand in front of any packet, as in network streams."""
         return self.codec in _WITH_PARAMETERS and self.extradata[:1] == b"\0"
 
     def add_stream(self, container: Any) -> Any:

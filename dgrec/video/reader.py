@@ -216,7 +216,7 @@ class VideoReader:
 
     @property
     def waiting(self) -> int:
-        """How many pictures are decoded already."""
+        """The number of pictures that are already decoded."""
         return len(self._decoded)
 
     @property
