@@ -18,9 +18,9 @@ _FAILED = frozenset({errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ES
 
 
 def placed(path: Path) -> Path:
-    """Return the absolute path, which names the file also where the program changes its folder.
+    """Return the absolute path, which still names the file after the program changes its folder.
 
-    The path itself where the program's folder was removed: no relative path names a file then.
+    If the program's folder was removed, the path itself: no relative path names a file then.
     """
     try:
         return path.absolute()
@@ -115,7 +115,7 @@ def check_new_file(path: Path, *, overwrite: bool) -> None:
 
 
 def check_new_folder(path: Path, *, overwrite: bool) -> set[str]:
-    """Return what a folder that is to be written has in it already.
+    """Return the names that are already in a folder that is to be written.
 
     Raises:
         OutputError: It cannot be written, or has something in it and is not to be overwritten.
@@ -167,7 +167,7 @@ def read_small_text(path: Path, most: int = 1_000_000) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk: a new or renamed file survives a power cut.
+    """Write a folder's list of names to disk, so that a new or renamed file survives a power cut.
 
     Raises:
         OSError: The disk failed. A file system that cannot sync folders is not an error.

@@ -24,7 +24,7 @@ from dgrec.files.locks import OPEN_TO_LOCK, is_locked, lock, lock_to_remove
 
 CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
 #: How many bytes of a name, from its beginning and its end, go into the random one: file systems
-#: take 255. What belongs to one owner differs at the end.
+#: take 255. The names of files with one owner differ at the end.
 _FIRST_BYTES, _LAST_BYTES = 150, 50
 _RANDOM_NAME = re.compile(
     r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{16})\.(?P<state>new|named)\Z", re.DOTALL
@@ -49,7 +49,7 @@ def make_temporary(
             temporary.mkdir(mode)
             try:
                 descriptor = os.open(temporary, OPEN_TO_LOCK | os.O_NOFOLLOW)
-            except FileNotFoundError:  # likewise removed, before it was opened
+            except FileNotFoundError:  # removed as a leftover before it was opened
                 continue
         else:
             descriptor = os.open(temporary, CREATE, 0o666)
@@ -65,7 +65,7 @@ def check_alone(path: Path) -> None:
     """Raise `OutputError` if another process is writing a file that is to have this name.
 
     Two that start at the same moment do not see each other, and `NewFile.finish` refuses the later
-    one; but whoever starts later should learn of it before an hour of work.
+    one; but a process that starts later should learn of it before an hour of work.
     """
     for name, match in _random_names(path.parent):
         is_for_it = match["name"] == path.name and match["state"] == "new"
@@ -76,7 +76,7 @@ def check_alone(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left of files that were never completed."""
     found = _random_names(folder)
-    # Owners last: whether their members count depends on them, and their lock covers the members.
+    # Owners last: which name of a member goes depends on them, and their lock covers the members.
     for name, match in sorted(found, key=lambda item: item[1]["state"] == "new"):
         with contextlib.suppress(OSError):
             _remove_leftover(folder / name, match, found)

@@ -10,7 +10,7 @@ from pathlib import Path
 #: Without O_NONBLOCK, opening a FIFO would wait for a writer.
 OPEN_TO_LOCK = os.O_RDONLY | os.O_NONBLOCK
 _ATTEMPTS, _PAUSE_S = 20, 0.005
-#: How often a lock that `is_locked` has taken is waited for: its process may have to wait itself.
+#: How often to wait for a lock that `is_locked` has taken: its process may have to wait itself.
 _ATTEMPTS_BESIDE_LOOKS = 2000
 
 
@@ -57,13 +57,13 @@ def is_locked(path: Path) -> bool:
 
 
 def lock_to_remove(descriptor: int) -> bool:
-    """Lock an open file that is to be removed, if nobody else has; return whether.
+    """Lock an open file for removal, unless another process has it; return whether that worked.
 
-    Nobody writes it: for `is_locked` it is not locked.
+    No process is writing it: for `is_locked` it is not locked.
     """
     if _try_lock(descriptor) is not True:
         return False
-    # In two steps: whoever has locked it in between keeps it.
+    # In two steps: a process that locks it in between keeps it.
     return _share(descriptor)
 
 
@@ -76,7 +76,7 @@ def _share(descriptor: int) -> bool:
 
 
 def _try_lock(descriptor: int) -> bool | None:
-    """Lock an open file if nobody else has; return whether, or None where there are no locks."""
+    """Lock an open file; return False if another process has it, None where there are no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

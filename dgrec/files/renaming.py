@@ -12,7 +12,7 @@ from typing import Any
 from dgrec.files.checks import exists_already
 from dgrec.files.leftovers import CREATE
 
-#: What file systems without hard links answer (FAT, some network shares).
+#: Errors of file systems without hard links (FAT, some network shares).
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _AT_FDCWD, _RENAME_NOREPLACE, _RENAME_EXCHANGE = -100, 1, 2
 _NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})

@@ -1,4 +1,4 @@
-"""Folders for temporary files, which go also where a process was killed."""
+"""Folders for temporary files, which are removed even if a process was killed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class TemporaryFolder:
 
     It is removed with the ``with`` block, by `cleanup`, or with the object. It is locked until
     then: what a killed process left is removed by the next one that needs a folder, and programs
-    that remove old temporary files know it as one in use.
+    that remove old temporary files see that it is in use.
 
     Args:
-        name: What its name begins with.
+        name: The beginning of its name.
 
     Raises:
         OSError: It cannot be made.
@@ -34,7 +34,7 @@ class TemporaryFolder:
         self._finalizer = weakref.finalize(self, _remove, self.path, descriptor)
 
     def cleanup(self) -> None:
-        """Remove it; once that is done, do nothing."""
+        """Remove it, if it is still there."""
         self._finalizer()
 
     def __enter__(self) -> Self:

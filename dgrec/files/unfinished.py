@@ -50,14 +50,14 @@ class Unfinished(ABC):
 
 
 class NewFile(Unfinished):
-    """A file that is being written; killed before it has its name, it blocks no later attempt.
+    """A file that is being written; if its process is killed first, it blocks no later attempt.
 
     Several files that only make sense together have an ``owner``, the one that names the others
-    (a session, whose videos they are). They get their names when they are finished, but as long as
-    the owner does not have its own they count as leftovers, as the owner does.
+    (a session, whose videos they are). They get their names when they are finished, but until the
+    owner has its own name they count as leftovers, as the owner does.
 
     Args:
-        path: Where it goes.
+        path: Its name once it is complete.
         replace: Replace a file of that name, never a device or a pipe. Otherwise the file gets the
             name only if nothing has it by then, not even a symbolic link.
         owner: See above.
@@ -144,7 +144,7 @@ class NewFile(Unfinished):
         if self._owner is None:
             take: Callable[[Path, Path], None] = os.replace if self._replace else renaming.rename
         else:
-            # From here on it has two names. Which of them is removed depends on the owner.
+            # From here on it has two names; the owner decides which of them is removed.
             self.temporary = self.temporary.rename(self.temporary.with_suffix(".named"))
             take = renaming.link_over if self._replace else renaming.link
         take(self.temporary, self.path)
@@ -198,7 +198,7 @@ class NewFolder:
         self._descriptor, self.temporary = make_temporary(path, is_folder=True)
 
     def finish(self, merge: Callable[[Path], None]) -> None:
-        """Give the folder its name; where one exists that is not empty, ``merge`` into that.
+        """Give the folder its name; if one exists that is not empty, ``merge`` into that.
 
         Args:
             merge: Called with the existing folder, which no other process merges into meanwhile.

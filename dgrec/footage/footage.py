@@ -47,9 +47,9 @@ class Footage:
     path: Path | None
     #: The column with the number of each row's frame in the video.
     column: Literal["source_frame", "video_frame"] = "source_frame"
-    #: Whether the recording repeated the file, counting on.
+    #: Whether the recording repeated the file, with frame numbers that went on.
     loops: bool = False
-    #: What the user should know about the choice, in one line; "" for nothing.
+    #: A note for the user about the choice, in one line; "" for none.
     note: str = ""
     #: Why there is no video, in a few words.
     lacking: str = field(default="", compare=False)
@@ -64,10 +64,10 @@ class Footage:
     digests: Callable[[], list[tuple[int, int]]] = field(default=list, compare=False)
     #: When frame 0 of a recorded video was captured, if known.
     started_at: dt.datetime | None = field(default=None, compare=False)
-    #: Numbers of frames from which on a recorded video is shifted against the stamps, since these
-    #: stepped back, and by how many microseconds; of a changed one.
+    #: For a changed recorded video: the frames from which on it is shifted against the stamps,
+    #: since these stepped back, and by how many microseconds.
     shifts: tuple[tuple[int, float], ...] = field(default=(), compare=False)
-    #: Times of some of its rows in seconds, if it is a changed one (see `Pixels`).
+    #: Times of some of its rows in seconds, if it has changed (see `Pixels`).
     times_s: tuple[float, ...] = field(default=(), compare=False)
     #: The files that ``path`` names, if it is a playlist.
     named: tuple[Path, ...] = field(default=(), compare=False)
@@ -75,7 +75,7 @@ class Footage:
     frames: int | None = field(default=None, compare=False)
     #: Whether its frames have the overlay in them.
     annotated: bool = False
-    #: Of a recording in parts: each part's first frame and footage. ``path`` is one of theirs.
+    #: For a recording in parts: each part's first frame and footage. ``path`` is one of theirs.
     parts: tuple[tuple[int, Footage], ...] = ()
 
     def part_with(self, frame: int) -> Footage:
@@ -86,7 +86,7 @@ class Footage:
         return self.parts[max(at, 0)][1]
 
     def shift_us(self, number: int) -> float:
-        """Return by how much a frame's time in a recorded video is shifted against its stamp."""
+        """Return the shift of a frame's time in a recorded video against its stamp."""
         at = bisect.bisect_right(self.shifts, number, key=lambda shift: shift[0]) - 1
         return self.shifts[at][1] if at >= 0 else 0
 
@@ -123,7 +123,7 @@ def find_footage(
     Args:
         video: The user's choice, used as it is, with a note if it differs from what was recorded.
         annotated: Whether ``video`` may have the overlay in it.
-        largest: Bytes of a recorded video whose digest is compared; None: of any.
+        largest: The most bytes of a recorded video whose digest is compared; None: any number.
 
     Raises:
         VideoError: ``video`` does not exist, cannot be what was recorded, or has the overlay in it.
@@ -191,8 +191,8 @@ def find_recorded(
     Also returns which of its files are missing, in a few words; "" if none.
 
     Args:
-        largest: Bytes of a file whose digest is compared; None: of any. A larger one is used as if
-            it had changed: only where the times of its pictures are those of the rows.
+        largest: The most bytes of a file whose digest is compared; None: any number. A larger file
+            is used as if it had changed: only where the times of its pictures are those of rows.
     """
     folder = session.place.parent
     if not session.parts:
@@ -275,7 +275,7 @@ def _recorded_footage(
 
 
 def _shifts(batches: Callable[..., Iterator[Any]]) -> tuple[tuple[int, float], ...]:
-    """Return from which frames on a recorded video is shifted, and by how many microseconds."""
+    """Return the frames from which on a recorded video is shifted, with shifts in microseconds."""
     numbers, captured = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for batch in batches(columns=["video_frame", "captured_at"]):
         is_there = pc.and_(*(column.is_valid() for column in batch.columns))
@@ -422,7 +422,7 @@ class _SourceCheck:
 
     #: How it differs; "" if it does not.
     difference: str = ""
-    #: Why that cannot be known, as a note; "" if it is.
+    #: Why that cannot be known, as a note; "" if it can.
     doubt: str = ""
     named: tuple[Path, ...] = ()
     #: Why it may lead to any other file; "" if it only names files below its own folder.

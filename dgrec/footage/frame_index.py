@@ -46,8 +46,8 @@ def packets_from(
     """Yield the packets from a key packet on.
 
     Args:
-        wanted: Its time, of the kind ``by``.
-        times: Where to seek it, until it is found.
+        wanted: The time of the key packet, of the kind ``by``.
+        times: Times to seek to, until it is found.
 
     Raises:
         UntrustedIndexError: It is not there.
@@ -77,8 +77,8 @@ class FrameIndex:
 
     Args:
         container: An open PyAV container, for this index alone.
-        any_start: Whether pictures before the first key frame, which lack their reference, are
-            counted: they are in a video of kept packets.
+        any_start: Whether to count pictures before the first key frame, which lack their reference,
+            as in a video of kept packets.
 
     Raises:
         UntrustedIndexError: Frames have to be counted instead.

@@ -25,11 +25,11 @@ _KEPT_BYTES = 128 << 20
 
 
 class KeptFrames:
-    """The frames of a video of kept packets, by their number in the order in which they are shown.
+    """The frames of a video of kept packets, numbered in the order in which they are shown.
 
     Frame ``i`` is the ``i``-th packet by its presentation time, whether a picture comes out of it
-    or not. It is decoded as the recorder's source was: from a point on at which decoding can begin,
-    in one thread, going on after errors.
+    or not. It is decoded as the recorder's source was: from a point at which decoding can begin, in
+    one thread, going on after errors.
 
     Raises:
         VideoError: The file is not a video.
@@ -43,7 +43,7 @@ class KeptFrames:
         self.time_s: float | None = None
         self._containers: list[Any] = []
         try:
-            # To read the index from, to decode from, and to look at key frames.
+            # One for the index, one for decoding, and one for looking at key frames.
             for _ in range(3):
                 self._containers.append(open_container(path, str(path)))
             self._index = FrameIndex(self._containers[0], any_start=True)
@@ -71,19 +71,19 @@ class KeptFrames:
         self._key_pts = 0  # presentation time of its key frame
         self._front = 0  # presentation time of what was decoded last
         self._starts: dict[int, bool] = {}  # whether decoding can begin at a group
-        self._broken: set[int] = set()  # groups that begin what is damaged
-        #: Whether something could not be decoded since.
+        self._broken: set[int] = set()  # groups from which on something is damaged
+        #: Whether something could not be decoded since `_began_at`.
         self._is_broken = False
         self._fed_pts = 0  # presentation time of the latest picture that the decoder has
         self._recent: OrderedDict[int, Any] = OrderedDict()
 
     def read(self, number: int) -> Image | None:
-        """Return a frame; None if there is no such one, or no picture comes out of its packet."""
+        """Return a frame; None if it does not exist, or no picture comes out of its packet."""
         frame = self.frame(number)
         return None if frame is None else self._converter.image(frame)
 
     def frame(self, number: int) -> Any:
-        """Return a frame as it was decoded; None where `read` does."""
+        """Return a frame as it was decoded; None where `read` returns None."""
         if not 0 <= number < self.length:
             return None
         try:
@@ -182,7 +182,7 @@ class KeptFrames:
                 self._is_broken = True
 
     def _decode_to(self, pts: int) -> Any:
-        """Return the picture of a time; None if it is passed, or decoding has come to its end.
+        """Return the picture of a time; None if that has passed, or decoding has come to its end.
 
         Pictures that were decoded before it, and are shown after it, come out as well: only then
         is it known whether they are damaged.

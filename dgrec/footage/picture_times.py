@@ -31,9 +31,9 @@ class Shown(NamedTuple):
 
 
 class PictureTimes:
-    """When the pictures of rows are shown in one video.
+    """The times at which one video shows the pictures of rows.
 
-    It answers as `Pixels` does, but for what only decoding would find out: damaged pictures.
+    It answers as `Pixels` does, except for what only decoding would find out: damaged pictures.
 
     Raises:
         VideoError: The file is not a video, or has no index that can be trusted.
@@ -69,7 +69,7 @@ class PictureTimes:
 
     @property
     def length(self) -> int:
-        """How many pictures the video has."""
+        """The number of pictures in the video."""
         return self._index.count
 
     def of(self, row: Mapping[str, Any]) -> Shown | str:
@@ -99,8 +99,8 @@ class PictureTimes:
             if time_s is None or at_s is None or abs(at_s - time_s) <= self._tolerance_s:
                 return number
             if not self.footage.changed and self.footage.column == "video_frame":
-                return number  # the number counts: the clock may have been set meanwhile
-        # The recorder may have counted pictures that it could not decode otherwise than the index.
+                return number  # the number decides: the clock may have been set meanwhile
+        # Pictures that the recorder could not decode may have another number in the index.
         found = None if time_s is None else self._find(time_s)
         if found is None:
             return "ends" if number >= self.length else "other"
@@ -136,7 +136,7 @@ class PictureTimes:
 
 
 class GrowingPictureTimes:
-    """The same of a video that is being recorded: its index would be out of date at once.
+    """The same for a video that is being recorded: its index would be out of date at once.
 
     The times are those of the rows, which a recorded video carries to the microsecond.
 
@@ -160,7 +160,7 @@ class GrowingPictureTimes:
         return "damaged" if time_s is None else Shown(round(self._at_s + time_s, 6), None)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 def _time_of_picture(path: Path, number: int) -> float:

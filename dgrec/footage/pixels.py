@@ -62,7 +62,7 @@ def row_time_s(
     """Return the time of a row in its video in seconds, if it has one.
 
     Args:
-        started_at: When frame 0 of a recorded video was captured.
+        started_at: The time of capture of frame 0 of a recorded video.
     """
     if footage.column == "source_frame":
         media_s = row.get("media_time_s")
@@ -88,7 +88,7 @@ def is_other_video(footage: Footage, find: Callable[[float], int | None]) -> boo
 
 
 class _RowVideo:
-    """One video, and which of its frames belongs to a row.
+    """One video, and the frame in it that belongs to a row.
 
     Raises:
         VideoError: It is not a video.
@@ -121,7 +121,7 @@ class _RowVideo:
         image = self._read(int(index))
         recorded = row.get("pixel_digest")
         if image is not None and footage.kept and recorded not in (None, digest(image)):
-            # Of a damaged picture, the recorder's decoder made something else.
+            # The recorder's decoder made something else of a damaged picture.
             if self._is_exact:
                 return "damaged"
             image = self._read(int(index))
@@ -130,7 +130,7 @@ class _RowVideo:
             return image
         if not footage.changed:
             if image is not None and footage.column == "video_frame":
-                return image  # the number counts: the clock may have been set meanwhile
+                return image  # the number decides: the clock may have been set meanwhile
             if image is not None and frames.has_index:
                 # The file is unchanged, so the decoder left out frames during the recording too:
                 # counting as the recorder did finds the right one.
@@ -149,7 +149,7 @@ class _RowVideo:
 
     @functools.cached_property
     def _is_exact(self) -> bool:
-        """Whether pictures come out here as they were inferred.
+        """Return whether pictures are decoded here exactly as they were inferred.
 
         Other versions of FFmpeg, or other processors, may convert colors a little differently.
         """
@@ -208,7 +208,7 @@ class Pixels:
 
     @property
     def missing(self) -> int:
-        """How many of the rows that were read have no pixels."""
+        """The number of rows that were read and have no pixels."""
         return sum(map(len, self._missing.values()))
 
     def frame(self, row: Mapping[str, Any]) -> Image | None:
@@ -306,7 +306,7 @@ class Pixels:
         }[reason]
 
     def notes(self) -> list[str]:
-        """Return what the user should know after the last frame, a line each."""
+        """Return notes for the user after the last frame, a line each."""
         notes = []
         for (reason, name), frames in self._missing.items():
             count = len(frames)

@@ -46,7 +46,7 @@ def parse_position(text: str) -> Position:
     (``2026-01-02T03:04:05Z``).
 
     Raises:
-        ConfigError: It is not one.
+        ConfigError: It is not a position.
     """
     stripped = text.strip()
     if _NUMBER.match(stripped):
@@ -99,8 +99,8 @@ def chosen_batches(
     """Yield (positions, rows) of chosen rows, reading only the row groups that hold them.
 
     Args:
-        positions: Of the rows, ascending.
-        columns: As of `Session.batches`.
+        positions: The positions of the rows, ascending.
+        columns: As for `Session.batches`.
     """
     jumps = np.flatnonzero(np.diff(positions) > _WORTH_A_JUMP) + 1
     for near in np.split(positions, jumps) if len(positions) else ():

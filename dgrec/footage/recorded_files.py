@@ -1,9 +1,9 @@
-"""The files of a recording that its metadata names: which may be opened, and which never replaced.
+"""The files that a recording's metadata names: which may be opened, and which must stay.
 
-Sessions are shared, so their metadata may name any file of whoever opens them: a private video, a
-device, a pipe that nobody writes to. Only two kinds are opened: a regular file below the session's
-folder, links resolved, and one that has the recorded size and digest. Whoever recorded a digest had
-the file already. Any other file has to be named by the user.
+Sessions are shared, so their metadata may name any file of the user who opens them: a private
+video, a device, a pipe that nothing writes to. Only two kinds are opened: a regular file below the
+session's folder, links resolved, and one that has the recorded size and digest: the author of the
+session had that file already. Any other file has to be named by the user.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def file_facts(path: Path, folder: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {"file": path.name, "size": path.stat().st_size, "sha256": digest}
     if (named := named_files(path)) is not None:
         facts["named_files"] = named.facts
-    # With it, a session finds footage that was moved together with it.
+    # By this path, a session finds footage that was moved together with it.
     relative = Path(os.path.relpath(path, resolved(folder))).as_posix()
     return {**facts, "path": str(path), "relative": relative}
 
@@ -77,7 +77,7 @@ def file_facts(path: Path, folder: Path) -> dict[str, Any]:
 def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
     """Return the paths of the videos that were recorded with ``session``.
 
-    Only those that the metadata names: another file with a similar name may be somebody's footage.
+    Only those that the metadata names: another file with a similar name may be other footage.
     """
     names = [base_name(video.get("file")) for video in video_entries(metadata)]
     return [session.with_name(name) for name in names if name]
@@ -86,7 +86,7 @@ def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
 def own_videos(session: Path) -> list[Path]:
     """Return the videos that go if the session file is replaced; none if it is damaged or absent.
 
-    Only those of its own name: of a copy, a renamed session or an analyzed one, the video may be
+    Only those of its own name: the video of a copy, a renamed session or an analyzed one may be
     that of another session, which is still there.
     """
     with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
@@ -102,7 +102,7 @@ def own_videos(session: Path) -> list[Path]:
 def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:
     """Return the video of a metadata entry, in the session's folder; None if it is not there.
 
-    The folder that the entry names does not count. A playlist in the video's place is refused: it
+    The folder that the entry names is ignored. A playlist in the video's place is refused: it
     would lead to other files.
     """
     name = base_name(item.get("file"))
@@ -174,7 +174,7 @@ def difference_of(path: Path, recorded: Mapping[str, Any]) -> str:
 
 
 def _digest(file: Any, facts: os.stat_result) -> str:
-    """Return the digest of an open file; that of one that has not changed since is kept."""
+    """Return the digest of an open file; it is kept until the file changes."""
     key = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
     if key not in _DIGESTS:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The times of an MP4's pictures, of the stretches that are asked for."""
+"""The times of an MP4's pictures, read only for the stretches that are asked for."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _GROUPS_KEPT = 256
 class TableIndex:
     """The pictures of an MP4 by number, with their times; its table is not read as a whole.
 
-    It agrees with `FrameIndex`, which needs all key frames: a fifth of a second and more for the
-    million pictures of ten hours.
+    It agrees with `FrameIndex`, which needs all key frames: that takes a fifth of a second and more
+    for the million pictures of ten hours.
 
     Args:
         container: An open PyAV container, for this index alone.
@@ -58,7 +58,7 @@ class TableIndex:
 
     def frame_at(self, pts: int, tolerance: int = 0) -> int | None:
         """Return the number of the frame nearest to a presentation time, if it is near enough."""
-        # The table is in the order of decoding, at most some pictures away.
+        # The table is in the order of decoding, at most a few pictures away.
         near = self._entries.search_timestamp(pts, backward=True, any_frame=True)
         first = self._first(min(max(near, 0), self.count - 1))
         firsts = [first]
@@ -76,14 +76,14 @@ class TableIndex:
         return None if nearest is None else nearest[1]
 
     def _first(self, frame: int) -> int:
-        """Return the number of the key frame of a frame."""
+        """Return the number of the key frame that a frame belongs to."""
         found: int = self._entries.search_timestamp(self._entries[frame].timestamp, backward=True)
         if not 0 <= found <= frame:
             raise UntrustedIndexError("no key frame before a picture")
         return found
 
     def _end(self, first: int) -> int:
-        """Return the number of the key frame after one; the number of all frames: there is none."""
+        """Return the number of the key frame after one; the number of frames if there is none."""
         after = self._entries[first].timestamp + 1
         found: int = self._entries.search_timestamp(after, backward=False)
         return found if found > first else self.count
@@ -124,7 +124,7 @@ class TableIndex:
         """Yield the packets from a key packet on.
 
         Args:
-            latest: A time at which it is still the last key packet; FFmpeg seeks an MP4 by
+            latest: A time at which that is still the last key packet; FFmpeg seeks an MP4 by
                 presentation time, which the table lacks.
         """
         return packets_from(self._container, self._stream, wanted, (latest, wanted), by="dts")

@@ -36,7 +36,7 @@ def media_us(media_s: float) -> int | None:
 class Timeline:
     """Turns the recorded times of rows into microseconds since the first one.
 
-    They follow the source's own stamps, or the times of capture if it has none, as most cameras.
+    They follow the source's own stamps, or the times of capture if it has none, like most cameras.
     An odd stamp shifts its own frame only.
 
     Args:
@@ -59,7 +59,7 @@ class Timeline:
         """Return the times of the next rows (int64); each is later than the one before it.
 
         Args:
-            rows: With `COLUMNS`. Stamps may be null.
+            rows: Rows with `COLUMNS`. Stamps may be null.
         """
         media_s, has_media = column_values(rows.column("media_time_s"))
         captured, is_captured = column_values(rows.column("captured_at"))

@@ -23,7 +23,7 @@ from dgrec.video import (
     use_one_thread,
 )
 
-#: Up to about here, decoding on is faster than opening the index and seeking.
+#: Up to about this many frames on, decoding is faster than opening the index and seeking.
 _NEAR = 100
 #: Frames before a wanted one that are kept, so that steps back need no decoding.
 _KEPT_FRAMES = 24
@@ -106,7 +106,7 @@ class VideoFrames:
 
     @property
     def has_index(self) -> bool:
-        """Whether frames are found by the file's index rather than by counting."""
+        """Return whether frames are found by the file's index rather than by counting."""
         return self._seeking is not None or self._kept is not None
 
     @property
@@ -192,7 +192,7 @@ class _CountingReader:
     def read(self, index: int) -> Image | None:
         """Return frame ``index``, decoding those before it; None if the video ends earlier.
 
-        `position` is then the number of frames.
+        In the latter case `position` is the number of frames.
         """
         if index < self.position:
             self._reader.release()

@@ -26,7 +26,7 @@ _DEEPEST = 8
 
 
 def is_kept(dtype: np.dtype[Any]) -> bool:
-    """Return whether values of this type can be kept: anything but objects, and unions."""
+    """Return whether values of this type can be kept: anything but objects and unions."""
     if dtype.hasobject or dtype.kind not in _KINDS:
         return False
     try:
@@ -68,7 +68,7 @@ def array_from(spec: Any, allowance: Allowance) -> np.ndarray[Any, Any]:
     """Return the array that `array_spec` described.
 
     Raises:
-        DecodeError: It did not, or the array takes more memory than is allowed.
+        DecodeError: It is not what `array_spec` returns, or the array takes too much memory.
     """
     name, shape, text = spec
     dtype = _dtype(name)
@@ -84,7 +84,7 @@ def scalar_from(spec: Any, allowance: Allowance) -> Any:
     """Return the scalar that `scalar_spec` described.
 
     Raises:
-        DecodeError: It did not, or it takes more memory than is allowed.
+        DecodeError: It is not what `scalar_spec` returns, or it takes too much memory.
     """
     name, text = spec
     dtype = _dtype(name)

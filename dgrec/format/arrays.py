@@ -1,7 +1,7 @@
 """Arrow arrays from buffers.
 
-At a camera's pace a batch has 15 rows, and calls of Arrow take more time than its values do: arrays
-are made from buffers, and those that are the same in every batch are kept.
+At a camera's pace a batch has 15 rows, and calling Arrow takes longer than handling their values:
+arrays are made from buffers, and those that are the same in every batch are kept.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class NullColumns:
 
     def _get(self, name: str, size: int) -> pa.Array:
         kept = self._kept[name]
-        # Of an empty slice of texts, Arrow would write all that is kept of them.
+        # For an empty slice of texts, Arrow would write the whole kept column.
         if not 0 < size <= _KEPT_NULLS:
             return pa.nulls(size, kept.type)
         if name not in self._items:
             return kept.slice(0, size)
-        # Likewise of any slice of lists.
+        # Likewise for any slice of lists.
         buffers = [_ZEROS.slice(0, size // 8 + 1), _ZEROS.slice(0, 4 * (size + 1))]
         return _from_buffers(kept.type, size, buffers, size, children=[self._items[name]])
 

@@ -19,14 +19,14 @@ from dgrec.errors import DamagedSessionError, NotASessionError, first_line
 from dgrec.format.leaves import once_per_schema
 from dgrec.format.schema import SCHEMA
 
-#: Microseconds from 1970 to the years 2 and 9999, a year within what Python's dates can hold.
+#: Microseconds from 1970 to the years 2 and 9999, a year inside the range of Python's dates.
 FIRST_US, LAST_US = -62_104_060_800_000_000, 253_370_764_800_000_000
 _UNITS_PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 _Check = Callable[[pa.DataType], bool]
 #: Without these a file is not a session.
 _NEEDED = ("frame", "detections")
-#: Batches that are larger once decoded are split: one long text that every row names is small in
-#: a file.
+#: Batches that are larger once decoded are split: one long text that all rows share is small in a
+#: file.
 _BATCH_BYTES = 64 << 20
 #: The largest row that is decoded.
 _ROW_BYTES = 256 << 20
@@ -36,7 +36,7 @@ def cast_schema(schema: pa.Schema, path: Path) -> pa.Schema:
     """Return ``schema`` (of the file ``path``) with the types that `cast_batches` gives.
 
     Raises:
-        NotASessionError: A column is missing, there twice, or of a type that cannot be cast.
+        NotASessionError: A column is missing, appears twice, or has a type that cannot be cast.
     """
     try:
         return _cast_schema(schema)
@@ -169,7 +169,7 @@ def _wanted(name: str) -> pa.Field | None:
 
 
 def _holds_structs(field: pa.Field) -> bool:
-    """Return whether a column, if it is that of detections, is a list of structs or of nulls."""
+    """Return False if the column ``detections`` is a list of anything but structs or nulls."""
     if field.name != "detections" or pa.types.is_null(field.type):
         return True
     item = field.type.value_type
@@ -205,7 +205,7 @@ def _is_castable(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _one_of(*checks: _Check, encoded: bool = False) -> _Check:
-    """Return a check for several types; ``encoded``: also in a dictionary."""
+    """Return a check for several types; ``encoded``: dictionary-encoded ones too."""
 
     def belongs(type_: pa.DataType) -> bool:
         plain = type_.value_type if encoded and pa.types.is_dictionary(type_) else type_
@@ -247,7 +247,7 @@ def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
         return array
     if pa.types.is_dictionary(found) and found.value_type.equals(wanted):
         return array.dictionary_decode()
-    if isinstance(wanted, pa.BaseExtensionType):  # texts come without it, in a dictionary
+    if isinstance(wanted, pa.BaseExtensionType):  # texts come dictionary-encoded, without it
         items = _cast(without_extension(array), wanted.storage_type)
         return pa.ExtensionArray.from_storage(wanted, items)
     if isinstance(array, pa.ExtensionArray):
@@ -306,7 +306,7 @@ def taken_apart(array: Any) -> tuple[pa.Array, pa.Array]:
 
 
 def without_extension(array: Any) -> Any:
-    """Return what an array is stored as, if its type is one that somebody has added to Arrow's."""
+    """Return the storage of an array of an extension type; any other array as it is."""
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
@@ -316,7 +316,7 @@ def _pairs_type(type_: pa.MapType) -> pa.DataType:
 
 
 def _cast_stamps(array: pa.Array) -> pa.Array:
-    """Return stamps in microseconds of UTC, which is assumed for those without a zone."""
+    """Return stamps in microseconds; those without a zone are taken as UTC."""
     wanted = SCHEMA.field("captured_at").type
     per_second = _UNITS_PER_SECOND[array.type.unit]
     numbers = array.view(pa.int64())
@@ -358,7 +358,7 @@ def _is_within(array: pa.Array | pa.ChunkedArray, low: int, high: int) -> bool:
 
 
 def _without_nulls(array: pa.Array) -> pa.Array:
-    """Return lists or maps, the null ones as empty ones."""
+    """Return lists or maps; null ones become empty."""
     offsets, values = taken_apart(array)
     if pa.types.is_map(array.type):
         keys, items = values.flatten()
@@ -367,7 +367,7 @@ def _without_nulls(array: pa.Array) -> pa.Array:
 
 
 def _with_dates(array: pa.Array) -> pa.Array:
-    """Return signals whose stamps are clipped to those that Python has dates for."""
+    """Return signals with stamps clipped to the range of Python's dates."""
     times = pc.struct_field(array.flatten(), "at")
     if _is_within(times, FIRST_US, LAST_US):
         return array

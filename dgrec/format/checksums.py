@@ -59,7 +59,7 @@ class Checksums:
         self.path = path
         self._place = place
         self._file = file
-        #: Offset of the end of the bytes that they cover.
+        #: The end of the bytes that the checksums cover.
         self.end = end
         self._sums = sums
         self._is_checked = bytearray(len(sums))
@@ -69,7 +69,7 @@ class Checksums:
         """Check the footer and return the checksums of the bytes before it, if the file has any.
 
         Args:
-            path: What messages call the file.
+            path: The file's name in messages.
             place: Its absolute path; None: that of ``path`` now.
 
         Raises:
@@ -104,7 +104,7 @@ class Checksums:
 
     @property
     def unchecked_bytes(self) -> int:
-        """About how many bytes have not been compared yet."""
+        """The approximate number of bytes not compared yet."""
         return self._is_checked.count(0) * _BLOCK
 
     def check(self, ranges: Iterable[tuple[int, int]] | None = None) -> None:

@@ -12,20 +12,20 @@ Span = tuple[int, int]
 def original_of(metadata: Mapping[str, Any]) -> str | None:
     """Return the id of the recording that a clip, or a clip of a clip, was cut from.
 
-    None for what is not a clip.
+    None for a session that is not a clip.
     """
     clips = list(_clips(metadata))
     return str(clips[-1].get("session_id") or "") or None if clips else None
 
 
 def merged_from(metadata: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the sessions that one was merged from; none for what is not merged."""
+    """Return the ids of the sessions that a session was merged from; none if it was not merged."""
     merged = metadata.get("clip", {}).get("merged", [])
     return [str(item.get("session_id")) for item in merged]
 
 
 def recorded_spans(metadata: Mapping[str, Any]) -> list[Span]:
-    """Return the frames of that recording that are in the clip, as far as known."""
+    """Return the frames of the original recording that a clip holds, as far as known."""
     first, *earlier = [*_clips(metadata)] or [{}]
     spans = [(start, start + frames) for _, frames, start in _ranges(first)]
     for clip in earlier:

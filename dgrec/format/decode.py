@@ -1,7 +1,7 @@
 """Rows back to results, equal to what `predict_stream` yielded.
 
 Rows have the types of `SCHEMA` (`dgrec.format.casting`). Their JSON and mask columns are checked
-here: anybody may have written them.
+here: any program may have written them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dgrec.format.untrusted import Allowance, DecodeError, parse_json
 
 #: The keys of a detection that has no ``keys``, which another tool may have left out.
 _USUAL_KEYS = ("bbox", "category_id", "label", "score", "angle", "track_id")
-#: Longest text of keys that is kept, and how many are: a file may have any number.
+#: The longest text of keys that is kept, and how many: a file may have any number of them.
 _LONGEST_KEPT = 1000
 _MOST_KEPT = 4096
 
 
 @dataclass(slots=True)
 class RestoredFrame:
-    """What `predict_stream` yielded for a frame."""
+    """The values that `predict_stream` yielded for a frame."""
 
     results: Any
     timing: dict[str, Any]
@@ -34,12 +34,12 @@ class RestoredFrame:
     attributes: dict[str, Any]
     conversion: tuple[float, float, float, float] | None = None
     label_hashes: dict[str, int] = field(default_factory=dict)
-    #: ``model`` and ``overlay`` of a result that is of another kind than the session's.
+    #: ``model`` and ``overlay`` of a result of another kind than the session's.
     described: dict[str, Any] = field(default_factory=dict)
 
 
 def restore(row: Mapping[str, Any]) -> RestoredFrame:
-    """Return what ``row`` (a row of `SCHEMA` as Python values) was made from.
+    """Return the frame that ``row`` (a row of `SCHEMA` as Python values) was made from.
 
     Raises:
         DecodeError: dgrec did not write its JSON or a mask, or they decode to more than a frame of
@@ -76,7 +76,7 @@ def _restore(row: Mapping[str, Any], allowance: Allowance) -> RestoredFrame:
             timing[key] = int(timing[key])
     attributes = _json_object(row.get("attributes"), "attributes", allowance)
     attributes = json_values.decode(attributes, allowance)
-    if isinstance(attributes, json_values.RecordedObject):  # they held themselves and were not kept
+    if isinstance(attributes, json_values.RecordedObject):  # they contained themselves: not kept
         attributes = {}
     names = attributes if isinstance(attributes, dict) else {"_": attributes}
     if not all(type(name) is str and not name.startswith("_") for name in names):
@@ -148,7 +148,7 @@ _KEY_ORDERS: dict[str, list[list[str]]] = {}
 
 
 def _keys(value: Mapping[str, Any], allowance: Allowance) -> list[list[str]]:
-    """Return a detection's keys in order, each in a list; after landmarks the keys of a point."""
+    """Return a detection's keys in order, each in a list; ``landmarks`` with those of a point."""
     text = value["keys"]
     if text is None:
         return [[name] for name in _USUAL_KEYS]

@@ -24,9 +24,9 @@ _Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Times are in 1/4096 ms, as the durations of rows.
 _TICKS_PER_MS: Final = 4096
-#: Instead of a time: no message was due; or one was taken, and when it was captured is unknown.
+#: Instead of a time: no message was due; or one was taken, but its capture time is unknown.
 _NOT_DUE, _NO_TIME = -1, -2
-#: Of the messages of the end of a run, after a frame: they are due; they were taken.
+#: For the messages at the end of a run, after a frame: they are due; they were taken.
 _END_DUE, _END_TAKEN = -3, -4
 #: Ranges of a target in the metadata of a session.
 _MOST_RANGES: Final = 10_000
@@ -36,7 +36,7 @@ _LARGEST: Final = 2**53
 
 
 class Delivery(NamedTuple):
-    """A frame of which a target has taken the messages, or gets none; or such an end of a run.
+    """A frame whose messages a target has taken, or does not get; or the same for a run's end.
 
     Args:
         target: Its place in the metadata's ``targets``.
@@ -65,7 +65,7 @@ class Delivery(NamedTuple):
 
     @property
     def is_taken(self) -> bool:
-        """Whether it says that the target took something."""
+        """Return whether it says that the target took something."""
         return self.ticks not in (_NOT_DUE, _END_DUE)
 
     @property
@@ -117,16 +117,16 @@ def _checked(item: Any) -> tuple[int, _Numbers, _Numbers]:
 
 
 class Deliveries:
-    """What targets have taken of a journal's rows: 16 bytes for each message.
+    """The rows of a journal that targets have taken: 16 bytes for each message.
 
     Args:
-        targets: How many there are.
+        targets: The number of targets.
     """
 
     def __init__(self, targets: int) -> None:
         self._added: list[list[tuple[_Numbers, _Numbers]]] = [[] for _ in range(targets)]
         self._sorted: list[tuple[_Numbers, _Numbers] | None] = [None] * targets
-        #: The last frames of runs: those whose ends were due, and those of them that were taken.
+        #: For each target, the last frames of runs whose end was due, and of those that were taken.
         self.ends: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in range(targets)]
 
     def add(self, found: Iterable[tuple[int, _Numbers, _Numbers]]) -> None:
@@ -179,16 +179,16 @@ class Deliveries:
 
 
 def has_all_frames(metadata: Mapping[str, Any]) -> bool:
-    """Return whether each frame has a row: then they are numbered as they were for targets."""
+    """Return whether each frame has a row: then rows are numbered as frames were for targets."""
     only_on_alert = metadata.get("options", {}).get("only_on_alert")
     return not only_on_alert and not metadata.get("totals", {}).get("dropped_writer")
 
 
 class TargetCounts:
-    """Counts what each target took of rows that are read in their order.
+    """Counts the rows that each target took; rows are added in their order.
 
     Args:
-        metadata: At the start of a recording.
+        metadata: The metadata at the start of a recording.
     """
 
     def __init__(self, metadata: Mapping[str, Any]) -> None:
@@ -212,7 +212,7 @@ class TargetCounts:
             not_due = is_done & (ticks == _NOT_DUE)
             self._frames[target] += int(np.count_nonzero(~not_due))
             self._delivered[target] += int(np.count_nonzero(is_done & ~not_due))
-            # A frame between two that were left out, which is none of every so many.
+            # Not due because the target takes one in ``every`` frames: does not end a range.
             is_between = not_due & (places % (self._targets[target].get("every") or 1) != 0)
             is_between &= self._is_numbered
             if not is_between.all():
@@ -271,7 +271,7 @@ def _as_lists(ranges: Sequence[Range]) -> list[list[int]]:
 
 
 def _joined(ranges: list[Range]) -> list[Range]:
-    """Return at most `_MOST_RANGES`: those nearest to each other are one, with what is between."""
+    """Return at most `_MOST_RANGES`: those nearest to each other are joined across their gaps."""
     excess = len(ranges) - _MOST_RANGES
     if excess <= 0:
         return ranges
@@ -288,7 +288,7 @@ def _joined(ranges: list[Range]) -> list[Range]:
 
 
 def without_ranges(ranges: Iterable[Sequence[int]], taken: Iterable[Sequence[int]]) -> list[Range]:
-    """Return ranges without what is in others, ascending."""
+    """Return ranges minus those of ``taken``, ascending."""
     left: list[Range] = []
     others = sorted((first, last) for first, last in taken)
     at = 0
@@ -307,7 +307,7 @@ def without_ranges(ranges: Iterable[Sequence[int]], taken: Iterable[Sequence[int
 
 
 def is_within(ranges: Sequence[Range], numbers: _Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Return of each number whether it is in one of some ascending ranges."""
+    """Return for each number whether it is in one of some ascending ranges."""
     if not ranges:
         return np.zeros(len(numbers), np.bool_)
     firsts, lasts = np.array(ranges, np.int64).T
@@ -317,7 +317,7 @@ def is_within(ranges: Sequence[Range], numbers: _Numbers) -> np.ndarray[Any, np.
 
 
 def merged_targets(parts: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the ``targets`` of a recording in parts; each part is the metadata of one."""
+    """Return the ``targets`` of a recording in parts, given the metadata of each part."""
     names = {entry.get("target"): entry for part in parts for entry in part.get("targets", [])}
     return [_merged(name, entry, parts) for name, entry in names.items()]
 
@@ -334,7 +334,7 @@ def _merged(
     frames = sum((e.get("frames") or 0) - len(e.get("ends", [])) for e in entries)
     delivered = sum((e.get("delivered") or 0) - len(e.get("ended", [])) for e in entries)
     at_first = [(first, last) for each in entries for first, last in each["left_out"]]
-    # What was taken later of parts that were removed counts no more than they do.
+    # Frames of removed parts are not counted, even if they were taken later.
     left_out = without_ranges(at_first, later)
     return {
         **{key: value for key, value in entry.items() if key not in _COUNTED},

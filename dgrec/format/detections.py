@@ -53,10 +53,10 @@ class _Detections:
 
     def __init__(self, detections: list[Any]) -> None:
         self.detections = detections
-        #: Kept as JSON altogether: anything but a dictionary with plain names.
+        #: Kept entirely as JSON: anything but a dictionary with plain names.
         self.whole: dict[int, Any] = {}
         if set(map(type, detections)) - {dict}:
-            # Of other dictionaries (OrderedDict) no more is kept than what is in them.
+            # Other kinds of dictionary (OrderedDict) are kept as plain ones.
             detections[:] = [
                 dict.copy(each) if isinstance(each, dict) else each for each in detections
             ]
@@ -105,7 +105,7 @@ def _is_plain_name(name: Any) -> bool:
 
 
 def is_kept_whole(detection: Any) -> bool:
-    """Return whether SQL sees nothing of a detection: it is kept as JSON altogether."""
+    """Return whether SQL sees nothing of a detection: it is kept entirely as JSON."""
     return not isinstance(detection, dict) or not all(map(_is_plain_name, detection))
 
 

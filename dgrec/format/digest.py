@@ -1,7 +1,7 @@
 """The exact digest and the small signature of the pixels that were inferred.
 
-By the digest a picture is found again among the recorded ones; by the signature the recorded
-picture that is most like it, such as the original of a re-encoded copy.
+The digest finds a picture again among the recorded ones; the signature finds the recorded picture
+that is most like it, such as the original of a re-encoded copy.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _Array = np.ndarray[Any, Any]
 
 #: Cells of a signature, down and across.
 _ROWS, _COLUMNS = 4, 8
-#: Its pixels are as many at least, down and across (fewer of a smaller picture): all of 1280x720
-#: would take longer than the digest.
+#: A signature uses at least this many pixels, down and across (fewer of a smaller picture): all of
+#: 1280x720 would take longer than the digest.
 _LEAST_ROWS, _LEAST_COLUMNS = 45, 80
-#: Means are kept in as many steps of a level of brightness.
+#: Steps per level of brightness in which means are kept.
 _STEPS = 16
 _CELL = np.dtype("<u2")
-#: The share of a difference of all cells alike that counts.
+#: The share that counts of a difference common to all cells.
 _COMMON = 0.1
 
 
 class Fingerprint(NamedTuple):
-    """What is taken of a picture before it can change; None: there was no picture."""
+    """The digest and pixels of a picture, taken before it can change; None: there was none."""
 
     digest: int | None
-    #: The pixels that its signature is made of (`signatures`), later and for many pictures at once.
+    #: The pixels for its signature: `signatures` makes those of many pictures at once, later.
     sample: _Array | None
 
 
@@ -40,10 +40,10 @@ NO_FINGERPRINT: Final = Fingerprint(None, None)
 
 
 def fingerprint(image: Any) -> Fingerprint:
-    """Return what a row keeps of what a model is given.
+    """Return the fingerprint of a model's input, for its row.
 
     Args:
-        image: An array, a picture of PIL's (taken as the array that NumPy makes of it), or bytes.
+        image: An array, a PIL picture (taken as the array that NumPy makes of it), or bytes.
             Anything else, such as the name of a file, has no fingerprint.
     """
     array = _array(image)
@@ -51,7 +51,7 @@ def fingerprint(image: Any) -> Fingerprint:
 
 
 def digest(image: Any) -> int | None:
-    """Return a number from 0 to 2^63 - 1 that equal pictures have in common, and no others.
+    """Return a number from 0 to 2^63 - 1, the same for equal pictures and for no others.
 
     It covers every value, the shape and the type of the values.
     """
@@ -90,7 +90,7 @@ def vectors(signatures: Sequence[bytes]) -> _Array:
     conversion of colours, as of a re-encoded copy, makes a picture a little brighter or darker.
 
     Raises:
-        ValueError: One of them is no signature.
+        ValueError: One of them is not a signature.
     """
     size = _ROWS * _COLUMNS
     if any(len(each) != size * _CELL.itemsize for each in signatures):
@@ -106,12 +106,12 @@ def _array(image: Any) -> _Array | None:
     try:
         if isinstance(image, bytes | bytearray | memoryview):
             image = np.frombuffer(image, np.uint8)
-        elif hasattr(image, "getchannel"):  # of PIL
+        elif hasattr(image, "getchannel"):  # a PIL picture
             image = np.asarray(image)
     except Exception:  # a picture that cannot be read: the model will say why
         return None
     if isinstance(image, np.ndarray) and image.dtype.kind in "biuf" and image.size:
-        # One with a mask, or another kind of array, has ways of its own to calculate.
+        # Masked arrays and other subclasses calculate in ways of their own.
         return np.asarray(image)
     return None
 
@@ -135,13 +135,13 @@ def _sample(array: _Array) -> _Array | None:
     rows, columns = slice(down // 2, None, down), slice(across // 2, None, across)
     if array.ndim == 2:
         return array[rows, columns].copy()
-    # The middle one of three is green, of RGB as of BGR.
+    # The middle one of three is green, in RGB as in BGR.
     return array[rows, columns, 1 if array.shape[2] > 1 else 0].copy()
 
 
 def _signatures(samples: _Array) -> list[bytes]:
     rows, columns, steps = _layout(samples.shape[1:])
-    with np.errstate(all="ignore"):  # of floats that are no brightness
+    with np.errstate(all="ignore"):  # for floats that are not brightness
         levels = samples.astype(np.float32) * np.float32(_levels(samples))
         means = np.nan_to_num(rows @ levels @ columns * steps).clip(0, 255 * _STEPS)
     cells = (means + np.float32(0.5)).astype(_CELL)
@@ -152,14 +152,14 @@ def _signatures(samples: _Array) -> list[bytes]:
 
 @lru_cache(maxsize=256)
 def _layout(shape: tuple[int, int]) -> tuple[_Array, _Array, _Array]:
-    """Return which rows and columns are in each cell, as factors, and steps of a mean by a sum."""
+    """Return the rows and columns of each cell as factors, and the factors from sums to steps."""
     rows, columns = _parts(shape[0], _ROWS), _parts(shape[1], _COLUMNS).T
     steps = _STEPS / np.outer(rows.sum(1), columns.sum(0))
     return rows, np.ascontiguousarray(columns), steps.astype(np.float32)
 
 
 def _parts(size: int, count: int) -> _Array:
-    """Return which of ``size`` are in each of ``count`` parts; of few, one is in several."""
+    """Return which of ``size`` items are in each of ``count`` parts; if few, one is in several."""
     starts = np.arange(count) * size // count
     ends = np.maximum(np.append(starts[1:], size), starts + 1)
     at = np.arange(size)

@@ -66,15 +66,15 @@ class Row(NamedTuple):
     dropped_writer: int = 0
     video_frame: int | None = None
     video_state: str | None = None
-    #: Otherwise ``captured_ns`` is when it completed, and there is no latency.
+    #: If not, ``captured_ns`` is the time of completion, and there is no latency.
     is_capture_known: bool = True
-    #: ``model`` and ``overlay`` of a result that is of another kind than the session's.
+    #: ``model`` and ``overlay`` of a result of another kind than the session's.
     described: Mapping[str, Any] | None = None
-    #: What was logged before it was written, and is in no earlier row.
+    #: Those logged before the row was written that are in no earlier row.
     signals: Sequence[Signal] = ()
-    #: Of the pixels that were inferred.
+    #: The digest of the pixels that were inferred.
     pixel_digest: int | None = None
-    #: The `Fingerprint.sample` of which their signature is made.
+    #: The `Fingerprint.sample` from which their signature is made.
     pixel_sample: np.ndarray[Any, Any] | None = None
 
 
@@ -193,7 +193,7 @@ def milliseconds(nanoseconds: int) -> float:
 
 
 def stage_values(timing: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return how long the stages of a frame took in milliseconds, as the columns hold it."""
+    """Return the durations of a frame's stages in milliseconds, as the columns hold them."""
     return {
         name: next((float(timing[key]) for key in keys if _holds_number(timing, key)), None)
         for name, keys in STAGE_KEYS.items()
@@ -262,7 +262,7 @@ def _timing_columns(
         for name, value in stage_values(timing).items():
             stages[name].append(value)
         if len(numbers) < len(timing) or type(timing) is not dict:
-            # All of it as JSON, and in the map what SQL can use.
+            # All of it is kept as JSON; the map gets what SQL can use.
             notes[index] = {"timing": json_values.dumps(dict(timing), "timing", losses)}
         elif integers := [key for key, value in numbers.items() if type(value) is int]:
             notes[index] = {"timing_int": integers}
@@ -275,7 +275,7 @@ def _timing_columns(
 
 
 def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
-    """Return the column of a stage, in which NaN becomes null. ``timing`` keeps it."""
+    """Return the column of a stage, in which NaN becomes null. ``timing`` keeps NaN."""
     if np.isnan(values).any():
         return pa.array(values, pa.float64(), from_pandas=True)
     return number_array(values, pa.float64())
@@ -284,7 +284,7 @@ def _durations(values: np.ndarray[Any, np.dtype[np.float64]]) -> pa.Array:
 def _uniform_timing(
     timings: Sequence[Mapping[str, Any]],
 ) -> tuple[dict[str, Any], pa.Array, dict[int, dict[str, Any]]] | None:
-    """Return what `_timing_columns` does if all rows have the same keys, as usual; else None."""
+    """Return what `_timing_columns` does if all rows have the same keys (usual); else None."""
     if set(map(type, timings)) != {dict}:
         return None
     keys, size = tuple(timings[0]), len(timings)

@@ -28,7 +28,7 @@ _READ_AHEAD = 1 << 20
 #: Batches of half a second are put together up to this size: a day has 172,800.
 _TOGETHER_BYTES = 1 << 20
 _LARGEST_COUNT = 2**53
-#: What decoding raises on a message that contradicts its header.
+#: The errors of decoding a message that contradicts its header.
 _UNDECODABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 
 
@@ -45,7 +45,7 @@ class Journal:
     and ``damage`` has a line for each thing that could not be read.
     """
 
-    #: What messages call it.
+    #: Its name in messages.
     path: Path
     #: Its absolute path: the program may change its folder.
     place: Path
@@ -60,13 +60,13 @@ class Journal:
     #: What was logged after the last row, and how many such values were left out.
     late_signals: list[dict[str, Any]] = field(default_factory=list)
     signals_left_out: int = 0
-    #: Of each batch the position of its first row, and its offset in the file.
+    #: For each batch: the position of its first row, and its offset in the file.
     places: list[tuple[int, int]] = field(default_factory=list)
-    #: What was logged while no frames came, by the position of the row that it is given to.
+    #: Signals logged while no frames came, by the position of the row that gets them.
     signals_before: dict[int, pa.StructArray] = field(default_factory=dict)
-    #: Of each target, what it took of the rows.
+    #: For each target, what it took of the rows.
     targets: list[dict[str, Any]] = field(default_factory=list)
-    #: A target takes a row's message after the row was written: found by a pass of its own.
+    #: Found in a separate pass: a target takes a row's message after the row was written.
     _deliveries: Deliveries | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -74,7 +74,7 @@ class Journal:
         """Read the head of the journal.
 
         Args:
-            path: What messages call it.
+            path: Its name in messages.
             place: Its absolute path; None: that of ``path`` now.
 
         Raises:
@@ -99,9 +99,9 @@ class Journal:
         return journal
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of all batches that are whole, those of small batches together.
+        """Yield the rows of all whole batches, with small batches put together.
 
-        What a pass finds besides (``closing``, ``damage``, ``events``, ...) changes when it is
+        What else a pass finds (``closing``, ``damage``, ``events``, ...) is set when it is
         complete, so that passes at the same time do not disturb each other.
         """
         if self._deliveries is None and self.metadata.get("targets"):
@@ -126,7 +126,7 @@ class Journal:
     def _read(self, found: _Pass) -> Iterator[pa.RecordBatch]:
         opened = open_file(self.path, buffering=0, place=self.place)
         with BufferedReader(opened, _READ_AHEAD) as file:
-            # A damaged end, of a journal that is being written, is half a write.
+            # A damaged end of a journal that is being written is an unfinished write.
             yield from found.batches(
                 file, is_growing=lambda: not self.is_ours and is_being_written(self.place)
             )
@@ -148,7 +148,7 @@ class Journal:
         return metadata
 
     def batch_at(self, row: int) -> tuple[int, pa.RecordBatch] | None:
-        """Return the position of the first row of the batch with a row, and that batch.
+        """Return the batch that holds ``row``, preceded by the position of its first row.
 
         None if the last pass of `batches` found no such row, or it is gone.
         """

@@ -1,8 +1,8 @@
-"""Writing the journal: what a session is while it is being recorded.
+"""Writing the journal: the form of a session while it is being recorded.
 
-An Arrow IPC stream that any Arrow reader takes, to which whole record batches are appended with
-one write each. A Parquet file that loses its writer has no footer and cannot be read at all; of
-a journal, everything that was flushed is there.
+It is an Arrow IPC stream that any Arrow reader accepts; whole record batches are appended with one
+write each. A Parquet file that loses its writer has no footer and cannot be read at all; a journal
+keeps everything that was flushed.
 
 Each message has a checksum of its own (`dgrec.format.messages`), which shows whether it is whole.
 """
@@ -43,7 +43,7 @@ class JournalWriter:
 
     Args:
         first_frame: Number of the first row; a later part of a recording continues the numbering.
-        losses: Gets what rows hold and cannot be kept.
+        losses: Gets the values of rows that cannot be kept.
 
     Raises:
         OutputError: The file exists, or cannot be created.
@@ -72,8 +72,8 @@ class JournalWriter:
         self.durability = durability
         self._sync = durability != "never"
         self._sequence = 0
-        # In every batch, so that a reader who has lost the head does not take the frames of earlier
-        # parts for lost.
+        # In every batch, so that a reader that has lost the head does not take the frames of
+        # earlier parts for lost.
         start = {"start": first_frame} if first_frame else {}
         self._constant = compact({"id": stream_id(metadata), **start})[1:]
         self._schema = SCHEMA.with_metadata(
@@ -133,7 +133,7 @@ class JournalWriter:
             raise write_error(self.path, error) from error
 
     def _encode(self, batch: pa.RecordBatch, note: dict[str, Any]) -> bytearray:
-        """Return ``batch`` as a message; the first one comes after that of the schema."""
+        """Return ``batch`` as a message; the first time, after the schema's message."""
         first = self.first_frame + self.frames
         text = f'{{"seq":{self._sequence},"first":{first},"rows":{batch.num_rows},{self._constant}'
         if note:
@@ -197,7 +197,7 @@ def _making(path: Path) -> Iterator[None]:
 
 
 def stream_id(metadata: Metadata) -> str:
-    """Return what distinguishes the batches of a session from those of another.
+    """Return the id that distinguishes the batches of a session from those of another.
 
     After a crash, a file system may show old blocks of a deleted file in the place of new ones:
     batches of another journal, whole and with valid checksums.

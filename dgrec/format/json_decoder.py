@@ -29,8 +29,8 @@ from dgrec.format.untrusted import Allowance, DecodeError
 
 #: Deeper than any data, and far from Python's own limit, which depends on the caller.
 DEEPEST = 100
-#: A set compares all values of one hash with each other. What stands for objects has the same;
-#: other values can be chosen so.
+#: A set compares all values of one hash with each other. Stand-ins for objects share one hash;
+#: other values can be chosen to.
 _MOST_OF_ONE_HASH = 1000
 #: Ten characters can be a decimal number that takes minutes and gigabytes as an integer.
 _MOST_DIGITS = 3_000
@@ -175,7 +175,7 @@ class _Decoder:
             raise DecodeError("refers to a result that is not there")
         result, weight = self._results[number]
         self._weight += weight
-        # What prints or compares it goes through it each time.
+        # Printing or comparing goes through the result each time.
         self._allowance.values_left -= weight
         if self._allowance.values_left < 0:
             raise DecodeError("its results refer to one another too often")

@@ -3,8 +3,8 @@
 What the typed columns cannot hold (keys that an analyzer invented, NumPy values, tuples, sets) is
 kept as JSON text. Plain JSON would turn a tuple into a list and refuse an array: such a value
 becomes an object with one key that starts with ``$``. Objects of unknown classes come back as
-`RecordedObject`, and named tuples, enumerations and results inside of results as what stands for
-them in `dgrec.format.recorded_objects`: dgrec never imports or builds a class that a file names.
+`RecordedObject`, and named tuples, enumerations and results inside of results as their stand-ins in
+`dgrec.format.recorded_objects`: dgrec never imports or builds a class that a file names.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ __all__ = ["Losses", "RecordedObject", "decode", "dumps", "loads", "plain"]
 _PLAIN = frozenset({type(None), bool, str})
 # Python refuses to turn longer integers into decimal digits (and back).
 _LONGEST_DECIMAL_BITS = 10_000
-#: Arrays of bytes in the notes of gizmos from this size on are pictures.
+#: Byte arrays of this size or more in the notes of gizmos are pictures.
 _PICTURE_BYTES = 1024
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]+")
 
 
 class Losses:
-    """What could not be recorded: each once, by key and type. Threads may share it."""
+    """The values that could not be recorded, each once, by key and type. Threads may share it."""
 
-    #: Keys may be made from data, without end.
+    #: Keys may be made from data: their number is not limited.
     _MOST = 100
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Losses:
 
     @property
     def lines(self) -> list[str]:
-        """What the user should know, a line each."""
+        """The losses for the user to read, a line each."""
         with self._lock:
             return [f"{key} ({name}): {what}" for (key, name), what in self._found.items()]
 
@@ -68,7 +68,7 @@ def dumps(value: Any, key: str = "", losses: Losses | None = None) -> str:
     """Return ``value`` as compact JSON text that `loads` turns back into an equal value.
 
     Args:
-        key: What it is called, for ``losses``.
+        key: Its name in ``losses``.
         losses: Gets what cannot be kept.
     """
     return json.dumps(encode(value, key, losses), separators=(",", ":"), allow_nan=False)
@@ -98,7 +98,7 @@ def loads(text: str, allowance: Allowance | None = None) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return ``value`` as metadata has it: tuples and sets as lists, what JSON has not as text."""
+    """Return ``value`` as metadata has it: tuples and sets as lists, what JSON lacks as text."""
     if isinstance(value, set | frozenset):
         return sorted((plain(item) for item in value), key=repr)
     if isinstance(value, list | tuple):
@@ -126,7 +126,7 @@ class _Encoder:
     def __init__(self, key: str, losses: Losses | None) -> None:
         self._key = key
         self._losses = losses
-        #: By id, number of each result in order of their ends; None: it is being written.
+        #: The number of each result by id, in the order they ended; None: it is being written.
         self._results: dict[int, int | None] = {}
         #: Kept so that no id is used again.
         self._alive: list[Any] = []
@@ -198,7 +198,7 @@ class _Encoder:
         return self._text(value)
 
     def _object(self, value: Any, depth: int) -> Any:
-        """Encode an instance of a class that has no type of JSON."""
+        """Encode an instance of a class without a JSON type."""
         if isinstance(value, RecordedObject):  # of a session that is written again
             return {"$object": [value._class_name, self.encode(value.to_dict(), depth)]}
         if isinstance(value, decimal.Decimal) and not has_usual_length(value):
@@ -214,7 +214,7 @@ class _Encoder:
             names = list(type(value)._fields)  # type: ignore[attr-defined]
             return {"$namedtuple": [_class_name(value), names, self.items(value, depth)]}
         if callable(getattr(value, "to_dict", None)):
-            # This is code of other people, whose failure must not end a recording.
+            # This is other people's code, whose failure must not end a recording.
             try:
                 return {"$object": [_class_name(value), self.encode(value.to_dict(), depth)]}
             except _TooDeepError:
@@ -231,7 +231,7 @@ class _Encoder:
         return self._text(value)
 
     def _text(self, value: Any) -> Any:
-        """Encode a value that cannot be kept: its text, if that says more than where it was."""
+        """Encode a value that cannot be kept: its text, unless that has an address or is cut."""
         text = _repr(value)
         if hasattr(value, "getchannel") or _ADDRESS.search(text) or "..." in text:
             self.lose(value, "a value of this type is not recorded")
@@ -240,12 +240,12 @@ class _Encoder:
         return {"$repr": [_class_name(value), text]}
 
     def _result(self, value: Any, depth: int) -> Any:
-        """Encode a result inside of another, without pixels."""
+        """Encode a result inside of another one, without pixels."""
         if id(value) in self._results:
             number = self._results[id(value)]
             return self._left_out(value) if number is None else {"$same": number}
         if self._is_in_notes and self._is_inside_result:
-            # What the gizmos before it noted would be written again for each crop.
+            # The notes of the gizmos before it would be written again for each crop.
             return self._left_out(value)
         try:
             state = result_values.state_of(value)

@@ -36,7 +36,7 @@ LABEL_COUNTS = pa.schema(
 )
 LABEL_COUNTS_COLUMNS = [LABEL_LEAF, SCORE_LEAF]
 _Array = np.ndarray[Any, Any]
-#: Up to so many possible pairs of label and row are marked in a byte each; more are sorted.
+#: Up to this many possible pairs of label and row are marked in a byte each; more are sorted.
 _MOST_PAIRS = 4_000_000
 
 
@@ -104,7 +104,7 @@ def label_counts(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _scores(detections: pa.ListArray, group: _Array, groups: int) -> tuple[pa.Array, pa.Array]:
     """Return how many detections of each group have a score, and the sum of these scores."""
     score = pc.struct_field(detections.flatten(), "score").to_numpy(zero_copy_only=False)
-    is_scored = np.abs(score) <= LARGEST_MEASUREMENT  # which no NaN is
+    is_scored = np.abs(score) <= LARGEST_MEASUREMENT  # False for NaN
     scored = np.bincount(group if is_scored.all() else group[is_scored], minlength=groups)
     total = np.bincount(group, np.where(is_scored, score, 0), groups)
     return pa.array(scored), pa.array(total, mask=scored == 0)
@@ -121,7 +121,7 @@ def _pairs(numbers: _Array, most: int) -> tuple[_Array, _Array]:
 
 
 def _different(numbers: _Array, most: int) -> _Array:
-    """Return the different ones of numbers below ``most``, ascending."""
+    """Return the distinct numbers, all of them below ``most``, ascending."""
     if most > _MOST_PAIRS:
         return np.unique(numbers)
     is_there = np.zeros(most, bool)

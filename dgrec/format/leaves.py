@@ -20,7 +20,7 @@ class Leaf:
     type: pa.DataType
     #: Its place in Parquet's schema, as Arrow and dgrec name the items of lists and maps.
     path: tuple[str, ...]
-    #: Of the innermost list (or map) that it is in.
+    #: The path of the innermost list (or map) that it is in.
     list_path: tuple[str, ...] | None = None
 
 
@@ -33,7 +33,7 @@ def leaves_of(schema: pa.Schema) -> Iterator[Leaf]:
 def _leaves(above: Leaf) -> Iterator[Leaf]:
     type_, name, path = above.type, above.name, above.path
     if isinstance(type_, pa.BaseExtensionType) and type_.storage_type.num_fields:
-        # Parquet stores what it is made of.
+        # Parquet stores the type that it is made of.
         type_ = type_.storage_type
     if pa.types.is_struct(type_):
         for field in type_:
@@ -50,7 +50,7 @@ def _leaves(above: Leaf) -> Iterator[Leaf]:
 
 
 _Found = TypeVar("_Found")
-#: So many results are kept, of schemas with no more leaves than that.
+#: The most results that are kept, and the most leaves of a schema whose result is kept.
 _MOST_KEPT, _MOST_LEAVES = 16, 1000
 
 
@@ -58,8 +58,8 @@ def once_per_schema(work: Callable[[pa.Schema], _Found]) -> Callable[[pa.Schema]
     """Return a function that does its work once for schemas that are equal.
 
     The sessions of a folder mostly have the same columns. Arrow compares two faster than it hashes
-    one. Schemas that differ in metadata, or in the names of a list's items, are not equal: those of
-    another file would come out of this one.
+    one. Schemas that differ in metadata, or in the names of a list's items, are not equal: else one
+    file would get those of another.
     """
     kept: list[tuple[pa.Schema, _Found]] = []
 

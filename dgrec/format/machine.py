@@ -7,7 +7,7 @@ from typing import Any
 
 from dgrec.format.metadata import Metadata
 
-#: The processors are full at this share.
+#: The processors count as full at this share.
 _FULL = 0.9
 #: A recording that uses no more than this share of them is not what fills them.
 _HARDLY = 0.5
@@ -15,11 +15,11 @@ _HARDLY = 0.5
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """What the metadata says of the machine's processors; None where it does not say it.
+    """The load of the machine's processors, from the metadata; None where it is not known.
 
     Args:
         cores: How many the recorder could use.
-        busy: The share of the time of all of them that was used by anything, 0 to 1.
+        busy: The share of their total time that was used by anything, 0 to 1.
         seconds: For how long that was measured.
         used_cores: How many the recording used, on average; None if others were recorded as well.
     """
@@ -43,7 +43,7 @@ class MachineLoad:
 
     @property
     def is_full(self) -> bool:
-        """Whether the recording alone filled the processors."""
+        """Return whether the recording alone filled the processors."""
         return bool(self.cores and self.used_cores and self.used_cores >= _FULL * self.cores)
 
     @property

@@ -1,8 +1,8 @@
 """Checksummed messages of an Arrow IPC stream: what a journal is made of.
 
 Arrow IPC has no checksums: after a torn write, garbage would be accepted as data. Each message
-therefore carries a CRC-32 of its header and body in its custom metadata, computed while that place
-held zeros. The stream is still plain Arrow IPC.
+therefore carries a CRC-32 of its header and body in its custom metadata, computed with zeros in
+place of the CRC. The stream is still plain Arrow IPC.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def whole_messages(
 ) -> Iterator[tuple[int, pa.Buffer | None, int]]:
     """Yield (offset, message, damaged bytes before it); the message is None for a damaged end.
 
-    What is read in vain is bounded: each of many broken messages may claim to be as long as the
-    rest of the file. Real damage stays far from the bound; in a hostile file that reaches it, the
+    Reading in vain is bounded: each of many broken messages may claim to be as long as the rest of
+    the file. Real damage stays far from the bound; in a hostile file that reaches it, the
     rest counts as damaged.
     """
     size = os.fstat(file.fileno()).st_size
@@ -129,7 +129,7 @@ class _Search:
         self._left = _IN_VAIN + _IN_VAIN_A_BYTE * size
 
     def next_whole(self, start: int) -> int:
-        """Return its offset, a multiple of 8, or the file's size if there is none."""
+        """Return the message's offset, a multiple of 8, or the file's size if there is none."""
         position = start
         while position < self._size and self._left >= 0:
             chunk = os.pread(self._file, _CHUNK + _HEAD, position)
@@ -189,7 +189,7 @@ class _At:
 def read_message(file: BufferedReader[Any] | _At, there: int) -> pa.Buffer | None:
     """Return the message at the file's position, or None if it is not whole.
 
-    ``there`` is how many bytes follow in the file: no longer message is read.
+    ``there`` is how many bytes follow in the file: a longer message is not read.
     """
     head = _message_head(file)
     length = _message_length(head)

@@ -38,7 +38,7 @@ from dgrec.version import __version__
 Metadata = dict[str, Any]
 #: Something that happened while recording: its ``kind``, times and more (docs/format.md).
 Event = dict[str, Any]
-#: The reason of the gap between two runs of one recording.
+#: The reason for the gap between two runs of one recording.
 RESTARTED = "the recorder was started again"
 
 
@@ -70,7 +70,7 @@ _EPOCH = dt.datetime.fromtimestamp(0, dt.UTC)
 #: More elongated pixels do not exist.
 _ODDEST_ASPECT = 16
 
-#: Longer texts are refused: the metadata of years of recording has a tenth of it.
+#: Longer texts are refused: the metadata of years of recording takes a tenth of this.
 _LONGEST_TEXT = 32 << 20
 #: Longer integers become null: Python cannot convert the longest.
 _LONGEST_INTEGER = 40
@@ -144,7 +144,7 @@ def given(value: Mapping[str, Any], what: str = "metadata") -> Metadata:
     """Return metadata that a program gives to a recorder, as readers of the session get it.
 
     Args:
-        what: What errors call it.
+        what: Its name in errors.
 
     Raises:
         ConfigError: It is not a dictionary, JSON cannot hold it, or a value does not have the type
@@ -164,7 +164,7 @@ def given(value: Mapping[str, Any], what: str = "metadata") -> Metadata:
 
 
 def _python_value(value: object) -> Any:
-    """Return a number of numpy's as one of Python's, for JSON."""
+    """Return a NumPy number as a Python number, for JSON."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
@@ -204,8 +204,8 @@ def _integer(digits: str) -> int | None:
 def cuts_of(metadata: Mapping[str, Any]) -> list[int]:
     """Return the frames at which a session jumps.
 
-    Those at which a clip does, including jumps inherited from a clip of a clip, and those after
-    parts that were removed because only others are kept.
+    They are the jumps of a clip, including those inherited from a clip of a clip, and the frames
+    after parts that were removed because only others are kept.
     """
     clip = metadata.get("clip")
     if clip is None:
@@ -262,22 +262,22 @@ def utc_ns(moment: dt.datetime) -> int:
 
 
 def utc_us(moment: dt.datetime | None) -> int | None:
-    """Return microseconds since 1970 of a datetime with a time zone; None of None."""
+    """Return microseconds since 1970 of a datetime with a time zone; None for None."""
     return None if moment is None else utc_ns(moment) // 1000
 
 
 def stamp_us(text: Any) -> int | None:
-    """Return a stamp of the metadata in microseconds since 1970; None if it is none."""
+    """Return a stamp of the metadata in microseconds since 1970; None if it is not a stamp."""
     try:
         return utc_ns(dt.datetime.fromisoformat(str(text))) // 1000
-    except (TypeError, ValueError, OverflowError):  # no stamp, without a zone, or damaged
+    except (TypeError, ValueError, OverflowError):  # not a stamp, without a zone, or damaged
         return None
 
 
 def known_end(last_result: str | None, metadata: Mapping[str, Any]) -> str | None:
-    """Return until when a recorder ran that did not record its end: its last result or alert.
+    """Return the last known time of a recorder that did not record its end: a result or alert.
 
-    (An alert may have come after the last result: that none came for too long.)
+    (An alert may have come after the last result: one that no result came for too long.)
     """
     alerts = (e for e in metadata.get("events", []) if e.get("kind") in ("alert", "alert_end"))
     stamps = [last_result, *(event.get("at") for event in alerts)]

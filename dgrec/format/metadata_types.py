@@ -80,7 +80,7 @@ def _finite(value: Any, depth: int) -> Any:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _ABSENT
-    fits = abs(value) <= sys.float_info.max  # false of NaN, too
+    fits = abs(value) <= sys.float_info.max  # false for NaN, too
     return float(value) if fits else _ABSENT
 
 
@@ -157,7 +157,7 @@ def _list(form: _Form, most: int = _LONGEST_LIST) -> _Form:
 
 
 def _either(*forms: _Form) -> _Form:
-    """Take what the first of some forms takes."""
+    """Take a value by the first of some forms that it fits."""
 
     def take(value: Any, depth: int) -> Any:
         taken = (form(value, depth) for form in forms)
@@ -167,7 +167,7 @@ def _either(*forms: _Form) -> _Form:
 
 
 def _whole_list(form: _Form, most: int = 10_000, length: int | None = None) -> _Form:
-    """Take a list of which every item fits; its items are distinguished by their places."""
+    """Take a list if every item fits: its items are identified by their positions."""
 
     def take(value: Any, depth: int) -> Any:
         if not isinstance(value, list) or depth >= _DEEPEST or len(value) > most:

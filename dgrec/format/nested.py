@@ -43,10 +43,7 @@ class _List:
 
 @once_per_schema
 def _lists_of(schema: pa.Schema) -> tuple[dict[tuple[str, ...], list[int]], int]:
-    """Return the leaves in each list, by its path, outer ones before inner ones.
-
-    And how many leaves there are in all.
-    """
+    """Return the leaves in each list by its path, outer lists first, and the number of leaves."""
     lists: dict[tuple[str, ...], list[int]] = {}
     leaves = [*leaves_of(schema)]
     for index, leaf in enumerate(leaves):
@@ -60,7 +57,7 @@ class NestedValues:
 
     Raises:
         ValueError: Its columns have more or fewer leaves than Arrow's types for them, so that
-            others would be counted.
+            the wrong ones would be counted.
     """
 
     def __init__(self, file: ParquetInput) -> None:
@@ -144,7 +141,7 @@ class NestedValues:
 
 
 def _lengths(array: Any) -> np.ndarray[Any, Any]:
-    """Return how many values of the innermost list each row has; one leaf only was read."""
+    """Return how many values of the innermost list each row has; only one leaf was read."""
     ends = np.arange(len(array) + 1)
     while (array := without_extension(array)).type.num_fields:
         if pa.types.is_struct(array.type):

@@ -55,7 +55,7 @@ def pack_boxes(values: list[Any]) -> np.ndarray[Any, np.dtype[np.float64]] | Non
 
 
 def _dumped(values: list[Any], item: np.dtype[Any]) -> bytes | None:
-    """Return what `marshal` writes of values if it has the length of so many items, else None."""
+    """Return `marshal`'s bytes for values; None if their length is not that of so many items."""
     try:
         data = marshal.dumps(values, _VERSION)
     except ValueError:  # a type that marshal does not know

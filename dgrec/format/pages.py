@@ -45,7 +45,7 @@ def check_page_counts(file: ParquetInput, group: int, leaves: list[int]) -> None
         column = footer.column(index)
         start = column.data_page_offset
         if column.has_dictionary_page and column.dictionary_page_offset:
-            # Elsewhere DuckDB and Arrow begin to read at different places.
+            # If it is elsewhere, DuckDB and Arrow begin to read at different places.
             if not 4 <= column.dictionary_page_offset <= start:
                 raise ValueError("its footer contradicts itself")
             start = column.dictionary_page_offset
@@ -79,13 +79,13 @@ def _values(file: ParquetInput, start: int, end_of_column: int) -> int:
 
 
 def _header(data: bytes, at: int) -> tuple[int, int, int]:
-    """Return what a page header, at an offset in some bytes, says.
+    """Read a page header at an offset in some bytes.
 
     Returns:
         The compressed size of the page, its number of values, and where the header ends.
 
     Raises:
-        IndexError: The bytes end before it does.
+        IndexError: The bytes end before the header does.
         ValueError: It is not a page header.
     """
     # One loop: hundreds of files have tens of thousands of headers.
@@ -129,7 +129,7 @@ def _header(data: bytes, at: int) -> tuple[int, int, int]:
 
 
 def _first(before: int, value: int, type_: int) -> int:
-    """Return a number of a header; one that is there twice could be two numbers to two readers."""
+    """Return a number of a header; if it is there twice, two readers could take different ones."""
     if before != -1 or type_ != _INTEGER_OF_32_BITS or not 0 <= value <= _MOST:
         raise ValueError("a page header contradicts itself")
     return value

@@ -47,12 +47,12 @@ def seal(
 ) -> Metadata:
     """Write everything readable in ``journal`` to the sealed file ``path``; return its metadata.
 
-    ``overrides`` replaces metadata of the journal, as with the digests of its videos. The journal
+    ``overrides`` replaces metadata of the journal, such as the digests of its videos. The journal
     stays: removing it is up to the caller.
 
     Raises:
         OutputError: ``path`` exists and ``replace`` is false.
-        StorageError: It cannot be written, or the journal not be read. Both are as before.
+        StorageError: It cannot be written, or the journal cannot be read. Both stay as before.
     """
 
     def closing(totals: RowTotals) -> Metadata:
@@ -83,8 +83,8 @@ def write_sealed(
     The file gets its name only when it is whole and on disk.
 
     Args:
-        closing: Returns the metadata, of which the totals are replaced by those of the rows. Called
-            with these after the last batch.
+        closing: Called with the totals of the rows after the last batch. Returns the metadata, in
+            which they then replace the totals.
         new: The file to write, if others (its videos) belong to it.
     """
     metadata: Metadata = {}
@@ -203,8 +203,8 @@ class SealedFile:
     the checksums before they are read.
 
     Args:
-        path: What messages call it.
-        place: Its absolute path, where the program may have changed its folder since it was named.
+        path: Its name in messages.
+        place: Its absolute path, if the program may have changed its folder since it was named.
         checksums: Those of the file, if they were read before.
         check: Whether anything is compared with checksums.
 
@@ -224,7 +224,7 @@ class SealedFile:
         check: bool = True,
     ) -> None:
         self.path = path
-        # Arrow reads a file for one thread: two at once crash, or get rows of the other.
+        # Arrow reads a file for one thread only: two at once crash, or get each other's rows.
         self._lock = threading.RLock()
         self._place = place or placed(path)
         check_file(path, self._place)
@@ -283,7 +283,7 @@ class SealedFile:
 
     @cached_property
     def has_few_values(self) -> bool:
-        """Whether its lists are no longer than those in a file that dgrec wrote."""
+        """Return whether its lists are no longer than those in a file that dgrec wrote."""
         return self._nested.are_few()
 
     @property
@@ -414,7 +414,7 @@ class SealedFile:
             return next(batches, None)
 
     def _narrowed(self, stored: pa.Schema, names: list[str] | None) -> pa.Schema:
-        """Return the schema that rows are cast to, with detections as read if only parts were.
+        """Return the schema that rows are cast to; detections stay as read if only parts were.
 
         Filling in the other parts and decoding texts would take several times as long as reading.
         """
@@ -454,5 +454,5 @@ class SealedFile:
             self._file.close()
 
 
-#: What Arrow raises on a damaged or hostile file.
+#: Arrow's errors on a damaged or hostile file.
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, ArithmeticError, LookupError, MemoryError)

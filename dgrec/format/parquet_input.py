@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-#: Of the footer, the metadata is one text.
+#: The metadata in the footer is one text.
 _LIMITS: dict[str, Any] = {
     "page_checksum_verification": True,
     "thrift_string_size_limit": 48 << 20,
     "thrift_container_size_limit": 4_000_000,
 }
 _OF_ROWS = _LIMITS.copy()
-# Parquet's JSON would be of a type of its own, whose texts Arrow decodes at once. (PyArrow 20 has
-# no such option, and reads texts.) The schema has that type, which is another one to DuckDB, too.
+# Parquet's JSON would get a type of its own, whose texts Arrow decodes at once. (PyArrow 20 has no
+# such option, and reads texts.) The schema has that type, which differs from text in DuckDB, too.
 if "arrow_extensions_enabled" in inspect.signature(pq.ParquetFile).parameters:
     _OF_ROWS["arrow_extensions_enabled"] = False
 
@@ -68,9 +68,9 @@ class ParquetInput:
 
     @cached_property
     def rows(self) -> pq.ParquetFile:
-        """What its rows are read from: texts are dictionaries.
+        """The reader of its rows: texts are dictionaries.
 
-        A long text that every row names is small in the file, and stays so until the decoded size
+        A long text that all rows share is small in the file, and stays so until the decoded size
         was checked (`dgrec.format.casting`).
         """
         texts = [column.path for column in self.columns if column.physical_type == "BYTE_ARRAY"]

@@ -127,11 +127,11 @@ class _RecordedStr(str):
 
 
 def enum_member(class_name: str, name: str | None, value: Any, text: str, is_plain: bool) -> Any:
-    """Return what stands for a member of an enumeration.
+    """Return a stand-in for a member of an enumeration.
 
     Args:
-        text: What ``str()`` of it is.
-        is_plain: Whether the member is an integer or a text as well, as of ``enum.IntEnum``.
+        text: The member's ``str()``.
+        is_plain: Whether the member is an integer or a text as well, as with ``enum.IntEnum``.
     """
     member: Any
     if is_plain and type(value) is int:
@@ -152,7 +152,7 @@ class InnerResult:
     any result with the same results, timing and type.
 
     Args:
-        class_name: Of the result, which may be a class of the program.
+        class_name: The class of the result, which may be one of the program's.
         described: The ``model`` and ``overlay`` that decide how it is drawn.
         conversion, label_hashes: As `dgrec.format.RestoredFrame` has them.
     """

@@ -1,6 +1,6 @@
 """Attributes of a PySDK result, and results inside of results, as plain values.
 
-PySDK is never imported here: whoever has a result has imported it.
+PySDK is never imported here: a program that has a result has imported it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OVERLAY_SETTINGS = {
     "blur": "blur",
     "font_scale": "font_scale",
 }
-#: Where a PySDK result has overlay settings under other names than its model.
+#: Overlay settings that a PySDK result has under other names than its model.
 _OVERLAY_ATTRIBUTES = {"color": "_overlay_color"}
 # Attributes of PySDK's own result objects, and of a program's that are like them; any other was
 # added by an analyzer.
@@ -35,7 +35,7 @@ _OWN_ATTRIBUTES = frozenset(
 
 
 def pysdk_class(result_class: type) -> type | None:
-    """Return the class of PySDK's own that is nearest to a result's class."""
+    """Return PySDK's own class that is nearest to a result's class."""
     for base in result_class.__mro__:
         if base.__module__.startswith("degirum.postprocessor"):
             return base
@@ -43,7 +43,7 @@ def pysdk_class(result_class: type) -> type | None:
 
 
 def _type_string(result_class: type) -> str | None:
-    """Return PySDK's name of a result type: that of the class of PySDK's own nearest to it."""
+    """Return PySDK's name for a result type: that of PySDK's own class nearest to it."""
     base: Any = pysdk_class(result_class)
     if base is None:
         return None
@@ -96,7 +96,7 @@ def sampled_conversion(result: Any) -> tuple[float, float, float, float] | None:
 
 
 def state_of(result: Any) -> dict[str, Any]:
-    """Return what is recorded of a result inside of another: anything but pixels."""
+    """Return what is recorded of a result inside of another: everything but pixels."""
     state = {
         **described(result),
         "results": result.results,
@@ -128,7 +128,7 @@ def result_from(class_name: str, state: Mapping[str, Any]) -> InnerResult:
     """Return the result whose `state_of` this is.
 
     Raises:
-        DecodeError: It is not one.
+        DecodeError: It is not the state of a result.
     """
     timing, attributes = state.get("timing", {}), state.get("attributes", {})
     hashes = state.get("hashes", {})

@@ -107,7 +107,7 @@ SCHEMA: Final = pa.schema(
         pa.field("published_ms", pa.float64()),
     ]
 )
-#: The same of sessions that no recorder wrote: most columns may be unknown.
+#: The same for sessions that no recorder wrote: most columns may be unknown.
 NULLABLE_SCHEMA: Final = pa.schema(
     [column.with_nullable(column.name not in ("frame", "detections")) for column in SCHEMA]
 )

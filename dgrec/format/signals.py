@@ -1,8 +1,8 @@
 """Signals: values over time that a program logs beside the frames.
 
-A row has those that were logged since the row before was written (column ``signals``). While no
-frames come, they stand in the metadata of the journal's batches, and readers give them to the next
-row. What came after the last row is sealed in the session's metadata.
+A row has those that were logged since the previous row was written (column ``signals``). While no
+frames come, they are kept in the metadata of the journal's batches, and readers give them to the
+next row. Those after the last row are sealed in the session's metadata.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dgrec import compute as pc
 from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.schema import SCHEMA, SIGNAL
 
-#: How many values are kept of a time without frames: ten names at 1 Hz for almost three hours.
+#: The most values kept from a time without frames: ten names at 1 Hz for almost three hours.
 MOST_WITHOUT_ROW = 100_000
 #: Characters of a signal's name.
 LONGEST_NAME = 200
@@ -41,9 +41,9 @@ def _array_of(signals: Sequence[Signal]) -> pa.StructArray:
 
 
 def signals_column(signals: Sequence[Sequence[Signal]]) -> pa.Array:
-    """Return what was logged before each row as the column ``signals``; null where it is nothing.
+    """Return what was logged before each row as the column ``signals``; null if it is nothing.
 
-    At least one row has some.
+    At least one row must have some.
     """
     ends = accumulate(map(len, signals), initial=0)
     mask = pa.array([not of_row for of_row in signals])
@@ -57,7 +57,7 @@ def signals_of(rows: pa.RecordBatch, index: int) -> pa.StructArray:
 
 
 def with_signals(rows: pa.RecordBatch, found: Mapping[int, pa.StructArray]) -> pa.RecordBatch:
-    """Return rows of which some, given by their index, have other signals; null where none."""
+    """Return rows with the signals of some replaced, by their index; null where there are none."""
     at = rows.schema.get_field_index("signals")
     column = rows.column(at)
     chunks, done = [], 0
@@ -73,12 +73,12 @@ def with_signals(rows: pa.RecordBatch, found: Mapping[int, pa.StructArray]) -> p
 
 
 def with_earlier(rows: pa.RecordBatch, earlier: pa.StructArray) -> pa.RecordBatch:
-    """Return rows of which the first also has signals that were logged before its own."""
+    """Return rows with earlier signals added before those of the first row."""
     return with_signals(rows, {0: pa.concat_arrays([earlier, signals_of(rows, 0)])})
 
 
 class WaitingSignals:
-    """What was logged while no frames came, until there is a row: the newest `MOST_WITHOUT_ROW`."""
+    """Signals logged while no frames came, kept for the next row: the last `MOST_WITHOUT_ROW`."""
 
     def __init__(self) -> None:
         self._chunks: list[pa.StructArray] = []

@@ -14,7 +14,7 @@ from dgrec.format.casting import FIRST_US, LAST_US
 from dgrec.format.metadata import is_live, utc_text
 from dgrec.format.schema import SCHEMA
 
-#: Columns of frames that were lost, by the place at which they were.
+#: Columns of frames that were lost, by the place where they were lost.
 DROPPED = ("dropped_camera", "dropped_queue", "dropped_writer")
 #: Totals of source frames that have no row, and the column that each adds up.
 LOSSES = {
@@ -54,7 +54,7 @@ class StampBounds:
 
     @property
     def known(self) -> tuple[int, int] | None:
-        """The earliest and the latest, unless a row has none."""
+        """The earliest and the latest; None if a row has no stamp."""
         if self.missing or self.first_us is None or self.last_us is None:
             return None
         return self.first_us, self.last_us
@@ -120,12 +120,12 @@ class RowTotals:
 
     @property
     def is_start_over(self) -> bool:
-        """Whether no later row can have lost anything while the model started."""
+        """Return whether no later row can have lost anything while the model started."""
         return self._start.is_over
 
     @property
     def ended_at(self) -> str | None:
-        """When the last result came, as metadata writes stamps; None if unknown."""
+        """The time of the last result, as metadata writes stamps; None if unknown."""
         if self.completed.last_us is None:
             return None
         with contextlib.suppress(ValueError, OverflowError, OSError):
@@ -133,7 +133,7 @@ class RowTotals:
         return None
 
     def to_dict(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the known ones as ``totals`` of the metadata."""
+        """Return the known totals as ``totals`` of the metadata."""
         losses = self.losses(metadata).items()
         known = {name: count for name, count in losses if count is not None}
         signals = {"signals": self.signals} if self.signals else {}
@@ -173,7 +173,7 @@ class StartLosses:
         self._is_begun = False
         self._before_us = _NEVER
         self._first_result_us = _NEVER
-        #: Of rows that may belong to the start: when the frame before was captured, and what was
+        #: For rows that may belong to the start: when the frame before was captured, and what was
         #: lost, in a row for each of `AT_START`.
         self._before = np.empty(0, np.int64)
         self._lost = np.empty((len(AT_START), 0), np.int64)
@@ -196,7 +196,7 @@ class StartLosses:
 
     @property
     def is_over(self) -> bool:
-        """Whether no later row can have lost anything while the model started."""
+        """Return whether no later row can have lost anything while the model started."""
         return self._is_begun and self._before_us > self._first_result_us
 
     def counts(self) -> dict[str, int]:
@@ -210,13 +210,13 @@ class StartLosses:
 def _integers(
     rows: pa.RecordBatch | pa.Table, name: str, default: int
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return a column; ``default`` where it is null or missing, or a stamp is no date."""
+    """Return a column; ``default`` where it is null or missing, or a stamp is not a date."""
     if name not in rows.schema.names:
         return np.full(rows.num_rows, default, np.int64)
     column = rows.column(name)
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
-        # Those beyond all dates are read as the first and the last.
+        # Stamps beyond all dates are read as the first or the last date.
         is_date = pc.and_(pc.greater(column, FIRST_US), pc.less(column, LAST_US))
         column = pc.if_else(is_date, column, None)
     values = pc.fill_null(column.cast(pa.int64()), default)

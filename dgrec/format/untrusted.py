@@ -23,7 +23,7 @@ _BYTES_PER_PIXEL: Final = 16 * 8
 #: Lists and objects in the JSON of a frame, which Python parses in half a second. Outlines of a
 #: thousand objects with 500 points each are half as many.
 _MOST_CONTAINERS: Final = 1_000_000
-#: Values in it: as many as four pictures of two megapixels.
+#: Values in the JSON of a frame: as many as four pictures of two megapixels.
 _MOST_VALUES: Final = 8_000_000
 
 
@@ -33,7 +33,7 @@ class DecodeError(ValueError):
 
 @dataclass
 class Allowance:
-    """How many bytes of arrays and values of JSON may still be decoded from a row.
+    """The bytes of arrays and values of JSON that may still be decoded from a row.
 
     A few hundred bytes of deflated zeros can become gigabytes. Real results are bounded by the
     frame's pixels: a mask lies inside the frame, a class map has the size of the model's output.
@@ -113,8 +113,8 @@ def open_file(path: Path, buffering: int = -1, *, place: Path | None = None) -> 
     """Open a file for reading, in binary.
 
     Args:
-        path: What messages call it.
-        place: Where it is, if that may be another file by now: the program changed its folder.
+        path: Its name in messages.
+        place: Where it is, if ``path`` may be another file by now: the program changed its folder.
 
     Raises:
         NotASessionError: It is a folder, a pipe or a device.

@@ -5,9 +5,9 @@ overlay           draws a result as PySDK does
 pysdk             makes PySDK's own result objects from recorded ones
 canvas            PySDK's canvas, blending only where something was drawn
 noting            notes what PySDK and degirum_tools would draw, without painting
-noting_functions  the functions that they call then
-operations        what is noted
-arrays            arrays that are used again
+noting_functions  stand-ins for the drawing functions that they call
+operations        the drawing operations that are noted
+arrays            arrays that are reused
 ================  ==============================================================
 """
 

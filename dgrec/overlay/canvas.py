@@ -17,7 +17,7 @@ from dgrec.overlay.arrays import Image, copied, new_picture, scratch
 
 _Area = tuple[slice, slice]
 
-#: OpenCV may draw farther coordinates elsewhere.
+#: OpenCV may draw coordinates beyond this elsewhere.
 _FAR = 16_000
 #: The constant cost of an area, in pixels.
 _AREA_WORK = 4000
@@ -34,12 +34,12 @@ class Mask:
     data: Image
     #: BGR, uint8.
     color: Image
-    #: Of its detection.
+    #: The index of its detection.
     index: int
 
 
 def fingerprint() -> str:
-    """Return the SHA-256 of the PySDK code that this replaces; "" without its source."""
+    """Return the SHA-256 of the PySDK code that this replaces; "" if its source is missing."""
     try:
         from degirum import _draw_primitives as primitives
         from degirum.postprocessor import DetectionResults
@@ -54,7 +54,7 @@ def fingerprint() -> str:
 
 @functools.cache
 def canvas_class() -> Any:
-    """Return PySDK's canvas with faster blending; None if it is of an unknown version."""
+    """Return PySDK's canvas with faster blending; None if PySDK is of an unknown version."""
     if fingerprint() not in _COMPARED_WITH:
         return None
     import cv2
@@ -64,7 +64,7 @@ def canvas_class() -> Any:
         """Two layers over the picture, as PySDK has them: masks, and on top all the rest.
 
         A layer is blended where its grey value is not 0. PySDK's methods draw; those below note
-        where, which may be too large, never too small.
+        where: the areas may be too large, never too small.
         """
 
         def __init__(
@@ -221,7 +221,7 @@ def canvas_class() -> Any:
             return before.copy()
 
         def _mix(self, area: _Area, mask: Image, layer: Image, alpha: float) -> None:
-            """Put ``layer``, scaled by its opacity already, on the picture where ``mask`` is."""
+            """Put ``layer``, already scaled by its opacity, on the picture where ``mask`` is."""
             if not self._is_own:
                 self._own_picture()
             rest = _opacity(1.0 - alpha)
@@ -235,7 +235,7 @@ def canvas_class() -> Any:
 
 
 class _Layer(threading.local):
-    """This thread's layer, which is cleared where the frame before was drawn."""
+    """This thread's layer, which is cleared where the previous frame was drawn."""
 
     def __init__(self) -> None:
         self._last = np.zeros((0, 0, 3), np.uint8)

@@ -1,7 +1,7 @@
 """Notes the drawing calls of PySDK and of degirum_tools instead of painting.
 
 Their own code decides what is drawn, where and in which colors. It draws on a picture without
-pixels, by functions that have the names of OpenCV's and PIL's and note what they are called with.
+pixels, by functions that have the names of OpenCV's and PIL's and note their arguments.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dgrec.overlay.pysdk import inner_results
 
 #: Class maps of larger pictures are not drawn.
 _MOST_PIXELS = 40_000_000
-#: Detections that cannot be drawn, after which the others are left out.
+#: After this many detections that cannot be drawn, the others are left out.
 _MOST_FAILED = 50
 #: The longest reason in a note.
 _LONGEST_REASON = 160
@@ -47,7 +47,7 @@ def _canvases() -> tuple[Any, Any]:
     from degirum import _draw_primitives as primitives
 
     class _Noting:
-        """What both note in one way."""
+        """The methods that both canvases have in common."""
 
         _segm_alpha: float
         _operations: Operations
@@ -124,12 +124,12 @@ def _pil_font(size: int) -> Any:
 
 
 class _Counted(list[Any]):
-    """A result's detections, which say which of them is being drawn."""
+    """A result's detections, which track the one that is being drawn."""
 
     def __init__(self, found: list[Any], operations: Operations) -> None:
         super().__init__(found)
         self._operations = operations
-        #: Whether they are those of a result about one detection of another.
+        #: Whether their result is about one detection of another result.
         self._is_inner = operations.detection >= 0
         #: The first to be drawn.
         self.start = 0
@@ -155,13 +155,13 @@ def note_overlay(result: Any, operations: Operations, *, is_pil: bool = False) -
     What cannot be drawn is left out, with a note.
 
     Args:
-        is_pil: It would be drawn by PIL.
+        is_pil: Whether PIL would draw it.
     """
     try:
         _note_all(of_own_class(result), operations, is_pil)
     except TooMuchError:
         operations.note("too much to draw: the rest of this frame is left out")
-    except Exception as error:  # results of files may be anything
+    except Exception as error:  # results in files may be anything
         operations.note(f"not drawn: {_reason(error)}")
 
 
@@ -173,7 +173,7 @@ def _note_all(result: Any, operations: Operations, is_pil: bool) -> None:
     elif not _draws_nothing(result):
         operations.note(f"results of the class {type(result).__name__} are not drawn here")
     for index, inner in inner_results(result):
-        # Those of results inside of these are of the same detection.
+        # Results nested deeper belong to the same detection.
         with operations.of(index if operations.detection < 0 else operations.detection):
             note_overlay(inner, operations, is_pil=is_pil)
 
@@ -291,7 +291,7 @@ def note_analyzers(
 
 @functools.cache
 def _noting_class(kind: Any) -> Any:
-    """Return an analyzer's class, drawing by functions that note it."""
+    """Return an analyzer's class that draws by functions that only note what they are given."""
     methods: dict[str, Any] = {"__del__": lambda self: None}  # the analyzer itself lives on
     for base in kind.__mro__[::-1]:
         for name, value in vars(base).items():

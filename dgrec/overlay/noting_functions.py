@@ -1,4 +1,4 @@
-"""Functions with the names of OpenCV's and PIL's that note what they are called with."""
+"""Functions with the names of OpenCV's and PIL's that note their arguments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Picture:
 
 
 class OpenCV:
-    """The functions of OpenCV that PySDK and degirum_tools draw by; all else is OpenCV's own."""
+    """The functions of OpenCV that PySDK and degirum_tools draw with; all else is OpenCV's own."""
 
     def __getattr__(self, name: str) -> Any:
         import cv2
@@ -151,7 +151,7 @@ OPENCV: Any = OpenCV()
 
 
 class Draw:
-    """The functions of PIL's ImageDraw that PySDK draws by."""
+    """The functions of PIL's ImageDraw that PySDK draws with."""
 
     def __init__(self, picture: Picture) -> None:
         self._operations = picture.operations

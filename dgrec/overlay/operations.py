@@ -30,9 +30,9 @@ from typing import Any
 
 import numpy as np
 
-#: The color of what removes what is below it.
+#: The color that removes what is below it.
 ERASED = -1
-#: The most that is noted of a frame: about as many numbers and letters.
+#: The most that is noted of a frame: about this many numbers and letters.
 _MOST_WEIGHT = 600_000
 #: Notes on a frame that are kept.
 _MOST_NOTES = 5
@@ -61,7 +61,7 @@ class Colors:
         return list(self._numbers)
 
     def number(self, color: Any) -> int:
-        """Return the number of a color; values beyond 0 to 255 are cut, as OpenCV does it."""
+        """Return the number of a color; values outside 0 to 255 are clipped, as in OpenCV."""
         known = self._numbers.get(color) if type(color) is tuple else None
         if known is not None:
             return known
@@ -74,8 +74,8 @@ class Operations:
     """The operations that draw one frame.
 
     Args:
-        colors: Those of all frames of an answer.
-        width, height: Of the picture that is drawn on.
+        colors: The colors of all frames of an answer.
+        width, height: The size of the picture that is drawn on.
     """
 
     colors: Colors
@@ -91,7 +91,7 @@ class Operations:
     weight: int = 0
     layers: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    #: Notes that are not kept.
+    #: The number of notes that are not kept.
     unkept: int = 0
     _may_erase: bool = False
 
@@ -156,7 +156,7 @@ class Operations:
             self.unkept += 1
 
     def drop(self, detection: int) -> None:
-        """Remove what was noted of a detection last."""
+        """Remove what was last noted, as far as it is of this detection."""
         groups = self.layers[-1]["groups"] if self.layers else []
         while groups and groups[-1]["d"] == detection:
             groups.pop()
@@ -176,7 +176,7 @@ def _is_in(fill: Operation, x: float, y: float) -> bool:
 
 
 def whole(value: Any) -> int:
-    """Return a coordinate, if OpenCV takes it.
+    """Return a coordinate as a whole number that OpenCV takes.
 
     Raises:
         OverflowError: It is too large.
@@ -200,7 +200,7 @@ def _is_unseen(color: tuple[Any, ...]) -> bool:
 def line_width(width: int, points: Any) -> float:
     """Return how wide OpenCV paints a line through points (x, y, x, y, ...).
 
-    Where it is neither level nor upright, between 1.5 pixels less and half a pixel more.
+    If it is neither level nor upright, that is between 1.5 pixels less and half a pixel more.
     """
     painted = painted_width(width)
     steps = np.diff(np.asarray(points, np.float64).reshape(-1, 2), axis=0)
@@ -230,7 +230,7 @@ def bitmap_runs(bitmap: Any) -> tuple[int, int, list[int]]:
 
 
 def value_runs(image: Any) -> tuple[int, int, list[int], list[int]]:
-    """Return columns, rows, run lengths and values of an image, coarser as of a bitmap."""
+    """Return columns, rows, run lengths and values of an image, coarser if it has too many runs."""
     columns, rows, _, lengths, values = _runs(image)
     return columns, rows, lengths.tolist(), values.tolist()
 

@@ -19,7 +19,7 @@ from dgrec.analyzers import drawable_result
 from dgrec.overlay.arrays import Image
 from dgrec.overlay.canvas import Mask, canvas_class
 
-#: Of a class that only draws texts with half a character in them as well: the class below it.
+#: In a class that also draws texts with half a character in them: the class that it extends.
 DRAWN_AS = "_dgrec_drawn_as"
 #: Classes whose `image_overlay` draws on a canvas; the base class returns a copy of the picture.
 _CLASSES = (
@@ -42,7 +42,7 @@ def image_overlay(result: Any, image: Image | None = None) -> Image:
     Raises whatever PySDK and OpenCV raise on invalid values, such as a box of NaN.
     """
     result = drawable_result(of_own_class(result))
-    if hasattr(getattr(result, "_input_image", None), "getchannel"):  # of PIL
+    if hasattr(getattr(result, "_input_image", None), "getchannel"):  # a PIL picture
         if image is not None:
             result = copy.copy(result)
             result._input_image = as_pil(image)
@@ -84,7 +84,7 @@ def as_pil(image: Image) -> Any:
 
 
 def _has_one_layer(result: Any) -> bool:
-    """Return whether PySDK blends nothing, and so is as fast."""
+    """Return whether PySDK blends nothing, and is therefore just as fast."""
     has_masks = getattr(result, "masks_present", False)
     return type(result).__name__ in _BOXES and not has_masks and result._alpha >= 1.0
 
@@ -113,7 +113,7 @@ def _drawing(result_class: Any) -> Callable[[Any, list[Mask]], Image] | None:
 def drawing_on(result_class: Any) -> Callable[[Any, Callable[..., Any]], Any] | None:
     """Return PySDK's drawing of a class on another canvas; None if that is not possible.
 
-    It takes a result, and what makes the canvas, with the arguments of PySDK's own function.
+    It takes a result, and a function that makes the canvas, with the arguments of PySDK's own.
     """
     from degirum import postprocessor
 

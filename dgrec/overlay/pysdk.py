@@ -31,8 +31,8 @@ def pysdk_result(
     Args:
         described: Its ``model`` and ``overlay``.
         image: The picture that it is about; None if it is not drawn.
-        settings: Overlay settings that replace the recorded ones, of results inside of it too.
-        labels: Becomes its label dictionary.
+        settings: Overlay settings that replace the recorded ones, also in results inside of it.
+        labels: Its label dictionary.
 
     Raises:
         VideoError: The installed PySDK does not know the recorded result type.
@@ -84,7 +84,7 @@ def fill_result(
     Args:
         result_class: The class of PySDK's own whose constructor runs.
         results: The recorded ones, or some of them.
-        arguments: The constructor's others.
+        arguments: The constructor's other arguments.
     """
     results = _with_recorded_hashes(results, recorded.label_hashes)
     # The constructor would convert coordinates and unpack masks again, so the results are set
@@ -179,7 +179,7 @@ def _combined(result_class: Any) -> type:
 
     def draw_all(result: Any) -> Any:
         draw: Callable[[Any], Any] = image_overlay
-        if hasattr(result._input_image, "getchannel"):  # of PIL, which stays so
+        if hasattr(result._input_image, "getchannel"):  # a PIL picture, and stays one
             draw = attrgetter("image_overlay")
         plain = copy.copy(result)
         plain.__class__ = result_class

@@ -1,4 +1,4 @@
-"""Metadata of a recording in parts that are sums of those of its parts."""
+"""Metadata of a recording in parts that are sums over its parts."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from dgrec.session.session import Session
 if TYPE_CHECKING:
     import duckdb
 
-#: How often it is looked what is there where recorders change that.
+#: How often to look for files while recorders change them.
 _ATTEMPTS = 5
 
 
@@ -39,7 +39,7 @@ def connect(
     `open_sessions`; a session that cannot be read is left out with a warning.
 
     Args:
-        memory_limit: What DuckDB may hold.
+        memory_limit: The memory that DuckDB may use.
         read_rows: Read every row first; see `open_sessions`.
 
     Raises:
@@ -145,9 +145,9 @@ def open_sessions(
 def find_sessions(
     paths: Iterable[str | os.PathLike[str]],
 ) -> tuple[list[Path], list[DgrecError]]:
-    """Return the sessions that ``paths`` name, unopened, and what cannot be one.
+    """Return the sessions that ``paths`` name, unopened, and errors for what cannot be one.
 
-    A path is what it is for `open_sessions`. Copies, clips and damaged files are included.
+    Paths are those of `open_sessions`. Copies, clips and damaged files are included.
     """
     problems: list[DgrecError] = []
     return [path for path, _ in _gather(paths, problems)], problems
@@ -228,7 +228,7 @@ def _gather(
         chosen, is_settled = _chosen(candidates)
         if is_settled:
             break
-        # A recorder may have sealed, begun or removed a part since it was looked.
+        # A recorder may have sealed, begun or removed a part meanwhile.
         before, found = candidates, []
         candidates = _candidates(paths, found)
         if candidates == before:
@@ -240,7 +240,7 @@ def _gather(
 def _candidates(
     paths: Iterable[str | os.PathLike[str]], problems: list[DgrecError]
 ) -> dict[Path, _Candidate]:
-    """Return what ``paths`` name, by the absolute paths."""
+    """Return the files that ``paths`` name, by their absolute paths."""
     candidates: dict[Path, _Candidate] = {}
     for path in paths:
         if "\0" in os.fspath(path):
@@ -263,7 +263,7 @@ def _candidates(
 
 
 def _chosen(candidates: dict[Path, _Candidate]) -> tuple[list[tuple[Path, bool]], bool]:
-    """Return what `_gather` does, and whether all of it is still as it was found."""
+    """Return the paths as `_gather` does, and whether all files are still as they were found."""
     part_of_file = {file: part_of(candidate.path) for file, candidate in candidates.items()}
     sets: defaultdict[tuple[Path, str | None], list[_Candidate]] = defaultdict(list)
     for file, part in part_of_file.items():
@@ -369,9 +369,9 @@ def _without_clips(
 
 
 def _merged_twice(sessions: Sequence[Session], named: set[Path]) -> dict[Path, Path]:
-    """Return the sessions whose frames are in another one, since one is merged from others.
+    """Return the sessions to leave out since another has their frames, and that other for each.
 
-    A merged session is left out where all that it was merged from are there, else these are.
+    A merged session is left out if all sessions that it was merged from are there, else these are.
     """
     found: dict[Path, Path] = {}
     by_id = {session.id: session.path for session in sessions}

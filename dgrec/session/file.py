@@ -36,7 +36,7 @@ from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
 _ROWS_AT_ONCE = 256
-#: Up to so many rows of a journal are looked up one batch at a time.
+#: Up to this many rows of a journal are looked up one batch at a time.
 _FEW_ROWS = 4096
 #: How much of decoded batches is kept: about three row groups of dgrec's own files.
 _KEPT_BYTES = 96 << 20
@@ -49,7 +49,7 @@ class RecordedFile:
     sealed, they are read from the sealed file.
 
     Args:
-        path: What messages call it.
+        path: Its name in messages.
         place: Its absolute path; None: that of ``path`` now. The program may change its folder.
         checksums: Those of a sealed file, if already known.
         check: Whether a sealed file is compared with its checksums, as it is read.
@@ -82,7 +82,7 @@ class RecordedFile:
             raise
         except OSError as error:
             raise NotASessionError(f"{path}: cannot be read: {error.strerror}") from None
-        #: What a journal was sealed to since, for `row`.
+        #: The file that a journal was sealed to since, for `row`.
         self._sealed_since: RecordedFile | None = None
         #: None for a sealed file.
         self.journal: Journal | None = None
@@ -109,12 +109,12 @@ class RecordedFile:
 
     @property
     def has_checksums(self) -> bool:
-        """Whether it is a sealed file with checksums."""
+        """Return whether it is a sealed file with checksums."""
         return self.checksums is not None
 
     @property
     def unchecked_bytes(self) -> int:
-        """How many bytes of a sealed file have not been compared with its checksums yet."""
+        """The number of bytes of a sealed file not yet compared with its checksums."""
         return 0 if self.checksums is None else self.checksums.unchecked_bytes
 
     def check(self, columns: Collection[str] | None = None) -> None:
@@ -149,7 +149,7 @@ class RecordedFile:
                 shown = since_start(known)
                 if min(shown.values()) >= 0:
                     return shown
-            # Another tool rewrote the file, an older dgrec recovered it, or they are nonsense.
+            # Another tool rewrote the file, an older dgrec recovered it, or the sums are nonsense.
             self._totals = RowTotals()
             there = [name for name in TOTALLED if name in self.schema.names]
             for batch in self._file.batches(there):
@@ -162,9 +162,9 @@ class RecordedFile:
 
     @property
     def ended_at(self) -> str | None:
-        """When the recording ended; None while it continues.
+        """The end of the recording; None while it continues.
 
-        If its recorder did not record that, when the last result came, or the last alert.
+        If its recorder did not record that, the time of the last result, or of the last alert.
         """
         if self.metadata.get("ended_at"):
             return str(self.metadata["ended_at"])
@@ -188,7 +188,7 @@ class RecordedFile:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet can read the columns of `SCHEMA` from it unchanged.
+        """Return whether any reader of Parquet can read the columns of `SCHEMA` from it unchanged.
 
         False if that reader would need gigabytes for a single row.
         """
@@ -242,9 +242,10 @@ class RecordedFile:
         return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
     def stamp_bounds(self) -> list[tuple[int, int]] | None:
-        """Return the earliest and the latest capture and result, where every row has both.
+        """Return the earliest and the latest time of capture, and those of results.
 
-        In microseconds since 1970; None, too, if the footer of a sealed file does not tell.
+        In microseconds since 1970. None if a row lacks one, or the footer of a sealed file does not
+        tell.
         """
         if self._sealed is not None:
             found = [self._sealed.bounds(name) for name in ("captured_at", "completed_at")]
@@ -323,10 +324,10 @@ class RecordedFile:
             start += rows.num_rows
 
     def _now_sealed(self) -> RecordedFile:
-        """Open what a journal was sealed to since it was opened.
+        """Open the file that a journal was sealed to since it was opened.
 
         Raises:
-            SessionError: It was removed, or the sealed file is not of it.
+            SessionError: The journal was removed, or the sealed file is not the journal's.
         """
         place = sealed_path(self.place)
         with contextlib.suppress(SessionError, OSError):
@@ -395,12 +396,12 @@ def _between(
 
 
 def _whole(columns: list[str]) -> list[str]:
-    """Return the columns that parts are named of: those of a journal are read whole."""
+    """Return the whole columns of which parts are named: a journal's columns are read whole."""
     return list(dict.fromkeys(name.partition(".")[0] for name in columns))
 
 
 def each_row(batch: pa.RecordBatch, at_once: int = 256) -> Iterator[dict[str, Any]]:
-    """Yield rows as `rows_of` has them; only so many at once are values of Python."""
+    """Yield rows as `rows_of` returns them; only ``at_once`` at a time become Python values."""
     for start in range(0, batch.num_rows, at_once):
         yield from rows_of(batch.slice(start, at_once))
 

@@ -15,7 +15,7 @@ from dgrec.format import DecodeError, json_values
 if TYPE_CHECKING:
     from dgrec.analyzers import Notice
 
-#: Under this key results have them.
+#: The key of the messages in results.
 _KEY = "notifications"
 
 

@@ -103,7 +103,7 @@ class Part:
     """One part, as it was when the set was opened; see `RecordedFile`."""
 
     number: int
-    #: What messages call it.
+    #: Its name in messages.
     path: Path
     #: Its absolute path: the program may change its folder.
     place: Path
@@ -128,7 +128,7 @@ class Part:
 
     @property
     def was_sealed(self) -> bool:
-        """Whether it was a journal, and has been sealed meanwhile."""
+        """Return whether it was a journal, and has been sealed meanwhile."""
         return not self.sealed and not self.place.exists() and sealed_path(self.place).exists()
 
     @property
@@ -185,7 +185,7 @@ class PartSet:
         other._open, other._row_lock = None, threading.RLock()
         other.parts = tuple(parts)
         other.metadata = other._merged()
-        # What the recorder finds out about a frame, an alert, may stand in a later part.
+        # An event about a frame, such as an alert, may be recorded in a later part.
         if events := self.metadata.get("events"):
             other.metadata["events"] = events
         return other
@@ -218,7 +218,7 @@ class PartSet:
                 if not isinstance(error, DgrecError):
                     error = NotASessionError(f"{path}: cannot be read: {error.strerror}")
                 errors.append(error)
-                # Not a journal that the recorder has just made, and not written to yet.
+                # Unless it is a journal that the recorder has just made and not written to yet.
                 if path.exists() and not (path.suffix != SESSION_SUFFIX and is_being_written(path)):
                     text = str(error).removeprefix(f"{path}: ")
                     self.damage.append(f"part {number} ({path.name}) cannot be read: {text}")
@@ -233,7 +233,7 @@ class PartSet:
     def _note_gaps(self) -> None:
         """Report parts that are missing between others, unless they were to be removed.
 
-        Those before the first were, or are not missed.
+        Parts before the first were to be removed, or are not missed.
         """
         reported = {line.split(" ")[1] for line in self.damage}
         for earlier, later in itertools.pairwise(self.parts):
@@ -284,7 +284,7 @@ class PartSet:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of all parts: those that an earlier version of dgrec began lack some."""
+        """The columns of all parts: parts from an earlier version of dgrec lack some."""
         return max((part.schema for part in self.parts), key=len)
 
     @property
@@ -366,7 +366,7 @@ class PartSet:
             except (DgrecError, FileNotFoundError):
                 if not part.was_sealed:
                     raise
-                # It was sealed in this moment: go on in the sealed file.
+                # It has just been sealed: go on in the sealed file.
                 place = part.file
                 part = replace(part, path=part.path.with_name(place.name), place=place, sealed=True)
 
@@ -455,7 +455,7 @@ class PartSet:
 
 
 def _are_still(listed: list[tuple[int, Path]], path: Path) -> bool:
-    """Return whether these files are still all with such names, apart from newer parts."""
+    """Return whether these are still all files with such names, apart from newer parts."""
     newest = max((number for number, _ in listed), default=0)
     numbers = {number for number, _ in numbered_files(path) if number <= newest}
     return numbers == {number for number, _ in listed} and all(file.exists() for _, file in listed)

@@ -23,11 +23,11 @@ class Restart(NamedTuple):
 
 
 def run_ended_us(event: Mapping[str, Any]) -> int | None:
-    """Return when the run before ended; None if the event is no beginning of another run."""
+    """Return when the run before ended; None if the event does not begin another run."""
     if event.get("kind") != "gap":
         return None
     ended_us = stamp_us(event.get("ended"))
-    if ended_us is None and event.get("reason") == RESTARTED:  # older ones do not say more
+    if ended_us is None and event.get("reason") == RESTARTED:  # all that older events have
         return stamp_us(event.get("from"))
     return ended_us
 

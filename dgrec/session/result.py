@@ -85,18 +85,18 @@ class RecordedResult:
 
     @property
     def captured_at(self) -> dt.datetime | None:
-        """When the frame had been read (UTC); None if unknown."""
+        """The time at which the frame had been read (UTC); None if unknown."""
         stamp: dt.datetime | None = self.row["captured_at"]
         return stamp
 
     @property
     def described(self) -> Mapping[str, Any] | None:
-        """What the row says of its own ``model`` and ``overlay``; None: they are the session's."""
+        """The row's own ``model`` and ``overlay``; None: they are the session's."""
         return self._restored.described or None
 
     @property
     def completed_ns(self) -> int | None:
-        """When the result came out, in nanoseconds since 1970; None if unknown."""
+        """The time at which the result came out, in nanoseconds since 1970; None if unknown."""
         stamp = self.row["completed_at"] or self.row["captured_at"]
         return None if stamp is None else utc_ns(stamp)
 
@@ -232,7 +232,7 @@ class RecordedResult:
                     notices = self._notices(self.completed_ns)
                 if np.may_share_memory(drawn, image):
                     drawn = drawn.copy()
-                # Only analyzers of the user's may ask for the time.
+                # Only the user's analyzers may ask for the time.
                 with recorded_time(self.completed_ns if analyzers else None):
                     drawn = drawing.draw(result, drawn, notices)
             return drawn
@@ -269,7 +269,7 @@ class RecordedResult:
 
     @property
     def _described(self) -> dict[str, Any]:
-        """``model`` and ``overlay`` of this result, where the session has results of many kinds."""
+        """``model`` and ``overlay`` of this result: its own, or else the session's."""
         own = self._restored.described
         return {key: own.get(key) or self._metadata.get(key, {}) for key in ("model", "overlay")}
 

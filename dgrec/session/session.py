@@ -86,7 +86,7 @@ class Session:
         detail(f"{self.path}: {counted(len(self), 'frame')}")
 
     def _open(self, given: str | os.PathLike[str], check: bool) -> None:
-        #: What messages call it; its absolute path is `place`.
+        #: Its name in messages; its absolute path is `place`.
         self.path = session_file(Path(given))
         self.place = placed(self.path)
         try:
@@ -101,17 +101,17 @@ class Session:
 
     @property
     def sealed(self) -> bool:
-        """Whether this is a sealed file, not a journal (for a set: whether all parts are)."""
+        """Return whether this is a sealed file, not a journal (for a set: all parts are)."""
         return self._rows.sealed
 
     @property
     def has_checksums(self) -> bool:
-        """Whether sealed files have checksums (for a set: whether all do)."""
+        """Return whether sealed files have checksums (for a set: whether all do)."""
         return self._rows.has_checksums
 
     @property
     def unchecked_bytes(self) -> int:
-        """How many bytes of sealed files have not been compared with their checksums yet."""
+        """The number of bytes of sealed files not yet compared with their checksums."""
         return self._rows.unchecked_bytes
 
     def check(self, columns: str | Collection[str] | None = None) -> None:
@@ -134,7 +134,7 @@ class Session:
 
     @property
     def is_finite(self) -> bool:
-        """Whether it is recorded that no number of the rows is NaN, infinite or very large."""
+        """Return whether, as recorded, no number of the rows is NaN, infinite or very large."""
         return self.has_checksums and self.sealed and self.metadata.get("is_finite") is True
 
     @property
@@ -181,15 +181,15 @@ class Session:
 
     @property
     def ended_at(self) -> str | None:
-        """When the recording ended (ISO 8601, UTC); None while it continues.
+        """The end of the recording (ISO 8601, UTC); None while it continues.
 
-        If its recorder was killed, when its last result came.
+        If its recorder was killed, the time of its last result.
         """
         return self._rows.ended_at
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read, a line each."""
+        """A line for each thing that could not be read."""
         return list(self._rows.damage)
 
     @property
@@ -198,7 +198,7 @@ class Session:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any reader of Parquet can read dgrec's columns (for a set: see `parts`)."""
+        """Return whether any Parquet reader can read dgrec's columns (for a set: see `parts`)."""
         return isinstance(self._rows, RecordedFile) and self._rows.is_plain
 
     @property
@@ -248,7 +248,7 @@ class Session:
             columns = one_or_more("columns", columns, "the name of a column")
         for name in columns or ():
             check_text("columns", name)
-            # Of a nested column, a field may be named as in Parquet.
+            # A field of a nested column may be named as in Parquet.
             root = name.partition(".")[0]
             if root not in SCHEMA.names and not {name, root} & {*self.schema.names}:
                 raise SessionError(f"{self.path}: has no column {name!r}")
@@ -263,9 +263,9 @@ class Session:
         return self._rows.first_at_least(name, value)
 
     def stamp_bounds(self) -> list[tuple[int, int]] | None:
-        """Return the earliest and the latest capture, and result, in microseconds since 1970.
+        """Return the earliest and the latest time of capture, and those of results.
 
-        None where a row lacks one, or that would take reading the rows.
+        In microseconds since 1970. None if a row lacks one, or that would take reading the rows.
         """
         return self._rows.stamp_bounds()
 
@@ -396,7 +396,7 @@ class Session:
             ...     session.export("faces.json", "coco").detections
             426
         """
-        # By way of dgrec's own door: what exports stands on a higher floor.
+        # Through the package `dgrec`: exports are in a layer above this one.
         report: ExportReport = import_module("dgrec").export(self, output, format, **options)
         return report
 
@@ -416,7 +416,7 @@ class Session:
         each, from ``dgrec.open``: DuckDB answers one at a time.
 
         Raises:
-            QueryError: DuckDB refuses the query, or another thread is at one of this session.
+            QueryError: DuckDB refuses the query, or another thread is running one of this session.
             SessionError: The session is closed.
         """
         import duckdb
@@ -511,7 +511,7 @@ class Session:
         return other
 
     def __reduce__(self) -> NoReturn:
-        """Say what to do instead: what a session holds, Arrow and DuckDB, cannot be pickled."""
+        """Raise an error that says what to do: a session's Arrow and DuckDB cannot be pickled."""
         raise TypeError(
             f"{self.path}: a session cannot be pickled or copied deeply; open it again by its path"
         )

@@ -1,4 +1,4 @@
-"""Comparing sealed files with their checksums before DuckDB reads them, which knows of none."""
+"""Comparing sealed files with their checksums before DuckDB, which checks none, reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 S = TypeVar("S", bound="Queryable")
 
-#: So much is compared as a whole: a look at the statement's plan takes longer.
+#: Up to this much is compared as a whole: a look at the statement's plan takes longer.
 _LITTLE_BYTES = 32 << 20
 
 
@@ -80,7 +80,7 @@ def _columns_read(
         projected = [projected] if isinstance(projected, str) else projected
         if projected is None or not {*projected} <= {*names, ""}:
             return None
-        # What it filters by is there as SQL. A name inside another one does no harm.
+        # Its filters are there as SQL. A name that is part of another one does no harm.
         columns |= {name for name in names if name in projected or name in str(info)}
     return columns
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-#: What an error about a condition on frames shows.
+#: The example in errors about a condition on frames.
 EXAMPLE: Final = 'such as "latency_ms > 100" or "count(\'car\') >= 2"'
 
 #: Texts, quoted names and comments, in which nothing is replaced; or a call.

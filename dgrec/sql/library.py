@@ -1,8 +1,8 @@
 """The SQL library: views and table macros for what is asked of every recording.
 
-They stand in the ``.sql`` files beside this module, where each has a comment above it that says
-what it means. `Library` creates them in a connection, once ``frames``, ``detections`` and
-``sessions`` are there.
+They are in the ``.sql`` files beside this module, each with a comment above it that says what it
+means. `Library` creates them in a connection, once ``frames``, ``detections`` and ``sessions`` are
+there.
 
 They are written for any number of sessions.
 """
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 _CREATE = re.compile(r"^CREATE (VIEW|MACRO) (\w+)(\([^)]*\))?", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-#: What lists tables and functions.
+#: Statements that list tables and functions.
 _LISTS = re.compile(r"show|describe|duckdb_|information_schema|pg_|pragma|sqlite_", re.IGNORECASE)
 
-#: In this order.
+#: Its files, in this order.
 _FILES = ("library.sql", "detections.sql", "pipeline.sql", "analyzers.sql")
 
 # DuckDB binds a view as it is created, down to the files below it. It would open each of them some
@@ -87,7 +87,7 @@ def _entry(block: str) -> Entry:
 
 
 def used_by(*texts: str) -> tuple[Entry, ...]:
-    """Return what texts name, and what that is made of; each needs only those before it."""
+    """Return the entries that texts name, and those they use; each needs only those before it."""
     used: set[str] = set()
     waiting = list(texts)
     while waiting:
@@ -101,7 +101,7 @@ def used_by(*texts: str) -> tuple[Entry, ...]:
 class Library:
     """The library in one connection: what a statement names is created before it runs.
 
-    All of it takes DuckDB longer than most answers.
+    Creating all of it takes DuckDB longer than most answers.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
@@ -147,12 +147,12 @@ class Library:
                 self._connection.rollback()
             except duckdb.InterruptException:  # meant for the statement that has ended
                 continue
-            except duckdb.TransactionException:  # there is none
+            except duckdb.TransactionException:  # no transaction is open
                 pass
             return
 
 
-#: The view that says what there is.
+#: The view that lists the library.
 _LISTING = "library"
 
 
@@ -168,5 +168,5 @@ def _listing() -> str:
 
 
 def literal(text: str) -> str:
-    """Return a text as SQL writes it."""
+    """Return a text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,7 +1,7 @@
 """The sources of the views ``signals`` and ``events`` beside the column ``signals``.
 
-They are read when a query asks for them. Which frame something belongs to is found here, in one
-pass over the stamps: an ASOF join would hold and sort those of a whole day.
+They are read when a query asks for them. The frame that a value or event belongs to is found here,
+in one pass over the stamps: an ASOF join would hold and sort those of a whole day.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _late_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
 
 
 def _device_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
-    """Yield what accelerators say of themselves with each result, in the column ``timing``."""
+    """Yield what accelerators report of themselves with each result, in the column ``timing``."""
     for session in sessions:
         first = next(session.batches(["timing"], 0, 1), None)
         if first is None or not len(_device_values(first)[0]):
@@ -102,7 +102,7 @@ def _device_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
 
 
 def _device_values(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array, pa.Array]:
-    """Return the row, the name and the value of all numbers of a device but durations."""
+    """Return rows, names and values of all numbers of a device except durations."""
     timing = batch.column("timing")
     lists = timing.cast(_PAIRS)
     rows = pc.list_parent_indices(lists)
@@ -125,7 +125,7 @@ _PAIRS: Final = pa.list_(
 
 
 def _with_frames(session: Queryable, batch: pa.RecordBatch, time: str) -> pa.RecordBatch:
-    """Return a batch whose ``frame`` is the last one whose result had come out by its time."""
+    """Return a batch with its ``frame``: the last one whose result was there by the time."""
     times = batch.column(time).cast(pa.int64())
     if not len(batch) or times.null_count == len(times):
         return batch
@@ -145,7 +145,7 @@ def _repeated(text: str, count: int) -> pa.Array:
     return pa.array([text] * count, pa.string())
 
 
-#: What the library's views are made of: the columns, and what yields the rows of some sessions.
+#: The sources of the library's views: columns, and a function that yields the rows of sessions.
 STREAMS: Final[
     dict[str, tuple[pa.Schema, Callable[[Sequence[Queryable]], Iterator[pa.RecordBatch]]]]
 ] = {

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from dgrec.sql.views import Queryable
 
 _T = TypeVar("_T")
-#: The first column says which session a row is of.
+#: The first column: the session that a row belongs to.
 _SESSION_ID = pa.field("session_id", pa.dictionary(pa.int32(), pa.string()))
 
 
 @dataclass
 class Room:
-    """How many bytes of rows a connection may still keep in memory."""
+    """The bytes of rows that a connection may still keep in memory."""
 
     left: int = 256 << 20
 
@@ -43,9 +43,9 @@ class Room:
 class RowStream:
     """Gives DuckDB rows that it cannot read itself, for each scan.
 
-    They are in a journal (also once a set's is sealed), in a file whose columns have other types,
-    or whose name DuckDB cannot take. Once they have been read to the end they are kept, if there is
-    room: a report asks some thirty questions.
+    They are in a journal (for a set, even after it is sealed), or in a file whose columns have
+    other types, or whose name DuckDB cannot take. Once they have been read to the end they are
+    kept, if there is room: a report asks some thirty questions.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RowStream:
 
 
 def label_streams(sessions: Sequence[Queryable], room: Room) -> Iterator[tuple[str, RowStream]]:
-    """Yield the labels of all sessions by the names of tables: those of each frame, and counted.
+    """Yield the labels of all sessions as named tables: the labels of each frame, and counts.
 
     DuckDB would read every field of all detections to count their labels.
     """
@@ -107,7 +107,7 @@ def label_streams(sessions: Sequence[Queryable], room: Room) -> Iterator[tuple[s
 
 
 def _read_ahead(items: Iterable[_T]) -> Iterator[_T]:
-    """Yield items of which a thread makes the next one while one is worked on."""
+    """Yield items; a thread makes the next one while the caller works on one."""
     left = iter(items)
     with ThreadPoolExecutor(1, thread_name_prefix="dgrec-read-ahead") as pool:
         coming = pool.submit(next, left, None)

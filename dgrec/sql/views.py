@@ -56,10 +56,10 @@ _BUSY = "connection is busy with another call"
 #: DuckDB's errors begin with their kind; those about files with one of a few kinds, or none.
 _KIND_OF_ERROR = re.compile(r"[A-Z][A-Za-z ]* Error: ")
 _OF_FILES = ("Invalid Input Error: ", "IO Error: ", "INTERNAL Error: ", "Serialization Error: ")
-#: What has to hold of a number that was measured.
+#: The condition for a number that was measured.
 _IS_MEASURED = f"isfinite({{0}}) AND abs({{0}}) <= {LARGEST_MEASUREMENT}"
-#: The same of a stamp. What is beyond all dates was read as the first or the last one where DuckDB
-#: does not read the file itself.
+#: The condition for a stamp. Where DuckDB does not read the file itself, stamps beyond all dates
+#: were read as the first or the last one.
 _IS_STAMP = f"{{0}} > make_timestamptz({FIRST_US}) AND {{0}} < make_timestamptz({LAST_US})"
 _DETECTION_COLUMNS = ", ".join(
     f"CASE WHEN {_IS_MEASURED.format(f'd.{field.name}')} THEN d.{field.name} END AS {field.name}"
@@ -70,7 +70,7 @@ _DETECTION_COLUMNS = ", ".join(
 )
 
 _EXTRA = "CASE WHEN json_valid(d.extra) THEN d.extra END"
-#: What analyzers of degirum_tools add to detections: it stands in ``extra``, by its own names.
+#: Values that analyzers of degirum_tools add to detections: they are in ``extra``, by their names.
 _ADDED_COLUMNS = ", ".join(
     f"TRY_CAST(json_extract({_EXTRA}, '$.{name}') AS {type_}) AS {name}"
     for name, type_ in {
@@ -133,13 +133,13 @@ def connect(
     Rows are streamed from the files as a query needs them: memory does not grow with their size.
 
     Args:
-        memory_limit: What DuckDB may hold, as it writes sizes; None: what DuckDB sees fit.
+        memory_limit: The memory that DuckDB may use, as it writes sizes; None: DuckDB's default.
         with_library: Create all of the SQL library; otherwise `Library` does, as it is needed.
         confined: From here on DuckDB opens no file but those of the sessions, no network and no
-            extension, and no setting can be changed. It could still overwrite those files: that a
-            statement only reads has to be checked before.
+            extension, and no setting can be changed. It could still overwrite those files: check
+            first that a statement only reads.
         spill: Folder for what does not fit into memory.
-        spill_limit: How much of it there may be.
+        spill_limit: The most that it may hold.
     """
     import duckdb
 
@@ -151,10 +151,10 @@ def connect(
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
         # Exact quantiles take and free tens of megabytes each, which would be kept otherwise. Below
-        # 3 MB all that an answer groups by goes back to the system, which takes as long as itself.
+        # 3 MB, an answer's groups go back to the system, which takes as long as the answer itself.
         "allocator_bulk_deallocation_flush_threshold": "4MB",
         "allocator_flush_threshold": "1MB",
-        # The system keeps what was read of files, and gives it up where memory is short.
+        # The system keeps what was read of files, and gives it up when memory is short.
         "enable_external_file_cache": "false",
     }
     if memory_limit is not None:
@@ -194,7 +194,7 @@ def connect(
 
 
 def return_memory() -> None:
-    """Have the system get back what DuckDB has freed: its threads keep a hundred megabytes.
+    """Give the system back what DuckDB has freed: its threads keep a hundred megabytes.
 
     DuckDB does so for all of its databases when one is closed.
     """
@@ -203,7 +203,7 @@ def return_memory() -> None:
     import duckdb
 
     duckdb.connect(":memory:", config={"threads": 1}).close()
-    with contextlib.suppress(OSError, TypeError, AttributeError):  # of glibc alone
+    with contextlib.suppress(OSError, TypeError, AttributeError):  # only glibc has it
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -219,9 +219,9 @@ def _confine(connection: duckdb.DuckDBPyConnection, sessions: Sequence[Queryable
 
 @dataclass(frozen=True)
 class _Rows:
-    """Where rows come from: a file that DuckDB reads itself, or what is registered under a name.
+    """The source of rows: a file that DuckDB reads itself, or a stream registered under a name.
 
-    Journals are, files whose columns have other types, and names that are not text.
+    Streams are used for journals, and for files with columns of other types or unusual names.
     """
 
     session_id: str
@@ -254,12 +254,12 @@ def _frames_query(
         for number, session in enumerate(sessions)
         for row in _rows_of(session, number, connection, room)
     ]
-    # DuckDB opens the first file of a list to learn the columns of all, and only those it reads
-    # rows from besides. A scan for each of 200 files takes four times as long.
+    # DuckDB opens the first file of a list to learn the columns of all, and then only those that it
+    # reads rows from. A scan for each of 200 files takes four times as long.
     runs = itertools.groupby(rows, lambda row: (row.name, row.schema, row.is_finite))
     first, *others = (_select(list(run)) for _, run in runs)
-    # What all files lack is null: the library's views need every column. The nulls are not rows of
-    # a table of their own: above a UNION, DuckDB holds the whole input of a window in memory.
+    # Columns that all files lack are null: the library's views need every column. The nulls are not
+    # rows of a separate table: above a UNION, DuckDB holds the whole input of a window in memory.
     there = {name for row in rows for name in row.schema.names}
     if left_out := [column for column in SCHEMA if column.name not in there]:
         types = connection.from_arrow(pa.schema(left_out).empty_table()).types
@@ -329,7 +329,7 @@ def _finite(schema: pa.Schema, source: str, also: str = "") -> str:
 
 
 def _condition(name: str, type_: pa.DataType) -> str | None:
-    """Return what has to hold of a value; None if any will do."""
+    """Return the condition on a column's values; None if any value will do."""
     if name in FLOATS and pa.types.is_floating(type_):
         return _IS_MEASURED
     if name == "source_frame" and pa.types.is_integer(type_):
@@ -340,7 +340,7 @@ def _condition(name: str, type_: pa.DataType) -> str | None:
 
 
 def _scan(paths: Sequence[Path]) -> str:
-    # By itself DuckDB takes `name=value` in a path for a column, which replaces the file's own.
+    # By default DuckDB takes `name=value` in a path for a column, which replaces the file's own.
     return f"read_parquet([{', '.join(map(_literal, paths))}], hive_partitioning = false)"
 
 
@@ -421,7 +421,7 @@ def _session_row(session: Queryable) -> dict[str, Any]:
 def _json(metadata: Mapping[str, Any]) -> str:
     """Return metadata as DuckDB can read it: names of files may have bytes that are not UTF-8."""
     text = dumps(metadata)
-    # As JSON such a byte is half a character; most of what is found here is a whole one.
+    # In JSON such a byte is half a character; most of those found here are part of a whole one.
     return dumps(_all_readable(metadata)) if "\\udc" in text else text
 
 
@@ -447,7 +447,7 @@ def is_about_files(error: Exception) -> bool:
 def query_error(error: Exception) -> QueryError:
     """Return DuckDB's complaint as one line: without its own traceback, line art and advice."""
     text, _, advice = str(error).partition("\nPossible solutions:")
-    # A journal that was sealed or taken away while it was read: Arrow adds where in Python.
+    # If a journal was sealed or removed while it was read, Arrow adds the place in Python.
     text = text.partition(" Detail: Python exception:")[0]
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if line and not line.startswith(("LINE ", "^"))]
@@ -461,7 +461,7 @@ def query_error(error: Exception) -> QueryError:
     if missing and kinds.get(missing["name"].lower()) == "table macro":
         return QueryError(f"{missing['name']} is a table macro: write {missing['name']}()")
     if missing and missing["guess"] not in {*_VIEWS, *kinds}:
-        # One of DuckDB's own tables, which it proposes, is unlikely to be meant.
+        # DuckDB proposes one of its own tables, which is unlikely to be meant.
         views = ", ".join(_VIEWS)
         message = (
             f'{missing["complaint"]} There are {views}, and those of the library ("SHOW TABLES")'

@@ -26,7 +26,7 @@ _PIXELS = re.compile(r"(^|\.)(bbox|landmark)\[\d+\]$")
 
 
 def write(results: Iterable[Any], path: Path) -> None:
-    """Record results as the expected ones; an existing file is replaced when all are there."""
+    """Record results as the expected ones; an existing file is replaced once all are there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent, prefix=".") as place:
         recorded = Path(place) / path.name
@@ -97,7 +97,7 @@ class _Images:
 
     def keep(self, index: int, result: Any) -> None:
         image: Any = getattr(result, "image", None)
-        if hasattr(image, "getchannel"):  # of PIL
+        if hasattr(image, "getchannel"):  # a PIL picture
             image = np.asarray(image.convert("RGB"))[..., ::-1]
         if isinstance(image, np.ndarray) and image.nbytes <= self._left:
             self._kept[index] = image.copy()
@@ -108,7 +108,7 @@ class _Images:
 
 
 def _differences(wanted: Any, given: Any, tolerance: float) -> Iterator[str]:
-    """Yield what is not as expected in a frame, a text each."""
+    """Yield a text for each thing in a frame that is not as expected."""
     if wanted is None:
         yield "not expected"
     elif given is None:

@@ -97,7 +97,7 @@ def dgrec_check(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[...,
 
 
 def _in_one_line(called: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Call a function; of an error of dgrec's, pytest shows the test's line and the message."""
+    """Call a function; for dgrec's errors, pytest shows the test's line and the message."""
     from dgrec.errors import DgrecError
 
     __tracebackhide__ = True

@@ -72,7 +72,7 @@ def open_container(
 def video_stream(container: Any) -> Any:
     """Return the first video stream; None if there is none.
 
-    To FFmpeg, a cover picture is one too.
+    To FFmpeg, a cover picture is a video stream too.
     """
     for stream in container.streams.video:
         if not stream.disposition & import_av().stream.Disposition.attached_pic:
@@ -106,7 +106,7 @@ def lacks_its_index(container: Any) -> bool:
 def has_unknown_length(address: str, container: Any) -> bool:
     """Return whether a web server sends one long answer without its length.
 
-    Not for an MP4: it counts its pictures, and may have to be read from its end.
+    False for an MP4: it counts its pictures, and may have to be read from its end.
     """
     stream = video_stream(container)
     return (

@@ -20,10 +20,10 @@ class Losses:
 
     def __init__(self, codec: str) -> None:
         self._matches = codec in _ONE_PICTURE_A_PACKET
-        #: Stamps of packets whose picture has not come out. Where stamps begin again, as in files
-        #: that were put one behind the other, so does another dictionary.
+        #: Stamps of packets whose picture has not come out. Where stamps begin again, as in joined
+        #: files, another dictionary begins.
         self._waiting: list[dict[int, int]] = [{}]
-        self._latest: int | None = None  # of these stamps, since they began
+        self._latest: int | None = None  # the latest of these stamps since they began
         self._failed: list[int | None] = []  # stamps of packets that raised errors
         self._lost = 0
         self._has_stamps = False

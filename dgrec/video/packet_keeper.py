@@ -19,8 +19,8 @@ from dgrec.video.picture import AS_STORED, turn_of
 class PacketKeeper:
     """Follows the packets of one connection through the decoder.
 
-    Until its first picture is taken, it holds all packets, since nobody may have asked for them
-    yet (`begin`).
+    Until its first picture is taken, it holds all packets: the reader may still be asked to keep
+    them (`begin`).
     """
 
     def __init__(self) -> None:
@@ -36,10 +36,10 @@ class PacketKeeper:
     def begin(self, stream: Any, first: Any) -> PacketFormat | None:
         """Keep packets from here on, and those so far; return their format.
 
-        None where they cannot be kept: of other codecs, of interlaced or turned pictures.
+        None if they cannot be kept: those of other codecs, or of interlaced or turned pictures.
 
         Args:
-            first: The first picture, which nobody has taken yet.
+            first: The first picture, which has not been taken yet.
         """
         packets, self._unasked = self._unasked or [], None
         if not packets or first.interlaced_frame or turn_of(first) != AS_STORED:
@@ -54,11 +54,11 @@ class PacketKeeper:
         return self._format
 
     def stop_waiting(self) -> None:
-        """Hold no more packets if nobody has asked for them."""
+        """Hold no more packets, unless `begin` was called."""
         self._unasked = None
 
     def note(self, packet: Any, number: int) -> None:
-        """Note a packet that goes into the decoder; ``number`` is the one of its connection."""
+        """Note a packet that goes into the decoder; ``number`` is its number in its connection."""
         if self._format is None and self._unasked is None:
             return
         # A new object: PyAV confuses equal small numbers.
@@ -75,7 +75,7 @@ class PacketKeeper:
             self._spoil(self._kept[-1])
 
     def take(self, frame: Any, place: int) -> tuple[tuple[KeptPacket, ...], KeptPacket | None]:
-        """Return the packets since the last picture, and the one of a picture that is taken.
+        """Return the packets since the last picture, and the packet of a picture that is taken.
 
         Args:
             place: The picture's number among those of the connection.
@@ -101,7 +101,7 @@ class PacketKeeper:
 
     def _keep(self, format_: PacketFormat, packet: Any, number: int) -> None:
         kept = kept_packet(format_, packet, number, self._order.of(packet))
-        # What a container notices as missing may be from the beginning of the packet after it.
+        # Data that a container notices as missing may be from the beginning of the next packet.
         if self._was_corrupt and not format_.conceals_from_pictures:
             kept.is_damaged = True
         self._was_corrupt = bool(packet.is_corrupt)

@@ -10,9 +10,9 @@ from dgrec.errors import VideoError
 from dgrec.video.access_points import is_random_access_point, nal_length_size
 from dgrec.video.pyav import import_av
 
-#: What FFmpeg's names of the codecs that can be kept are called in metadata.
+#: FFmpeg's names of the codecs that can be kept, and the names in metadata.
 _KEPT_CODECS = {"h264": "h264", "hevc": "h265", "mjpeg": "mjpeg"}
-#: Those whose packets need parameters that stand before the first of them.
+#: Codecs whose packets need parameters in front of the first one.
 _WITH_PARAMETERS = ("h264", "hevc")
 #: The limit of H.264 and HEVC.
 MOST_REORDERED = 16
@@ -22,7 +22,7 @@ MOST_IN_DECODER = 256
 
 @dataclass(frozen=True, eq=False)
 class PacketFormat:
-    """What an output needs to know of the packets of one connection.
+    """The facts that an output needs to know about the packets of one connection.
 
     Attributes:
         codec: FFmpeg's name.
@@ -47,7 +47,7 @@ class PacketFormat:
 
     @property
     def may_reorder(self) -> bool:
-        """Whether pictures may be stored in another order than they are shown in.
+        """Return whether pictures may be stored in another order than they are shown in.
 
         A stream may begin to do that at any time, whatever ``reordered`` says.
         """
@@ -55,16 +55,16 @@ class PacketFormat:
 
     @property
     def conceals_from_pictures(self) -> bool:
-        """Whether a decoder that gets the same packets makes the same of damaged ones.
+        """Return whether a decoder that gets the same packets makes the same of damaged ones.
 
-        Of H.264 FFmpeg makes missing parts up from other pictures; of other codecs it leaves in
+        For H.264, FFmpeg makes missing parts up from other pictures; for other codecs it leaves in
         them what the memory held before.
         """
         return self.codec == "h264"
 
     @property
     def has_start_codes(self) -> bool:
-        """Whether parameters may stand in front of any packet, as they do in network streams."""
+        """Return whether parameters may stand in front of any packet, as in network streams."""
         return self.codec in _WITH_PARAMETERS and self.extradata[:1] == b"\0"
 
     def add_stream(self, container: Any) -> Any:
@@ -82,12 +82,12 @@ class KeptPacket:
         number: Its number among the packets of its connection.
         order: Its presentation time, in the stream's own time base; None if it has none. Where the
             source starts to count anew, it is moved behind all that came before.
-        is_exact: Whether a decoder that begins with it gives all pictures exactly that are shown
-            from it on, wherever in a file it stands.
-        starts: The same at the beginning of a file, where it may be the first of its connection.
+        is_exact: Whether a decoder that begins with it exactly gives all pictures that are shown
+            from it on, wherever it is in a file.
+        starts: The same at the beginning of a file, where the first of its connection will do, too.
         place: The number of its picture among those of the connection, in the order in which they
             are shown; None while no picture has come out of it.
-        captured_ns: When that picture was captured.
+        captured_ns: The time at which that picture was captured.
         is_damaged: Whether it is incomplete, or a part of its picture was made up.
         is_spoiled: Whether a damaged picture is shown before it that is stored after it. It is
             decoded differently where decoding begins here, and what follows may be, too.
@@ -142,7 +142,7 @@ class PacketOrder:
         return order
 
 
-#: So much later than all before comes what starts anew: more than pictures are reordered by.
+#: How much later than all before a new start is put: more than pictures are reordered by.
 _NEW_START = 1 << 33
 
 
@@ -168,7 +168,7 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
             copied.time_base = stream.time_base
             container.mux(copy_of(first, copied, 0, 0, stream.time_base))
         size = int(context.width), int(context.height)
-        # One more than the decoder waits for, which it may find out to be too few.
+        # One more than the decoder waits for, which may turn out to be too few.
         reordered = min(ahead + 1, MOST_REORDERED) if context.has_b_frames else 0
         known = PacketFormat(codec, extradata, size, reordered, made.getvalue())
         with av.open(io.BytesIO(), "w", format="mp4") as trial:
@@ -203,7 +203,7 @@ def copy_of(
 
 
 def kept_packet(known: PacketFormat, packet: Any, number: int, order: int | None) -> KeptPacket:
-    """Return a packet that is about to be decoded as one that may be kept."""
+    """Return a packet that is about to be decoded as a `KeptPacket`."""
     is_exact = False
     if packet.is_keyframe:
         length = nal_length_size(known.codec, known.extradata)

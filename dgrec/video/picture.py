@@ -55,7 +55,7 @@ class Picture:
 class PixelConverter:
     """Turns decoded pictures into BGR arrays, bit for bit as OpenCV does with progressive ones.
 
-    Those of HDR and wide-gamut footage are others (docs/decisions.md).
+    Those of HDR and wide-gamut footage differ (docs/decisions.md).
 
     For one thread at a time: FFmpeg's scaler is reused.
     """

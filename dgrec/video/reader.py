@@ -47,7 +47,7 @@ from dgrec.video.truncation import is_cut_off
 _NO_STAMPS = 0x80
 #: Formats that mark a packet for any damage, not only if it is incomplete.
 _MARK_DAMAGE = frozenset(("mpegts", "hls", "dash", "mpeg"))
-#: Reading continues after as many pieces of invalid data.
+#: Reading continues after up to this many pieces of invalid data.
 _MOST_FAILED_READS = 100
 #: How long an answer of unknown length is examined: footage ends by then, or arrives faster than
 #: it plays.
@@ -67,7 +67,7 @@ class VideoReader:
 
     Args:
         source: A file (Path), whatever its name looks like, or an address (str).
-        name: What to call it in messages; an address may hold a password.
+        name: Its name in messages; an address may hold a password.
         open_timeout_s: How long opening an address may take.
         read_timeout_s: How long an address may stay silent before a read gives up.
 
@@ -78,7 +78,7 @@ class VideoReader:
         has_end: Whether it is footage with an end, rather than something live.
         announced: Number of pictures that the container says it holds; None if it does not say.
         fps: Nominal pictures per second, or None where the source does not say.
-        size: Width and height of the first picture; of a stream, as it announces them.
+        size: Width and height of the first picture; for a stream, as it announces them.
         aspect: Width / height of a pixel as it is shown. `Picture.image` is not stretched.
         problem: Why `read` returned None: "" for an ordinary end.
     """
@@ -119,7 +119,7 @@ class VideoReader:
             self._try_pace()
         self._decoded: deque[Any] = deque()
         self._keeper = PacketKeeper()
-        # A playlist that goes on gives its last segments again once it is opened again.
+        # A playlist that goes on gives its last segments again when it is opened again.
         goes_on = is_playlist(self._container) and not self.has_end
         self._repeats = Repeats() if goes_on else None
         self._losses = Losses(context.name)
@@ -128,7 +128,7 @@ class VideoReader:
         self._pictures = 0
         self._start: int | None = self._stream.start_time
         self._seen_stamp = False
-        self._last_end = 0  # of packets, in the stream's time base
+        self._last_end = 0  # the latest of a packet, in the stream's time base
         self._time_base = Fraction(self._stream.time_base)
         self._in_use = threading.Lock()
         self._is_released = False
@@ -163,8 +163,8 @@ class VideoReader:
     def keep_packets(self) -> PacketFormat | None:
         """Give each picture the packets that came with it; return their format.
 
-        None where packets cannot be kept: of other codecs, of interlaced or turned pictures, and
-        after the first picture was read. It waits for the first picture.
+        None if packets cannot be kept: those of other codecs, or of interlaced or turned pictures,
+        and after the first picture was read. It waits for the first picture.
         """
         with self._in_use:
             if self._is_released or self._pictures or self._look_ahead() is None:
@@ -177,7 +177,7 @@ class VideoReader:
             return not self._is_released and self._take() is not None
 
     def missing(self) -> str:
-        """Return what of the announced pictures is missing, in words; "" if nothing.
+        """Return what is missing from the announced pictures, in words; "" if nothing.
 
         Only meaningful after the end.
         """
@@ -216,12 +216,12 @@ class VideoReader:
 
     @property
     def waiting(self) -> int:
-        """How many pictures are decoded already."""
+        """The number of pictures that are already decoded."""
         return len(self._decoded)
 
     @property
     def frame_count(self) -> int | None:
-        """About how many pictures there are; None if unknown."""
+        """The approximate number of pictures; None if unknown."""
         duration = self._container_duration_s
         if self.announced is None and self.has_end and duration and self.fps:
             return max(1, round(duration * self.fps))

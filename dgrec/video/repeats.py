@@ -7,20 +7,20 @@ from typing import Any
 
 from dgrec.video.packets import MOST_IN_DECODER
 
-#: How many pictures are known again: those of the last three segments come again.
+#: How many pictures are remembered: those of the last three segments come again.
 _MOST_KNOWN = 8192
 
 
 class Repeats:
-    """Knows the pictures of a playlist that goes on, by their stamps and by what was decoded.
+    """Recognizes the pictures of a playlist that goes on, by their stamps and by what was decoded.
 
-    Once such a playlist is opened again, FFmpeg begins with its last segments: pictures that the
-    reader before gave are to be left out.
+    When such a playlist is opened again, FFmpeg begins with its last segments: pictures that the
+    earlier reader gave must be left out.
     """
 
     def __init__(self) -> None:
         self._given: dict[tuple[int, int], None] = {}
-        #: The last picture of the reader before, up to which they are left out.
+        #: The last picture of the earlier reader, up to which they are left out.
         self._until: tuple[int, int] | None = None
         self._checksums: dict[int, int] = {}  # of packets whose picture has not come out
 
@@ -45,7 +45,7 @@ class Repeats:
             return False
         mark = frame.pts, checksum
         if self._until is not None and mark in self._given:
-            if mark == self._until:  # from here on a picture that is the same is another one
+            if mark == self._until:  # from here on, an equal picture is a new one
                 self._until = None
             return True
         self._until = None

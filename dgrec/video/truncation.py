@@ -101,7 +101,7 @@ class EndWatch:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the segment was cut off, once all of it was processed."""
+        """Return whether the segment was cut off, once all of it was processed."""
         if self._is_ts:
             return self._at % _TS_PACKET != 0
         return self._is_mp4 and (bool(self._head) or self._at < self._next_box)

@@ -38,7 +38,7 @@ class Repeats:
 
     Args:
         path: The output.
-        longest: As `repeats` takes it.
+        longest: As for `repeats`.
     """
 
     def __init__(self, path: Path, longest: int = _LONGEST_STEP_US) -> None:
@@ -62,7 +62,7 @@ class Repeats:
 
 
 def repeats(last: int, following: int, longest: int = _LONGEST_STEP_US) -> range:
-    """Return when the picture of time ``last`` is repeated before the one at ``following``.
+    """Return the times at which the picture at ``last`` is repeated before that at ``following``.
 
     Every format limits the step between two pictures. So a picture is written again after each
     ``longest`` (half an hour in an MP4) without a successor.
