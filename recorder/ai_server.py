@@ -17,8 +17,8 @@ from dgrec.errors import DgrecError, ModelError
 from dgrec.recorder.capture import Capture, Feed
 from dgrec.recorder.model import LoadedModel
 
-#: Silence after which a server counts as lost, while recording and once the recording is to end. A
-#: slow model has longer: several times what its last results took.
+#: Silence after which a server counts as lost: while recording, and once the recording is to end.
+#: A slow model gets longer: several times what its last results took.
 _SILENCE_S = 5.0
 _SILENCE_AT_END_S = 2.0
 _TIMES_LATELY = 4
@@ -49,7 +49,7 @@ class ServerLostError(Exception):
 
 
 class Inference:
-    """Where a model runs. This base class: in this process, where every failure is final."""
+    """The place where a model runs. This base class: this process, where every failure is final."""
 
     name = "this process"
 

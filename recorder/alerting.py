@@ -45,7 +45,7 @@ def check_alert_options(rules: Sequence[Rule], on_alert: str, options: Recording
 
 
 def check_without_analyzers(rules: Sequence[Rule]) -> None:
-    """Raise `ConfigError` if a rule counts what an analyzer says: none runs."""
+    """Raise `ConfigError` if a rule needs an analyzer, for a recording without any."""
     for rule in rules:
         if isinstance(rule, EventRule) and rule.needed_analyzer is not None:
             raise ConfigError(
@@ -56,12 +56,12 @@ def check_without_analyzers(rules: Sequence[Rule]) -> None:
 
 @dataclass(frozen=True)
 class Alerting:
-    """What follows the alerts of one recording.
+    """The outputs of one recording that find its alerts or follow them.
 
     Args:
-        outputs: What finds the alerts; nothing without rules.
-        moments: The times of which parts are kept, if only those are.
-        clips: Has clips cut.
+        outputs: The outputs that find the alerts; none without rules.
+        moments: The times whose parts are kept, if only those are.
+        clips: Has clips of the alerts cut.
     """
 
     outputs: tuple[Output, ...]
@@ -85,9 +85,9 @@ class Alerting:
 
         Args:
             recording: The session file.
-            writer: Returns what writes the session, once there are frames.
+            writer: Returns the writer of the session, once there are frames.
             say: Reports a line.
-            feed: Gets the events of alerts for those that publish them.
+            feed: Gets the events of alerts, for the outputs that publish them.
 
         Raises:
             ConfigError: Names of clips would be too long.

@@ -23,8 +23,8 @@ from dgrec.video import KeptPacket
 # OpenCV's number for CAP_PROP_FRAME_COUNT; importing cv2 for one integer would cost 0.4 s.
 _PROP_FRAME_COUNT = 7
 
-#: How often PySDK is asked for results while there is no frame for it: the most that a result is
-#: delayed by.
+#: How often PySDK is asked for results while there is no frame for it: no result is delayed by
+#: more than this.
 _ASK_S = 0.005
 #: The same while PySDK has as many frames as it may have.
 _FULL_S = 0.001
@@ -91,7 +91,7 @@ class Capture:
         self._first_read: float | None = None
         self.frames_given = 0
         self.counts = SourceCounts()
-        #: Since the last frame that was kept: the next one carries them.
+        #: Counts since the last frame that was kept: the next one carries them.
         self._pending = SourceCounts()
         self._pending_packets: list[KeptPacket] = []
         self.end_reason = "finished"
@@ -194,7 +194,7 @@ class Capture:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether it was stopped by a user or an error, not by its source or a limit."""
+        """Return whether it was stopped by a user or an error, not by its source or a limit."""
         return self._stop.is_set() and self.end_reason not in ("finished", "limit", "source_lost")
 
     def wait_for_stop(self, timeout_s: float) -> bool:
@@ -293,7 +293,7 @@ class Capture:
 class Feed:
     """A `Capture` for one run of `predict_stream`, whose end does not release the source.
 
-    When an AI server is lost, its run ends or is abandoned, and another one continues.
+    When an AI server is lost, its run ends or is abandoned, and another run continues.
     """
 
     def __init__(self, capture: Capture) -> None:
@@ -310,7 +310,7 @@ class Feed:
         return False
 
     def release(self) -> None:
-        """Do nothing: whoever made the `Capture` releases it."""
+        """Do nothing: the owner of the `Capture` releases it."""
 
     def read(self) -> tuple[bool, Any]:
         return (False, None) if self.is_abandoned else self._capture.read()

@@ -36,7 +36,7 @@ from dgrec.recorder.options import (
 from dgrec.terminal import is_quiet
 from dgrec.units import parse_rate, parse_share, parse_size, parse_time
 
-#: Options that are not called like their fields.
+#: Options that are not named like their fields.
 _FLAGS = {"policy": "--when-full", **VIDEO_OPTIONS}
 _METAVARS: dict[Callable[[str], float], str] = {
     parse_share: "SHARE",

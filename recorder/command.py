@@ -83,7 +83,7 @@ def run_record(request: RecordRequest) -> int:
         for loaded in models:
             stack.enter_context(loaded.model)
         announcer = Announcer(console)
-        # Each source has analyzers of its own, too: a tracker follows the objects of one.
+        # Each source has analyzers of its own, too: a tracker follows the objects of one source.
         analyzers = [request.analyzers.make(loaded.labels) for loaded in models]
         group = make_group([plan for plan, _ in opened], request)
         say = announcer.announce
@@ -121,7 +121,7 @@ def _viewing(
 
 
 def _is_apart() -> bool:
-    """Return whether what libraries write to descriptor 2 may be read: it is not ours, too."""
+    """Return whether lines may be left out of descriptor 2: only libraries write to it."""
     try:
         return not is_verbose() and sys.stderr.fileno() != 2
     except (OSError, ValueError):  # not a file
@@ -131,7 +131,7 @@ def _is_apart() -> bool:
 def _open(
     plans: Sequence[Plan], stall_timeout_s: float, stack: ExitStack, console: Console
 ) -> tuple[list[tuple[Plan, SourceReader]], list[SourceError]]:
-    """Open the sources; of several, those that cannot be opened are reported and left out."""
+    """Open the sources; if some of them can be opened, report the others and leave them out."""
     opened, failed = [], []
     for plan in plans:
         open_ = partial(open_source, plan.source, stall_timeout_s=stall_timeout_s)
@@ -174,13 +174,13 @@ def _stop(jobs: Sequence[Job]) -> None:
 
 
 def _hurry(jobs: Sequence[Job]) -> bool:
-    """End what is sent later; return whether anything was."""
+    """End late deliveries to targets; return whether any were going on."""
     went_on = [job.recorder.targets.hurry() for job in jobs]
     return any(went_on)
 
 
 def _say_left(jobs: Sequence[Job]) -> None:
-    # os.write: the console's lock may be held by whatever hangs.
+    # os.write: the thread that hangs may hold the console's lock.
     for job in jobs:
         if not job.has_ended:
             text = printable(f"Left as it is: {job.recorder.journal}")

@@ -47,7 +47,7 @@ _CONTINUED_NAME = "{source}.parquet"
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}?|\}|%.?")
 _TIME = "%Y%m%d-%H%M%S"
 _DIRECTIVES = frozenset("aAbBdfHIjmMpSuUVwWyYGzsZ%")
-#: What `free_path` has returned, and nothing was written to yet.
+#: Paths that `free_path` has returned, and that nothing was written to yet.
 _returned: set[Path] = set()
 _lock = threading.Lock()
 
@@ -82,7 +82,7 @@ def check_pattern(pattern: Path, *, continues: bool = False) -> None:
 
 
 def output_path(pattern: Path, source_name: str, moment: datetime) -> Path:
-    """Return the session file of a source, of a recording that begins at ``moment``."""
+    """Return the session file of a source, for a recording that begins at ``moment``."""
 
     def value(match: re.Match[str]) -> str:
         found = match.group()
@@ -171,9 +171,9 @@ def check_room(folder: Path, min_free: int | None) -> None:
 
 
 def free_path(path: Path) -> Path:
-    """Return ``path``, or one with a number in it that is not taken, nor by files beside it.
+    """Return ``path``, with a number in it if a session, or a file beside one, has that name.
 
-    No name is returned twice before `has_begun`: what is recorded under it may begin later.
+    No name is returned twice before `has_begun`: its recording may begin later.
     """
     for suffix in ("", *(f"-{number}" for number in range(2, 1000))):
         free = path.with_name(f"{path.stem}{suffix}{path.suffix}")
@@ -187,7 +187,7 @@ def free_path(path: Path) -> Path:
 
 
 def has_begun(path: Path) -> None:
-    """Say that there are files of this name now; once they are removed, it is free again."""
+    """Note that files of this name exist now; once they are removed, the name is free again."""
     with _lock:
         _returned.discard(path.absolute())
 

@@ -9,7 +9,7 @@ from dgrec.errors import DgrecError, StorageError
 
 @dataclass(kw_only=True)
 class SourceCounts:
-    """How many frames a source gave, and how many of them were left out and lost."""
+    """The number of frames that a source gave, and of those that were left out and lost."""
 
     read: int = 0
     skipped: int = 0
@@ -21,11 +21,11 @@ class SourceCounts:
         return self.dropped_camera + self.dropped_queue
 
     def totals(self, results: int, left_out: int, dropped_writer: int) -> dict[str, int]:
-        """Return them for the metadata's ``totals``.
+        """Return the counts for the metadata's ``totals``.
 
         Args:
             results: How many results came.
-            left_out: Of how many of them the rows were left out on purpose.
+            left_out: How many of their rows were left out on purpose.
         """
         return {
             "source_frames": max(self.read, results),
@@ -39,13 +39,13 @@ class SourceCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """Why a recording ends.
+    """The end of a recording, and its reason.
 
     Args:
         reason: The ``end_reason`` of docs/format.md.
         detail: More about the reason.
         failure: The error that ended it early.
-        counts: Those of the source, whose last frames may have no row.
+        counts: The counts of the source, whose last frames may have no row.
     """
 
     reason: str = "finished"
@@ -62,7 +62,7 @@ class Ending:
 
     @property
     def recorded_reason(self) -> str:
-        """The reason in the metadata, where a full disk has its own."""
+        """The reason in the metadata, which has one of its own for a full disk."""
         if isinstance(self.failure, StorageError):
             return "disk_full" if self.failure.is_full else "failed"
         return self.reason

@@ -1,8 +1,8 @@
 """The newest frames of a program that `dgrec run --view` has started, by a socket.
 
-Each session of the program, in whichever of its processes, connects and says its place, as a line
-of JSON: ``{"place": PLACE}``. From then on it is asked and answers as `dgrec.recorder.viewer` and
-the page's process do.
+Each session of the program, in any of its processes, connects and names its place in a line of
+JSON: ``{"place": PLACE}``. From then on, questions and answers are those that the page's process
+and `dgrec.recorder.viewer` exchange.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any, BinaryIO, Final
 
 from dgrec.recorder.outputs import NewestFrame, Shown
 
-#: A process that takes or gives nothing for so long gets no further questions.
+#: A process that takes or gives nothing for this long gets no further questions.
 _PATIENCE_S: Final = 2.0
-#: Bytes of one answer: a picture, or what waits for targets.
+#: The most bytes of one answer: a picture, or what waits for targets.
 _MOST: Final = 64 << 20
 
 
 class FrameSocket:
-    """Where the sessions of a program connect.
+    """The socket that the sessions of a program connect to.
 
     Args:
         answer: Gets each answer, in another thread: its facts, and its picture or b"".
@@ -40,7 +40,7 @@ class FrameSocket:
         self._answer = answer
         self._lock = threading.Lock()
         self._sessions: dict[str, socket.socket] = {}
-        # Nobody else may connect: the folder is this user's.
+        # No other user may connect: the folder is this user's.
         self._folder = Path(tempfile.mkdtemp(prefix="dgrec-frames-"))
         self.address = str(self._folder / "view")
         try:
@@ -99,7 +99,7 @@ class FrameSocket:
 
 
 def offer_frames(frames: NewestFrame, address: str) -> None:
-    """Have the frames of a session shown by whoever listens at an address, if somebody does."""
+    """Offer the frames of a session to the page's process that listens at an address, if any."""
     link = socket.socket(socket.AF_UNIX)
     link.settimeout(_PATIENCE_S)
     try:
@@ -137,9 +137,9 @@ def offer_frames(frames: NewestFrame, address: str) -> None:
 
 
 def _be_patient(link: socket.socket) -> None:
-    """Have what is sent wait for `_PATIENCE_S` at most, and what is read as long as it takes.
+    """Let sending wait for `_PATIENCE_S` at most, and reading as long as it takes.
 
-    A timeout of Python's is one of both, and none once a copy of the socket waits.
+    Python's own timeout covers both, and there is none once a copy of the socket waits.
     """
     seconds = int(_PATIENCE_S)
     limit = struct.pack("ll", seconds, round((_PATIENCE_S - seconds) * 1e6))

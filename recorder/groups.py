@@ -25,7 +25,7 @@ class Group:
     """Sessions that are recorded together."""
 
     clock: Clock
-    #: The ``group`` of each one's metadata.
+    #: The ``group`` in the metadata of each session.
     description: Metadata
 
 

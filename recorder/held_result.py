@@ -25,8 +25,8 @@ class HeldResult:
 
     Args:
         release: Called in another thread when the result has been held for a while: a program
-            that works on one result for minutes must not lose it when it is killed. Again and
-            again, if it puts the result back.
+            that works on one result for minutes must not lose it when it is killed. If it puts
+            the result back, it is called again and again.
     """
 
     def __init__(self, release: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ class HeldResult:
         return held
 
     def put_back(self, held: Held) -> None:
-        """Hold again what could not be recorded."""
+        """Hold a result again that could not be recorded."""
         self._held = held
 
     def close(self) -> None:

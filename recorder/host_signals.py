@@ -52,7 +52,7 @@ class HostSignals:
     def _read(self) -> Iterator[tuple[str, float]]:
         before, self._times = self._times, system_times()
         total_s, idle_s = (now - then for now, then in zip(self._times, before, strict=True))
-        if total_s > 0:  # the counters stand still for less than a clock tick
+        if total_s > 0:  # within a clock tick the counters do not move
             yield "host.cpu", min(1.0, max(0.0, 1 - idle_s / total_s))
         with contextlib.suppress(psutil.Error, OSError):
             yield "host.memory", psutil.virtual_memory().percent / 100

@@ -66,13 +66,13 @@ from dgrec.recorder.writing import NOTHING_EARLIER, Earlier, find_earlier, recov
 
 #: The resolution of stamps.
 _STAMP_NS = 1000
-#: By how much the system clock has to be behind for that to be said.
+#: The system clock is reported if it is behind by more than this.
 _LEAST_SAID_NS = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecordRequest:
-    """What ``dgrec record`` was asked to do.
+    """The request that ``dgrec record`` was given.
 
     Args:
         output: The session file, with ``{source}`` for the name of each source, or the folder for
@@ -83,7 +83,7 @@ class RecordRequest:
         display: Show the overlay in a window.
         view: Show the recording in a browser.
         as_json: Print what was recorded as a line of JSON on standard output.
-        metrics: Where figures are served, ``[HOST:]PORT``; "" for nowhere.
+        metrics: The address that figures are served at, ``[HOST:]PORT``; "" for none.
         publishing: What is published, and where.
         alerts: Rules, ``NAME=RULE`` or a file of events each.
         on_alert: A command that is run for each alert.
@@ -171,7 +171,7 @@ class Plan:
     makes_folder: bool = False
 
     def make_folder(self) -> None:
-        """Make the folder of the session, if that is one that is made."""
+        """Make the folder of the session, if it is to be made."""
         if self.makes_folder:
             make_folder(self.output.parent)
 
@@ -285,7 +285,7 @@ def prepare(
         watching: Outputs beside those that were requested.
         inference: Where the model runs, if it was not loaded as requested.
         analyzers: Those that are attached while the model runs.
-        group: What it has in common with others that are recorded together with it.
+        group: What it shares with the recordings that are made together with it.
 
     Raises:
         DgrecError: An output cannot be written.
@@ -353,7 +353,7 @@ def prepare(
         replace(
             plan.options,
             policy=policy,
-            # Footage can wait for the encoder, from wherever it comes.
+            # Footage can wait for the encoder, wherever it comes from.
             video_policy=given.video_policy or ("block" if can_wait else plan.options.video_policy),
         ),
         metadata=metadata,
@@ -387,7 +387,7 @@ def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
     count = reader.frame_count
     is_exact = reader.announced is not None and not earlier.has_damage
     if earlier.source_frames and plan.source.kind == "file" and not is_exact:
-        # What the container says is an estimate, or has pictures that cannot be decoded.
+        # The container's count is an estimate, or includes pictures that cannot be decoded.
         count = count_pictures(Path(str(plan.source.target)))
     return earlier.aligned(plan.output, count)
 

@@ -46,9 +46,9 @@ class MachineMeter:
             "cores": usable_cores(),
             "seconds": round(now.at - before.at, 3),
             "process_cpu_s": round(now.process_s - before.process_s, 3),
-            # Less than before where a worker has ended.
+            # Less than before if a worker has ended.
             "children_cpu_s": round(max(0.0, now.children_s - before.children_s), 3),
-            # The counters stand still for less than a clock tick.
+            # Within a clock tick the counters do not move.
             "system_busy": round(1 - idle_s / system_s, 3) if system_s > 0 else None,
             "sources": self._sources,
         }
@@ -87,6 +87,6 @@ def _sample() -> _Sample:
 def system_times() -> tuple[float, float]:
     """Return the processor time of the whole machine, and how much of it was idle, in seconds."""
     system = psutil.cpu_times()
-    # On Linux the time of guests is within that of their hosts.
+    # On Linux the time of hosts includes that of their guests.
     guests = getattr(system, "guest", 0.0) + getattr(system, "guest_nice", 0.0)
     return sum(system) - guests, system.idle + getattr(system, "iowait", 0.0)

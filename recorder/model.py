@@ -86,7 +86,7 @@ class LoadedModel:
 
     @property
     def metadata(self) -> Metadata:
-        """What a session says of the model, and of the analyzers that are attached to it now."""
+        """The session's metadata of the model, and of the analyzers attached to it now."""
         known: Metadata = {"model": self.description, "overlay": self.overlay}
         if analyzers := describe_attached(self.model):
             known["analyzers"] = analyzers
@@ -94,7 +94,7 @@ class LoadedModel:
 
     @property
     def labels(self) -> list[str]:
-        """What the model finds, as far as it says so."""
+        """The labels that the model finds, as far as it names them."""
         return [str(label) for label in (self.description.get("labels") or {}).values()]
 
     @property
@@ -154,7 +154,7 @@ def load_model(request: ModelRequest) -> LoadedModel:
 
 
 def describe_model(model: Any) -> LoadedModel:
-    """Return a model that a program has loaded, with what a session says of it.
+    """Return a model that a program has loaded, with its description in a session.
 
     Raises:
         ConfigError: It is not like a PySDK model.
@@ -165,7 +165,7 @@ def describe_model(model: Any) -> LoadedModel:
     try:
         described = {**facts, **_describe(model)}
         overlay = _describe_overlay(model)
-    except Exception:  # a model of the program's own, which has some of PySDK's methods only
+    except Exception:  # a model of the program's own, with only some of PySDK's methods
         return LoadedModel(model, facts, {})
     inner = [getattr(model, name, None) for name in ("model1", "model2")]
     if (parts := [each for each in inner if each is not None]) and "model1" in vars(model):
@@ -184,7 +184,7 @@ def _host_of(model: Any) -> str | None:
     for name, host in (("_CloudServerModel", CLOUD), ("_ClientModel", LOCAL)):
         if isinstance(model, getattr(models, name, ())):
             return host
-    host = own.get("_host")  # of an AI server's model, and of a recording in its place
+    host = own.get("_host")  # an AI server's model has it, and a recording in its place
     return None if host is None else str(host)
 
 
@@ -193,8 +193,8 @@ def lead_path_to_this_python() -> None:
 
     It runs them in a worker that it starts with the first ``python3`` on PATH. In a virtual
     environment that is not activated this is another Python, without PySDK's libraries: the worker
-    dies, and the first inference waits for ever. So it does where a terminal sends Ctrl-C to the
-    worker as well. The script in ``worker`` keeps both away.
+    dies, and the first inference waits for ever. The same happens when a terminal sends Ctrl-C to
+    the worker as well. The script in ``worker`` prevents both.
     """
     worker = Path(__file__).with_name("worker")
     if not os.access(worker / "python3", os.X_OK):
@@ -298,7 +298,7 @@ def _load_at(spec: Any, host: str, name: str) -> Any:
 def _load(spec: Any, name: str) -> Any:
     try:
         zoo = spec.zoo_connect()
-    except Exception as error:  # PySDK's own, and sockets, JSON, missing files below it
+    except Exception as error:  # PySDK's own, or of sockets, JSON, missing files below it
         # Without a scheme it may have been meant as a folder.
         bare = "/" in spec.zoo_url and "://" not in spec.zoo_url and not folder_of(spec.zoo_url)
         folder = f"; nor is there a folder {redact(spec.zoo_url)}" if bare else ""

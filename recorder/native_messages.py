@@ -7,16 +7,16 @@ import os
 import threading
 from collections.abc import Iterator
 
-#: What TensorFlow Lite writes once, with the first inference; no setting of its silences that.
+#: The line that TensorFlow Lite writes once, at the first inference; no setting silences it.
 TENSORFLOW_LITE = b"INFO: Created TensorFlow Lite"
 
 
 @contextlib.contextmanager
 def left_out(start: bytes) -> Iterator[None]:
-    """Leave out the first line that begins with ``start``; pass on what else is written.
+    """Leave out the first line that begins with ``start``; pass on all others.
 
-    From that line on, or the end of the block, the descriptor is what it was. Processes that are
-    started in between keep writing to this one, which passes that on.
+    From that line on, or the end of the block, the descriptor is what it was before. Processes
+    that are started in between keep writing to this one, which passes their lines on.
     """
     stderr = os.dup(2)
     reading, writing = os.pipe()

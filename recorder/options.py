@@ -78,11 +78,11 @@ _DEFAULT_AROUND_S = 10.0
 
 @dataclass(frozen=True)
 class Retention:
-    """How much of a recording in parts is kept.
+    """The parts of a recording that are kept.
 
     Args:
-        last_s: Parts that ended so many seconds ago.
-        total: The newest parts that take so many bytes on disk.
+        last_s: Parts that ended at most this many seconds ago.
+        total: The newest parts that together take at most this many bytes on disk.
         only: Parts of the times around alerts.
         sample: With ``only``: the share of the other parts that is kept, too.
     """
@@ -98,7 +98,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Splitting:
-    """When a new part begins: after ``every_s`` seconds, or before it exceeds ``size`` bytes.
+    """The rule for a new part: after ``every_s`` seconds, or before one exceeds ``size`` bytes.
 
     The size is that of its journal and its videos.
     """
@@ -168,7 +168,7 @@ HELP = {
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingOptions:
-    """How a session is recorded: the options of ``dgrec record``, which `HELP` explains.
+    """The settings of a recording: the options of ``dgrec record``, which `HELP` explains.
 
     Times are in seconds, sizes in bytes, rates in frames per second; None: not set.
 
@@ -255,12 +255,12 @@ class RecordingOptions:
             )
 
     def _shapes_video(self) -> bool:
-        """Return whether a codec, a quality or a size is asked for, if only the usual one."""
+        """Return whether a codec, a quality or a size is asked for, even if it is the default."""
         return any(each is not None for each in (self.codec, self.video_quality, self.video_size))
 
     @property
     def encodes_as_asked(self) -> bool:
-        """Whether the pictures are to be encoded even if the source's packets can be kept."""
+        """Return whether the pictures are encoded even if the source's packets can be kept."""
         return self.video != "raw" or self._shapes_video()
 
     @property
@@ -274,12 +274,12 @@ class RecordingOptions:
 
     @property
     def keeps_moments(self) -> bool:
-        """Whether anything is kept of the times around alerts alone."""
+        """Return whether anything is kept for the times around alerts only."""
         return self.only_on_alert or self.clip_on_alert or self.keep_only is not None
 
     @property
     def around_s(self) -> tuple[float, float]:
-        """How much is kept before and after an alert, in seconds."""
+        """The time that is kept before and after an alert, in seconds."""
         return (
             _DEFAULT_AROUND_S if self.before is None else float(self.before),
             _DEFAULT_AROUND_S if self.after is None else float(self.after),

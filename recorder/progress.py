@@ -9,7 +9,7 @@ import numpy as np
 
 from dgrec.rates import RecentRate, frame_rate
 
-#: The current rate is that of the last so many seconds.
+#: How many of the last seconds the current rate covers.
 RECENT_S = 10.0
 
 

@@ -25,13 +25,13 @@ from dgrec.recorder.outputs import AlertFeed, Publisher
 
 @dataclass(frozen=True, kw_only=True)
 class PublishRequest:
-    """Where messages of a recording go, and what they hold.
+    """The targets of a recording's messages, and what the messages hold.
 
     Args:
         publish: The targets: ``-`` is stdout.
-        payload: What is sent of a frame.
+        payload: What is sent for a frame.
         payload_where: A condition over detections that are published.
-        publish_every: Of as many frames one is published.
+        publish_every: One of this many frames is published.
         only_changes: Publish what appears, changes and ends instead of frames.
         ended_after: How many seconds something may be out of sight before it has ended.
         publish_wait: Wait for any target, where the source can wait.
@@ -67,12 +67,12 @@ class PublishRequest:
             )
         if self.mqtt_discovery:
             check_discovery(addresses)
-        assert self.options  # which raises what is wrong with them
+        assert self.options  # making them raises what is wrong with them
 
     @staticmethod
     def _check_clients(addresses: Sequence[TargetAddress]) -> None:
-        """Raise `ConfigError` for two clients of one name: their broker would end one for the
-        other, without end.
+        """Raise `ConfigError` for two clients of one name: their broker would disconnect each for
+        the other, without end.
         """
         named: dict[tuple[str, int, str], TargetAddress] = {}
         for address in addresses:
@@ -141,7 +141,7 @@ class PublishRequest:
             names: ``source`` and ``session``.
             model: The name of the model.
             rules: The names of rules.
-            can_wait: Whether the source can.
+            can_wait: Whether the source can wait.
 
         Raises:
             DgrecError: A target cannot be opened.
@@ -156,7 +156,7 @@ class PublishRequest:
                 self.options,
                 alerts=alerts if rules else None,
                 waits=self.publish_wait,
-                # Clients of what is served here are gone at the end.
+                # Clients of a target that is served here are gone at the end.
                 reopen=(
                     partial(open_target, address, names, device=device)
                     if self.publish_later and not address.is_served

@@ -42,8 +42,8 @@ class Recovery:
     journal_removed: bool
     #: What was recovered of its videos, a line each.
     videos: tuple[str, ...] = ()
-    #: How many alerts of the whole recording, which is opened by ``recording``, lack the clip that
-    #: was to be cut of each.
+    #: How many alerts of the whole recording (at ``recording``) lack the clip that was to be cut
+    #: of each.
     without_clip: int = 0
     recording: Path = Path()
 
@@ -136,15 +136,15 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
 
 def _check_videos(journal: Journal) -> None:
-    """Raise `OutputError` if a video of the journal is being recorded: this is a copy of another.
+    """Raise `OutputError` if a video of the journal is being recorded: the journal is a copy.
 
-    Its end would be cut off, and what is written after that would be damaged.
+    The video's end would be cut off, and what is written after that would be damaged.
     """
     named = {base_name(entry.get("file")) for entry in video_entries(journal.metadata)}
     folder = journal.path.parent
     for other in folder.glob(f"*{JOURNAL_SUFFIX}") if named else ():
         found = [video for video in video_names(other) if video.name in named]
-        # Of a link to it, the lock is ours.
+        # If the other one is a link to this journal, the lock is ours.
         if found and is_being_written(other) and not other.samefile(journal.path):
             raise OutputError(
                 f"{found[0]}: is being recorded now, with {other.name}; wait for its end, or take "
@@ -196,7 +196,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _no_journal(path: Path) -> str:
-    """Return the message for a missing journal; of a recording in parts it names the journal."""
+    """Return the message for a missing journal; for a recording in parts it names the journal."""
     if path.is_dir():
         return f"{path}: is a folder; name one journal in it"
     if path.exists() and not path.is_file():

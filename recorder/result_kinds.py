@@ -53,7 +53,7 @@ class ResultKinds:
 
     Args:
         session_type: The result type in the session's metadata. The first result of this type is
-            as the metadata describes it, or as whoever gave the metadata wants it.
+            as the metadata describes it, or as the caller that gave the metadata wants it.
     """
 
     def __init__(self, session_type: str | None) -> None:

@@ -35,7 +35,7 @@ class DetectionList:
     # With an underscore, or it would count as added by an analyzer (see `added_attributes`).
     _results: list[dict[str, Any]]
     timing: Mapping[str, Any] = field(default_factory=dict)
-    #: What they were found in, as far as somebody looks at it.
+    #: The pixels that they were found in, if a page shows them.
     _image: Any = None
 
     @property
@@ -51,14 +51,14 @@ class DetectionList:
         return self._image
 
     def with_image(self, image: Any) -> DetectionList:
-        """Return the same with a copy of the pixels: the caller may change its own."""
+        """Return the same list with a copy of the pixels: the caller may change its own."""
         found = copy.copy(self)
         found._image = own_pixels(image)
         return found
 
 
 def recordable(result: Any) -> Any:
-    """Return ``result`` if it is like one of PySDK, or the result that detections make.
+    """Return ``result`` if it is like one of PySDK's, or else a result made of detections.
 
     Raises:
         DgrecError: It is neither a result, a list of detections, nor supervision's detections.
@@ -87,11 +87,11 @@ def snapshot(result: Any) -> Any:
     """
     try:
         return _Copier().result(result)
-    except Exception as error:  # by what is in it: a lock, or a list that is too deep
+    except Exception as error:  # because of its contents: a lock, or a list that is too deep
         raise DgrecError(f"detections that cannot be copied are not recorded: {error}") from None
 
 
-#: What cannot change.
+#: Types of values that cannot change.
 _FIXED = frozenset({str, int, float, bool, type(None), bytes})
 #: How deep values that came with a frame are copied.
 _DEEPEST = 100
@@ -137,7 +137,7 @@ class _Copier:
     def _shared(self, value: Any) -> Any:
         if is_result(value):
             inner = self.result(value)
-            # Those of the outermost result are written out at once.
+            # Values added to the outermost result are written out at once.
             vars(inner).update(_with_own_values(result_values.added_values(inner), {}))
             return inner
         notes = self._copies[id(value)] = copy.copy(value)
@@ -158,10 +158,10 @@ def _with_own_values(info: Any, copies: dict[int, Any], depth: int = 0) -> Any:
     It is the program's, and may hold a camera.
 
     Args:
-        copies: What was copied, by id: it may hold itself.
+        copies: The copies so far, by id: a value may hold itself.
     """
     kind = type(info)
-    if kind in _FIXED or depth > _DEEPEST:  # no row is as deep
+    if kind in _FIXED or depth > _DEEPEST:  # no row is that deep
         return info
     if id(info) in copies:
         return copies[id(info)]
@@ -239,7 +239,7 @@ def finite(name: str, number: float, complaint: str = "not a number of seconds")
     """Return a number of seconds as a Python float.
 
     Args:
-        complaint: What anything else is, as an error has it.
+        complaint: What the error calls anything else.
 
     Raises:
         ConfigError: It is not a finite number.
@@ -254,7 +254,7 @@ def signal_name(name: object) -> str:
     """Return the name of a signal.
 
     Raises:
-        ConfigError: It is not a text that can be one.
+        ConfigError: It is not a text that can be a name.
     """
     if type(name) is str and 0 < len(name) <= LONGEST_NAME and (name.isascii() or is_utf8(name)):
         return name

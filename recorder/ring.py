@@ -17,13 +17,13 @@ from dgrec.video import KeptPacket
 
 #: The most that the ring holds: rows with their results, and packets.
 _RING_BYTES = 256 << 20
-#: What the objects of a row, and of a packet, take besides what they hold.
+#: Bytes that the objects of a row, and of a packet, take besides what they hold.
 _ROW_BYTES = 1200
 _PACKET_BYTES = 500
-#: The column of `skipped_before` holds no more.
+#: The most that the column `skipped_before` holds.
 _MOST_SKIPPED = 2**31 - 1
 _FOREVER_US = sys.maxsize
-#: Nested deeper, results are not looked at.
+#: Values nested deeper than this are not looked into.
 _DEEPEST = 12
 
 _NUMBERS = frozenset((float, int, bool, type(None)))
@@ -42,7 +42,7 @@ class RingEntry:
     state: VideoState | None = None
     #: Whether its picture is with the encoder.
     is_encoding: bool = False
-    #: Whether it has left without waiting for that.
+    #: Whether the row has left without waiting for the encoder.
     is_gone: bool = False
     #: Its number among all that came in, and its bytes.
     number: int = 0
@@ -61,7 +61,7 @@ class _Span:
     until_us: int
     #: The alerts that are still on.
     on: set[str]
-    #: Those that are not yet in the session.
+    #: The alerts' events that are not yet in the session.
     events: list[Event]
     #: The number of the first row that is kept, once that is known.
     start: int | None = None
@@ -80,7 +80,7 @@ class _Losses(NamedTuple):
     writer: int = 0
 
     def after(self, row: Row, *, skipped: int = 0, dropped: int = 0) -> _Losses:
-        """Return these with those before a row, and the row itself."""
+        """Return these losses with those before a row, and the row itself."""
         return _Losses(
             min(self.skipped + row.skipped_before + skipped, _MOST_SKIPPED),
             self.camera + row.dropped_camera,
@@ -101,9 +101,9 @@ class Ring:
     """Rows and packets of the last seconds, of which those around alerts are kept.
 
     A row is kept if its result came out from ``before_s`` before an alert fired to ``after_s``
-    after it was over; before the first of them, also those from the last key frame on. It stays
-    here until its fate is known: until the rules have been applied to it, and no later alert can
-    reach back to it. So what is kept does not depend on which thread is faster.
+    after it was over; so are the rows before these, from the last key frame on. A row stays here
+    until its fate is known: until the rules have been applied to it, and no later alert can reach
+    back to it. So what is kept does not depend on which thread is faster.
 
     Args:
         has_video: Whether a file has to begin at a key frame.
@@ -116,15 +116,15 @@ class Ring:
         self.before_us, self.after_us = round(before_s * 1e6), round(after_s * 1e6)
         self.limit = limit
         self.size = 0
-        #: Packets that have left, and are still held for the next file; they count, too.
+        #: Bytes of packets that have left, and are held for the next file; they count, too.
         self.group_bytes = 0
         self._has_video = has_video
-        #: How many rows were left out, and how many were lost since there was no room.
+        #: How many rows were left out, and how many were lost for want of room.
         self.left_out = 0
         self.dropped = 0
         #: The shortest time before an alert that there was room for; None: all that was asked for.
         self.shortened_s: float | None = None
-        #: Until when the last moment goes, if its end is known.
+        #: The end of the last moment, if it is known.
         self.until_us = 0
         self._entries: deque[RingEntry] = deque()
         self._encoding: deque[RingEntry] = deque()
@@ -170,13 +170,13 @@ class Ring:
         self._look_for_start(entry)
 
     def left_unencoded(self, state: VideoState) -> None:
-        """Know that the encoder did not take the newest row's picture, and why."""
+        """Note that the encoder did not take the newest row's picture, and why."""
         entry = self._encoding.pop()
         entry.is_encoding, entry.state = False, state
         self._look_for_start(entry)
 
     def judge(self, count: int) -> None:
-        """Take notice that the rules were applied to the first ``count`` rows that came in."""
+        """Note that the rules were applied to the first ``count`` rows that came in."""
         count = min(count, self._added)
         if count > max(self._judged, self._taken):
             self._judged_us = self._entries[count - self._taken - 1].completed_us
@@ -206,12 +206,12 @@ class Ring:
 
     @property
     def is_on(self) -> bool:
-        """Whether an alert is on."""
+        """Return whether an alert is on."""
         return any(span.on for span in self._spans)
 
     @property
     def may_go_on(self) -> bool:
-        """Whether a row that is here belongs to the last moment, or may prolong it."""
+        """Return whether a row that is here belongs to the last moment, or may prolong it."""
         if self._entries and self._entries[0].completed_us <= self.until_us:
             return True
         at = max(0, self._judged - self._taken)
@@ -224,7 +224,7 @@ class Ring:
 
     @property
     def end_ns(self) -> int:
-        """Until when the last moment goes: for ever while an alert is on."""
+        """The end of the last moment: for ever while an alert is on."""
         return (_FOREVER_US if self.is_on else self.until_us) * 1000
 
     def take_events(self) -> list[Event]:
@@ -281,7 +281,7 @@ class Ring:
         self.dropped += 1
 
     def finish(self) -> None:
-        """Know that nothing more comes: what belongs to no alert leaves."""
+        """Note that nothing more comes: rows that belong to no alert leave."""
         self._judged, self._judged_us = self._added, _FOREVER_US
 
     # --- inside ---
@@ -302,14 +302,14 @@ class Ring:
         if begins and not entry.is_gone:
             self._starts.append((entry.number, entry.completed_us))
             if len(self._starts) > 1 and self._starts[-2][0] > entry.number:
-                self._starts = deque(sorted(self._starts))  # it was longer with the encoder
+                self._starts = deque(sorted(self._starts))  # it spent longer in the encoder
 
     def _is_past(self, span: _Span) -> bool:
         """Return whether nothing that is still here belongs to a span."""
         return self._judged > self._taken and self._entries[0].completed_us > span.end_us
 
     def _is_old(self) -> bool:
-        """Return whether a later row may be the first of whatever alert comes."""
+        """Return whether a later row can be the first one for any alert that may come."""
         if self._judged_us == _FOREVER_US:
             return True
         horizon_us = self._judged_us - self.before_us
@@ -322,7 +322,7 @@ class Ring:
         """Return the number of the first row that is kept for a span."""
         first: int | None = None
         for number, time_us in self._starts:
-            # All rows with the very stamp are kept.
+            # All rows with that very stamp are kept.
             if time_us < span.from_us or (
                 time_us == span.from_us and self._is_first_from(number, time_us)
             ):
@@ -338,7 +338,7 @@ class Ring:
         return self._taken
 
     def _is_first_from(self, number: int, from_us: int) -> bool:
-        """Return whether all rows before one came before a time."""
+        """Return whether all rows before row ``number`` came before ``from_us``."""
         at = number - self._taken
         return at <= 0 or self._entries[at - 1].completed_us < from_us
 
@@ -359,7 +359,7 @@ def _memory(value: Any, depth: int) -> int:
         return 32
     if kind is list and _NUMBERS.issuperset(map(type, value)):
         return 56 + 40 * len(value)
-    # An array that is a view says little of what it holds.
+    # For an array that is a view, `getsizeof` leaves out the memory that it shows.
     size = max(int(getattr(value, "nbytes", 0)), sys.getsizeof(value, 200))
     if depth > _DEEPEST:
         return size

@@ -21,11 +21,11 @@ from dgrec.recorder.video import EncodedPackets, VideoOptions, VideoRecorder
 from dgrec.recorder.writing import RowWriter
 from dgrec.units import size_text
 
-#: A result is recorded by then: a later row cannot have come out before.
+#: A result is recorded within this time: a row that comes later cannot have come out before.
 _ON_ITS_WAY_US = 1_000_000
-#: Values that were logged and wait for a row, at most.
+#: The most logged values that wait for a row.
 _MOST_SIGNALS = 100_000
-#: Times that were kept, of which a target may take something later.
+#: The most kept times that are remembered, since a target may take something of them later.
 _MOST_KEPT = 1000
 
 
@@ -33,8 +33,8 @@ class RingWriter:
     """Stands between a recording and its `RowWriter`: hands over what belongs to alerts.
 
     Rows, events and values come from the recording's threads and are handed over in a thread of
-    this. What the disk is too slow for stays in the ring; where it is full, the recording waits
-    (``block``), or loses the oldest row.
+    this class. What the disk is too slow for stays in the ring; when that is full, the recording
+    waits (``block``), or loses the oldest row.
 
     Args:
         video: Writes packets; without kinds of video, nothing.
@@ -114,7 +114,7 @@ class RingWriter:
                     self._changed.wait(0.1)
 
     def note(self, event: Event) -> None:
-        """Keep an event. An alert is what begins a moment, and prolongs it."""
+        """Keep an event. An alert begins a moment, or prolongs it."""
         with self._changed:
             if event["kind"] == "alert":
                 self.ring.fire(str(event["text"]), _stamp_us(event), event)
@@ -157,17 +157,17 @@ class RingWriter:
 
     @property
     def left_out(self) -> int:
-        """How many rows belong to no alert."""
+        """The number of rows that belong to no alert."""
         return self.ring.left_out
 
     @property
     def dropped(self) -> int:
-        """How many rows were lost because the disk was too slow."""
+        """The number of rows that were lost because the disk was too slow."""
         return self.ring.dropped + self._writer.dropped
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know, a line each."""
+        """Notes for the user, a line each."""
         lines = [f"The video: {note}." for note in self._packets.notes]
         if self.ring.shortened_s is not None:
             lines.append(
@@ -237,7 +237,7 @@ class RingWriter:
             if fate == "leave":
                 self._take_signals(completed_ns)
                 return partial(self._leave, entry)
-            if not self._has_rows:  # of a time without rows, a moment needs no more
+            if not self._has_rows:  # a moment needs no older values
                 self._take_signals(completed_ns - self.ring.before_us * 1000)
             return partial(self._keep, entry, self._take_signals(completed_ns))
         silence_s = self._silence_s()
@@ -249,7 +249,7 @@ class RingWriter:
             return None
         over_us = self.ring.until_us + self.ring.before_us + _ON_ITS_WAY_US
         left_s = max(0.0, over_us - self._clock.now_ns() / 1000) / 1e6
-        # On a busy machine the rules are not applied to the last rows yet.
+        # On a busy machine the rules may not have been applied to the last rows yet.
         return left_s if left_s or not self.ring.may_go_on else None
 
     def _take_signals(self, until_ns: int) -> list[Signal]:
@@ -279,7 +279,7 @@ class RingWriter:
             self._has_rows = True
 
     def _take_deliveries(self, number: int, *, is_kept: bool = False) -> list[Delivery]:
-        """Return what was delivered of a row that leaves the ring; forget those before it."""
+        """Return the deliveries of a row that leaves the ring; forget those of rows before it."""
         with self._changed:
             if is_kept:
                 first = self._kept.pop()[0] if self._has_rows and self._kept else number

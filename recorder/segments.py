@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Names:
-    """The names of a recording's segments; this base class: of the only one."""
+    """The names of a recording's segments; this base class is for a recording with only one."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
@@ -30,7 +30,7 @@ class Names:
         return self._output
 
     def describe(self, number: int, first_frame: int) -> Metadata:
-        """Return where a segment's metadata differ from the recording's."""
+        """Return the entries in which a segment's metadata differ from the recording's."""
         return {}
 
 
@@ -50,7 +50,7 @@ class PartNames(Names):
 
     def describe(self, number: int, first_frame: int) -> Metadata:
         return {
-            # Each part has its own: batches name the journal that they belong to by it.
+            # Each part has its own: batches name their journal by it.
             "session_id": str(uuid7()),
             "name": self.path(number).stem,
             "part": {"number": number, "set_id": self._set_id, "first_frame": first_frame},
@@ -63,7 +63,7 @@ def names_of(output: Path, splitting: Splitting, set_id: str) -> Names:
 
 @dataclass(eq=False)
 class Segment:
-    """What goes into one journal, and into one file of each video.
+    """The frames that go into one journal, and into one file of each video.
 
     The writer sets ``begun`` once there is a journal for it, or ``failed`` if there cannot be one:
     the part ``number`` is then tried again, but not before ``retry_ns``.
@@ -92,7 +92,7 @@ class Cutter:
 
     Args:
         begin: Returns new videos for segment ``number``.
-        bytes_of: Returns what a segment takes on disk once its waiting rows are written.
+        bytes_of: Returns how much a segment takes on disk once its waiting rows are written.
         number: The number of the first segment.
     """
 

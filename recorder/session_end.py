@@ -27,12 +27,12 @@ class SessionEnd:
     """Ends a session to which nothing is added any more; used once.
 
     Args:
-        output: The session file, or that of which the parts are named.
-        metadata: What was known of it at its start.
+        output: The session file, or the name that the parts' names are made of.
+        metadata: What was known of the session at its start.
         earlier: The earlier runs that it continues.
-        ended_ns: When, by its clock.
+        ended_ns: When it ended, by its clock.
         results: How many results came.
-        intake: What takes rows, events and values: ``writer``, or the ring before it.
+        intake: The object that takes rows, events and values: ``writer``, or the ring before it.
     """
 
     output: Path
@@ -80,7 +80,7 @@ class SessionEnd:
             queue.close()
 
     def _deliver_later(self) -> None:
-        """Send targets what they did not get, where that was asked for."""
+        """Send targets what they did not get, if that was asked for."""
         if not self.targets.lacks_something or self.writer.is_disk_low:
             return
         self.writer.write_deliveries()
@@ -95,7 +95,7 @@ class SessionEnd:
         )
 
     def _closing(self, ending: Ending) -> Metadata:
-        """Return what the end of the journal says."""
+        """Return the metadata in the end of the journal."""
         journal = self.journal
         totals = {
             "frames": journal.frames,
@@ -123,12 +123,12 @@ class SessionEnd:
 
     @cached_property
     def _machine(self) -> Metadata:
-        # Once: a second lap would be of no time at all.
+        # Once: a second lap would measure no time at all.
         return self.meter.lap()
 
     def _leave(self, error: DgrecError, ending: Ending) -> OutputError:
         """End a journal that can no longer be written; return the error for the user."""
-        # Sealing it would need more of the disk than what has just failed.
+        # Sealing it would need more room on the disk than the write that has just failed.
         with contextlib.suppress(DgrecError):  # the ending may fit even if the rows did not
             self.writer.end(self._closing(replace(ending, reason="failed", failure=error)))
         with contextlib.suppress(DgrecError):

@@ -1,4 +1,4 @@
-"""`SessionWriter`: writes one session, whatever its results come from."""
+"""`SessionWriter`: writes one session, wherever its results come from."""
 
 from __future__ import annotations
 
@@ -57,29 +57,29 @@ from dgrec.recorder.writing import (
 )
 from dgrec.video import PacketFormat
 
-#: How often the end looks whether a thread that records waits for an output.
+#: How often `close` checks whether a thread that records waits for an output.
 _LOOK_S = 0.1
 
 
 class SessionWriter:
-    """Writes a session: rows through a journal, videos, parts, and what its metadata says.
+    """Writes a session: rows through a journal, videos, parts, and metadata.
 
     It knows nothing of where results come from: `dgrec.Recorder`, `dgrec.predict_stream` and
     ``dgrec record`` each use one for a session. What it is given reaches the disk within half a
     second, and is sealed by `close`.
 
     Args:
-        output: The session file; its videos and parts stand beside it.
+        output: The session file; its videos and parts go beside it.
         options: How it is recorded. Those of the source (``max_frames``, ``duration``, ``fps``,
-            ``every``) are for whoever reads it.
+            ``every``) are for the code that reads it.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``.
         overwrite: Replace the session that is there, once there is a new one.
-        clock: What frames are stamped with.
-        earlier: What runs before this one left, which it continues (of a recording in parts).
+        clock: The clock that frames are stamped with.
+        earlier: What earlier runs left, if this one continues them (of a recording in parts).
         sources: How many recordings this process writes at once.
         outputs: Outputs that get each frame and event as well.
         packets: The format of the source's packets, if they are kept as its raw video.
-        moments: The times of which parts are kept, if the options ask for that.
+        moments: The times whose parts are kept, if the options ask for that.
 
     Raises:
         ConfigError: The metadata cannot be recorded.
@@ -110,7 +110,7 @@ class SessionWriter:
         self.alarm: Callable[[str], None] = lambda _: None
         #: When it ended, by its clock; None while it goes on.
         self.ended_ns: int | None = None
-        #: When the newest result came, which may be on its way to outputs for long.
+        #: When the newest result came, which may take long to reach outputs.
         self.newest_ns = 0
         self._alarm_reason = ""
         self._clock = clock or Clock()
@@ -207,7 +207,7 @@ class SessionWriter:
     def record(
         self, frame: Frame, result: Any, completed_ns: int, began_ns: int | None = None
     ) -> Row:
-        """Record a frame of which everything is known; for one thread. Return its row.
+        """Record a frame of which everything is known, and return its row. For one thread only.
 
         Args:
             result: It is not changed any more.
@@ -215,7 +215,7 @@ class SessionWriter:
             began_ns: When recording it began, if that was later.
         """
         self.newest_ns = completed_ns
-        # Before there is a picture of it: it may fail.
+        # Before the video takes the frame: this may fail.
         attributes = added_attributes(result, self._journal.losses)
         segment, place = None, NO_VIDEO
         if self._ring is None:
@@ -283,8 +283,8 @@ class SessionWriter:
                 self._release()
 
     def release_late(self) -> None:
-        """Record the result that is held, unless it cannot be now: its program may be changing it
-        in this moment. `release` or `close`, in the program's thread, raise what remains.
+        """Record the result that is held, unless that fails now: its program may be changing it at
+        this moment. `release` or `close`, in the program's thread, raise the error if it remains.
         """
         if self._process != os.getpid():  # as in `release`
             return
@@ -297,7 +297,7 @@ class SessionWriter:
                 self._held.put_back(held)
 
     def add(self, frame: Frame, result: Any, completed_ns: int) -> None:
-        """Record a result that the program has done with. Any thread may call this."""
+        """Record a result that the program is done with. Any thread may call this."""
         with self._lock:
             self._check_open()
             self._release()
@@ -318,7 +318,7 @@ class SessionWriter:
             self.progress.gap_s += event["seconds"]
         elif event["kind"] == "damage":
             self.progress.damaged += event["lost"]
-        # Alerts name frames as rows do, which continue those of earlier runs already.
+        # Alerts have the frame numbers of rows, which already continue those of earlier runs.
         is_alert = event["kind"] in ("alert", "alert_end")
         self._keep(event if is_alert else self._continuation.event(event))
 
@@ -329,7 +329,7 @@ class SessionWriter:
         self.intake.log(signal)
 
     def lose_signals(self, count: int) -> None:
-        """Count values that were logged, and not kept until there was a session."""
+        """Count values that were logged before there was a session, and could not be kept."""
         self._writer.lost_signals += count
 
     def close(self, ending: Ending | None = None) -> Metadata:
@@ -346,7 +346,8 @@ class SessionWriter:
             self._wait_for_lock()
             try:
                 last = None if self._is_closed else self._release_last()
-                # A signal handler may have closed it meanwhile. It comes after no call from here.
+                # A signal handler may have closed it meanwhile. It runs after a call only, and
+                # there is none before `_is_closed` is set.
                 is_first = not self._is_closed
                 if is_first:
                     self._closer, self._is_closed = thread, True
@@ -354,7 +355,7 @@ class SessionWriter:
                 self._lock.release()
             if is_first:
                 self._close(ending)
-            # The one that closes it waits for outputs; signal handlers and outputs may call this.
+            # The closing thread waits for outputs; signal handlers and outputs may call this.
             elif not (self._has_ended.is_set() or self._is_closed_here()):
                 self._has_ended.wait()
                 last = self._failure  # it was not sealed for this thread, either
@@ -363,8 +364,8 @@ class SessionWriter:
         return self._metadata
 
     def _wait_for_lock(self) -> None:
-        """Take the lock. A thread that records may have it, and wait for an output: no longer than
-        the end itself would.
+        """Take the lock. A thread that records may hold it while it waits for an output: let it
+        wait no longer than the end itself would.
         """
         since_s = time.monotonic()
         while not self._lock.acquire(timeout=_LOOK_S):
@@ -373,7 +374,7 @@ class SessionWriter:
                     queue.hurry()
 
     def _release_last(self) -> DgrecError | None:
-        """Record what is held; return why that could not be recorded."""
+        """Record the result that is held; return the error if that fails."""
         self._held.close()
         if self._host is not None:
             self._host.close()
@@ -425,12 +426,12 @@ class SessionWriter:
         return any(queue.thread == threading.get_ident() for queue in self.outputs)
 
     def hurry(self) -> None:
-        """Wait for outputs no more than where the source is live; end what is delivered later."""
+        """Wait for outputs no longer than for a live source; end late deliveries to targets."""
         for queue in self.outputs:
             queue.hurry()
         self.targets.hurry()
 
-    # --- what became of it ---
+    # --- the outcome ---
 
     @property
     def is_closed(self) -> bool:
@@ -465,7 +466,7 @@ class SessionWriter:
 
     @property
     def kept_frames(self) -> int:
-        """How many of the recorded frames were not removed."""
+        """The number of recorded frames that were not removed."""
         return self._journal.kept_frames
 
     @property
@@ -480,7 +481,7 @@ class SessionWriter:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the parts and videos, a line each."""
+        """Notes for the user about the parts and videos, a line each."""
         removed = self._journal.removed
         kept = [f"Parts removed, as asked for: {removed:,}."] if removed else []
         return [

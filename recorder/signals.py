@@ -1,6 +1,6 @@
-"""Ctrl-C and its relatives: the first ends and seals the recording, the second exits at once.
+"""Ctrl-C and similar signals: the first ends and seals the recording, the second exits at once.
 
-Between them, one ends what is sent to targets before it is sealed (``--publish-later``).
+One between them ends what is sent to targets before sealing (``--publish-later``).
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import NoReturn, Self
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _END = b"\0"
-#: The signals that were blocked before `StopSignals` blocked its own; None: it is not entered.
+#: The signals that were blocked before `StopSignals` blocked its own; None: no block of it runs.
 _usual: set[int | signal.Signals] | None = None
 
 
 class StopSignals:
     """While it is entered, the first signal calls ``stop``, and the second ``abandon`` and exits.
 
-    A later one calls ``hurry`` first, and does no more where that returns True: it has ended what
-    the end was waiting for.
+    Each signal after the first calls ``hurry`` first, and does nothing more if that returns True:
+    it has ended what the end was waiting for.
 
     Terminals, service managers and `timeout` signal a whole process group, PySDK's worker for
     Python postprocessors included: it would die, and PySDK's core with it, before the frames in
@@ -105,12 +105,12 @@ def _set_usual(mask: set[int | signal.Signals] | None) -> None:
 @contextlib.contextmanager
 def usual_signals() -> Iterator[None]:
     """Let a program that is started in the block get signals as if `StopSignals` had not blocked
-    them: it would keep that for good, and nothing but SIGKILL could end it.
+    them: it would inherit the blocked signals for good, and nothing but SIGKILL could end it.
     """
     if _usual is None:
         yield
         return
-    # One that comes meanwhile goes into the pipe, whichever thread gets it.
+    # A signal that comes meanwhile goes into the pipe, whichever thread gets it.
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, _usual)
     try:
         yield
@@ -120,8 +120,9 @@ def usual_signals() -> Iterator[None]:
 
 @contextlib.contextmanager
 def late_interrupt(first: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Raise the KeyboardInterrupt of a program's Ctrl-C at the end of the block; of a second one,
-    at once. ``first`` is called at the first. A program's own handling of Ctrl-C is left alone.
+    """Raise the KeyboardInterrupt of a program's Ctrl-C at the end of the block, and that of a
+    second one at once. The first one calls ``first``. A program's own handling of Ctrl-C is left
+    alone.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

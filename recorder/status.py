@@ -185,7 +185,7 @@ def _skipped(stream: Stream) -> str:
 
 
 def _figures(stream: Stream, width: int | None = None) -> str:
-    """Return the figures of a recording in one line; of a narrow one, the most important."""
+    """Return the figures of a recording in one line; only the most important in a narrow one."""
     progress, moments = stream.recorder.progress, stream.recorder.intake.moment_count
     p50, p95 = progress.latency()
     #: Each with its rank.
@@ -278,7 +278,7 @@ def facts(stream: Stream, metadata: Metadata, seconds: float) -> dict[str, Any]:
 
 
 def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
-    """Return how much was recorded, and of how much where only moments of alerts are."""
+    """Return how much was recorded, and out of how much if only moments of alerts are."""
     moments = recorder.intake.moment_count
     frames, detections = _recorded(recorder, totals)
     found = f"{counted(frames, 'frame')} with {counted(detections, 'detection')}"
@@ -288,14 +288,14 @@ def _found(recorder: SessionWriter, totals: Mapping[str, int]) -> str:
 
 
 def _recorded(recorder: SessionWriter, totals: Mapping[str, int]) -> tuple[int, int]:
-    """Return how many frames and detections there are: of moments alone, fewer than came."""
+    """Return how many frames and detections there are: fewer than came if only moments are kept."""
     if recorder.intake.moment_count is None:
         return recorder.progress.frames, recorder.progress.detections
     return totals["frames"], totals["detections"]
 
 
 def _losses(totals: Mapping[str, int]) -> list[str]:
-    """Return what was skipped and dropped, apart for the start and for after the last row."""
+    """Return what was skipped and dropped, counted apart at the start and after the last row."""
     texts = []
     for name, words in (("skipped", "skipped on purpose"), ("dropped", "dropped")):
         start, after = totals.get(f"{name}_at_start", 0), totals.get(f"{name}_after", 0)

@@ -58,12 +58,12 @@ class Stream:
 
     @property
     def dropped(self) -> int:
-        """How many frames were lost so far, before and after inference."""
+        """The number of frames lost so far, before and after inference."""
         return self.capture.counts.dropped + self.recorder.dropped
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of the session, a line each."""
+        """Notes for the user about the session, a line each."""
         notes = self.recorder.notes
         if self._outages:
             outages = f"{counted(len(self._outages), 'outage')}, {sum(self._outages):.1f} s"
@@ -149,7 +149,7 @@ class Stream:
         try:
             yield from self._infer_on_server()
         finally:
-            # PySDK leaves them attached where its loop is left.
+            # PySDK leaves them attached when its loop is left.
             try:
                 detach(self._model, self._analyzers)
             except Exception as error:  # of an analyzer: what was recorded is sealed all the same
@@ -240,11 +240,11 @@ class Stream:
                             self.recorder.record(frame, result, completed_ns)
                             continue
                         self.recorder.hold(frame, result, completed_ns)
-                        is_theirs = True  # what is raised from here on
+                        is_theirs = True  # an error from here on is the program's
                         yield result
                         is_theirs = False
                         self.recorder.release()
-                    # Neither had the capture a frame, nor the model a result.
+                    # The capture had no frame, and the model no result.
                     elif reason := inference.silence(capture, self._model):
                         raise ServerLostError(reason)
         except ServerLostError:

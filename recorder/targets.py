@@ -16,8 +16,8 @@ from dgrec.recorder.outputs import LaterDelivery, Output, Publisher
 from dgrec.session import Session
 from dgrec.units import counted
 
-#: Frames that some targets have taken, and others not yet. No target has as many on their way:
-#: with one that is away, older frames are never complete.
+#: The most frames that some targets have taken, and others not yet. No target has that many on
+#: their way: if one is away, older frames are never complete.
 _MOST_OPEN: Final = 8192
 
 
@@ -27,7 +27,7 @@ class _Open(NamedTuple):
 
 
 class PublishedFrames:
-    """Puts together what each of some targets has taken.
+    """Puts together what the targets have taken, frame by frame.
 
     ``on_published`` is called with each frame's ``published_ms``, in any thread.
     """
@@ -50,7 +50,7 @@ class PublishedFrames:
             self.on_published(published_ms)
 
     def _together(self, delivery: Delivery) -> _Open | None:
-        """Return what all targets say of a frame, once they have."""
+        """Return what all targets have taken of a frame, once they have; until then, None."""
         before = self._open.pop(delivery.source_frame, None)
         published_ms = delivery.published_ms
         found = _Open(1, published_ms)
@@ -83,14 +83,14 @@ class Targets:
         self._later: LaterDelivery | None = None
         #: When the slowest one had taken each frame.
         self.published = PublishedFrames(len(self._publishers))
-        #: What became of what was delivered later, a line each.
+        #: The outcome of late deliveries, a line each.
         self.notes: list[str] = []
-        #: What each of them lacks of the rows that were kept, by name, once it is known.
+        #: How many of the kept rows each target lacks, by name, once it is known.
         self._lacks: dict[str, int] = {}
 
     @property
     def described(self) -> Metadata:
-        """What the metadata says of them at the start."""
+        """The metadata of the targets at the start."""
         return {"targets": [each.described for each in self._publishers]} if self else {}
 
     def __bool__(self) -> bool:
@@ -107,17 +107,17 @@ class Targets:
 
     @property
     def lacks_something(self) -> bool:
-        """Whether there is something to deliver later, and that was asked for."""
+        """Return whether there is something to deliver later, and that was asked for."""
         return bool(self._lacking())
 
     def deliver_later(
         self, open_session: Callable[[], Session], session_id: str, step: Callable[[], None]
     ) -> None:
-        """Send targets what they did not get, where that was asked for.
+        """Send targets what they did not get, if that was asked for.
 
         Args:
             open_session: Opens what was recorded.
-            session_id: What messages name the session by.
+            session_id: The id of the session in messages.
             step: Called every now and then: it records what was taken.
         """
         self._later = LaterDelivery(self._lacking(), open_session, session_id)
@@ -128,9 +128,9 @@ class Targets:
         return self._later is not None and self._later.give_up()
 
     def count_kept(self, files: Sequence[Path]) -> None:
-        """Count what they lack of the rows in some sealed files, if they lack anything.
+        """Count the rows in some sealed files that targets lack, if they lack anything.
 
-        They were sent others, too: those that belong to no alert, or to parts that were removed.
+        Targets were sent other rows, too: of no alert, or of parts that were removed.
         """
         if not any(each.missing > 0 for each in self._publishers):
             return
@@ -139,7 +139,7 @@ class Targets:
             for path in files:
                 with closing(SealedFile(path)) as file:
                     parts.append(file.metadata)
-        except (DgrecError, OSError):  # somebody has taken one away: the other count has to do
+        except (DgrecError, OSError):  # one was taken away: the other count has to do
             return
         self._lacks = {
             each["target"]: each["frames"] - each["delivered"]

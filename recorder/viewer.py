@@ -22,7 +22,7 @@ from dgrec.recorder.frame_socket import FrameSocket
 from dgrec.recorder.outputs import NewestFrame, Shown
 from dgrec.recorder.signals import usual_signals
 
-#: How much less of the processor than the recording it gets.
+#: The niceness of the process: it gets less of the processor than the recording.
 _NICE: Final = 10
 _END_S: Final = 5.0
 
@@ -30,22 +30,22 @@ _END_S: Final = 5.0
 class Viewer:
     """The process that shows what is recorded, until `close`, or until its pages are closed.
 
-    It ends where this process is killed, too. If the page cannot be shown, the recording goes on
-    without. It gets pictures of a recording that is written with `add`'s output.
+    It ends when this process is killed, too. If the page cannot be shown, the recording goes on
+    without it. It gets pictures of the recordings whose output was given to `add`.
 
     Args:
-        session: Which of the sessions is shown first; "": the list.
+        session: The session that is shown first; "": the list.
         say: Gets the address, in another thread.
     """
 
     def __init__(self, folders: Sequence[Path], session: str, say: Callable[[str], None]) -> None:
         self._say = say
         self._frames: dict[str, NewestFrame] = {}
-        #: Answers that are to be sent; of each kind the newest.
+        #: Answers that are to be sent: the newest of each kind.
         self._answers: dict[tuple[str, str], tuple[dict[str, Any], bytes]] = {}
         self._changed = threading.Condition()
         self._is_closing = False
-        #: Set where it ends, or says that it stays.
+        #: Set when the process ends, or says that it stays.
         self._is_settled = threading.Event()
         self._stays = False
         self._socket: FrameSocket | None = None
@@ -55,7 +55,7 @@ class Viewer:
             with usual_signals():
                 self._process = subprocess.Popen(
                     module_command("dgrec", *arguments),
-                    stdin=subprocess.PIPE,  # closed where this process ends
+                    stdin=subprocess.PIPE,  # closed when this process ends
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     start_new_session=True,  # Ctrl-C ends the recording; the page ends after it
@@ -79,9 +79,9 @@ class Viewer:
         self._frames[frames.place] = frames
 
     def listen(self) -> str:
-        """Show the pictures of other processes as well, by `offer_frames`; return where.
+        """Show the pictures of other processes as well; return the address for `offer_frames`.
 
-        Where there are no such sockets that is "": the page shows what is recorded.
+        It is "" if there are no such sockets here: the page shows what is recorded.
         """
         try:
             self._socket = FrameSocket(self._put)
@@ -103,7 +103,7 @@ class Viewer:
             process.kill()  # it does not read
         if self._stays:
             self._say("The page stays until it is closed.")
-            # Not to be taken for one that was forgotten.
+            # Waited for, so that it does not look like a forgotten process.
             threading.Thread(target=process.wait, daemon=True).start()
             return
         process.wait()
@@ -113,7 +113,7 @@ class Viewer:
     # --- inside ---
 
     def _show(self, frames: NewestFrame, shown: Shown) -> None:
-        """Take a picture; what sends it is another thread, which may wait."""
+        """Take a picture; another thread, which may wait, sends it."""
         facts = shown._asdict()
         picture = facts.pop("jpeg")
         self._answer("frame", frames.place, facts, picture)

@@ -81,7 +81,7 @@ def nearest_models(zoo: Any, name: str) -> str | None:
     """
     try:
         names = _names(zoo)
-    except Exception:  # PySDK's own, and those of sockets and JSON below it
+    except Exception:  # PySDK's own errors, and those of sockets and JSON below it
         return None
     if name in names:
         return None
@@ -108,7 +108,7 @@ def _names(zoo: Any) -> list[str]:
 
 
 def _full_address(zoo: str) -> str:
-    """Return a hint how to name the zoo in the cloud whose name a folder here has."""
+    """Return a hint on how to name the zoo in the cloud that has the name of a folder here."""
     if not _ORGANISATION_AND_ZOO.fullmatch(zoo):
         return ""
     return f" (the zoo of that name in the cloud is {_CLOUD_HOST}/{zoo.rstrip('/')})"

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 #: How long the time without frames may go unnoticed.
 _TICK_S = 0.25
-#: A frame that has come may be on its way for as long: there is no silence before that.
+#: A frame that has come may take this long to get here: a shorter pause is not silence.
 _LATE_US = 1_000_000
-#: Commands that run at once, at most: an alert that fires too often must not fill the machine.
+#: The most commands that run at once: an alert that fires too often must not fill the machine.
 _MOST_COMMANDS = 8
 _STDERR = 2
 
 
 class AlertListener(Protocol):
-    """What follows the alerts of a recording; times are those of results, in microseconds."""
+    """A follower of the alerts of a recording; times are those of results, in microseconds."""
 
     def fired(self, name: str, at_us: int) -> None: ...
 
@@ -49,7 +49,7 @@ class AlertListener(Protocol):
         """No more frames will come, and all alerts are known.
 
         Raises:
-            DgrecError: What the session notes.
+            DgrecError: Its message is noted in the session.
         """
 
 
@@ -73,16 +73,16 @@ class Alerts(Output):
 
     Args:
         rules: A rule (``"crowd=count('person') >= 3"``), a YAML file of events, or several.
-        note: Puts an event into the session; called in this output's threads. None: into the one
-            that is watched.
-        clock: The recording's; None: one that is set when the recording begins.
+        note: Puts an event into the session; called in this output's threads. None: it goes into
+            the session that is watched.
+        clock: The recording's clock; None: a new one, which is set when the recording begins.
         say: Reports a line.
         command: A program and its arguments, or a text that is split as a shell would; started
             for each alert that fires, with the alert in its environment (``DGREC_ALERT``,
             ``DGREC_ALERT_RULE``, ``DGREC_ALERT_AT``), never through a shell. What it prints goes
             to standard error.
-        feed: Gets the events as well, for those that publish them.
-        listeners: What follows the alerts; called in this output's threads.
+        feed: Gets the events as well, for the outputs that publish them.
+        listeners: Followers of the alerts; called in this output's threads.
 
     Raises:
         ConfigError: One is not a rule, a file cannot be read, or two have the same name.
@@ -252,7 +252,7 @@ class Alerts(Output):
 
 
 def _standard_error() -> int:
-    """Return where commands print: standard output may have what is published, or JSON."""
+    """Return where commands print: standard output may carry published messages, or JSON."""
     if sys.__stderr__ is None:  # closed when this program began: another file may have its number
         return subprocess.DEVNULL
     try:

@@ -30,9 +30,9 @@ _LONGEST_WAIT_S = 30.0
 #: How often an alert is tried while the recording goes on.
 _MOST_ATTEMPTS = 8
 _NICENESS = 19
-#: Of more of them it is not remembered that they are to be tried: the others' attempt cuts them.
+#: The most alerts that are remembered as due: an attempt for these cuts any others, too.
 _MOST_REMEMBERED = 10_000
-#: One at a time, of all recordings of this process.
+#: One command at a time, for all recordings of this process.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -48,10 +48,10 @@ class AlertClips:
     """Has a clip cut of each alert, in a process of low priority: an `AlertListener`.
 
     Args:
-        recording: What the session is opened by at its end.
-        live: Returns what it is opened by now; None: not yet.
-        before_s: What a clip has before the alert.
-        after_s: What it has after its end.
+        recording: The path that opens the session after its end.
+        live: Returns the path that opens it now; None: not yet.
+        before_s: How much a clip has before the alert.
+        after_s: How much it has after the end of the alert.
         say: Reports a line.
     """
 
@@ -68,12 +68,12 @@ class AlertClips:
         self._after_us = round(after_s * 1e6)
         self._say = say
         self._held: dict[str, RecordedAlert] = {}
-        #: Alerts that are over, and when all of their clips is recorded.
+        #: Alerts that are over, each with the time when all of its clip is recorded.
         self._over: deque[tuple[int, RecordedAlert]] = deque(maxlen=_MOST_REMEMBERED)
-        #: Those of them that can be cut, by the name of their clip, and how often that was tried.
+        #: Clips that can be cut, and how often that was tried.
         self._due: dict[Path, int] = {}
         self._process: subprocess.Popen[str] | None = None
-        #: Why the last attempt could not cut all, and the first one of which that is so.
+        #: Why the last attempt could not cut all, and why the first such attempt could not.
         self._problem = self._first_problem = ""
         self._lock = threading.Lock()
         self._is_due = threading.Event()
@@ -102,10 +102,10 @@ class AlertClips:
             self._is_due.set()
 
     def lose_track(self) -> None:
-        """The alerts that are known have clips."""
+        """Do nothing: the alerts that are known get their clips."""
 
     def finish(self) -> None:
-        """Cut no more of the recording that goes on.
+        """Cut no more clips while the recording goes on.
 
         Raises:
             OutputError: Clips could not be written so far.
@@ -118,7 +118,7 @@ class AlertClips:
     # --- after the end of the recording ---
 
     def cut_rest(self, say: Callable[[str], None]) -> None:
-        """Cut all that have no clip yet, and report each.
+        """Cut all clips that are missing, and report each.
 
         Not to be called before the recording is sealed.
         """
@@ -140,7 +140,7 @@ class AlertClips:
 
     @property
     def path(self) -> Path:
-        """What the recording is opened by after its end, or its failure."""
+        """The path that opens the recording after its end, or its failure."""
         journal = journal_path(self._recording)
         return journal if journal.exists() and not self._recording.exists() else self._recording
 
@@ -195,7 +195,7 @@ class AlertClips:
         return len(made)
 
     def _run_command(self, path: Path) -> list[str]:
-        """Return what `dgrec clip` says, if it could not cut all that it was to."""
+        """Run `dgrec clip`; return what it says if it could not cut all clips."""
         if self._is_abandoned:
             return []
         try:

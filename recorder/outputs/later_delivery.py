@@ -14,9 +14,9 @@ from dgrec.recorder.outputs.publisher import Publisher
 from dgrec.session import Session
 from dgrec.units import counted
 
-#: A target that takes nothing for as long is given up.
+#: A target that takes nothing for this long is given up.
 _PATIENCE_S: Final = 10.0
-#: Between writes of what was taken.
+#: The time between writes of what was taken.
 _STEP_S: Final = 0.2
 
 
@@ -24,9 +24,9 @@ class LaterDelivery:
     """Sends targets what they did not get, in order, as long as they take it.
 
     Args:
-        publishers: Those that can open their target again.
+        publishers: The publishers that can open their target again.
         open_session: Opens what was recorded.
-        session_id: What messages name the session by.
+        session_id: The id of the session in messages.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class LaterDelivery:
         self._deliveries = [_Delivery(each, open_session, session_id) for each in publishers]
 
     def run(self, step: Callable[[], None]) -> list[str]:
-        """Send it; return what became of that, a line for each target that lacked something.
+        """Send the messages; return the outcome, a line for each target that lacked something.
 
         Args:
             step: Called every now and then: it records what was taken.
@@ -60,7 +60,7 @@ class LaterDelivery:
 
 
 class _Delivery:
-    """What one target did not get, sent in a thread of its own."""
+    """Sends one target what it did not get, in a thread of its own."""
 
     def __init__(
         self, publisher: Publisher, open_session: Callable[[], Session], session_id: str
@@ -82,7 +82,7 @@ class _Delivery:
         self._thread.start()
 
     def goes_on(self, wait_s: float) -> bool:
-        """Wait for its end for a while; return whether it has not come yet."""
+        """Wait a while for the end; return whether it has not come yet."""
         self._thread.join(wait_s)
         if self._publisher.delivered > self._seen or self._target is None:
             self._seen, self._moved_s = self._publisher.delivered, time.monotonic()
@@ -128,7 +128,7 @@ class _Delivery:
         except Exception as error:  # a defect must not keep the session from being sealed
             self._problem = repr(error)
         finally:
-            with suppress(DgrecError):  # of one that failed, it is known why
+            with suppress(DgrecError):  # if it failed, the reason is known
                 self._close()
 
     def _close(self) -> None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from dgrec.serving import Server
 
 _PATH: Final = "/metrics"
-#: A model with more labels than this has the others counted as one: each is a series of its own.
-#: So are those that are longer than names.
+#: Labels beyond this number are counted as one (`_OTHER`): each would be a series of its own. So
+#: are labels that are longer than names.
 _MOST_LABELS: Final = 100
 _LONGEST_LABEL: Final = 200
 _OTHER: Final = "other"
@@ -36,7 +36,7 @@ _BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.
 
 
 class MetricsAddress(NamedTuple):
-    """Where figures are served; ``cert`` and ``key`` are files, for TLS."""
+    """The address that figures are served at; ``cert`` and ``key`` are files, for TLS."""
 
     host: str
     port: int
@@ -135,7 +135,7 @@ class Histogram:
 
 @dataclass
 class Figures:
-    """What is counted of the frames of a recording."""
+    """The counts of a recording's frames, and of what is in them."""
 
     frames: int = 0
     detections: Counter[str] = field(default_factory=Counter)
@@ -170,7 +170,7 @@ class Figures:
 
 @dataclass
 class _OutputFigures:
-    """What is counted of outputs by their names, which several may have in common."""
+    """The counts of outputs by their names, which several may share."""
 
     waiting: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -195,12 +195,12 @@ def _label_of(item: Any) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a name as UTF-8 can hold it; that of a file may be any bytes."""
+    """Return a name in a form that UTF-8 can hold; the name of a file may be any bytes."""
     return _without_nul(redact_text(name).encode(errors="backslashreplace").decode())
 
 
 def _without_nul(text: str) -> str:
-    # Prometheus refuses all figures where one of them has such a character in a label.
+    # Prometheus refuses all figures if one of them has a NUL in a label.
     return text.replace("\0", "\\0")
 
 

@@ -1,4 +1,4 @@
-"""The newest frame of a recording as a picture, for pages that look on."""
+"""The newest frame of a recording as a picture, for pages that show it live."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Shown(NamedTuple):
 
 
 class NewestFrame(Output):
-    """Makes a picture, with its overlay, of the next frame once somebody asks for it.
+    """Makes a picture, with its overlay, of the next frame once a page asks for it.
 
-    While nobody asks, a frame costs nothing: it is not even handed over.
+    While no page asks, a frame costs nothing: it is not even handed over.
 
     Args:
         output: The session that is recorded.
@@ -54,12 +54,12 @@ class NewestFrame(Output):
     wants_results = True
 
     def __init__(self, output: Path) -> None:
-        #: By which whoever asks names the recording.
+        #: The name of the recording in requests for pictures.
         self.place = str(output.absolute().with_name(session_stem(output)))
         self.shown: Callable[[NewestFrame, Shown], None] = lambda *_: None
         #: Called once there will be no further picture.
         self.ended: Callable[[], None] = lambda: None
-        #: Whether somebody waits for the next frame.
+        #: Whether a page waits for the next frame.
         self.is_asked = False
         self._next_s = 0.0
         self._metadata: Metadata = {}
@@ -70,7 +70,7 @@ class NewestFrame(Output):
         self.is_asked = True
 
     def targets(self) -> list[Metadata]:
-        """Return what waits for each target of the recording, and what it has. Any thread."""
+        """Return what waits for each target, and what it has. Any thread may call this."""
         writer = self._writer
         queues = () if writer is None else writer.outputs
         return [
@@ -78,7 +78,7 @@ class NewestFrame(Output):
                 "target": queue.output.name,
                 "delivered": queue.output.delivered,
                 "waiting": queue.depth,
-                # One that has ended gets none of those that come, either.
+                # A target that has ended gets none of the frames that still come, either.
                 "left_out": queue.output.missing if queue.failure else queue.left_out,
                 "problem": queue.failure or "",
             }
@@ -115,7 +115,7 @@ class NewestFrame(Output):
         self.shown(self, Shown(row.captured_ns // 1000, count, jpeg, problem))
 
     def _drawable(self, result: Any) -> Any:
-        """Return a result that PySDK draws: a list of detections as the session says."""
+        """Return a result that PySDK draws; a list of detections is drawn as the session says."""
         if not isinstance(result, DetectionList) or result.image is None:
             return result
         restored = RestoredFrame(result.results, {}, result.info, {})

@@ -18,8 +18,8 @@ from dgrec.units import counted
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-#: How long the end of a recording waits for an output that takes nothing: where the recording
-#: waits for its outputs, and otherwise.
+#: How long the end of a recording waits for an output that takes nothing: if the recording waits
+#: for its outputs, and otherwise.
 _PATIENCE_S = 60.0
 _PATIENCE_IN_A_HURRY_S = 5.0
 _POLL_S = 0.1
@@ -32,10 +32,10 @@ class Output:
     output costs the recording nothing until `capacity` frames wait. Then a recording with the
     policy ``block`` waits for it, and one with ``drop-oldest`` leaves frames out. An output that
     raises is not called again, except for `close`, and the recording goes on; the message of a
-    `DgrecError` is reported as it is. It can neither add frames to the recording that it watches
-    nor close it. The end of a recording waits for outputs, but not for one that takes nothing for a
-    minute (5 seconds for a live source, or after Ctrl-C or an error). What an output missed is
-    recorded under ``notes`` in the session's metadata.
+    `DgrecError` is reported as it is. An output can neither add frames to the recording that it
+    watches nor close it. The end of a recording waits for outputs, but not for one that takes
+    nothing for a minute (5 seconds for a live source, or after Ctrl-C or an error). What an output
+    missed is recorded under ``notes`` in the session's metadata.
 
     Example:
 
@@ -55,21 +55,21 @@ class Output:
     name = "output"
     #: How many frames may wait.
     capacity: ClassVar[int] = 1024
-    #: Whether a recording that can wait (of a file) waits where the queue is full. Otherwise, and
+    #: Whether a recording that can wait (of a file) waits when the queue is full. Otherwise, and
     #: for live sources, the oldest frames are left out.
     is_waited_for: bool = True
-    #: Whether the session notes how many frames it was too slow for.
+    #: Whether the session notes how many frames the output was too slow for.
     counts_losses: ClassVar[bool] = True
     #: Whether `frame` gets the result, whose pixels take memory while they wait; None otherwise.
     wants_results: ClassVar[bool] = False
     #: Whether it puts events into the session, and so ends before the last of it is written.
     adds_events: ClassVar[bool] = False
-    #: Whether it must run in the main thread, as windows must on some systems: whoever makes the
-    #: recorder then calls `OutputQueue.run` there.
+    #: Whether it must run in the main thread, as windows must on some systems: the code that makes
+    #: the recorder then calls `OutputQueue.run` there.
     needs_main_thread: ClassVar[bool] = False
 
     def watch(self, writer: SessionWriter) -> None:
-        """For outputs of dgrec itself: called before `start`, with what writes the session."""
+        """For outputs of dgrec itself: called before `start`, with the session's writer."""
 
     def wants(self, row: Row) -> bool:
         """Return whether `frame` is called for a row; the recording waits for the answer."""
@@ -95,7 +95,7 @@ class Output:
         """Called last, whatever happened, and before the session is sealed."""
 
     def give_up(self) -> None:
-        """Called in another thread when it is left behind: what waits there should end, too."""
+        """Called in another thread when the output is left behind: its waiting calls should end."""
 
 
 class _Frame(NamedTuple):
@@ -197,7 +197,7 @@ class OutputQueue:
                     self.output.give_up()
 
     def is_stuck(self, since_s: float) -> bool:
-        """Return whether the output has taken nothing for too long, which counts from a time on."""
+        """Return whether the output has taken nothing for too long since ``since_s`` or later."""
         return time.monotonic() - max(self._moved_s, since_s) > self._patience_s
 
     @property
@@ -206,19 +206,19 @@ class OutputQueue:
 
     @property
     def taken(self) -> int:
-        """With how many of the first frames the output has done; all once it has ended."""
+        """The number of frames that the output is done with; all once it has ended."""
         if self.failure is not None or self._has_ended.is_set():
             return sys.maxsize
         return self._finished + self.left_out
 
     @property
     def depth(self) -> int:
-        """How many frames wait."""
+        """The number of frames that wait."""
         return self._frames
 
     @property
     def note(self) -> str:
-        """Why the output ended early, and how many frames it missed; "" if it got all of them."""
+        """The reason for an early end, and the number of frames missed; "" if it got them all."""
         notes = [self.failure] if self.failure else []
         if self.left_out and self.output.counts_losses:
             missed = counted(self.left_out, "frame")

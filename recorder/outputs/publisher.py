@@ -27,26 +27,26 @@ from dgrec.recorder.outputs.output import Output
 if TYPE_CHECKING:
     from dgrec.recorder.session_writer import SessionWriter
 
-#: Messages of which it is not known whether they have arrived. No target has as many on their way:
-#: older ones are left out for good.
+#: The most messages that are not known to have arrived. No target has that many on their way: older
+#: ones are left out for good.
 _MOST_OPEN: Final = 8192
 #: Events of alerts that are kept for publishers.
 _MOST_ALERTS: Final = 50_000
 
 
 class _Numbered(NamedTuple):
-    """An event of an alert, with its number among all of the recording."""
+    """An event of an alert, with its number among all of the recording's."""
 
     number: int
     event: Event
 
 
 class AlertFeed:
-    """The alerts of a recording, for those that publish them in their place between frames.
+    """The alerts of a recording, for publishers, which send them in order between frames.
 
-    Rules are followed in a thread of their own, so whoever publishes a frame waits until its
-    alerts are known: a recording that is published later then gives the same order. The newest are
-    kept, far more than fall into the frames that may wait for a publisher.
+    Rules are followed in a thread of their own, so a publisher holds a frame until its alerts are
+    known: a recording that is published later then gives the same order. The newest alerts are
+    kept, far more than belong to the frames that may wait for a publisher.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class AlertFeed:
         self._reached_us = 0
         self._has_ended = False
 
-    # --- for what follows the rules ---
+    # --- for the output that follows the rules ---
 
     def add(self, event: Event) -> None:
         with self._changed:
@@ -70,7 +70,7 @@ class AlertFeed:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """There are no more to come."""
+        """No more alerts will come."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
@@ -89,7 +89,7 @@ class AlertFeed:
             return self._due(count, until_us)
 
     def known(self, count: int, until_us: int) -> list[_Numbered]:
-        """Return the alerts until then as far as they are known."""
+        """Return the alerts until ``until_us`` that are known so far."""
         with self._changed:
             return self._due(count, until_us)
 
@@ -105,7 +105,7 @@ class AlertFeed:
 
 @dataclass(slots=True)
 class _OnTheWay:
-    """A frame of which so many messages have not arrived."""
+    """A frame, and how many of its messages have not arrived."""
 
     frame: Outgoing
     left: int
@@ -126,8 +126,8 @@ class Publisher(Output):
     frame, and when.
 
     Args:
-        target: As ``--publish`` takes it: ``"-"``, a file, ``"mqtt://HOST/TOPIC"``, a URL; or one
-            that was opened. It is closed at the end.
+        target: As ``--publish`` takes it: ``"-"``, a file, ``"mqtt://HOST/TOPIC"``, a URL; or an
+            open target. It is closed at the end.
         options: What is sent; by default what DeGirum's guide sends of each frame.
         names: What ``{source}`` and ``{session}`` in a topic or path stand for.
         alerts: The alerts of the recording, which are sent as well.
@@ -165,15 +165,15 @@ class Publisher(Output):
         self.is_waited_for = waits or target.is_waited_for
         self.reopen = reopen
         self._target = target
-        #: The same, opened again at the end. The thread of a recording that was left behind may
-        #: still have the other one.
+        #: The target, opened again at the end. This output's thread, if it was left behind, may
+        #: still use the first one.
         self._again: Target | None = None
         self._options = options or PayloadOptions()
         self._writer: SessionWriter | None = None
         #: Its place in the metadata's ``targets``.
         self._number = 0
-        #: Frames that were recorded, that are due (the end as one more), and of which it has all
-        #: messages.
+        #: Counts of frames: recorded, due (the end is one more), and those of which the target has
+        #: all messages.
         self._count = self._due = self._taken_frames = 0
         #: The first frame of this run: later, a target may get some of earlier runs, too.
         self._first_frame: int | None = None
@@ -189,13 +189,13 @@ class Publisher(Output):
 
     @property
     def delivered(self) -> int:
-        """How many messages have arrived, as far as the target says so."""
+        """The number of messages that have arrived, as far as the target says so."""
         again = self._again
         return self._target.delivered + (0 if again is None else again.delivered)
 
     @property
     def missing(self) -> int:
-        """Of how many frames the target does not have all messages."""
+        """The number of frames of which the target does not have all messages."""
         return self._due - self._taken_frames
 
     @property
@@ -216,11 +216,11 @@ class Publisher(Output):
         self.begin(writer.set_id)
 
     def begin(self, session_id: str) -> None:
-        """Name the session by this in messages."""
+        """Name the session by this id in messages."""
         self._session = session_id
         #: For the recording's thread, and for that of this output.
         self._frames, self._others = (Messages(self._options, session_id) for _ in range(2))
-        #: Of the newest frame, where changes are sent.
+        #: The messages of the newest frame, if changes are sent.
         self._newest: Outgoing | None = None
 
     # --- in the recording's thread ---
@@ -231,8 +231,8 @@ class Publisher(Output):
         is_due = self._frames.is_sent(self._count)
         self._count += 1
         if is_due and self._options.only_changes:
-            # Of all frames, also those that the target is too slow for, or dead: later ones say
-            # what has changed since then, and how many it lacks is counted.
+            # For all frames, even if the target is too slow or dead: later messages say what has
+            # changed since then, and the missing ones are counted.
             self._newest = self._outgoing(row, self._frames)
             is_due = bool(self._newest.messages)
         if is_due:
@@ -250,7 +250,7 @@ class Publisher(Output):
             self._record(Delivery.end_due(self._number, self._newest.source_frame))
             self._end = self._newest._replace(messages=messages, is_end=True)
 
-    # --- in its own ---
+    # --- in the output's thread ---
 
     def frame(self, row: Row, result: Outgoing | None) -> None:
         if self._alerts is not None:
@@ -258,7 +258,7 @@ class Publisher(Output):
         self.send(result or self._outgoing(row, self._others))
 
     def event(self, event: Event) -> None:
-        # One that no frame brings, since none comes; or that was sent with its frame.
+        # An alert that no frame brings, since none comes; or one that was sent with its frame.
         if self._alerts is not None and event["kind"] in ALERT_KINDS:
             self._send_alerts(self._alerts.known(self._alert_count, stamp_us(event.get("at")) or 0))
 
@@ -275,7 +275,7 @@ class Publisher(Output):
         finally:
             self._target.close()
 
-    # --- what it did not get ---
+    # --- messages that the target did not get ---
 
     def open_again(self) -> Target:
         """Open the target again, after `close`.

@@ -1,4 +1,4 @@
-"""A gizmo that records the results which pass it."""
+"""A gizmo that records the results that pass through it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dgrec.recorder.program.stamps import video_frame
 if TYPE_CHECKING:
     from degirum_tools.streams import Gizmo
 
-#: As deep as those of PySDK's own gizmos.
+#: The depth of its queue: that of PySDK's own gizmos.
 _DEPTH = 10
 
 

@@ -12,7 +12,7 @@ _closing: list[Callable[[], None]] = []
 def at_end(close: Callable[[], None]) -> None:
     """Have ``close`` called at the end of this process, and of those that multiprocessing forks.
 
-    Those leave by `os._exit`, past everything that `atexit` knows.
+    Those leave by `os._exit`, which skips everything registered with `atexit`.
     """
     atexit.register(close)
     _closing.append(close)

@@ -1,4 +1,4 @@
-"""`dgrec.Recorder`: what a program records with, whatever its results come from."""
+"""`dgrec.Recorder`: records for a program, wherever its results come from."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def _close_all() -> None:
 class Recorder:
     """Records what a program adds, and what its models yield.
 
-    The session is begun by the first frame, and reaches the disk within a second from then on;
-    what is marked and logged before waits in memory. It is sealed by `close`, or where the program
-    ends without it. Recorded are one session a model: the first one in ``output``, others beside
-    it. They have a clock and a ``group`` in common.
+    The first frame begins the session, which reaches the disk within a second from then on; what is
+    marked and logged before waits in memory. It is sealed by `close`, or when the program ends
+    without it. Each model gets a session of its own: the first one in ``output``, others beside it.
+    They have a clock and a ``group`` in common.
 
     Example:
 
@@ -77,14 +77,14 @@ class Recorder:
         [1, 0]
 
     Args:
-        output: The session file, such as ``session.parquet``; its videos and parts stand beside it.
+        output: The session file, such as ``session.parquet``; its videos and parts go beside it.
         options: How it is recorded. Single options can be given by their names instead, as in
             ``video="raw"`` or ``split_every=600``; see `RecordingOptions`. Those of a source
             (``max_frames``, ``duration``, ``fps``, ``every``, ``loop``) are for `predict_stream`.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``, as
             docs/format.md has it. What a watched model or a result says of itself is added.
         overwrite: Replace the session that is there, once there is a new one.
-        outputs: What watches the recording: an output, or several.
+        outputs: An output that watches the recording, or several.
         view: Show it in a browser, from its first frame on; see docs/view.md. Its address is
             printed on stderr.
 
@@ -161,12 +161,12 @@ class Recorder:
             captured_at: When the frame was captured: a datetime with a time zone, or seconds since
                 1970. Without it the frame stands on the time line where it was added, and its
                 latency is null.
-            media_time_s: Where the frame stands in its footage, in seconds.
+            media_time_s: The frame's position in its footage, in seconds.
 
         Raises:
             DgrecError: It cannot be recorded, or the recorder takes no more.
         """
-        self._check_process()  # a thread that a fork does not have may have the lock
+        self._check_process()  # after a fork, a thread of the parent may hold the lock
         result = recordable(result)
         captured_ns = None if captured_at is None else stamp_ns(captured_at)
         if media_time_s is not None:
@@ -178,15 +178,15 @@ class Recorder:
         session.add(result, image, capture)
 
     def watch(self, model: Any, *, name: str | None = None) -> Watch:
-        """Record what a model yields from now on, whoever runs it.
+        """Record what a model yields from now on, however it is run.
 
         It ends with the ``with`` block, or without one when the recorder is closed.
 
-        That is an own loop over ``predict_batch``, ``predict`` and ``predict_dir``, PySDK's
-        `predict_stream` and ``annotate_video``, or a gizmo. Frames count as captured when PySDK
-        takes them (in a graph of gizmos: when the video gizmo read them), and what the loop adds
-        to a result before it asks for the next one is recorded with it. Of a compound model the
-        results that it yields are recorded; watch the models in it to record theirs too.
+        The model may run in your own loop over ``predict_batch``, ``predict`` and ``predict_dir``,
+        in PySDK's `predict_stream` and ``annotate_video``, or in a gizmo. Frames count as captured
+        when PySDK takes them (in a graph of gizmos: when the video gizmo read them), and what the
+        loop adds to a result before it asks for the next one is recorded with it. For a compound
+        model, the results that it yields are recorded; watch the models in it to record theirs too.
 
         Args:
             model: A PySDK model, or a compound model.
@@ -220,7 +220,7 @@ class Recorder:
         return watch
 
     def gizmo(self, *, name: str | None = None) -> Gizmo:
-        """Return a gizmo that records the results which pass it, and hands everything on.
+        """Return a gizmo that records the results that pass through it, and hands everything on.
 
         Put it behind a gizmo that runs a model. Frames count as captured when the video gizmo
         read them. Each gizmo of a recorder records a session of its own.
@@ -251,8 +251,7 @@ class Recorder:
 
         Args:
             text: What happened, in a few words.
-            details: More of it, as JSON has it, or numbers of numpy's: NaN and infinity become
-                null.
+            details: More about it, as JSON values or numpy's numbers: NaN and infinity become null.
 
         Raises:
             ConfigError: JSON cannot hold the details.
@@ -266,7 +265,7 @@ class Recorder:
         self._check_process()  # as in `add`
         with self._lock:
             self._check_open()
-            if self._main is None:  # the file begins with a frame, which says what is drawn how
+            if self._main is None:  # the file begins with a frame, which says how to draw
                 self._waiting_events.append(event)
                 _open.add(self)
             else:
@@ -276,10 +275,10 @@ class Recorder:
         """Record a value over time, such as a speed or a temperature, beside the frames.
 
         It takes about a microsecond, in any thread. The view ``signals`` has the values
-        (docs/sql.md); of several sessions that of the first one.
+        (docs/sql.md); if there are several sessions, that of the first one.
 
         Args:
-            name: What it is the value of.
+            name: The name of what is measured.
             value: A finite number.
 
         Raises:
@@ -310,7 +309,7 @@ class Recorder:
 
         Raises:
             DgrecError: It could not be written or sealed; the message says where the rows are.
-                Or an output would close the recording that it watches.
+                Or an output tried to close the recording that it watches.
         """
         self._check_process()
         with self._lock:  # an output may have started, and its session not be known yet
@@ -364,19 +363,19 @@ class Recorder:
             error.add_note(str(problem))
 
     def __reduce__(self) -> NoReturn:
-        """Say what to do instead: two would write to the same file."""
+        """Say what to do instead: a copy would write to the same file."""
         raise TypeError(
             f"{self.output}: a recorder cannot be pickled or copied; make one in each process"
         )
 
     @property
     def files(self) -> list[Path]:
-        """What was recorded, once it has ended: a file for each session and part."""
+        """The files that were recorded, once it has ended: one for each session and part."""
         return [path for session in self._sessions.values() for path in session.writer.files]
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the sessions and outputs, a line each."""
+        """Notes for the user about the sessions and outputs, a line each."""
         missed = [redact_text(queue.note) for queue in self._outputs if queue.note]
         of_sessions = [each for found in self._sessions.values() for each in found.writer.notes]
         return [*missed, *of_sessions]
@@ -447,7 +446,7 @@ class Recorder:
         self._viewer.add(frames)
 
     def _check_process(self) -> None:
-        if self._process != os.getpid():  # after a fork: two that write would spoil the journal
+        if self._process != os.getpid():  # after a fork: two writers would spoil the journal
             raise DgrecError(f"{self.output}: the recorder belongs to another process")
 
     def _check_open(self) -> None:
@@ -465,7 +464,7 @@ def _check_name(name: object) -> None:
         raise ConfigError(f"name: {value_text(name)} is not a text")
 
 
-#: Options that say what is read of a source.
+#: Options that say what is read from a source.
 _OF_SOURCE = ("max_frames", "duration", "fps", "every", "loop")
 
 

@@ -32,7 +32,7 @@ class Recorded:
     path: Path
     frames: int
     detections: int
-    #: Where the program was killed.
+    #: Set if the program was killed.
     recovery: Recovery | None = None
     journal: Path = Path()
     error: DgrecError | None = None
@@ -92,7 +92,7 @@ def _why_not(name: str) -> str:
     if not name:
         return "'': no such program"
     is_here = path.is_file()
-    if is_here and path.suffix == ".py":  # named as to Python, or as to a shell
+    if is_here and path.suffix == ".py":  # named as for Python, or for a shell
         return f"{name}: is not a program; for a Python program: dgrec run -- python {name}"
     if not is_here or "/" not in name:
         return f"{name}: no such program"
@@ -100,7 +100,7 @@ def _why_not(name: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Return the program's environment, without what this process may have been started with."""
+    """Return the program's environment, without the folder and replay given to this process."""
     paths = [str(Path(site.__path__[0])), os.environ.get("PYTHONPATH", "")]
     kept = {name: value for name, value in os.environ.items() if name not in (FOLDER, REPLAY)}
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

@@ -1,4 +1,4 @@
-"""One session that a program records: its results become frames of which all is known."""
+"""One session that a program records: results become frames with all that is known of them."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from dgrec.recorder.sources import Frame
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """What is known of a frame before its result: its number in the source, and when it came."""
+    """The facts of a frame before its result: its number in the source, and when it came."""
 
     #: None: it is numbered when it is recorded.
     source_frame: int | None = None
-    #: None: nobody knows.
+    #: None: unknown.
     captured_ns: int | None = None
     read_ns: int = 0
     media_time_s: float | None = None
-    #: Of what the model was given, if that were pixels and not the name of their file.
+    #: Of the pixels that the model was given; not if it was given the name of their file.
     fingerprint: Fingerprint = NO_FINGERPRINT
-    #: What taking it took.
+    #: How long taking the fingerprint took.
     fingerprint_ns: int = 0
 
 
@@ -58,7 +58,7 @@ class ProgramSession:
         self.clock = clock
         self.metadata = metadata
         self._size = source_size(metadata)
-        #: Without a lock: a signal handler may add a frame in any moment.
+        #: Without a lock: a signal handler may add a frame at any moment.
         self._numbers = itertools.count()
         #: Reentrant, for the same reason.
         self._adding = threading.RLock()
@@ -72,20 +72,20 @@ class ProgramSession:
         return next(self._numbers)
 
     def add(self, result: Any, image: Any, capture: Capture) -> None:
-        """Record a result that the program has done with."""
+        """Record a result that the program is done with."""
         self._check_thread()
         with self._adding:  # numbers and times in the order of the rows
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, image, capture, completed_ns)
             if isinstance(result, DetectionList) and self._is_looked_at:
-                with contextlib.suppress(DgrecError):  # it is no picture
+                with contextlib.suppress(DgrecError):  # it is not a picture
                     result = result.with_image(image)
             self.writer.add(frame, result, completed_ns)
 
     def hold(self, result: Any, capture: Capture) -> None:
         """Record a result that has just come out, with what the program adds to it."""
         self._check_thread()
-        self.writer.check_process()  # a thread that a fork does not have may have the lock
+        self.writer.check_process()  # after a fork, a thread of the parent may hold the lock
         with self._adding:  # as in `add`
             completed_ns = self.clock.now_ns()
             frame = self._frame(result, None, capture, completed_ns)
@@ -105,13 +105,13 @@ class ProgramSession:
         self.writer.release()
 
     def release_late(self) -> None:
-        """Record what is held; what cannot be recorded is raised by `close`."""
+        """Record what is held; if that fails, `close` raises the error."""
         if not self.writer.is_in_output():  # as in `_check_thread`
             self.writer.release_late()
 
     @property
     def _is_looked_at(self) -> bool:
-        """Whether a page asks for the next frame."""
+        """Return whether a page asks for the next frame."""
         outputs = [queue.output for queue in self.writer.outputs]
         return any(isinstance(each, NewestFrame) and each.is_asked for each in outputs)
 
@@ -149,7 +149,7 @@ class ProgramSession:
 def path_beside(
     output: Path, name: str | None, described: Metadata, others: Collection[Path] = ()
 ) -> Path:
-    """Return where a further session of a recorder goes: NAME in its file's name, or its model's.
+    """Return the path of a recorder's further session, named after NAME or after its model.
 
     Args:
         others: The sessions that the recorder has already. Different names may look the same in a

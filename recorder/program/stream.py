@@ -1,4 +1,4 @@
-"""`dgrec.predict_stream`: PySDK's own, which records what it yields."""
+"""`dgrec.predict_stream`: PySDK's function, but it also records what it yields."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PATIENCE_S = 10.0
 def _leave_to_parent() -> None:
     """Keep the streams of the parent as they are: ending them would wait for its threads."""
     for stream in list(_open):
-        # For ever, as the end of the interpreter ends whatever generator it finds.
+        # For ever: at its end, the interpreter closes every generator that it finds.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream._results))
 
 
@@ -92,7 +92,7 @@ def predict_stream(
         output: The session file, with ``{source}`` for the source's name; by default a new one in
             the folder ``recordings``.
         overwrite: Replace the session that is there, once there is a new one.
-        outputs: What watches the recording: an output, or several.
+        outputs: An output that watches the recording, or several.
         view: Show it in a browser while it is recorded; see docs/view.md. Its address is printed
             on stderr.
         choices: Options of recording by their names, such as ``video="raw"``, ``max_frames=100``
@@ -137,7 +137,7 @@ def predict_stream(
 
 class RecordedStream(Iterator[Any]):
     """The results of `predict_stream`, one after the other. `close` it, or use it with ``with``,
-    where the loop may be left while something still holds it.
+    if the loop may be left while something still holds the stream.
 
     ``output`` is the session file.
     """
@@ -156,12 +156,12 @@ class RecordedStream(Iterator[Any]):
         # The program may change its folder.
         plan = replace(plan, output=plan.output.absolute(), source=plan.source.placed())
         self.output = plan.output
-        #: What writes the session, once it has begun.
+        #: The writer of the session, once that has begun.
         self._writers: list[SessionWriter] = []
-        # Nothing in it knows this object: it is closed as soon as the program drops it.
+        # Nothing in it refers to this object: it is closed as soon as the program drops it.
         self._results = _recorded(described, plan, request, analyzers, outputs, self._writers)
         self._process = os.getpid()
-        #: Another thread may close it: between two results.
+        #: Another thread may close the stream, but only between two results.
         self._lock = threading.RLock()
         _open.add(self)
 
@@ -173,13 +173,13 @@ class RecordedStream(Iterator[Any]):
             return next(self._results)
 
     def close(self) -> None:
-        """Seal the session, if it is not. What the model still has in hand is dropped.
+        """Seal the session, if it is not sealed. Frames that the model still has are dropped.
 
         In a process that was forked it does nothing.
 
         Raises:
-            DgrecError: Another thread waits for a result that does not come; or this one does, and
-                a signal handler closes the stream; or an output that watches it does.
+            DgrecError: Another thread waits for a result that does not come; or this thread waits,
+                and a signal handler closes the stream; or an output that watches it closes it.
         """
         if self._process != os.getpid():
             return

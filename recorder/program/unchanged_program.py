@@ -29,19 +29,19 @@ from dgrec.recorder.program.session import Capture, ProgramSession, path_beside
 from dgrec.recorder.program.watch import METHODS, Watched
 from dgrec.terminal import echo
 
-#: Environment of the program: where sessions go, how, what they have in common, and where they
-#: offer their newest frames.
+#: Environment of the program: where sessions go, how they are recorded, what they have in common,
+#: and where they offer their newest frames.
 FOLDER, OPTIONS, GROUP = "DGREC_RECORD", "DGREC_RECORD_OPTIONS", "DGREC_RECORD_GROUP"
 VIEW = "DGREC_RECORD_VIEW"
 
 
-#: Of models that run others, the results of the outermost are recorded.
+#: If models run other models, the results of the outermost are recorded.
 _OUTERMOST = "outermost"
-#: How often a name is looked for that no other process takes in the same moment.
+#: How often to look for a name that no other process takes at the same moment.
 _TRIES = 30
 
 
-#: With them come the classes whose results are recorded.
+#: The modules of the classes whose results are recorded.
 _AWAITED = ("degirum.model", "degirum_tools.compound_models.compound_models")
 
 
@@ -134,7 +134,7 @@ class _Sessions:
         self._process = os.getpid()
         #: By the identity of a model, which may be equal to others.
         self._found: dict[int, tuple[weakref.ref[Any], _Session]] = {}
-        #: Of models that are gone, too.
+        #: Those of models that are gone, too.
         self._all: list[_Session] = []
         self._has_failed = False
 
@@ -161,12 +161,12 @@ class _Sessions:
             return session
 
     def renew_lock(self) -> None:
-        """Have a lock of this process: another thread may have had it while it was forked."""
+        """Make a new lock: another thread may have held the old one at the fork."""
         self._lock = threading.Lock()
 
     def close(self) -> None:
         if self._process == os.getpid():
-            # Python notes what a program died of.
+            # Python keeps the error that a program died of.
             error = getattr(sys, "last_value", None)
             ending = Ending() if error is None else Ending.after(error)
             for session in self._all:

@@ -1,4 +1,4 @@
-"""Recording what a model yields, whoever runs it."""
+"""Recording what a model yields, however it is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COMPOUND = "degirum_tools.compound_models"
 
 
 class _Running(threading.local):
-    """What this thread is inside of, by `Recorded.key`: a model runs itself by another method."""
+    """The runs this thread is inside of, by `Recorded.key`: one method of a model calls another."""
 
     keys: frozenset[Hashable] = frozenset()
 
@@ -41,7 +41,7 @@ def _inside(keys: frozenset[Hashable]) -> Iterator[None]:
 
 
 class Watched(NamedTuple):
-    """What a model's results are recorded by.
+    """The means of recording a model's results.
 
     Args:
         session_of: Called for each run; returns None where nothing is to be recorded.
@@ -64,14 +64,14 @@ class Watched(NamedTuple):
 class Watch:
     """Records what a model yields, from `start` to `stop`; see `Recorder.watch`.
 
-    As a context it stops at the end of the block.
+    As a context manager it stops at the end of the block.
     """
 
     def __init__(self, model: Any, session_of: Callable[[], ProgramSession | None]) -> None:
         self._model = model
         self._is_on = False
         self._session_of = session_of
-        # Of a copy of the model, what records outlasts the watching.
+        # In a copy of the model, the methods that record outlast the watching.
         self._watched = Watched(
             lambda: session_of() if self._is_on else None, id(model), lambda: self._is_on
         )
@@ -82,7 +82,7 @@ class Watch:
         Raises:
             ConfigError: The model is watched already.
         """
-        # Not by setattr: compound models hand what they do not know on to the model in them.
+        # Not by setattr: compound models set unknown attributes on the model in them.
         own = vars(self._model)
         if any(name in own for name in METHODS):
             raise ConfigError(f"{type(self._model).__name__}: this model is watched already")
@@ -104,19 +104,19 @@ class Watch:
             vars(self._model).pop(name, None)
 
     def __enter__(self) -> Self:
-        if not self._is_on:  # for the second time
+        if not self._is_on:  # it is used for the second time
             self.start()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self.stop()
-        with contextlib.suppress(DgrecError):  # which closing the recorder raises as well
+        with contextlib.suppress(DgrecError):  # closing the recorder raises it as well
             if (session := self._session_of()) is not None:
                 session.release_late()
 
 
 def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
-    """Return ``predict_batch`` of a model such that it records what it yields."""
+    """Return a model's ``predict_batch`` that also records what it yields."""
 
     @functools.wraps(method)
     def predict_batch(*arguments: Any, **options: Any) -> Any:
@@ -135,7 +135,7 @@ def _recorded_batch(method: Callable[..., Any], watched: Watched) -> Callable[..
 
 
 def _recorded_folder(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
-    """Return ``predict_dir`` of a model such that it records what it yields."""
+    """Return a model's ``predict_dir`` that also records what it yields."""
 
     @functools.wraps(method)
     def predict_dir(*arguments: Any, **options: Any) -> Any:
@@ -157,8 +157,8 @@ def _recorded(
     """Yield what a model yields, and record it when the program asks for more.
 
     Args:
-        is_part: It is in a compound model, which makes its own results of those. They are recorded
-            as they are now, so that the compound can be run on them again.
+        is_part: The model is in a compound model, which makes its own results of these. They are
+            recorded as they are now, so that the compound model can be run on them again.
     """
     try:
         results = iter(results)
@@ -168,7 +168,7 @@ def _recorded(
                     result = next(results)
                 except StopIteration:
                     return
-            # Nothing yet, of a model that does not wait; or nobody records any more.
+            # No result yet, from a model that does not wait; or nothing is recorded any more.
             if result is None or not watched.is_on() or session.is_closed:
                 yield result
                 continue
@@ -180,11 +180,11 @@ def _recorded(
     finally:
         if close := getattr(results, "close", None):
             close()
-        session.release_late()  # what fails here, closing the recorder raises
+        session.release_late()  # closing the recorder raises what fails here
 
 
 def _recorded_call(method: Callable[..., Any], watched: Watched) -> Callable[..., Any]:
-    """Return ``predict`` of a model such that it records the result that it returns."""
+    """Return a model's ``predict`` that also records the result that it returns."""
 
     @functools.wraps(method)
     def predict(*arguments: Any, **options: Any) -> Any:
@@ -277,7 +277,7 @@ class _Waiting:
 
     def __init__(self, image: Any, info: Any, capture: Capture) -> None:
         self.image = image
-        #: What the result has for its info.
+        #: What the result has as its info.
         self.mark = image if info is None else info
         self.capture = capture
         self.is_answered = False

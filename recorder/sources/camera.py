@@ -61,7 +61,7 @@ class CameraReader:
                 return None
             ok, image = self._capture.read()
         if self._is_released:
-            self.release()  # which could not close it during the read
+            self.release()  # the first attempt could not close it during the read
             return None
         return Picture(image, None) if ok and image is not None else None
 

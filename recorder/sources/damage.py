@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dgrec.format import Event, utc_text
 
-#: Losses closer than the first belong to one event, which lasts no longer than the second.
+#: Losses less than `_APART_NS` apart belong to one event, which lasts `_LONGEST_NS` at most.
 _APART_NS = 10_000_000_000
 _LONGEST_NS = 60_000_000_000
 
@@ -17,7 +17,7 @@ class DamageLog:
         self._first_ns = self._last_ns = 0
 
     def add(self, lost: int, source_frame: int, at_ns: int, media_time_s: float | None) -> None:
-        """Add ``lost`` pictures before a frame, which the other arguments are about."""
+        """Add ``lost`` pictures before a frame, which the other arguments describe."""
         if self._event is None:
             self._first_ns = at_ns
             self._event = {

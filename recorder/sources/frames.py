@@ -21,7 +21,7 @@ _WIDTH, _HEIGHT, _FPS = 3, 4, 5
 #: How long a frame lasts if the file does not say, and how long it lasts at most.
 _STEP_NS = 40_000_000
 _GAP_NS = 60_000_000_000
-#: The most packets that wait for a frame to be inferred, and how often their size is looked at.
+#: The most packets that wait for a frame to be inferred, and how often their size is checked.
 _MOST_PACKETS = 1000
 _MOST_BYTES = 64 << 20
 _LOOK_EVERY = 32
@@ -46,19 +46,19 @@ class Frame:
     skipped_before: int = 0
     dropped_camera: int = 0
     dropped_queue: int = 0
-    #: Otherwise ``captured_ns`` is when its result came.
+    #: If it is not, ``captured_ns`` is when its result came.
     is_capture_known: bool = True
-    #: The source's packets since the frame before that was inferred, if they are kept.
+    #: The source's packets since the previous frame that was inferred, if they are kept.
     packets: list[KeptPacket] = field(default_factory=list)
-    #: The one that it is in.
+    #: The packet that the frame is in.
     packet: KeptPacket | None = None
     #: Of the pixels that the model is given.
     fingerprint: Fingerprint = NO_FINGERPRINT
-    #: What recording it took before its result was recorded.
+    #: The time that recording it took before its result was recorded.
     before_ns: int = 0
 
     def take_fingerprint(self) -> None:
-        """Look at the pixels, before the model's program can draw on them."""
+        """Take the fingerprint of the pixels, before the model's program can draw on them."""
         began = time.perf_counter_ns()
         self.fingerprint = fingerprint(self.image)
         self.before_ns = time.perf_counter_ns() - began
@@ -70,10 +70,10 @@ class Frame:
             self.packet.captured_ns = self.captured_ns
 
     def follow(self, packets: list[KeptPacket]) -> None:
-        """Put packets of frames that are not inferred in front. The list is not used again.
+        """Put packets of frames that are not inferred in front. The caller gives up the list.
 
-        Where too many have come together, as while a server is away, only those are left that
-        the next pictures need.
+        If there are too many of them, as while a server is away, only those that the next
+        pictures need are kept.
         """
         packets.extend(self.packets)
         self.packets = packets
@@ -174,7 +174,7 @@ class FileSource(FrameSource):
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
         self._loop_start_s = 0.0
-        self._loop_start = 0  # of the numbers that pictures have
+        self._loop_start = 0  # added to the numbers that pictures have
         self._lost = 0  # at the end of the previous loop
 
     def read(self) -> Frame | None:
@@ -195,7 +195,7 @@ class FileSource(FrameSource):
         return self._ahead is None or self._ahead.wait(timeout_s)
 
     def take_events(self) -> list[Event]:
-        now = None if self._is_interrupted else self._clock.now_ns()  # as by a limit
+        now = None if self._is_interrupted else self._clock.now_ns()  # such as by a limit
         events = [*self._events, *self._damage.take(now)]
         self._events = []
         return events

@@ -27,7 +27,7 @@ _LOOK_S = 0.25
 class LossMeter:
     """Estimates how many frames a camera lost between two reads, from the stream's own stamps.
 
-    It rather counts too few than too many. A step between two stamps counts as a loss if it is
+    It counts too few rather than too many. A step between two stamps counts as a loss if it is
     longer than one and a half periods. The period is the median of the last steps, not the
     announced rate, which many cameras do not keep. The step before must have been a regular one: a
     camera that halves its rate when it gets dark loses nothing.
@@ -140,7 +140,7 @@ class LiveSource(FrameSource):
         self._gone_s = 0.0
         self._busy_since_ns: int | None = None
         self._turn = 0
-        self._reader: SourceReader | None = None  # that frames are taken from
+        self._reader: SourceReader | None = None  # the one that frames are taken from
         self._thread = self._start(reader)
 
     def read(self) -> Frame | None:
@@ -181,10 +181,10 @@ class LiveSource(FrameSource):
 
     def release(self) -> None:
         self.interrupt()
-        # No longer: a read that hangs in the network cannot be interrupted.
+        # Wait no longer: a read that hangs in the network cannot be interrupted.
         self._thread.join(timeout=1)
 
-    # --- in the thread that reads ---
+    # --- in the thread that calls `read` ---
 
     def _is_due(self) -> bool:
         """Return whether `read` has something to return or to raise."""
@@ -215,7 +215,7 @@ class LiveSource(FrameSource):
             if self._gap is None:
                 self._begin_gap(self._last_ns, now, "reading did not come back")
                 if self._reader is not None:
-                    self._reader.release()  # once its read comes back
+                    self._reader.release()  # takes effect once its read comes back
             else:
                 self._gap.refusal = "opening did not come back"
             self._thread = self._start(None)
@@ -285,7 +285,7 @@ class LiveSource(FrameSource):
         opening_ns = opened_ns - int((time.monotonic() - reader.opening_s) * 1e9)
         # Measured now, since first frames without a stamp move the time of the last frame.
         self._gone_s = max(0, opening_ns - self._last_ns) / 1e9
-        silent_ns: int | None = None  # when the read began that timed out
+        silent_ns: int | None = None  # when the read that timed out began
         while self._goes_on(turn):
             started = self._busy_since_ns = self._clock.now_ns()
             picture = reader.read()
@@ -340,9 +340,9 @@ class LiveSource(FrameSource):
     def _media_time(self, position_s: float | None) -> float | None:
         """Return the stream's own time of a frame, continued over reconnections.
 
-        A stream that is opened again counts from 0 again: it continues after the time that passed
-        until it was opened. Not until its first frame came, since frames that come while the stream
-        is probed (a second or two of RTSP) are kept, and handed out at once.
+        A stream that is opened again counts from 0 again: its time continues after what passed
+        until it was opened, not until its first frame came. Frames that come while the stream is
+        probed (a second or two of RTSP) are kept, and handed out at once.
         """
         if position_s is None:
             return None
@@ -411,7 +411,7 @@ class LiveSource(FrameSource):
         gap, self._gap = self._gap, None
         if gap is None:
             return
-        seconds = round((now_ns - gap.from_ns) / 1e9, 3)  # one figure for all who show it
+        seconds = round((now_ns - gap.from_ns) / 1e9, 3)  # one figure wherever it is shown
         if back:
             self._announce(f"{self._source.given}: back after {seconds:.1f} s")
         self._events.append(
@@ -430,7 +430,7 @@ class LiveSource(FrameSource):
     def _ended_while_lost(self, has_end: bool) -> bool:
         """Return whether a playlist got its end, and maybe more pictures, while it was lost.
 
-        Had its reader seen the end, then so would the next one at its first attempt.
+        If its reader had seen the end, the next one would have seen it at its first attempt.
         """
         gap = self._gap
         return has_end and gap is not None and (gap.attempts > 1 or gap.reason != _ENDED)
@@ -440,7 +440,7 @@ class LiveSource(FrameSource):
 
         Args:
             lost: How many pictures after the last one could not be decoded.
-            missing: What of it did not come, in words.
+            missing: What did not come of it, in words.
             has_end: Whether it says by now that it has an end.
         """
         with self._changed:

@@ -41,8 +41,8 @@ class SessionReader:
         self.size = self._camera.size
         self.frame_count = self._camera.frame_count
         frames = source.get("frames")
-        #: How many frames the recorded source had, of which some may have been left out: whole
-        #: rounds of one that was repeated.
+        #: How many frames the recorded source had, including those that were left out; whole
+        #: rounds if it was repeated.
         self.announced: int | None = last + 1
         if isinstance(frames, int) and frames > 0:
             self.announced = (last // frames + 1) * frames
@@ -75,9 +75,9 @@ class SessionReader:
 
 
 def footage_facts(path: Path) -> dict[str, Any] | None:
-    """Return a session's facts of its source, if its pictures are still read from that file.
+    """Return a session's facts about its source file, if its pictures are still read from that.
 
-    A recording of the session is then one of that file.
+    A recording of the session is then a recording of that file.
 
     Raises:
         SessionError: It is not a session.

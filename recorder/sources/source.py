@@ -55,17 +55,17 @@ class Source:
     kind: Kind
     target: int | str
     name: str
-    #: Of a session whose pictures are read from the file that it was recorded from: what it says
-    #: of that file.
+    #: For a session whose pictures are read from the file that it was recorded from: its facts
+    #: about that file.
     recorded: Mapping[str, Any] | None = None
 
     @property
     def is_file(self) -> bool:
-        """Whether its pictures are in a regular file on this machine, and stay there."""
+        """Return whether its pictures are in a regular file on this machine, and stay there."""
         return self.kind in ("file", "sample") or self.recorded is not None
 
     def placed(self) -> Source:
-        """Return the source by its absolute path, if it is one on this machine."""
+        """Return the source with an absolute path, if it is a path on this machine."""
         if self.kind in ("file", "pipe", "session"):
             return replace(self, target=str(placed(Path(str(self.target)))))
         return self
@@ -230,15 +230,15 @@ class SourceReader(Protocol):
 
     @property
     def frame_count(self) -> int | None:
-        """About how many pictures there are; None if unknown."""
+        """The approximate number of pictures; None if unknown."""
 
     @property
     def lost_at_end(self) -> int:
-        """How many pictures after the last one could not be decoded."""
+        """The number of undecodable pictures after the last one."""
 
     @property
     def waiting(self) -> int:
-        """How many pictures the next reads return at once."""
+        """The number of pictures that the next reads return at once."""
 
     def read(self) -> Picture | None:
         """Return the next picture; None at the end (see ``problem``)."""

@@ -28,7 +28,7 @@ class Codec:
     #: Whether a call of it may never return. SVT-AV1 4.1 stops now and then: all of its threads
     #: wait for each other (`python -m bench.encoder_stall`).
     may_stop: bool = False
-    #: What it is given: 8 bits, 4:2:0, or the very pixels of a lossless one.
+    #: The format of the pixels it is given: 8 bits, 4:2:0, or unchanged for a lossless one.
     pix_fmt: str = "yuv420p"
 
     @property
@@ -48,7 +48,7 @@ _SLICE_PIXELS = 4_000_000
 
 
 def _lossless_options(size: tuple[int, int]) -> dict[str, str]:
-    """Return FFV1's options: one that lets threads share a picture, if the picture is large enough.
+    """Return FFV1's options, which let threads share a picture if the picture is large enough.
 
     Its version 3 has slices and checksums, and takes no picture that is one pixel wide or high.
     """

@@ -2,9 +2,9 @@
 
 A video of the source's own packets is written by the same thread (`VideoRecorder.keep`).
 
-Whether a frame goes into the video is decided before its row is made, which records it. Frames wait
-in a bounded queue. If that is full, the frame is left out (`VideoState`), or the loop waits if its
-source can.
+Whether a frame goes into the video is decided before its row is made, since the row records it.
+Frames wait in a bounded queue. If that is full, the frame is left out (`VideoState`), or the loop
+waits if its source can.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _NICENESS = 10
 
 @dataclass(slots=True)
 class _Task:
-    """A task of the encoder's thread: a frame, or something with a segment's videos."""
+    """A task of the encoder's thread: a frame, or an action on a segment's videos."""
 
     videos: SegmentVideos
     image: Any = None
@@ -168,7 +168,7 @@ class VideoRecorder:
         return VideoPlace(place.number, state)
 
     def pass_over(self, packets: Sequence[KeptPacket], own: KeptPacket | None) -> None:
-        """Take notice of packets that the next segment may have to begin with."""
+        """Note packets that the next segment may have to begin with."""
         if own is not None:
             self._group.add(packets, own)
 
@@ -232,14 +232,14 @@ class VideoRecorder:
 
     @property
     def needed_bytes(self) -> int:
-        """What ending the videos may still take on disk: waiting frames, and an index."""
+        """The room that ending the videos may still take on disk: waiting frames, and an index."""
         frame = self.bytes_written // max(1, self.recorded - self._waiting_frames)
         index = 64 * self._segment.videos.frames if self._segment is not None else 0
         return frame * self._waiting_frames + index
 
     @property
     def failures(self) -> list[str]:
-        """Why videos ended before the recording did, or lack frames, a line each."""
+        """The reasons that videos ended before the recording did, or lack frames, a line each."""
         kept = [videos for videos in self.all if not videos.is_discarded]
         failed = [
             f"{file.path}: {file.failure} (it has {counted(file.frames, 'frame')})"

@@ -1,4 +1,4 @@
-"""An encoder in a process of its own, which is replaced where the encoder does not return."""
+"""An encoder in a process of its own, which is replaced if the encoder does not return."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dgrec.units import counted
 from dgrec.video import MICROSECOND, import_av
 
 _PROGRAM = "dgrec.recorder.video.encoder_program"
-#: It has stopped if it used none of the processor's time in so many looks, one after the other,
+#: The process has stopped if it used no processor time in this many looks, one after the other,
 #: and did not wait for any.
 _LOOKS = 5
 _LOOK_S = 1.0
@@ -31,7 +31,7 @@ _ATTEMPTS = 3
 
 
 class _Picture(NamedTuple):
-    """What the process is sent; it answers with packets, as tuples."""
+    """A picture that is sent to the process, which answers with packets, as tuples."""
 
     pts_us: int
     is_key: bool
@@ -39,7 +39,7 @@ class _Picture(NamedTuple):
 
 
 class EncoderProcess:
-    """Encodes pictures in another process. Where that stops or ends, a new one goes on.
+    """Encodes pictures in another process. If that stops or ends, a new one goes on.
 
     The new one begins with the pictures whose packets have not come back, the first of them as a
     key frame. So its packets go into the same file, and none is missing.
@@ -52,10 +52,10 @@ class EncoderProcess:
         self._waiting: list[_Picture] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
-        #: How many messages were sent, and whether the answer to the last has not come.
+        #: How many messages were sent, and whether the last one still waits for its answer.
         self._sent = 0
         self._is_asked = False
-        #: Set once the process there is now, and its connection, are not to be touched any more.
+        #: Set once the current process and its connection must not be touched any more.
         self._is_over = threading.Event()
         self._lock = threading.Lock()
 
@@ -118,8 +118,8 @@ class EncoderProcess:
             with other:
                 self._process = subprocess.Popen(
                     module_command(_PROGRAM),
-                    # Any other number could be that of its standard output, in a program that has
-                    # closed its own.
+                    # Any other descriptor could get the number of its standard output, if this
+                    # program has closed its own.
                     stdin=other.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -151,7 +151,7 @@ class EncoderProcess:
     def _watch(
         self, process: subprocess.Popen[bytes], pipe: Connection, is_over: threading.Event
     ) -> None:
-        """End the process where it does nothing although an answer is waited for."""
+        """End the process if it does nothing although an answer is waited for."""
         before: object = None
         looks = 0
         while looks < _LOOKS:
@@ -163,7 +163,7 @@ class EncoderProcess:
         with self._lock:
             if not is_over.is_set():
                 process.kill()
-                # It may not have the other side alone: a program that forks has both for a moment.
+                # Others may hold its side of the pipe: a program that forks has both for a moment.
                 _shut(pipe)
 
     def _take(self, answer: Any, packets: list[Any]) -> None:
@@ -178,7 +178,7 @@ class EncoderProcess:
 
 
 def _shut(pipe: Connection) -> None:
-    """Have everything that waits at a connection fail."""
+    """Make everything that waits at a connection fail."""
     with contextlib.suppress(OSError):
         connection = socket.socket(fileno=pipe.fileno())
         try:
@@ -197,7 +197,7 @@ def _processor_time(pid: int) -> float:
 def _is_at_work(pid: int) -> bool:
     """Return whether a thread of a process runs, or waits for the processor or a disk.
 
-    Where others are busy, a process of low priority may get nothing for longer than all looks.
+    If others are busy, a process of low priority may get no time for longer than all looks.
     """
     if sys.platform != "linux":
         return False

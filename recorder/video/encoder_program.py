@@ -1,7 +1,7 @@
 """The program of an `EncoderProcess`: encodes the pictures that come through a connection.
 
-The connection is its standard input. It ends where the other side of that does, or the process that
-started it, also while the encoder does not return.
+The connection is its standard input. The program ends when the other side of that does, or the
+process that started it, even while the encoder does not return.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
     threading.Thread(target=_answer, args=(pipe, pictures), daemon=True).start()
     try:
         while True:
-            # What that process has forked keeps the other side open.
+            # Processes that the parent has forked keep the other side open.
             while not pipe.poll(_LOOK_S):
                 if os.getppid() != parent:
                     os._exit(0)
@@ -58,7 +58,7 @@ class _Encoder:
         self._stream = open_stream(container, self._codec, quality, size)
 
     def encode(self, picture: Any) -> list[tuple[Any, ...]]:
-        """Return the packets that come of a picture; of None, those that are left."""
+        """Return the packets that come of a picture; for None, those that are left."""
         frame = None
         if picture is not None:
             pts_us, is_key, pixels = picture

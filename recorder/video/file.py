@@ -22,7 +22,7 @@ from dgrec.video import MICROSECOND, Image, PacketFormat, copy_of, import_av, re
 
 #: The duration of a fragment. A killed recorder loses the one that is not complete.
 _FRAGMENT_US = 500_000
-#: After so long without a picture, an incomplete fragment is written ahead (`write_ahead`). Above
+#: After this long without a picture, an incomplete fragment is written ahead (`write_ahead`). Above
 #: ten pictures per second fragments are completed in time.
 _SILENCE_S = 0.1
 
@@ -58,7 +58,7 @@ class VideoFile:
 
     @property
     def is_made(self) -> bool:
-        """Whether there is a file, made by this object."""
+        """Return whether there is a file, made by this object."""
         return self._file is not None
 
     @property
@@ -68,7 +68,7 @@ class VideoFile:
 
     @property
     def ahead_due_s(self) -> float | None:
-        """When to call `write_ahead` if no picture comes before (`time.monotonic`)."""
+        """The time to call `write_ahead` if no picture comes before (`time.monotonic`)."""
         if not self._held or self._is_ahead or self._container is None:
             return None
         return max(self._held_since_s + _FRAGMENT_US / 1e6, self._held_until_s + _SILENCE_S)
@@ -243,7 +243,8 @@ class EncodedVideo(VideoFile):
     def write(self, image: Image, pts_us: int) -> None:
         """Append a picture that is shown ``pts_us`` microseconds after the first one.
 
-        More than half an hour after the last picture, that one is repeated (`repeats`).
+        If that is more than half an hour after the last picture, the last one is repeated
+        (`repeats`).
 
         Raises:
             OutputError: The file exists already, or cannot be written.
@@ -261,7 +262,7 @@ class EncodedVideo(VideoFile):
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of it."""
+        """Notes for the user about the video."""
         return [f"{self.path}: {note}" for note in self._encoder.notes]
 
     # --- inside ---
@@ -313,7 +314,7 @@ class _CountedFile:
         return len(data)
 
     def write_ahead(self, data: bytes) -> None:
-        """Write behind the end; the next write removes it."""
+        """Write data behind the end; the next write removes it."""
         self._drop_ahead()
         self._is_ahead = True
         at = self.size
@@ -324,7 +325,7 @@ class _CountedFile:
             view = view[written:]
 
     def _drop_ahead(self) -> None:
-        # What comes next may be shorter, and a rest of this would follow it.
+        # The next data may be shorter, and would be followed by the rest of this.
         if self._is_ahead and not self.is_dead:
             os.ftruncate(self._fd, self.size)
             self._is_ahead = False

@@ -1,7 +1,7 @@
 """Numbers and times of a source's packets in the video that keeps them.
 
 A row is made when its picture has come out of the decoder. By then all packets that the picture
-needs are there, and of each picture that is shown before it the time is known, whether it was
+needs are there, and the time of each picture that is shown before it is known, whether that was
 inferred or not. A packet's number is its place in the order in which pictures are shown.
 """
 
@@ -15,11 +15,11 @@ from typing import Any, Literal, NamedTuple
 from dgrec.timeline import VideoTimes
 from dgrec.video import MOST_REORDERED, KeptPacket, PacketFormat, repeats
 
-#: A packet without a picture, and without a time that would say so, was lost after so many others.
+#: A packet without a picture, and without a time that would say so, was lost if this many follow.
 _LOST_AFTER = 64
-#: A group of pictures that takes more memory is not kept for the next part.
+#: A group of pictures that takes more memory than this is not kept for the next part.
 _MOST_GROUP_BYTES = 64 << 20
-#: How long pictures are shown that follow the last one that was captured.
+#: How long each picture is shown that follows the last captured one.
 _STEP_US = 40_000
 
 
@@ -49,7 +49,7 @@ class KeptPlace(NamedTuple):
 
 
 class Group:
-    """The packets from the last point on at which decoding can begin: what a new file starts with.
+    """The packets since the last point at which decoding can begin: a new file starts with them.
 
     Such a point counts once its picture has come out whole.
     """
@@ -58,7 +58,7 @@ class Group:
         self._packets: list[KeptPacket] = []
         #: Those of them at which decoding can begin.
         self._points: list[KeptPacket] = []
-        #: The one that the last group began with.
+        #: The point that the last group began with.
         self._begun: KeptPacket | None = None
         #: Bytes of the packets.
         self.size = 0
@@ -122,9 +122,9 @@ class KeptOrder:
 
     def __init__(self, known: PacketFormat) -> None:
         self._format = known
-        #: Decoding times are those of presentation, so many pictures earlier.
+        #: Decoding times are the presentation times of this many pictures earlier.
         self._depth = known.reordered
-        #: Presentation begins so late that decoding is in time even if more are reordered later.
+        #: How late presentation begins: decoding is in time even if more are reordered later.
         self._delay_us = MOST_REORDERED if known.may_reorder else 0
         self._last_dts_us = -1
         #: When the first picture was captured, in microseconds: time 0, apart from ``_delay_us``.
@@ -133,17 +133,17 @@ class KeptOrder:
         self.refused: PacketFormat | None = None
         #: How many packets have a number.
         self.count = 0
-        #: Whether the decoder that reads it back will have decoded all that the source's had.
+        #: Whether the decoder that reads the file back decodes all that the source's had decoded.
         self._is_whole = False
         #: Whether a picture since the last point at which decoding can begin was not whole.
         self._is_damaged = False
         #: The last such point that was shown.
         self._point: KeptPacket | None = None
         self._last_us = -1
-        #: Of pictures of a program, whose stamps may be anything.
+        #: For pictures of a program, whose stamps may be anything.
         self._program_times = VideoTimes()
         self._last: KeptPacket | None = None
-        #: In the order of decoding: those that are not in the file yet.
+        #: Packets that are not in the file yet, in the order of decoding.
         self._waiting: deque[KeptPacket] = deque()
         self._times: dict[KeptPacket, int] = {}
         #: How many key frames were stored before each of them, and before the next.
@@ -155,7 +155,7 @@ class KeptOrder:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the file has packets, or will have."""
+        """Return whether the file has packets, or will have."""
         return self._last is not None
 
     def add(self, packets: Sequence[KeptPacket], own: KeptPacket, group: Group) -> KeptPlace:
@@ -177,7 +177,7 @@ class KeptOrder:
         number = self._time_until(own)
         state: KeptState | None = "no_key_frame" if number is None else None
         if self._is_damaged and not (self._is_whole and self._format.conceals_from_pictures):
-            # What a decoder makes of a part that is missing depends on all that it decoded before.
+            # What a decoder makes of a missing part depends on all that it decoded before.
             number, state = None, "damaged"
         return KeptPlace(number, state, self._release())
 
@@ -297,7 +297,7 @@ class KeptOrder:
             self._groups.pop(packet, None)
             dts_us = self._dts_us(pts_us)
             known = packet.format
-            # Decoders take parameters that stand in front of a picture for those from there on.
+            # Decoders use the parameters in front of a picture from that picture on.
             is_other = packet.is_exact and known.extradata != self._format.extradata
             parameters = known.extradata if is_other else b""
             is_key = True if self._released == 1 else False if packet.is_spoiled else None

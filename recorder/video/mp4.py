@@ -37,7 +37,7 @@ def drop_torn_end(path: Path) -> None:
 
 
 def _whole_boxes(file: BinaryIO, size: int) -> int:
-    """Return where the complete boxes of an MP4 end, without a `moof` that ends them."""
+    """Return where the complete boxes of an MP4 end, not counting a `moof` at their end."""
     position = end = 0
     while position + 8 <= size:
         file.seek(position)

@@ -17,7 +17,7 @@ from dgrec.video import Image, KeptPacket, PacketFormat, import_av
 class EncodedFormat(PacketFormat):
     """The format of packets that the recorder encodes."""
 
-    #: The encoder's; None before it has begun.
+    #: The encoder's stream; None before it has begun.
     _stream: Any = field(default=None, repr=False)
     is_of_source: ClassVar[bool] = False
 
@@ -46,9 +46,9 @@ class EncodedPackets(SegmentVideos):
     """Takes the place of a segment's videos: pictures become packets instead of files.
 
     Args:
-        take: Gets each packet, in the order of the pictures; or None for a picture, and for all
-            that follow, once the encoder has failed: once for each picture in any case. Called in
-            the encoder's thread.
+        take: Called once for each picture, in order, with its packet; or, once the encoder has
+            failed, with None, for that picture and all that follow. Called in the encoder's
+            thread.
     """
 
     def __init__(self, options: VideoOptions, take: Callable[[KeptPacket | None], None]) -> None:
@@ -63,7 +63,7 @@ class EncodedPackets(SegmentVideos):
         self._container: Any = None
         self._format: EncodedFormat | None = None
         self._count = 0
-        #: Of how many pictures there is no packet yet.
+        #: How many pictures have no packet yet.
         self._waiting = 0
 
     @property
@@ -117,7 +117,7 @@ class EncodedPackets(SegmentVideos):
         self._take(kept)
 
     def _give_up(self) -> None:
-        """Say of pictures that the encoder has had, too, that no packet of them will come."""
+        """Report that no more packets will come, also for pictures that the encoder has had."""
         while self._waiting > 0:
             self._waiting -= 1
             self._take(None)

@@ -21,8 +21,8 @@ _KEY_FRAME_EVERY_US = 1_000_000
 class PictureEncoder:
     """Encodes pictures of one kind, with a key frame a second, and keeps none of them back.
 
-    The size of the video is ``size``, or that of the first picture (made even, unless nothing may
-    be lost). Pictures of another size are fitted into it: raw ones are stretched, so that overlays
+    The size of the video is ``size``, or that of the first picture (made even, unless the codec is
+    lossless). Pictures of another size are fitted into it: raw ones are stretched, so that overlays
     can be drawn once they are stretched back; annotated ones keep their shape.
     """
 
@@ -65,7 +65,7 @@ class PictureEncoder:
 
     @property
     def last_us(self) -> int:
-        """When the last picture is shown."""
+        """The time at which the last picture is shown."""
         return self._last_us
 
     def encode(self, image: Image, pts_us: int) -> list[Any]:
@@ -96,7 +96,7 @@ class PictureEncoder:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of its pictures."""
+        """Notes for the user about its pictures."""
         notes = []
         if self._process is not None and self._process.restarts:
             notes.append(

@@ -17,7 +17,7 @@ from dgrec.units import counted
 
 #: Stamps agree to the microsecond, except that equal ones were moved apart by one.
 _SAME_US = 1000
-#: Less in a video of kept packets, whose pictures may be that near to each other.
+#: Less in a video of kept packets, whose pictures may be closer together than that.
 _SAME_KEPT_US = 5
 #: The problem of a video that ends before the rows do.
 _CUT_OFF = "its recorder was cut off"
@@ -128,10 +128,10 @@ def _beginning(
 def _kept_beginning(
     stamps: list[int], numbers: np.ndarray[Any, Any], captured: np.ndarray[Any, Any]
 ) -> int | None:
-    """Return the same of a video of kept packets.
+    """Return the same for a video of kept packets.
 
-    Where its end is torn, pictures are missing that are shown before its last ones, so that those
-    have too low numbers.
+    If its end is torn, pictures that are shown before its last ones are missing, so that the last
+    ones have too low numbers.
     """
     there = numbers < len(stamps)
     if not there.any():
@@ -145,7 +145,7 @@ def _kept_beginning(
 def _whole_until(
     stamps: list[int], numbers: np.ndarray[Any, Any], times: np.ndarray[Any, Any]
 ) -> int:
-    """Return before which number all pictures are there that the rows name."""
+    """Return the number before which all pictures that the rows name are there."""
     there = numbers < len(stamps)
     differs = np.abs(times[there] - np.array(stamps)[numbers[there]]) >= _SAME_KEPT_US
     return int(numbers[there][differs].min()) if differs.any() else len(stamps)

@@ -32,7 +32,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Which videos are recorded, and how.
+    """The videos that are recorded, and their settings.
 
     Args:
         kinds: ``raw``, as they came from the source; ``annotated``, with the overlay.
@@ -115,7 +115,7 @@ class SegmentVideos:
         self.frames = 0
         self.first_us = 0
         self._times = VideoTimes()
-        #: What the encoder's thread does with them.
+        #: What the encoder's thread is to do with them.
         self.is_ended = self.is_discarded = False
         self._closed = threading.Event()
         self._entries: list[Entry] | None = None
@@ -155,7 +155,7 @@ class SegmentVideos:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know of videos that were written."""
+        """Notes for the user about videos that were written."""
         return [*(note for file in self._encoded for note in file.notes), *self._end_of_format()]
 
     def _end_of_format(self) -> list[str]:
@@ -185,7 +185,7 @@ class SegmentVideos:
 
     @property
     def has_failed(self) -> bool:
-        """Whether none of the videos can go on."""
+        """Return whether none of the videos can go on."""
         return all(file.failure for file in self.files)
 
     @property
@@ -234,7 +234,7 @@ class SegmentVideos:
 
     @property
     def ahead_due_s(self) -> float | None:
-        """When to call `write_ahead` if no frame comes before (`time.monotonic`)."""
+        """The time to call `write_ahead` if no frame comes before (`time.monotonic`)."""
         due = [file.ahead_due_s for file in self.files]
         return min((at_s for at_s in due if at_s is not None), default=None)
 

@@ -2,9 +2,9 @@
 
     python worker.py PPROC_WORKER ARGUMENT ...
 
-The worker looks for its program by its id, and a program that has ended has one until somebody has
-waited for it. Whoever reads the program's output to its end first would wait for ever: the worker
-has that pipe open, too. But it gets another parent at once.
+The worker looks for its program by its id, which a program that has ended keeps until its parent
+has waited for it. A parent that first reads the program's output to its end would wait for ever:
+the worker has that pipe open, too. But the worker gets another parent at once.
 """
 
 import os

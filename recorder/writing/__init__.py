@@ -1,4 +1,4 @@
-"""The way of rows to the disk: the writer's queue, parts, sealing, retention."""
+"""The path of rows to the disk: the writer's queue, parts, sealing, retention."""
 
 from dgrec.recorder.writing.continuation import (
     NOTHING_EARLIER,

@@ -1,7 +1,7 @@
 """Continuing a recording in parts after earlier runs (``--continue``).
 
 All runs are one recording: the numbers of parts, frames and source frames, and the stamps, go on as
-over a gap of the camera. Readers of the parts do not see runs.
+after a gap of the camera. Readers of the parts do not see runs.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
 from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
 
-#: How often it is looked for the parts of earlier runs where another process seals them.
+#: How often to look for the parts of earlier runs while another process seals them.
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier runs left; without arguments, nothing."""
+    """The state that earlier runs left; without arguments, there were none."""
 
     #: The highest number of a file that is named like a part.
     number: int = 0
@@ -173,8 +173,8 @@ def find_earlier(output: Path) -> Earlier:
         OutputError: Another process is recording under this name.
     """
     for _ in range(_ATTEMPTS):
-        # Before the parts: what another process begins after this look is in the way of the next
-        # part, and not numbered past.
+        # Before the parts: a part that another process begins after this look is then in the way
+        # of the next part, instead of being numbered past.
         numbers = list(_numbers(output))
         chosen, set_id = parts_in_set(output)
         number = max([*numbers, *(number for number, _ in chosen)], default=0)
@@ -183,7 +183,7 @@ def find_earlier(output: Path) -> Earlier:
             _check_free(path)  # another process may have begun it meanwhile
         if all(path.exists() for _, path in chosen):
             return earlier
-        # It has sealed a part, whose frames were not seen.
+        # Another process has sealed a part, whose frames were not seen.
     raise OutputError(f"{output}: is being recorded now; stop that recording first")
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 
 class Moments:
-    """The moments of a recording: from so long before each alert to so long after its end.
+    """The moments of a recording: from ``before_s`` before each alert to ``after_s`` after its end.
 
     All times are those of results, in microseconds since 1970. Any thread may call this.
 
@@ -26,10 +26,10 @@ class Moments:
 
     def __init__(self, before_s: float, after_s: float) -> None:
         self._before_us, self._after_us = round(before_s * 1e6), round(after_s * 1e6)
-        #: Those that are over, disjoint, in order.
+        #: The moments that are over, disjoint, in order.
         self._starts: list[int] = []
         self._ends: list[int] = []
-        #: When those began whose alerts are not over.
+        #: When the moments began whose alerts are not over.
         self._open: dict[str, int] = {}
         self._reached_us = -1
         self._is_finished = self._has_lost_track = False
@@ -65,7 +65,7 @@ class Moments:
             self._is_finished = not self._has_lost_track
 
     def overlap(self, start_us: int, end_us: int) -> bool | None:
-        """Return whether a moment has any of a time; None: an alert that will come may have."""
+        """Return whether a moment overlaps a time; None: that of a later alert may."""
         with self._lock:
             if any(start <= end_us for start in self._open.values()):
                 return True
@@ -92,7 +92,7 @@ class Sample:
         self._asked = 0
 
     def takes(self) -> bool:
-        """Return whether the next one is chosen."""
+        """Return whether the next part is chosen."""
         before = self._chosen()
         self._asked += 1
         return self._chosen() > before

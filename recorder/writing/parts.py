@@ -86,7 +86,7 @@ class _EndingPart:
     #: The source's numbers of its first and its last row.
     first_frame: int
     last_frame: int
-    #: With how many of its rows each target is done.
+    #: How many of its rows each target is done with.
     done: Counter[int]
 
     def add_done(self, deliveries: Sequence[Delivery]) -> None:
@@ -106,7 +106,7 @@ class PartedJournal:
         meter: Measures the load that each part puts on this machine.
         replaces: Files of an older recording, to be removed once the first part is sealed.
         earlier: The earlier runs that this one continues.
-        moments: The times of which parts are kept, if the options ask for that.
+        moments: The times whose parts are kept, if the options ask for that.
 
     Raises:
         OutputError: A journal exists, or cannot be written. If a later part cannot be *begun*, the
@@ -153,10 +153,10 @@ class PartedJournal:
         #: The source's numbers of the first row of the current part, and of the last one of all.
         self._first_frame = 0
         self._last_frame = -1
-        #: With how many rows of the current part each target is done.
+        #: How many rows of the current part each target is done with.
         self._done: Counter[int] = Counter()
         self._ending: list[_EndingPart] = []
-        #: Of each target the newest frame that it has taken.
+        #: The newest frame that each target has taken.
         self._newest: dict[int, int] = {}
         #: What targets have taken of rows that are not written yet.
         self._early: list[Delivery] = []
@@ -219,8 +219,8 @@ class PartedJournal:
     ) -> None:
         """Append rows to the journals of their segments, in order, with the events of their time.
 
-        ``signals`` were logged while there were no rows. ``deliveries`` go with the rows that they
-        are of, if these are not in a part that has ended; they may come before them.
+        ``signals`` were logged while there were no rows. ``deliveries`` go with their rows, unless
+        these are in a part that has ended; they may come before their rows.
         """
         note: dict[str, Any] = {"signals": as_note(signals)} if signals else {}
         deliveries = self._given_to_ending([*self._early, *deliveries])
@@ -255,7 +255,7 @@ class PartedJournal:
 
     @property
     def has_ending_parts(self) -> bool:
-        """Whether parts without further rows wait for what targets take of them."""
+        """Return whether parts that get no more rows wait for targets to take theirs."""
         return bool(self._ending)
 
     def end_due_parts(self) -> None:
@@ -301,7 +301,7 @@ class PartedJournal:
 
     @property
     def not_recorded(self) -> list[str]:
-        """What results held that could not be recorded, a line each."""
+        """The contents of results that could not be recorded, a line each."""
         return [redact_text(line) for line in self.losses.lines]
 
     @property
@@ -317,12 +317,12 @@ class PartedJournal:
 
     @property
     def removed(self) -> int:
-        """How many parts were removed, as the options demand."""
+        """The number of parts that were removed, as the options demand."""
         return self._sealer.removed
 
     @property
     def kept_frames(self) -> int:
-        """How many of the written frames were not removed."""
+        """The number of written frames that were not removed."""
         return self.frames - self._sealer.removed_frames
 
     @property
@@ -390,7 +390,7 @@ class PartedJournal:
         """
         waiting = round((segment.rows - segment.written + 1) * self._row_bytes)
         size = self._video.expected_bytes(segment.videos)
-        # In this order: the writer changes them in the other one.
+        # In this order: the writer changes them in the opposite order.
         if segment is not self._segment or not (current := self._current).frames:
             return size + waiting
         return size + current.bytes_written + max(waiting, self._last_write)
@@ -400,7 +400,7 @@ class PartedJournal:
 
         Args:
             started_ns: When its first row was captured, if there is one by now.
-            size: That of its frames, or 0, 0.
+            size: The size of its frames, or 0, 0.
         """
         finished, videos = self._current, self._segment.videos
         try:
@@ -436,8 +436,8 @@ class PartedJournal:
     def _given_to_ending(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Write what targets took of parts that have no more rows; return the rest.
 
-        A part ends once they have taken its last row, or a little later. (Of a row that a target
-        does not get that is known at once, while others are on their way to it.)
+        A part ends once they have taken its last row, or a little later. (That a target does not
+        get a row is known at once, while other rows are on their way to it.)
         """
         for delivery in deliveries:
             if delivery.is_taken:

@@ -32,7 +32,7 @@ def with_events(note: dict[str, Any], events: Sequence[Event]) -> dict[str, Any]
 def split_before(
     deliveries: Sequence[Delivery], following: Sequence[tuple[Segment, list[Row]]]
 ) -> tuple[list[Delivery], list[Delivery]]:
-    """Return what was taken of frames before those of the group that follows, and the rest."""
+    """Return the deliveries of frames before the group that follows, and the rest."""
     return split_at(deliveries, following[0][1][0].source_frame if following else None)
 
 
@@ -48,9 +48,9 @@ def split_at(
 def split_early(
     deliveries: Sequence[Delivery], last_frame: int
 ) -> tuple[list[Delivery], list[Delivery]]:
-    """Return what was taken of rows until one, and of later rows.
+    """Return the deliveries of rows until ``last_frame``, and those of later rows.
 
-    The end of a recording is no row, and may come after frames of which none was kept.
+    The end of a recording is not a row, and may come after frames of which none was kept.
     """
     early = [each for each in deliveries if each.source_frame > last_frame and not each.is_end]
     if not early:
@@ -59,7 +59,7 @@ def split_early(
 
 
 def done_with(deliveries: Sequence[Delivery], first_frame: int) -> list[int]:
-    """Return the targets that are done with rows from one on, each as often as there are rows."""
+    """Return the targets that are done with rows since ``first_frame``, each once for each row."""
     rows = (each for each in deliveries if not each.is_end and each.source_frame >= first_frame)
     return [each.target for each in rows]
 

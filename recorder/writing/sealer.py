@@ -35,7 +35,7 @@ def _is_needed(event: Event) -> bool:
 
 @dataclass(frozen=True)
 class SealedPart:
-    """A part that may be removed: when it is too old, when all take too much, or not needed."""
+    """A part that may be removed: if it is too old or not needed, or if all parts take too much."""
 
     path: Path
     #: Its videos, and other files that are removed with it.
@@ -46,13 +46,13 @@ class SealedPart:
     set_id: str
     #: When its first row was captured.
     began_ns: int = 0
-    #: Whether events are in it without which others cannot be understood: of alerts, which are
-    #: written a little later than the rows, and of the beginning of another run.
+    #: Whether it has events without which others cannot be understood: those of alerts, which are
+    #: written a little later than the rows, and those of the beginning of another run.
     has_needed_events: bool = False
 
     @property
     def is_gone(self) -> bool:
-        """Whether another file has its name now."""
+        """Return whether another file has its name now."""
         return self.path.exists() and not is_in_set(self.path, self.set_id)
 
     @property
@@ -74,21 +74,21 @@ class _Finished:
 class Sealer:
     """Seals journals in a thread of its own, in the order in which they are added.
 
-    A journal stays locked until it is sealed, so that nobody takes it for an abandoned one. If it
+    A journal stays locked until it is sealed, so that it is not taken for an abandoned one. If it
     cannot be sealed, it stays; recording goes on, and sealing is tried again at the end, or before
     newer parts would be removed. A part is sealed after its videos, which its metadata describes.
 
     With a `Retention` the oldest sealed parts are removed with their videos, but never journals or
     the part with the newest rows. What cannot be removed is tried again, at the latest at the end.
-    Of ``only`` alerts, a part is removed once it is known that no moment has any of it.
+    With ``only`` alerts, a part is removed once it is known that no moment overlaps it.
 
     Args:
         current_bytes: Returns the size of the journal that is being written.
         has_rows: Returns whether it has rows, which are then the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
         earlier: Parts of earlier runs of the recording, the oldest first; they may be removed too,
-            but for ``only``: their alerts are not known any more.
-        moments: The times of which parts are kept, if ``keep`` asks for that.
+            but not by ``only``: their alerts are not known any more.
+        moments: The times whose parts are kept, if ``keep`` asks for that.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Sealer:
     ) -> None:
         self._moments = moments
         self._sample = Sample(keep.sample or 0)
-        #: Sealed parts that are kept or removed by ``moments``, which is not known yet.
+        #: Sealed parts of which it is not known yet whether ``moments`` keep them.
         self._undecided: list[SealedPart] = []
         self._keep = keep
         self._clock = clock
@@ -137,7 +137,7 @@ class Sealer:
 
     @property
     def failures(self) -> list[OutputError]:
-        """Why journals could not be sealed: a `StorageError` if the disk is the cause."""
+        """The errors of unsealed journals: a `StorageError` if the disk is the cause."""
         return list(self._failures.values())
 
     @property
@@ -294,7 +294,7 @@ class Sealer:
             self._seal(finished)
 
     def _remove_unwanted(self) -> None:
-        """Remove the sealed parts that exceed the retention: without a moment, or the oldest."""
+        """Remove sealed parts that exceed the retention: those without a moment, or the oldest."""
         if self._moments is not None:
             self._decide(self._moments)
         while self._removable() and self._is_too_much():
@@ -307,7 +307,7 @@ class Sealer:
         return self._sealed[:-1] if has_newest else self._sealed
 
     def _decide(self, moments: Moments) -> None:
-        """Remove the parts of which it is known that no moment has any of them."""
+        """Remove the parts that are known to overlap no moment."""
         for part in self._undecided[:]:
             if part not in self._sealed:  # it was one of the oldest
                 self._undecided.remove(part)
@@ -346,7 +346,7 @@ class Sealer:
         if keep.total is None:
             return False
         taken = sum(part.size for part in self._sealed)
-        if not self._has_last:  # the last one is among those that wait, or sealed
+        if not self._has_last:  # the last journal is among those that wait, or sealed
             taken += self._current_bytes()
         return taken + self.waiting_bytes + self.waiting_video_bytes > keep.total
 

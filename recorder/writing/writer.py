@@ -30,9 +30,10 @@ from dgrec.recorder.writing.placement import event_us
 FLUSH_SECONDS = 0.5
 _FLUSH_BYTES = 1 << 20
 _MOST_SIGNALS = 1_000_000
-#: How often parts are looked at that have ended, while nothing is written.
+#: How often to look at parts that have ended, while nothing is written.
 _LOOK_SECONDS = 0.5
-#: On a disk that hangs, later ones are forgotten: those messages are sent again, if asked for.
+#: On a disk that hangs, later deliveries are forgotten: their messages are sent again, if asked
+#: for.
 _MOST_DELIVERIES = 1_000_000
 #: Longer than a result may be held before it is a row (`dgrec.recorder.held_result`).
 _LONGEST_ON_ITS_WAY_NS = 400_000_000
@@ -45,7 +46,7 @@ class RowWriter:
         min_free: Bytes that are to stay free on the disk: see `is_disk_low`.
         reserve: Returns how many bytes others will write before the recording has ended.
         alarm: Called in the writer's thread with the reason why recording has to end. (While a
-            source is silent, nobody calls `put` and gets the error.)
+            source is silent, `put` is not called, which would raise the error.)
 
     Raises (from `put` and `close`):
         OutputError: The journal could not be written; nothing more will be.
@@ -209,7 +210,7 @@ class RowWriter:
         try:
             while True:
                 rows, events, signals, last = self._next_batch()
-                # After the rows: nearly always, those of this batch are among them.
+                # After the rows: nearly always, the deliveries of this batch are among them.
                 deliveries = self._take_deliveries()
                 if rows or events or signals or deliveries:
                     rows, signals = _placed(rows, signals)
@@ -249,7 +250,7 @@ class RowWriter:
 
     @property
     def _has_waiting(self) -> bool:
-        """Whether something waits that belongs to the rows so far."""
+        """Return whether something waits that belongs to the rows so far."""
         return bool(self._rows or self._events or self._signals)
 
     @property
@@ -260,7 +261,7 @@ class RowWriter:
         return len(self._rows) * 2 >= self._capacity
 
     def _take_events(self) -> list[Event]:
-        """Return the events to be written now; those of the time of rows that wait do so, too."""
+        """Return the events to be written now; those from the time of waiting rows wait, too."""
         events, self._events = self._events, []
         if not self._rows:
             return events
@@ -326,7 +327,7 @@ class RowWriter:
 
 
 def _placed(rows: list[PlacedRow], signals: list[Signal]) -> tuple[list[PlacedRow], list[Signal]]:
-    """Return the rows of a batch with what was logged, and what was logged if there are no rows.
+    """Return the rows of a batch with the logged values, and these alone if there are no rows.
 
     A value goes to the last row whose result had come out by then; to the first one, if that was
     in an earlier batch.

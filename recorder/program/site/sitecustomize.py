@@ -1,7 +1,6 @@
-"""Recording and replay of a program that is not changed: what Python runs first under `dgrec run`.
+"""Recording and replay of an unchanged program: Python runs this first under `dgrec run`.
 
-It stands before the program's own imports, so it does nothing but wait for the first of those that
-matter.
+It runs before the program's own imports, so it only waits for the first of them that matters.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH120 - pathlib takes 10 ms
-#: What has models and cameras.
+#: The modules that have models and cameras.
 _AWAITED = ("degirum", "degirum_tools", "cv2")
 
 
