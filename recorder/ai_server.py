@@ -156,13 +156,14 @@ class AIServer(Inference):
         if self._is_cut_off():
             return "it closed the connection"
         longest = capture.longest_wait_s
-        if longest is None:
+        if longest is not None:
+            least = _SILENCE_AT_END_S if capture.was_interrupted else _SILENCE_S
+            patience = min(max(least, _TIMES_LATELY * longest), _FIRST_RESULT_S)
+        elif capture.was_interrupted:
+            patience = _SILENCE_AT_END_S
+        else:
             timeout = float(getattr(model, "inference_timeout_s", _FIRST_RESULT_S))
             patience = min(timeout, _FIRST_RESULT_S)
-        else:
-            patience = min(max(_SILENCE_S, _TIMES_LATELY * longest), _FIRST_RESULT_S)
-        if capture.was_interrupted:
-            patience = min(patience, _SILENCE_AT_END_S)
         overdue = capture.overdue_s()
         return f"no result for {overdue:.1f} s" if overdue >= patience else ""
 

@@ -99,8 +99,8 @@ class Alerting:
         if options.clip_on_alert:
             if len(recording.stem.encode()) + LONGEST_CLIP_NAME > _LONGEST_NAME:
                 raise ConfigError(
-                    f"--clip-on-alert: {recording.name} is too long a name: those of its clips "
-                    "would be longer than files may have"
+                    f"--clip-on-alert: {recording.name} is too long: the names of its clips "
+                    "would be longer than file names may be"
                 )
 
             def live() -> Path | None:

@@ -123,7 +123,7 @@ _GROUPS = {
         "model_name zoo_url model_url inference_host_address properties registry alias tracker "
         "analyzer_functions"
     ).split(),
-    "What is taken of the source": sorted(_OF_SOURCE),
+    "Reading the source": sorted(_OF_SOURCE),
     "Session, parts and disk": (
         "output together overwrite masks durability policy split_every split_size keep_last "
         "keep_total min_free signals continues"
@@ -241,8 +241,8 @@ _view_option = click.option(
     help="Publish a JSON message a frame while recording: - (standard output), a file (new, or "
     "published to before), mqtt://HOST/TOPIC, https://HOST/PATH, or served here: ws://HOST:PORT, "
     "sse://HOST:PORT (docs/publishing.md). "
-    "Repeatable. A slow target costs the recording nothing: frames are left out, and counted; of "
-    "footage, files wait.",
+    "Repeatable. A slow target does not hold up the recording: frames are left out for it, and "
+    "counted; with footage, file targets are waited for.",
 )
 @payload_options
 @click.option(
@@ -255,7 +255,7 @@ _view_option = click.option(
 @click.option(
     "--publish-later",
     is_flag=True,
-    help="At the end, send targets what they did not get, as long as they take it; "
+    help="At the end, send targets the messages they missed, as long as they take them; "
     "`dgrec publish --missing` does so later.",
 )
 @click.option("--publish-wait", is_flag=True, help="Wait for slow targets, where the source can.")
@@ -378,16 +378,17 @@ def recover_command(
     "replayed",
     multiple=True,
     metavar="[SOURCE=]SESSION",
-    help="Put the recording in the place of the model and the camera. Repeatable, and a folder "
-    "stands for the sessions in it: a model becomes the session that was recorded from it, a "
-    "camera or file that of the same name, or that of SOURCE.",
+    help="Put the recording in the place of the model and the camera. Repeatable; a folder means "
+    "all sessions in it: a model is replaced by the session that was recorded from it, a camera or "
+    "file by the session of the same name, or of SOURCE.",
 )
 @click.option(
     "--pace",
     type=click.Choice(["recorded", "fast"]),
     default="recorded",
     show_default=True,
-    help="With --replay: when pictures and results come.",
+    help="With --replay: deliver pictures and results at the recorded times, or as fast as "
+    "possible.",
 )
 @_view_option
 @partial(_recording_options, left_out=_OF_SOURCE | _OF_ALERTS)

@@ -104,7 +104,7 @@ class LoadedModel:
         is_pil = self.description.get("image_backend") == "pil"
         if colors == "RGB" or (colors == "auto" and is_pil):
             return [
-                "This model takes frames for RGB, but they are BGR: red and blue are swapped. "
+                "This model expects RGB frames and gets BGR: red and blue are swapped. "
                 "--property input_numpy_colorspace=BGR corrects that."
             ]
         return []

@@ -41,7 +41,7 @@ class Viewer:
     def __init__(self, folders: Sequence[Path], session: str, say: Callable[[str], None]) -> None:
         self._say = say
         self._frames: dict[str, NewestFrame] = {}
-        #: Answers that are to be sent: the newest of each kind.
+        #: Answers that are to be sent: the newest of each kind and recording.
         self._answers: dict[tuple[str, str], tuple[dict[str, Any], bytes]] = {}
         self._changed = threading.Condition()
         self._is_closing = False
@@ -148,7 +148,7 @@ class Viewer:
         with process.stdout, process.stderr:
             address = process.stdout.readline().decode(errors="replace").strip()
             if address:
-                self._say(f"Look at it while it is recorded: {address}")
+                self._say(f"Watch the recording at {address}")
             for line in process.stdout:
                 self._take(json.loads(line))
                 if self._stays:

@@ -93,7 +93,7 @@ def overlay_options(command: _Command) -> _Command:
             "--line-width",
             type=click.IntRange(0, 100),
             metavar="PIXELS",
-            help="Of boxes, in pixels.",
+            help="Line width of boxes, in pixels.",
         ),
         click.option("--show-labels/--no-show-labels", default=None, help="Write class labels."),
         click.option(
@@ -157,7 +157,7 @@ def picture_options(command: _Command) -> _Command:
             type=click.Choice(["top-left", "top-right", "bottom-left", "bottom-right"]),
             default="top-left",
             show_default=True,
-            help="Where it stands: it hides what is below it.",
+            help="Corner for the HUD, which covers the picture there.",
         ),
         click.option(
             "--trails",

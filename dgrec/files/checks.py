@@ -137,7 +137,7 @@ def check_new_folder(path: Path, *, overwrite: bool) -> set[str]:
 
 
 def check_parent(path: Path) -> None:
-    """Raise `OutputError` if the folder of ``path`` is read-only, before any work is done."""
+    """Raise `OutputError` if the folder of ``path`` cannot be written, before any work is done."""
     folder = path.absolute().parent
     if os.access(folder, os.W_OK):
         return

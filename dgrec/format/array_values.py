@@ -123,7 +123,7 @@ def _structure(spec: dict[str, Any], depth: int) -> np.dtype[Any]:
     if not lists or not len(names) == len(formats) == len(offsets) <= _MOST_FIELDS:
         raise DecodeError("the fields of an array are not lists of one length")
     if depth > _DEEPEST or not all(type(name) is str for name in names):
-        raise DecodeError("the fields of an array are no names, or nested too deeply")
+        raise DecodeError("an array's field names are not texts, or nested too deeply")
     if not _is_shape([itemsize]) or type(aligned) is not bool:
         raise DecodeError("the size of an array's elements is not a number")
     types = [_field(item, depth + 1) for item in formats]

@@ -40,7 +40,7 @@ class Delivery(NamedTuple):
 
     Args:
         target: Its place in the metadata's ``targets``.
-        ticks: `delivery_ticks`, or `NOT_DUE`.
+        ticks: `delivery_ticks`; negative: the message is not due, or is that of the run's end.
     """
 
     target: int

@@ -57,7 +57,7 @@ class Journal:
     damage: list[str] = field(default_factory=list)
     events: list[dict[str, Any]] = field(default_factory=list)
     lost_frames: int = 0
-    #: What was logged after the last row, and how many such values were left out.
+    #: What was logged after the last row; how many logged values were left out where no rows came.
     late_signals: list[dict[str, Any]] = field(default_factory=list)
     signals_left_out: int = 0
     #: For each batch: the position of its first row, and its offset in the file.

@@ -139,7 +139,7 @@ class _Decoder:
         name, fields, values = spec
         items = self._items(values, depth)
         if type(fields) is not list or len(fields) != len(items):
-            raise DecodeError("a named tuple has not a name for each value")
+            raise DecodeError("a named tuple does not have a name for each value")
         return RecordedTuple.of(_text(name), list(map(_text, fields)), items)
 
     def _enum(self, spec: Any, depth: int) -> Any:
@@ -237,7 +237,7 @@ def has_usual_length(value: decimal.Decimal) -> bool:
 def _decimal(text: Any) -> decimal.Decimal:
     value = decimal.Decimal(_text(text))
     if not has_usual_length(value):
-        raise DecodeError("a decimal number of too many digits")
+        raise DecodeError("a decimal number with too many digits")
     return value
 
 

@@ -236,7 +236,7 @@ class _Encoder:
         if hasattr(value, "getchannel") or _ADDRESS.search(text) or "..." in text:
             self.lose(value, "a value of this type is not recorded")
             return {"$repr": [_class_name(value), "<not recorded>"]}
-        self.lose(value, "of a value of this type only the text is recorded")
+        self.lose(value, "only the text of a value of this type is recorded")
         return {"$repr": [_class_name(value), text]}
 
     def _result(self, value: Any, depth: int) -> Any:

@@ -135,7 +135,7 @@ def result_from(class_name: str, state: Mapping[str, Any]) -> InnerResult:
     if not all(isinstance(part, dict) for part in (timing, attributes, hashes)):
         raise DecodeError("a result is not what dgrec writes")
     if not all(type(name) is str and not name.startswith("_") for name in attributes):
-        raise DecodeError("a result has attributes with names that nobody can give")
+        raise DecodeError("a result has attributes with invalid names")
     if not all(type(key) is str and type(value) is int for key, value in hashes.items()):
         raise DecodeError("a label's hash is not a number")
     return InnerResult(

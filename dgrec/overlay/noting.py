@@ -237,7 +237,8 @@ def _note_result(result: Any, draw: Any, operations: Operations, is_pil: bool) -
         operations.note(f"detection {at} is not drawn: {reason}")
         counted.start = at + 1
         if failed == _MOST_FAILED and counted.start < len(counted):
-            operations.note(f"nor are the {len(counted) - counted.start:,} after it")
+            left = len(counted) - counted.start
+            operations.note(f"the {left:,} detections after it are not drawn either")
             return
 
 

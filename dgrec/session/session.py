@@ -183,7 +183,7 @@ class Session:
     def ended_at(self) -> str | None:
         """The end of the recording (ISO 8601, UTC); None while it continues.
 
-        If its recorder was killed, the time of its last result.
+        If its recorder was killed, the time of its last result, or of a later alert.
         """
         return self._rows.ended_at
 

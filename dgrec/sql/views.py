@@ -454,7 +454,7 @@ def query_error(error: Exception) -> QueryError:
     message = " ".join(kept) or type(error).__name__
     if _BUSY in message:
         return QueryError(
-            "another thread is at a query of this session; open the session again in each thread"
+            "another thread is running a query on this session; open it separately in each thread"
         )
     missing = _NO_TABLE.fullmatch(message)
     kinds = {entry.name: entry.kind for entry in library.entries()}

@@ -23,7 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("dgrec").addoption(
         _UPDATE,
         action="store_true",
-        help="write what dgrec_check gets as what it expects from now on",
+        help="save the results given to dgrec_check as the new expected results",
     )
 
 

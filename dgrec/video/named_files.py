@@ -148,7 +148,7 @@ def _look_with_ffmpeg(path: Path, found: _Found) -> bool:
         raise
     except (OSError, ValueError, av.FFmpegError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _UncoveredError(f"not local files alone, or not whole ({reason})") from None
+        raise _UncoveredError(f"not all of its files are local and whole ({reason})") from None
     finally:
         for opened_file in files:  # PyAV leaves some open
             opened_file.close()

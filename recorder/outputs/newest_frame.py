@@ -44,7 +44,6 @@ class NewestFrame(Output):
 
     Args:
         output: The session that is recorded.
-        shown: Gets each picture, in the thread of this output.
     """
 
     name = "view"
@@ -56,6 +55,7 @@ class NewestFrame(Output):
     def __init__(self, output: Path) -> None:
         #: The name of the recording in requests for pictures.
         self.place = str(output.absolute().with_name(session_stem(output)))
+        #: Gets each picture, in the thread of this output.
         self.shown: Callable[[NewestFrame, Shown], None] = lambda *_: None
         #: Called once there will be no further picture.
         self.ended: Callable[[], None] = lambda: None

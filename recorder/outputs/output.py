@@ -218,7 +218,7 @@ class OutputQueue:
 
     @property
     def note(self) -> str:
-        """The reason for an early end, and the number of frames missed; "" if it got them all."""
+        """The reason for an early end, and the number of frames missed if they count, or ""."""
         notes = [self.failure] if self.failure else []
         if self.left_out and self.output.counts_losses:
             missed = counted(self.left_out, "frame")

@@ -22,7 +22,7 @@ _COMPOUND = "degirum_tools.compound_models"
 
 
 class _Running(threading.local):
-    """The runs this thread is inside of, by `Recorded.key`: one method of a model calls another."""
+    """The runs this thread is inside of, by `Watched.key`: one method of a model calls another."""
 
     keys: frozenset[Hashable] = frozenset()
 

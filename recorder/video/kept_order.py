@@ -146,7 +146,7 @@ class KeptOrder:
         #: Packets that are not in the file yet, in the order of decoding.
         self._waiting: deque[KeptPacket] = deque()
         self._times: dict[KeptPacket, int] = {}
-        #: How many key frames were stored before each of them, and before the next.
+        #: How many key frames were stored up to each of them, and in all.
         self._groups: dict[KeptPacket, int] = {}
         self._keys = 0
         #: Presentation times that decoding times are made of.

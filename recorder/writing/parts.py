@@ -48,6 +48,7 @@ from dgrec.recorder.writing.placement import (
     with_events,
 )
 from dgrec.recorder.writing.sealer import Sealer
+from dgrec.units import counted
 
 #: How long a part goes on after the next one could not be begun.
 _RETRY_NS = 5_000_000_000
@@ -341,11 +342,12 @@ class PartedJournal:
         with contextlib.suppress(OSError):  # on a failing disk even this may fail
             is_there = self.path.exists()
         count = self.kept_frames - (0 if is_there else self._current.frames)
-        what = f"the {count} frames {'kept of those ' if self.removed else ''}written before"
+        kept = "kept of those " if self.removed else ""
+        what = f"the {counted(count, 'frame')} {kept}written before"
         if not any(map(os.path.exists, [*self._sealer.sealed, *self._sealer.unsealed])):
             if is_there:
                 return f"{what} are in {self.path}"
-            return f"the {self.frames} frames written before went with it"
+            return f"the {counted(self.frames, 'frame')} written before went with it"
         text = f"{what} are in the parts of {output}"
         has_last = is_there and self._current.frames
         return f"{text}, the last of them in {self.path}" if has_last else text

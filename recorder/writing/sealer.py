@@ -21,6 +21,7 @@ from dgrec.recorder.options import Retention
 from dgrec.recorder.video import SegmentVideos
 from dgrec.recorder.writing.moments import Moments, Sample
 from dgrec.session import is_in_set, run_ended_us
+from dgrec.units import counted
 
 #: Interval of checking whether parts are too old or too large.
 _CHECK_SECONDS = 2.0
@@ -362,7 +363,7 @@ def _remove(path: Path) -> str:
 
 def unsealed(problems: Sequence[OutputError], failure: DgrecError | None) -> OutputError:
     """Return the error for journals that could not be sealed after ``failure`` of the recording."""
-    more = f" (and {len(problems) - 1} more parts)" if len(problems) > 1 else ""
+    more = f" (and {counted(len(problems) - 1, 'more part')})" if len(problems) > 1 else ""
     reason = f"{failure}; then sealing failed: " if failure is not None else ""
     # If the disk is the cause of any, that is what the user has to mend.
     first = next((p for p in problems if isinstance(p, StorageError)), problems[0])

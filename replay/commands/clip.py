@@ -142,7 +142,7 @@ def clip_command(
                 for each in opened
             ]
             if len(set(outputs)) < len(outputs):
-                raise ConfigError(f"{outputs[0]}: would be the clip of two sessions of one name")
+                raise ConfigError(f"{outputs[0]}: two sessions of this name would be written here")
         for each, path in zip(opened, outputs, strict=True):
             check_clip_output(each, path, with_video=with_video, overwrite=overwrite)
             say_damage(each)
@@ -245,7 +245,7 @@ def _spans(
         else:
             found.append([Span(selection.start, selection.end)] if len(session) else [])
     if not any(found):
-        raise ConfigError("none of the sessions has a frame then")
+        raise ConfigError("none of the sessions has a frame in that time")
     return found
 
 

@@ -85,10 +85,10 @@ def stats_command(
 ) -> None:
     """Measure each SESSION: how long its stages took, how many frames a second, what was lost.
 
-    Of one session everything is shown, of several a row each, or what the options ask for. What
-    the numbers mean stands in docs/sql.md, with the SQL that they come from. SESSION is a sealed
-    file, a journal, a recording in parts, a folder of them, or a glob in quotes. What cannot be
-    read is named and left out where there is more.
+    Of one session everything is shown, of several a row each, or what the options ask for.
+    docs/sql.md explains the numbers, with the SQL behind them. SESSION is a sealed file, a journal,
+    a recording in parts, a folder of them, or a glob in quotes. What cannot be read is named and
+    left out where there is more.
 
     Quantiles are interpolated like numpy's. They are exact, but for the summary of one session of
     more than 4 million frames (37 hours at 30 frames a second): t-digest estimates, which it says.

@@ -155,8 +155,8 @@ class Redaction(Painter):
         hold_s: The longest gap between detections in seconds.
 
     Raises:
-        ValueError: Margin or time is negative or NaN, which would cover nothing.
-        VideoError: None of the labels was recorded.
+        ValueError: Margin or time is negative, infinite or NaN.
+        VideoError: A label was not recorded, and the model does not have it either.
     """
 
     draws_in_place = True

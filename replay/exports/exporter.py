@@ -226,7 +226,7 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: ExportForm
     outputs = [folder / f"{session_name(session)}{suffix}" for session in sessions]
     twice = [path.name for path, count in Counter(outputs).items() if count > 1]
     if twice:
-        raise ConfigError(f"{twice[0]}: would be the export of two sessions of one name")
+        raise ConfigError(f"{twice[0]}: would be the export of two sessions of the same name")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; the exports of several sessions are in a folder")
     with output_errors(folder):

@@ -4,10 +4,8 @@
 reader     `SqlReader`: a connection that streams results and can be stopped
 statement  refuses statements that do more than read
 landlock   the kernel keeps its threads from writing
-limits     the process has a limit of memory, too
 prompt     statements typed one after the other
 where      SQL conditions that choose frames and detections
-cli        `dgrec query`
 =========  =====================================================================
 """
 

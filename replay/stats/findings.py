@@ -34,7 +34,7 @@ STAGE_NAMES = {
 def findings(p: Pipeline, setup: Setup) -> Iterator[str]:
     frames = counted(p.frames, "frame")
     if p.seconds is None:
-        yield f"{frames}, and no telling at what rate: captured_at or completed_at is missing."
+        yield f"{frames}; the rate is unknown: captured_at or completed_at is missing."
         return
     if p.frames < 2 or p.seconds < _SHORTEST_S:
         yield f"{frames} in {ms_text(p.seconds * 1e3)}: too little for a rate."

@@ -4,7 +4,7 @@
 server             the paths, and how each is answered
 foreground         serves until Ctrl-C, and opens a browser
 recordings         which recordings there are, by their names; those that are open
-opened             one that is open
+opened_session     one that is open
 workers            threads for what would hold up the server
 parameters         the parameters of a request
 values             values as JSON that browsers can read

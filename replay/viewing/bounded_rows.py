@@ -25,7 +25,7 @@ def bounded_rows(
     """Yield rows by their positions, with a note on what is left out of each; "": nothing.
 
     Detections beyond the limit are cut off before they take memory in Python. In a row that is
-    still too large, all columns are None.
+    still too large, all columns are empty.
     """
     names = [name for name in columns if name in session.schema.names]
     for batch in session.batches(names, start, stop):

@@ -185,7 +185,7 @@ def pair_series(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any
 
 
 def next_difference(pair: Pair, parameters: Parameters, task: Task) -> dict[str, Any]:
-    """Answer ``/api/pair/next``: ``i`` of the next row that differs, and if none ``is_certain``."""
+    """Answer ``/api/pair/next``: ``i``, the next row that differs, and if that ``is_certain``."""
     position = parameters.whole("i", least=-1, most=pair.count)
     direction = parameters.whole("dir", 1, least=-1, most=1) or 1
     found, is_certain = pair.next_difference(position, direction, task)

@@ -130,7 +130,7 @@ def _check_is_export(folder: Path) -> None:
         is_ours = False
     if not is_ours or names - known:
         raise OutputError(
-            f"{folder}: has something else than an export of dgrec view; choose another name"
+            f"{folder}: holds something other than an export of dgrec view; choose another name"
         )
 
 

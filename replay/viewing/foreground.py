@@ -151,7 +151,7 @@ def _advice(server: ViewServer, *, is_secure: bool) -> str:
     if is_secure:
         return "Whoever has this address and its token sees the recordings."
     return (
-        "Anybody on the way can read along: serve it on this machine only and use "
+        "The connection is not encrypted: serve it on this machine only and use "
         f"`ssh -L {server.port}:127.0.0.1:{server.port} USER@THIS_HOST`, or give --cert."
     )
 

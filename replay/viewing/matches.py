@@ -20,7 +20,7 @@ def matches(session: Session, reader: SqlReader, text: str, start: int, end: int
 
     Args:
         reader: A connection over just this session.
-        text: The condition, as of ``dgrec replay --where``.
+        text: The condition, as of ``dgrec replay --detections-where``.
         start: Position of the first row.
         end: Position to stop before; at most `MOST_ROWS` further.
 

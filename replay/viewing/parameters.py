@@ -104,5 +104,5 @@ def status_and_text(error: Exception) -> tuple[int, str] | None:
     if isinstance(error, DgrecError):
         return 422, str(error)
     if isinstance(error, CancelledError):
-        return 503, "the server ends"
+        return 503, "the server is shutting down"
     return None

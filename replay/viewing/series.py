@@ -75,8 +75,7 @@ class Series:
 
         Returns ``from``, ``to``, ``step`` in seconds; ``series``, by name ``min``, ``max`` and
         ``mean`` of each pixel, null where there is nothing; ``fps_window_s``, the windows of the
-        rate; ``gaps``, where there are fewer rows than pixels: from when to when nothing was
-        captured.
+        rate; ``gaps``, where a pixel has few rows: from when to when nothing was captured.
 
         Raises:
             QueryError: There is no such line.

@@ -314,7 +314,7 @@ class ViewServer:
 
         try:
             if self._downloads is None:
-                raise RequestError("--downloads allows it", 403)
+                raise RequestError("downloads are off; dgrec view --downloads allows them", 403)
             found = await self._downloads.make(*await self._workers.run(work))
         except Exception as error:
             return _refused(error)
@@ -324,7 +324,7 @@ class ViewServer:
     async def _file(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             if self._downloads is None:
-                raise RequestError("--downloads allows it", 403)
+                raise RequestError("downloads are off; dgrec view --downloads allows them", 403)
             file = self._downloads.file(Parameters(request.query).text("id"))
             opened = await self._workers.run(lambda task: open_regular(file))
         except Exception as error:

@@ -223,8 +223,8 @@ def test_what_cannot_be_kept_is_named_once() -> None:
         f"camera ({__name__}.Handle): a value of this type is not recorded",
         f"b ({__name__}.Handle): a value of this type is not recorded",
         "x (builtins.builtin_function_or_method): "
-        "of a value of this type only the text is recorded",
-        "x (builtins.range): of a value of this type only the text is recorded",
+        "only the text of a value of this type is recorded",
+        "x (builtins.range): only the text of a value of this type is recorded",
     ]
     for number in range(1000):
         dumps({f"key{number}": Handle()}, "x", losses)

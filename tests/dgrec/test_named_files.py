@@ -116,7 +116,7 @@ def test_footage_that_looks_like_text(tmp_path: Path) -> None:
         ("up.ffconcat", "ffconcat version 1.0\nfile ../private.ts\n", "not below its folder"),
         ("loop.ffconcat", "ffconcat version 1.0\nfile loop.ffconcat\n", None),
         ("s.sdp", "v=0\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n", "not local"),
-        ("a.mpd", '<?xml version="1.0"?><MPD type="static"/>', "not local files alone"),
+        ("a.mpd", '<?xml version="1.0"?><MPD type="static"/>', "not all of its files are local"),
     ],
 )
 def test_what_no_digest_can_cover(folder: Path, name: str, text: str, problem: str | None) -> None:

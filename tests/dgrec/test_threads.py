@@ -50,7 +50,7 @@ def test_sql_of_a_session_at_work_for_another_thread_says_so(path: Path) -> None
             try:
                 wait_until(lambda: bool(_refusal(session)) or at_work.done())
                 assert _refusal(session) == (
-                    "another thread is at a query of this session; open the session again in each "
+                    "another thread is running a query on this session; open it separately in each "
                     "thread"
                 )
                 session.close()  # has no error for what the other one does

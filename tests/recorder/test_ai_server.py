@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import DgrecError
+from dgrec.recorder.ai_server import AIServer
 from dgrec.recorder.capture import Capture
 from dgrec.session import Session, open_session
 from tests.recorder.ai_server import AiServer
@@ -31,6 +33,29 @@ MODEL = ("--model-name", sample.MODEL_NAME, "--inference-host-address")
 def server() -> Iterator[AiServer]:
     with AiServer() as server:
         yield server
+
+
+@pytest.mark.parametrize(
+    ("longest_s", "is_interrupted", "overdue_s", "is_lost"),
+    [
+        (0.1, False, 4.0, False),
+        (0.1, False, 5.5, True),
+        (3.0, False, 11.0, False),
+        (0.1, True, 2.5, True),
+        (3.0, True, 4.0, False),  # a slow model stays slow when the recording is to end
+        (3.0, True, 12.5, True),
+        (None, False, 50.0, False),  # the server may still be loading the model
+        (None, True, 2.5, True),
+    ],
+)
+def test_a_server_is_lost_after_a_silence_that_its_model_does_not_explain(
+    longest_s: float | None, is_interrupted: bool, overdue_s: float, is_lost: bool
+) -> None:
+    capture = SimpleNamespace(
+        longest_wait_s=longest_s, was_interrupted=is_interrupted, overdue_s=lambda: overdue_s
+    )
+    silence = AIServer("127.0.0.1:1", load=lambda: pytest.fail("loaded")).silence
+    assert bool(silence(capture, object())) is is_lost  # type: ignore[arg-type]
 
 
 def rows_in(path: Path) -> int:

@@ -48,7 +48,7 @@ def test_a_disk_that_fills_up_while_recording(
     assert error.endswith("frames written before are in disk/s.arrows")
     assert [path.name for path in disk.path.iterdir()] == ["s.arrows"]
     with open_session(disk.path / "s.arrows") as session:
-        assert f" {len(session)} frames written before" in error
+        assert f" {len(session):,} frames written before" in error
         assert len(session) > 5
         assert session.damage == []
         assert [result.frame for result in session] == list(range(len(session)))

@@ -277,7 +277,7 @@ def test_the_disk_is_named_before_a_file_in_the_way(
 
     monkeypatch.setattr(sealer_module, "seal", failing)
     write_session(tmp_path / "s-0002.parquet", make_rows(3))
-    with pytest.raises(StorageError, match=r"s-0003\.parquet: full; .* \(and 1 more parts\)"):
+    with pytest.raises(StorageError, match=r"s-0003\.parquet: full; .* \(and 1 more part\)"):
         split(tmp_path).run()
 
 

@@ -30,7 +30,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = pytest.mark.slow
 
-_ADDRESS = re.compile(r"Look at it while it is recorded: (http://\S+)")
+_ADDRESS = re.compile(r"Watch the recording at (http://\S+)")
 
 
 def test_the_page_is_there_for_as_long_as_is_recorded(tmp_path: Path) -> None:

@@ -345,8 +345,8 @@ def test_a_recording_may_be_too_short_to_settle(dgrec: Run, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("column", "said"),
     [
-        ("completed_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
-        ("captured_at", "60 frames, and no telling at what rate: captured_at or completed_at is"),
+        ("completed_at", "60 frames; the rate is unknown: captured_at or completed_at is"),
+        ("captured_at", "60 frames; the rate is unknown: captured_at or completed_at is"),
         ("latency_ms", "How many frames were on their way at a time is unknown: latency_ms"),
         *((name, "fps is not 1/latency") for name in ("read_ms", "recorder_ms", "inference_ms")),
         *((name, "fps is not 1/latency") for name in ("skipped_before", "dropped_before")),

@@ -174,7 +174,8 @@ def test_they_are_not_made_where_that_is_not_allowed(tmp_path: Path) -> None:
     try:
         client = Client(server)
         assert client.json("/api/downloads") == {"are_allowed": False}
-        assert client.refused("/api/make", s="s", kind="clip", first=0, last=1)[0] == 403
+        status, reason = client.refused("/api/make", s="s", kind="clip", first=0, last=1)
+        assert (status, reason) == (403, "downloads are off; dgrec view --downloads allows them")
         assert client.refused("/made", id="x")[0] == 403
     finally:
         server.close()

@@ -243,7 +243,7 @@ def test_folder_is_replaced_only_where_it_is_an_export(
     for folder in (output, tmp_path):
         refused = dgrec("view", session, "--export", folder, "--overwrite")
         assert refused.exit_code == 1
-        assert "has something else than an export" in refused.output
+        assert "holds something other than an export" in refused.output
     assert dgrec("view", session, "--export", session).exit_code == 1
     assert session.read_bytes() == kept
     assert dgrec("view", session, "--start", "1").exit_code == 2

@@ -23,7 +23,7 @@ from tests.waiting import PATIENCE_S, wait_until
 
 pytestmark = [needs_chromium, pytest.mark.slow]
 
-_ADDRESS = re.compile(r"Look at it while it is recorded: (http://\S+)")
+_ADDRESS = re.compile(r"Watch the recording at (http://\S+)")
 STAGE = "document.querySelector('.stage')"
 #: The number in the picture on the stage, as `tests.recorder.network_camera` writes it.
 NUMBER = """(() => {
