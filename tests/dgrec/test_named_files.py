@@ -115,7 +115,11 @@ def test_footage_that_looks_like_text(tmp_path: Path) -> None:
         ("up.m3u8", "{head}../private.ts\n#EXT-X-ENDLIST\n", "not below its folder"),
         ("up.ffconcat", "ffconcat version 1.0\nfile ../private.ts\n", "not below its folder"),
         ("loop.ffconcat", "ffconcat version 1.0\nfile loop.ffconcat\n", None),
-        ("s.sdp", "v=0\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n", "not local"),
+        (
+            "s.sdp",
+            "v=0\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+            "are local and whole",
+        ),
         ("a.mpd", '<?xml version="1.0"?><MPD type="static"/>', "not all of its files are local"),
     ],
 )
