@@ -3,9 +3,9 @@
 `Recorder` writes a session, and an `Output` watches it: `Alerts` follow rules, a `Publisher` sends
 messages. `open` opens a session, `open_sessions` many, and `connect` connects to them with SQL.
 `compare` compares recordings, `accuracy` one with ground truth; `export` writes them for other
-tools, in an `ExportFormat` of your own, too, and `import_` makes sessions of what those found. The
-other public names are classes that these take or return, and errors. The command ``dgrec`` records
-cameras and replays sessions.
+tools, also in an `ExportFormat` of your own, and `import_` makes sessions of other tools' results.
+The other public names are classes that these take or return, and errors. The command ``dgrec``
+records cameras and replays sessions.
 """
 
 from __future__ import annotations

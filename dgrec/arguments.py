@@ -30,11 +30,11 @@ _OPTION = re.compile(r"(?<![\w-])--([a-z]+(?:-[a-z]+)*)")
 
 
 def with_parameters(*others: str) -> Callable[[Callable[_P, _T]], Callable[_P, _T]]:
-    """Decorate a function of a program's: its errors name its parameters.
+    """Decorate a function that programs call: its errors name its parameters.
 
-    One that is misspelt is named with the nearest. What the function shares with a command speaks
-    of the command's options (``say --overwrite``): that message stays as it is, and a traceback
-    shows below it which parameters these are.
+    For a misspelt one, the error suggests the nearest. Messages that are shared with a command name
+    the command's options (``say --overwrite``): they stay as they are, and below them a traceback
+    shows which parameters these are.
 
     Args:
         others: Parameters that are not in the function's signature.
@@ -78,11 +78,11 @@ def _parameters_in(message: str, known: set[str]) -> str:
 
 
 def one_or_more(name: str, given: Any, what: str, *kinds: type) -> list[Any]:
-    """Return what was given for a list as one: a single item is a list of it.
+    """Return a list of what was given: a list, or a single item.
 
     Args:
         what: The word for an item, as an error has it.
-        kinds: What one item is.
+        kinds: The types of an item.
 
     Raises:
         ConfigError: It is neither.
@@ -98,10 +98,10 @@ def given_path(name: str, given: object, unusable: type[DgrecError] = ConfigErro
     """Return a path.
 
     Args:
-        unusable: What to raise for one that no file can have, or in a folder without permission.
+        unusable: The error for a path that no file can have, or in a folder without permission.
 
     Raises:
-        ConfigError: It is none, or the name is empty or holds a NUL.
+        ConfigError: It is not a path, or the name is empty or holds a NUL.
     """
     check_path(name, given)
     path = Path(given)  # type: ignore[arg-type]  # checked

@@ -33,7 +33,7 @@ class RootGroup(click.Group):
     """Prints errors in one line, and exits with the error's code (click: 2 for usage)."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
-        # Before anything can print one of them: a URL may also be in the wrong place.
+        # Before anything can print a URL, which may also be in the wrong place.
         for argument in sys.argv[1:] if args is None else args:
             value = re.sub(r"--[\w-]+=", "", argument, count=1)
             if "://" in value and not any(c.isspace() for c in value.partition("://")[0]):
@@ -84,7 +84,7 @@ class RootGroup(click.Group):
 
 #: Commands that run Python of their users: analyzers, postprocessors of models.
 _USERS_CODE = frozenset(("record", "analyze", "whatif", "alerts"))
-#: The commands below titles in ``dgrec --help``; whichever is in none comes last.
+#: The commands by their titles in ``dgrec --help``; those without one come last.
 _COMMAND_GROUPS = {
     "Record": ("record", "run", "recover"),
     "Look": ("list", "info", "view", "replay", "report", "verify"),
@@ -126,7 +126,7 @@ def _end_of_output(error: OSError) -> NoReturn:
 
 
 def _discard_output() -> None:
-    """Redirect standard output to /dev/null: Python would report that it cannot flush it."""
+    """Redirect standard output to /dev/null, or Python would report that it cannot flush it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -177,7 +177,7 @@ def help_command(context: click.Context, words: tuple[str, ...]) -> None:
         raise click.UsageError("give one command")
     command = root.get_command(outer, words[0])
     if command is None:
-        root.resolve_command(outer, [words[0]])  # which reports it, and what it may have been
+        root.resolve_command(outer, [words[0]])  # which reports it, and suggests others
         return
     _say(command.get_help(click.Context(command, outer, command.name)))
 
@@ -229,7 +229,7 @@ def main() -> None:
     _WithoutPandas.begin()
     sys.meta_path.insert(0, _PysdkHome)
     if "view" in sys.argv[1:]:
-        # Arrow looks at it once, when it is loaded: what it has used returns to the system.
+        # Arrow reads it once, when it is loaded. Memory that it frees returns to the system.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         gather().main(prog_name="dgrec")
@@ -247,9 +247,9 @@ def main() -> None:
 
 
 class _WithoutPandas:
-    """Finds no pandas: pyarrow and DuckDB would load it where it is, in 0.2 s and 40 MB.
+    """Hides pandas: pyarrow and DuckDB would load it if it is installed, in 0.2 s and 40 MB.
 
-    Nothing here needs it. Commands that run code of a user leave it to that.
+    Nothing here needs it. It is not hidden from commands that run a user's code.
     """
 
     @staticmethod
@@ -264,7 +264,7 @@ class _WithoutPandas:
 
 
 class _PysdkHome:
-    """Makes PySDK's folder before PySDK does, which ends the process where it cannot."""
+    """Makes PySDK's folder before PySDK does, which ends the process if it cannot."""
 
     @staticmethod
     def find_spec(name: str, *_: object) -> None:

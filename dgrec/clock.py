@@ -8,8 +8,8 @@ from collections.abc import Callable
 __all__ = ["Clock"]
 
 
-#: Two clocks are read so close to each other, or in one of so many attempts: on a busy machine a
-#: process may wait for a long time in between.
+#: Two clocks are read within this time, or else in the best of this many attempts: on a busy
+#: machine a process may wait for a long time in between.
 _CLOSE_NS, _READINGS = 20_000, 10
 
 
@@ -21,7 +21,8 @@ class Clock:
     the system clock has moved since the start is `drift_ns`, which goes into the metadata.
 
     Args:
-        after_ns: Stamps are not before this, whatever the system clock says: they continue others.
+        after_ns: Stamps are not before this, whatever the system clock says: they continue earlier
+            ones.
     """
 
     def __init__(

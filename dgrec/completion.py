@@ -1,7 +1,7 @@
 """Shell completion of sessions, files, columns and models; the scripts for each shell.
 
-click asks for completions and knows the shells; here are scripts of our own for them, since those
-of click cannot complete the files that are sessions.
+click asks for completions and knows the shells. The scripts for them are our own, since click's
+cannot complete the files that are sessions.
 """
 
 from __future__ import annotations
@@ -126,22 +126,22 @@ def script(root: click.Command, shell: str) -> str:
     register()
     kind = get_completion_class(shell)
     assert kind is not None
-    # Not the class's own method: of bash it would look which version is installed here.
+    # Not the class's own method: for bash it would check which version is installed here.
     return ShellComplete.source(kind(root, {}, "dgrec", "_DGREC_COMPLETE"))
 
 
 def sessions(incomplete: str) -> list[CompletionItem]:
-    """Return sessions and journals whose names begin so, and folders."""
+    """Return sessions and journals whose names begin with ``incomplete``, and folders."""
     return files(incomplete, SESSION_SUFFIXES)
 
 
 def footage(incomplete: str) -> list[CompletionItem]:
-    """Return videos and sessions whose names begin so, and folders."""
+    """Return videos and sessions whose names begin with ``incomplete``, and folders."""
     return files(incomplete, (*SESSION_SUFFIXES, *_VIDEOS))
 
 
 def files(incomplete: str, suffixes: Iterable[str] = ()) -> list[CompletionItem]:
-    """Return files with one of these suffixes whose names begin so, and folders."""
+    """Return files with one of these suffixes whose names begin with this, and folders."""
     wanted = tuple(suffixes)
     start = incomplete.rpartition("/")[2]
     before = incomplete[: len(incomplete) - len(start)]

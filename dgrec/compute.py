@@ -1,6 +1,6 @@
-"""`pyarrow.compute`, which is imported when something of it is first used.
+"""`pyarrow.compute`, which is imported when it is first used.
 
-Importing it takes a twentieth of the time of a short command, and most of them do without.
+Importing it takes a twentieth of the time of a short command, and most commands do not need it.
 """
 
 from __future__ import annotations

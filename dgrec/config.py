@@ -1,4 +1,4 @@
-"""``dgrec.toml`` in the working folder or one above, and what the environment says of secrets.
+"""``dgrec.toml`` in the working folder or one above, and secrets from the environment.
 
     [sources]
     entrance = "rtsp://${CAM_USER}:${CAM_PASSWORD}@192.0.2.10/stream1"
@@ -40,7 +40,7 @@ _LONGEST_SECRET = 10_000
 def config_file(folder: Path) -> Path:
     """Return the path of dgrec.toml in a folder, or the nearest one above that has it.
 
-    Above, a file of somebody else's does not count: it can send what an environment variable holds
+    Above, another user's file does not count: it could send the value of an environment variable
     to any address.
     """
     here = folder / CONFIG_NAME
@@ -53,7 +53,7 @@ def config_file(folder: Path) -> Path:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return what dgrec.toml says (`config_file`); nothing if there is no such file.
+    """Return the content of dgrec.toml (`config_file`); nothing if there is no such file.
 
     Raises:
         ConfigError: The file is not TOML.
@@ -88,9 +88,9 @@ def expand(text: str) -> str:
 
 
 def environment_secret(name: str) -> str:
-    """Return a secret from the environment: that of ``NAME``, or what the file ``NAME_FILE`` holds.
+    """Return a secret from the environment: ``NAME``, or the content of the file in ``NAME_FILE``.
 
-    It is in no message from now on. "": there is none.
+    No message shows it from now on. "" if there is none.
 
     Raises:
         ConfigError: The file cannot be read, or is empty.
@@ -103,10 +103,10 @@ def environment_secret(name: str) -> str:
 
 
 def file_secret(path: Path, option: str) -> str:
-    """Return the secret that a file holds, without the end of its line.
+    """Return the secret that a file holds, without its line end.
 
     Args:
-        option: Who names the file, for messages.
+        option: The option or variable that names the file, for messages.
 
     Raises:
         ConfigError: It cannot be read, or holds none.

@@ -24,12 +24,12 @@ __all__ = [
     "remember_secret",
 ]
 
-#: How an address begins.
+#: The beginning of an address.
 SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _NO_ADDRESS = re.compile(r"file://|[a-zA-Z]:[\\/]")
 #: A recorded session, which options for degirum_tools may follow: `walk.parquet?pace=fast`.
 _SESSION = re.compile(rf"(?!//)[^?#@:]+(?:{'|'.join(map(re.escape, SESSION_SUFFIXES))})(?:\?|\Z)")
-#: What follows a login: host, port, path, query, fragment.
+#: The parts after a login: host, port, path, query, fragment.
 _REST = re.compile(
     r"(?P<host>\[[0-9a-fA-F:.]+\]|[^\s/?#\\:@\[\]]*)(?P<port>:\d{1,5})?"
     r"(?P<path>[/\\][^?#]*)?(?:\?(?P<query>[^#]*))?(?:#.*)?\Z",
@@ -51,7 +51,7 @@ _HEADER = re.compile(
 _URL = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]{0,30}://\S+")
 _CLOSING = "'\"<>()[]{},;.!:"
 
-#: Addresses that have options of dgrec in their query, and those of them that are no secrets.
+#: Addresses that have options of dgrec in their query, and those options that are not secrets.
 _WITH_OPTIONS = ("mqtt://", "mqtts://", "ws://", "sse://")
 _OPTIONS = ("qos", "retain", "client_id", "ca", "cert", "origin")
 
@@ -62,7 +62,7 @@ _secrets: set[str] = set()
 _SHORTEST = 4
 #: Longer texts are not addresses.
 _LONGEST = 10_000
-#: In how many places a login may be split.
+#: The most places in which a login may be split.
 _MOST_CUTS = 60
 
 
@@ -70,7 +70,7 @@ def redact(url: str) -> str:
     """Return ``url`` without user, password, query values and fragment.
 
     The path stays, since it often names the camera; a query keeps its keys (``?token=***``), which
-    distinguish two streams of one device, and of a broker what are options of dgrec (``?qos=0``).
+    distinguish two streams of one device, and for a broker also dgrec's options (``?qos=0``).
     A password that is not percent-encoded may hold any character: if its end is unclear, only the
     scheme is kept.
     """

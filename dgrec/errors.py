@@ -46,7 +46,7 @@ _MOST_SHOWN = 100
 
 
 def value_text(value: object) -> str:
-    """Return a value of a program's as an error names it: in one line, a long one cut off."""
+    """Return a program's value as an error shows it: in one line, cut off if it is long."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # an integer with more digits than Python writes
@@ -55,7 +55,7 @@ def value_text(value: object) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of a message of somebody else's; without a message, its class."""
+    """Return the first line of another library's error; without a message, its class."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -1,7 +1,7 @@
 """Actions that run as soon as a module has been imported, which may never happen.
 
 PySDK takes more than a second to import, so dgrec never imports it before a program does.
-Every command imports this: the classes do without those of ``importlib.abc``, which imports much.
+Every command imports this: its classes do not need ``importlib.abc``, which imports a lot.
 """
 
 from __future__ import annotations

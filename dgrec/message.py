@@ -11,10 +11,10 @@ class Message(NamedTuple):
     """A message.
 
     Args:
-        key: Of this message and no other.
+        key: Names this message and no other.
         event: Its kind; "" is the usual one.
-        of: What it is the state of: clients that come late get the last message of each thing.
-        ends: Whether that has ended, so that they do not get it.
+        of: The subject whose state it is: clients that come late get the last message of each.
+        ends: Whether the subject has ended, so that they do not get it.
     """
 
     key: str

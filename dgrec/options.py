@@ -35,13 +35,13 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
-else:  # older versions of click know no brackets there
+else:  # older versions of click do not take brackets there
     _ParamType = click.ParamType
 
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """Refuse the command line for what the library refuses in the block."""
+    """Turn a `ConfigError` that the library raises in the block into a usage error."""
     try:
         yield
     except ConfigError as error:
@@ -114,7 +114,7 @@ def option_group(title: str, *options: Callable[[_Decorated], _Decorated]) -> An
     return decorate
 
 
-#: Options in no group, and those that every command has.
+#: Titles of options in no group, and of those that every command has.
 _UNGROUPED, _GENERAL = "Options", "General options"
 
 
@@ -173,7 +173,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
-        # To complete a word, the others are parsed as far as they go.
+        # When a word is completed, the others are parsed as far as possible.
         for each in () if ctx.resilient_parsing else self.params:
             name = each.name or ""
             value = ctx.params.get(name)
@@ -181,7 +181,7 @@ class Command(click.Command):
             is_ours = getattr(each, "hidden", False)
             is_default = ctx.get_parameter_source(name) is ParameterSource.DEFAULT
             if isinstance(value, str) and not (value.strip() or is_default or is_ours):
-                # It comes from a variable that is not set, and would be as if left out.
+                # It comes from a variable that is not set, and would count as left out.
                 raise click.BadParameter("is empty; leave the option out", ctx, each)
         return rest
 
@@ -199,7 +199,7 @@ class Command(click.Command):
 
 
 class Completed(_ParamType):
-    """A text that ``complete`` knows completions of."""
+    """A text that ``complete`` has completions for."""
 
     name = "text"
 
@@ -216,7 +216,7 @@ class Completed(_ParamType):
 
 
 class Parsed(_ParamType):
-    """A value that ``parse`` makes of a text; its `ConfigError` is a usage error.
+    """A value that ``parse`` makes from a text; its `ConfigError` is a usage error.
 
     Args:
         keeps_text: The value is the text itself, once it has been parsed.

@@ -61,7 +61,7 @@ _LONGEST_WORD: Final = 60
 
 
 def file_word(text: str) -> str:
-    """Return a name of anything as it stands within the name of a file; "" if nothing is left.
+    """Return any name in a form that fits into the name of a file; "" if nothing is left.
 
     Letters of any script stay. Different names may become the same.
 
@@ -129,7 +129,7 @@ def is_part_name(stem: str) -> bool:
 def numbered_files(output: Path) -> list[tuple[int, Path]]:
     """Return (number, path) of the files that are named like parts of ``output``, in order.
 
-    Of a part that exists sealed and as a journal, the sealed file comes first.
+    If a part exists both sealed and as a journal, the sealed file comes first.
     """
     stem = session_stem(output)
     found = [
@@ -159,7 +159,7 @@ def video_path(session: Path, kind: VideoKind) -> Path:
 
 
 def new_video_path(video: Path) -> Path:
-    """Return what a video is called until its session has replaced an older one."""
+    """Return the name of a video until its session has replaced an older one."""
     return video.with_suffix(f".new{video.suffix}")
 
 

@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["module_command"]
 
-#: The number of folders for modules, these folders, the module and its arguments follow.
+#: After it: the number of folders for modules, these folders, the module and its arguments.
 _RUN = (
     "import sys; end = 2 + int(sys.argv[1]); sys.path[:] = sys.argv[2:end]; del sys.argv[1:end]; "
     "import runpy; runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
@@ -17,11 +17,11 @@ _RUN = (
 def module_command(module: str, *arguments: str) -> list[str]:
     """Return the command that runs a module with this process's Python.
 
-    It has the folders for modules that this process has, and not the current one.
+    It has the same folders for modules as this process, without the current one.
 
     Raises:
-        OSError: There is no Python to be started. A program that was frozen (PyInstaller) would be
-            started itself, with all that it does.
+        OSError: There is no Python to start. A frozen program (PyInstaller) would start itself
+            again, with all that it does.
     """
     if getattr(sys, "frozen", False) or not sys.executable:
         raise OSError(errno.ENOEXEC, "a frozen or embedded Python has no program to run modules by")

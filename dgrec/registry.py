@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 
 class Registry(dict[str, type[_T]]):
-    """Classes by name. They enter themselves when their modules are imported, by `load`.
+    """Classes by name. They register themselves when their modules are imported, by `load`.
 
     Args:
         package: The package with these modules.

@@ -43,8 +43,8 @@ def prepare_windows() -> None:
 
     OpenCV's wheels bring the libX11-xcb of an older libX11 than the system's, which differ in where
     they keep whether Qt or Xlib reads the events. So Xlib takes some that Qt waits for. On a busy
-    machine the one that says that the window is on the screen is among them: it stays black.
-    Loaded before, the library that belongs to the system's libX11 is used instead.
+    machine these include the one that says that the window is on the screen: it stays black.
+    If it is loaded before, the library that belongs to the system's libX11 is used instead.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # not installed

@@ -37,12 +37,12 @@ __all__ = [
 Colour = Literal["red", "green", "yellow"]
 _SGR: dict[Colour, int] = {"red": 31, "green": 32, "yellow": 33}
 
-#: What `--quiet` (-1) and `--verbose` (1) have asked for.
+#: Set by `--quiet` (-1) and `--verbose` (1).
 _verbosity = 0
 
 
 def set_verbosity(level: int) -> None:
-    """Print less (-1), more (1), or as usual (0) of what is said beside an answer."""
+    """Print fewer (-1), more (1), or the usual (0) messages besides an answer."""
     global _verbosity
     _verbosity = level
 
@@ -149,13 +149,13 @@ def say_written(
     """Report what a command wrote: notes on standard error, the rest on standard output.
 
     Args:
-        lines: It in words, which ``--quiet`` leaves out.
+        lines: The report in words, which ``--quiet`` leaves out.
         as_json: ``--json``: one line of JSON instead.
         path: What was written.
         files: Everything that was written, if that is more.
-        notes: What the user should know of it.
+        notes: What the user should know about it.
         said: Notes that were printed already.
-        facts: What else the line of JSON has.
+        facts: Further members of the line of JSON.
     """
     noted = [note for note in notes if note]
     for each in noted:
@@ -166,7 +166,7 @@ def say_written(
         written = [names] if files is None else list(map(str, files))
         row = {"path": names, "files": [each for each in written if each], **facts, "notes": noted}
         text = redact_remembered(json.dumps(row, default=str))
-        # JSON leaves one character that controls a terminal.
+        # JSON does not escape one of the characters that control a terminal.
         sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
         sys.stdout.flush()
     elif not is_quiet():

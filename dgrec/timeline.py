@@ -8,12 +8,12 @@ import numpy as np
 
 __all__ = ["SteadyTime", "VideoTimes", "shown_us"]
 
-#: So many stamps in a row that do not continue from an earlier one are a new beginning.
+#: This many stamps in a row that do not continue from an earlier one are a new beginning.
 _NEW_BEGINNING = 3
-#: A recorded video waits for a stamp that is so much behind; one further behind is of a clock that
-#: was set back.
+#: A recorded video waits for a stamp that is up to this much behind; one further behind is from a
+#: clock that was set back.
 _MOST_BEHIND_US = 1_000_000
-#: One that is so much later (30 days) is of a clock that was set, as from 1970 to today.
+#: A stamp that is this much later (30 days) is from a clock that was set, as from 1970 to today.
 _MOST_AHEAD_US = 30 * 86_400_000_000
 #: How long a frame lasts until two stamps show it, and at most.
 _FIRST_STEP_US, _LONGEST_STEP_US = 40_000, 1_000_000
@@ -95,13 +95,13 @@ class SteadyTime:
 
 
 class VideoTimes:
-    """When the frames of a recorded video are shown, in microseconds since the first one.
+    """Times at which frames of a recorded video are shown, in microseconds since the first one.
 
-    That is when they were captured. Equal stamps, and those that are a little behind, are moved
+    They are the times of capture. Equal stamps, and those that are a little behind, are moved
     apart by a microsecond. Where a program's clock was set back, the video goes on one step after
     the last frame, and all that follow are shifted as much: otherwise an hour of frames would be
-    shown in a moment, and the file would not grow until the old time is reached again. So it does
-    where a clock was set forward by years, which would fill the disk with the last picture.
+    shown in a moment, and the file would not grow until the old time is reached again. The same
+    is done where a clock was set forward by years, which would fill the disk with the last picture.
 
     Attributes:
         now: Time of the last frame; -1 before the first.
@@ -129,11 +129,11 @@ class VideoTimes:
 
 
 def shown_us(captured_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return when each frame of a video is shown, on the clock of the first one.
+    """Return the time at which each frame of a video is shown, on the clock of the first one.
 
     That is ``captured_us`` where it rises; see `VideoTimes` for where it does not.
     """
-    shown = captured_us.astype(np.float64)  # of a file, which may say anything
+    shown = captured_us.astype(np.float64)  # from a file, which may hold anything
     steps = np.diff(shown)
     if len(shown) and not ((steps > 0) & (steps <= _MOST_AHEAD_US)).all():
         times, first = VideoTimes(), int(captured_us[0])

@@ -244,7 +244,7 @@ def and_more(problems: Sequence[str], what: str = "more") -> str:
 
 
 def count_text(count: int | None) -> str:
-    """Return a count; - for one that is not known."""
+    """Return a count; - if it is unknown."""
     return "-" if count is None else f"{count:,}"
 
 

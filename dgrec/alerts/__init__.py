@@ -6,7 +6,7 @@ rule        the grammar of rules: ``count('person') >= 3 for 2s``
 events      rules of degirum_tools' EventDetector, in files
 detections  conditions over one detection: ``score > 0.5``
 evaluator   when each rule holds, frame by frame
-frames      what rules ask of rows, and of a session
+frames      rows and sessions, as rules see them
 recorded    the alerts that a recording gave, and the names of their clips
 ==========  ====================================================================
 """

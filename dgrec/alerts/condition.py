@@ -1,7 +1,7 @@
 """Conditions as they are written: comparisons, joined by and, or, not and ( ).
 
-Who uses them says what can be compared (`Grammar`). A comparison with a value that is unknown does
-not hold, nor does its opposite by ``not``: that is SQL's logic of three values.
+The caller says what can be compared (`Grammar`). A comparison with an unknown value does not hold,
+nor does its opposite by ``not``: that is SQL's three-valued logic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dgrec.errors import ConfigError
 
 _V = TypeVar("_V", bound=Hashable)
 
-#: A condition that takes longer to read is not one that a person wrote.
+#: Characters: nobody writes a longer condition by hand.
 LONGEST: Final = 1000
 
 _COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
@@ -29,20 +29,20 @@ _COMPARISONS: Final[dict[type, Callable[[Any, Any], bool]]] = {
     ast.In: lambda one, several: one in several,
     ast.NotIn: lambda one, several: one not in several,
 }
-#: What texts can be asked for.
+#: The comparisons of texts.
 _OF_TEXTS: Final = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 
 
 @dataclass(frozen=True)
 class Grammar(Generic[_V]):
-    """What can be compared.
+    """The values that can be compared.
 
     Args:
-        option: Whose conditions they are, for messages, such as ``--alert crowd``.
+        option: The option that has the conditions, for messages, such as ``--alert crowd``.
         value: Returns the value that an expression stands for; None: it stands for none.
         hint: Which values there are, for messages.
         example: A comparison, for messages.
-        texts: Those of the values that are texts; the others are numbers.
+        texts: The values that are texts; the others are numbers.
     """
 
     option: str
@@ -54,11 +54,11 @@ class Grammar(Generic[_V]):
 
 @dataclass(frozen=True)
 class Condition(Generic[_V]):
-    """A condition that has been read.
+    """A parsed condition.
 
     Args:
         text: As it was written.
-        values: What it asks for.
+        values: The values that it asks for.
     """
 
     text: str
@@ -67,7 +67,7 @@ class Condition(Generic[_V]):
     _node: ast.expr = field(repr=False, compare=False)
 
     def holds(self, values: Mapping[_V, float | str | None]) -> bool:
-        """Return whether it holds, given its values (None: unknown); unknown: it does not."""
+        """Return whether it holds, given its values (None: unknown); False if that is unknown."""
         return self._truth(self._node, values) is True
 
     def _truth(self, node: ast.expr, values: Mapping[_V, float | str | None]) -> bool | None:
@@ -108,7 +108,7 @@ class Condition(Generic[_V]):
 
 
 def parse_condition(text: str, grammar: Grammar[_V]) -> Condition[_V]:
-    """Return the condition that a text writes down.
+    """Parse a condition.
 
     Raises:
         ConfigError: It is not a condition; the message says why.

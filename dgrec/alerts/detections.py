@@ -13,7 +13,7 @@ import numpy as np
 from dgrec.alerts.condition import Condition, Grammar, parse_condition
 from dgrec.format import CORNERS
 
-#: What can be compared of a detection: a text, and numbers.
+#: Values of a detection that can be compared: a text, and numbers.
 _DETECTION_VALUES = ("label", "score", *CORNERS, "width", "height", "track_id", "category_id")
 
 
@@ -35,7 +35,7 @@ class DetectionCondition:
         return self._condition.text
 
     def holds(self, item: Mapping[Any, Any]) -> bool:
-        """Return whether it holds for a detection as PySDK has it; where unknown, it does not."""
+        """Return whether it holds for a detection as PySDK has it; False if that is unknown."""
         label = item.get("label")
         values: dict[str, float | str | None] = {
             "label": label if isinstance(label, str) else None,
@@ -50,7 +50,7 @@ class DetectionCondition:
 
 
 def parse_detection_condition(text: str) -> DetectionCondition:
-    """Return the condition that a text writes down.
+    """Parse a condition.
 
     Raises:
         ConfigError: It is not one; the message says why.
@@ -70,7 +70,7 @@ def _value(node: ast.expr) -> str | None:
 
 
 def known_number(value: Any) -> float | None:
-    """Return a number of a detection; None: it is none, or unknown (NaN)."""
+    """Return a number of a detection; None if it is not a number, or unknown (NaN)."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
         return None
     try:

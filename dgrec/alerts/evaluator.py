@@ -23,13 +23,13 @@ _WINDOW_US = WINDOW_S * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class AlertFrame:
-    """What rules ask of a frame.
+    """The facts about a frame that rules use.
 
     Args:
         completed_us: When the result came out, in microseconds since 1970.
         values: The numbers of its row (`ROW_VALUES`); None or NaN: unknown.
         results: Its detections.
-        added: What ZoneCounter and LineCounter said of it, where `Evaluator.wants_added`.
+        added: The counts of ZoneCounter and LineCounter for it, where `Evaluator.wants_added`.
     """
 
     completed_us: int
@@ -84,7 +84,7 @@ class Evaluator:
         self._rules = rules
         self._on_change = on_change
         self._on_problem = on_problem
-        #: Whether rules ask for what analyzers said.
+        #: Whether rules ask for the counts of analyzers.
         self.wants_added = any(
             isinstance(rule, EventRule) and rule.needed_analyzer for rule in rules
         )
@@ -93,7 +93,7 @@ class Evaluator:
         self._begin()
 
     def restart(self, ended_us: int) -> None:
-        """Begin anew, as the next run of a recorder does; what still holds ends with this one.
+        """Begin anew, as the next run of a recorder does; alerts that still hold end with this run.
 
         Args:
             ended_us: When this run ended.
@@ -124,7 +124,7 @@ class Evaluator:
         """Take the next frame.
 
         Args:
-            is_after_others: Others came before it that are not there any more.
+            is_after_others: Frames that are not there any more came before it.
         """
         now = frame.completed_us
         if not is_after_others:
@@ -146,11 +146,11 @@ class Evaluator:
                 self._fire(state, Alert(state.rule.name, state.since_us, now, source_frame))
 
     def until(self, now_us: int) -> None:
-        """Take notice of the time: no frame has come since the last one."""
+        """Note the time: no frame has come since the last one."""
         since_us = self._last_us
         if since_us is None:
             return
-        # Those that wait less fire first, however often the time is looked at.
+        # Rules that wait less fire first, however often this is called.
         for state in self._silent:
             fired_us = since_us + round(state.rule.missing_s * 1e6)
             if state.alert is None and now_us >= fired_us:
@@ -202,7 +202,7 @@ def _scores(results: Any, label: str | None) -> Iterator[float | None]:
 
 @dataclass
 class _Window:
-    """The known values of the last seconds, with their stamps, and in order.
+    """The known values of the last seconds, with their stamps, and sorted.
 
     A new quantile for each frame must not sort thousands of values each time.
     """
@@ -221,7 +221,7 @@ class _Window:
             del self.ranked[bisect.bisect_left(self.ranked, self.values.popleft())]
 
     def quantile(self, quantile: float) -> float | None:
-        """Return what `numpy.quantile` does; None without values."""
+        """Return the same as `numpy.quantile`; None without values."""
         if not self.ranked:
             return None
         place = (len(self.ranked) - 1) * quantile

@@ -22,7 +22,7 @@ from dgrec.errors import ConfigError, DgrecError, first_line
 
 _SUFFIXES: Final = (".yaml", ".yml")
 _LARGEST_FILE: Final = 2**20
-#: What a metric asks of a result, and the analyzer that adds it.
+#: The attribute of a result that a metric needs, and the analyzer that adds it.
 ADDED: Final = {
     "ZoneCount": ("zone_counts", "ZoneCounter"),
     "LineCount": ("line_counts", "LineCounter"),
@@ -76,10 +76,10 @@ class EventCondition:
 
         Args:
             results: The detections.
-            added: What ZoneCounter and LineCounter said of the frame.
+            added: The counts of ZoneCounter and LineCounter for the frame.
 
         Raises:
-            DgrecError: That is not known: the frame is left out.
+            DgrecError: That cannot be known: the frame is left out.
         """
         attribute, analyzer = ADDED.get(self._rule.metric, ("", ""))
         if attribute and attribute not in added:
@@ -88,7 +88,7 @@ class EventCondition:
         try:
             with recorded_time(completed_us * 1000):
                 self._detector.analyze(frame)
-        except Exception as error:  # such as a zone that there is not
+        except Exception as error:  # such as a zone that does not exist
             raise DgrecError(first_line(error)) from None
         return bool(frame.events_detected)
 
@@ -192,7 +192,7 @@ def _rule(path: Path, number: int, description: Any) -> EventRule:
             metric=str(description.get("when")),
         )
         rule.detector()
-    except Exception as error:  # jsonschema's own have a message in one line
+    except Exception as error:  # jsonschema's errors have a message in one line
         reason = getattr(error, "message", None) or first_line(error)
         raise ConfigError(f"{where}: {str(reason)[:200]}") from None
     if len(rule.text) > LONGEST:
@@ -201,7 +201,7 @@ def _rule(path: Path, number: int, description: Any) -> EventRule:
 
 
 def _check_numbers(where: str, description: Mapping[str, Any]) -> None:
-    """Refuse what the schema lets pass, or says in a way that nobody understands."""
+    """Refuse mistakes that the schema lets pass, or reports in a way that nobody understands."""
     from degirum_tools import EventDetector
 
     if sum(key in EventDetector.comparators for key in description) != 1:

@@ -25,17 +25,17 @@ from dgrec.format import (
 )
 from dgrec.session import Part, Session, restarts
 
-#: Labels of a model that are named to who asks for another one.
+#: Labels of a model that a message lists if a rule asks for another one.
 _NAMED = 10
 
 _LEAVES = ("label", "score", "extra")
 
 
 def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
-    """Return what rules ask of a row that is being recorded.
+    """Return a row that is being recorded, as rules see it.
 
     Args:
-        with_added: With what analyzers said, which takes time to read.
+        with_added: With the counts of analyzers, which take time to read.
     """
     values: dict[str, float | None] = {
         "latency_ms": (
@@ -67,7 +67,7 @@ def alerts_of(
     rules: list[Rule],
     on_problem: Callable[[str, str], None] = lambda name, reason: None,
 ) -> list[Alert]:
-    """Return when rules would have fired in a session, in the order of their beginning.
+    """Return the alerts that rules would have given in a session, in the order of their beginning.
 
     Args:
         on_problem: Called once for each rule that cannot be evaluated: its name and the reason.
@@ -90,13 +90,13 @@ def alerts_of(
     for number, frame, source_frame in _frames(session, evaluator.wants_added):
         while runs and runs[0].source_frame <= source_frame:
             evaluator.restart(runs.pop(0).ended_us)
-        # Where only times around alerts were kept, those between them are no silence.
+        # If only times around alerts were kept, the gaps between them are not silence.
         is_after_others = expected is not None and number != expected
         is_after_others |= number in cuts
         is_after_others |= number in moments and bool(frame.values["skipped_before"])
         evaluator.frame(frame, source_frame, is_after_others=is_after_others)
         expected = number + 1
-    # One that goes on, or is merged, went on until its last alert at least.
+    # A session that goes on, or is merged, went on until its last alert at least.
     ended_us = stamp_us(known_end(session.ended_at, session.metadata))
     if ended_us is not None:
         evaluator.until(ended_us)
@@ -108,7 +108,7 @@ def _is_moment(part: Part) -> bool:
 
 
 def _frames(session: Session, with_added: bool) -> Iterator[tuple[int, AlertFrame, int]]:
-    """Yield the number of each row, what rules ask of it, and its number in the source."""
+    """Yield the number of each row, the row as rules see it, and its number in the source."""
     leaves = [f"detections.list.element.{name}" for name in _LEAVES]
     columns = ["frame", "source_frame", "completed_at", "captured_at", "restore"]
     columns += [*ROW_VALUES, *leaves]

@@ -16,10 +16,10 @@ from dgrec.format import stamp_us
 from dgrec.paths import SESSION_SUFFIX
 from dgrec.session import Session, run_ended_us
 
-#: What names of clips keep of an alert's name: letters, digits, and no more than so many bytes.
+#: Names of clips keep the letters and digits of an alert's name, and at most this many bytes.
 _UNSAFE: Final = re.compile(r"[^\w-]+")
 _LONGEST: Final = 60
-#: How many bytes the name of a clip, and of what is written beside it, has after the recording's.
+#: Bytes that the name of a clip, or of a file beside it, has at most after the recording's name.
 LONGEST_CLIP_NAME: Final = 140
 
 
@@ -43,7 +43,7 @@ class RecordedAlert:
 def recorded_alerts(events: Iterable[Mapping[str, Any]]) -> list[RecordedAlert]:
     """Return the alerts among a session's events, in the order in which they fired.
 
-    One that held at the end of its run, which others followed, ended with it.
+    An alert that held at the end of a run that others followed, ended with that run.
     """
     found: list[RecordedAlert] = []
     held: dict[str, int] = {}
@@ -80,7 +80,7 @@ def clip_path(recording: Path, alert: RecordedAlert) -> Path:
     name = _UNSAFE.sub("_", alert.name)
     while len(name.encode(errors="replace")) > _LONGEST:
         name = name[:-1]
-    if name != alert.name:  # another one may look the same now
+    if name != alert.name:  # another name may look the same now
         name += f"-{hashlib.sha256(alert.name.encode(errors='replace')).hexdigest()[:8]}"
     at = dt.datetime.fromtimestamp(alert.fired_us // 1_000_000, dt.UTC)
     time = f"{at:%Y%m%dT%H%M%S}.{alert.fired_us % 1_000_000:06}Z"

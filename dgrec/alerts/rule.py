@@ -5,8 +5,8 @@
     number      1.5, or a value: count('person'), count(), best('person'), latency_ms, inference_ms,
                 fps, latency_p95_ms, ...
 
-A comparison with a value that is unknown (a latency that nobody knows, the score of what is not
-there) does not hold, nor does its opposite by ``not``: see `Condition`.
+A comparison with an unknown value (a latency that is not known, the best score without a detection)
+does not hold, nor does its opposite by ``not``: see `Condition`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROW_VALUES: Final = (
 )
 #: Values of one frame, with the label of what is counted; without one: of all detections.
 _FUNCTIONS: Final = ("count", "best")
-#: Values of a window of time are of as many seconds, which end with the frame.
+#: Seconds of a window of time, which ends with the frame.
 WINDOW_S: Final = 10
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
@@ -64,7 +64,7 @@ class Value:
 
     Args:
         name: A function or a name of the grammar.
-        label: Of what a function counts; None: of anything.
+        label: The label that a function counts; None: any.
     """
 
     name: str
@@ -77,7 +77,7 @@ Values = Mapping[Value, float | None]
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that has been read.
+    """A parsed rule.
 
     Args:
         name: Of the alert.
@@ -85,7 +85,7 @@ class Rule:
         lasting_s: How long its condition has to hold.
         missing_s: How long no frame may come; 0: it has a condition.
 
-        values: What its condition asks for.
+        values: The values that its condition asks for.
     """
 
     name: str
@@ -97,16 +97,16 @@ class Rule:
 
     @property
     def labels(self) -> frozenset[str]:
-        """The labels of what it counts."""
+        """The labels that it counts."""
         return frozenset(value.label for value in self.values if value.label is not None)
 
     def holds(self, values: Values) -> bool:
-        """Return whether the condition holds; where that is unknown, it does not."""
+        """Return whether the condition holds; False if that is unknown."""
         return self._condition is not None and self._condition.holds(values)
 
 
 def parse_rule(text: str) -> Rule:
-    """Return the rule that a text writes down.
+    """Parse a rule.
 
     Raises:
         ConfigError: It is not a rule; the message says why.

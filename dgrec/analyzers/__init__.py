@@ -1,11 +1,11 @@
 """Analyzers of degirum_tools: which ran, how they draw, and how they are named on a command line.
 
 =============  =================================================================
-settings       analyzers of a model, and what the metadata says of them
+settings       analyzers of a model, and their entries in the metadata
 drawing        draws what analyzers added, from recorded values
 recorded_time  gives analyzers the time of a frame where they ask for now
 request        ``--tracker`` and ``--analyzers``: analyzers that a command is given
-texts          makes texts such that they can be drawn
+texts          makes texts that can be drawn
 =============  =================================================================
 """
 

@@ -1,7 +1,7 @@
 """Draws what analyzers added to a result, from the recorded values.
 
-The drawing is that of degirum_tools' own classes. They are built anew from the metadata: only those
-that `_BUILT` names, by settings that `dgrec.format` has checked, and only by those settings
+The drawing is that of degirum_tools' own classes. They are built anew from the metadata: only the
+classes that `_BUILT` names, with settings that `dgrec.format` has checked, and only with settings
 that their drawing needs. Nothing else that a file names is ever imported or built.
 """
 
@@ -63,7 +63,7 @@ class Drawing:
 
         Raises whatever degirum_tools and OpenCV raise on invalid values.
         """
-        if isinstance(result._overlay_color, list):  # of which degirum_tools can take one only
+        if isinstance(result._overlay_color, list):  # degirum_tools can take only one
             result = copy.copy(result)
             result._overlay_color = result._overlay_color[0]
         result = drawable_result(result)
@@ -77,16 +77,16 @@ class Drawing:
 
     @property
     def has_notifiers(self) -> bool:
-        """Whether what is drawn depends on earlier frames: messages are shown for a while."""
+        """True if the drawing depends on earlier frames: messages are shown for a while."""
         return any(map(_is_notifier, self.analyzers))
 
 
-#: The attribute that each adds to every result that it sees, and draws.
+#: The attribute that each class adds to every result that it sees, and draws.
 _DRAWN_ATTRIBUTES = {"ObjectTracker": "trails", "ZoneCounter": "zone_counts"}
 
 
 def _has_what_it_draws(analyzer: Any, result: Any) -> bool:
-    """Return whether an analyzer of degirum_tools has seen a result; any other says so itself."""
+    """Return whether an analyzer of degirum_tools has seen a result; True for any other."""
     for kind in type(analyzer).__mro__:
         if kind.__module__.startswith(f"{PACKAGE}.") and kind.__name__ in _DRAWN_ATTRIBUTES:
             return hasattr(result, _DRAWN_ATTRIBUTES[kind.__name__])
@@ -94,11 +94,11 @@ def _has_what_it_draws(analyzer: Any, result: Any) -> bool:
 
 
 def drawing_of(metadata: Metadata, given: Sequence[Any] = ()) -> Drawing:
-    """Return how a session's analyzers draw.
+    """Return the drawing of a session's analyzers.
 
     Args:
-        given: Analyzers of the user's. Each takes the place of a recorded one of the same class;
-            the others draw last.
+        given: Analyzers of the user. Each replaces a recorded one of the same class; the others
+            draw last.
     """
     global _last
     entries = metadata.get("analyzers") or []
@@ -143,7 +143,7 @@ def _class_name(analyzer: Any) -> str:
 
 
 def _ready(analyzer: Any) -> Any:
-    """Return an analyzer that draws although it has not analyzed anything."""
+    """Return an analyzer, made ready to draw though it has not analyzed anything."""
     if getattr(analyzer, "_geometries", ()) is None:  # of a ZoneCounter, which waits for a frame
         analyzer._geometries = []
     return analyzer
@@ -207,7 +207,7 @@ def _event_notifier(tools: Any, given: Mapping[str, Any]) -> Any:
     names = (
         "show_overlay annotation_color annotation_font_scale annotation_pos annotation_cool_down"
     )
-    # Its condition is Python code, and is not the file's: here it never notifies.
+    # Its condition is Python code, which is not taken from the file: here it never notifies.
     return tools.EventNotifier(given["name"], "False", **_taken(tools, given, names))
 
 
@@ -217,13 +217,13 @@ def _is_notifier(analyzer: Any) -> bool:
 
 
 def _show_notice(analyzer: Any, notices: Mapping[str, Notice]) -> None:
-    """Have a notifier show a message as long as it was shown, whatever it drew before."""
+    """Have a notifier show a message for as long as it was shown, whatever it drew before."""
     notice = notices.get(analyzer._name)
     analyzer._last_notification.set(drawable(notice.text) if notice else "")
     analyzer._last_display_time.set(time.time() - (notice.age_s if notice else 0.0))
 
 
-#: How the classes are built that are drawn from a file.
+#: Functions that build the classes that are drawn from a file.
 _BUILT: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "ObjectTracker": _tracker,
     "ZoneCounter": _zone_counter,

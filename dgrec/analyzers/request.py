@@ -21,7 +21,7 @@ class AnalyzerRequest:
 
     Args:
         tracker: Settings of an ObjectTracker, each text some of ``NAME=VALUE``; none: no tracker.
-        functions: What returns analyzers, each written ``FILE.py:function``.
+        functions: Functions that return analyzers, each written ``FILE.py:function``.
 
     Raises:
         ConfigError: There is no such setting, or a value is out of its limits.
@@ -44,10 +44,10 @@ class AnalyzerRequest:
         """Return new analyzers, the tracker first.
 
         Args:
-            labels: Those of the model, as far as they are known.
+            labels: Labels of the model, as far as they are known.
 
         Raises:
-            ConfigError: The tracker is to follow what the model does not find.
+            ConfigError: The tracker is to follow a label that the model does not have.
             DgrecError: The user's file fails; the message names its line.
         """
         analyzers: list[Any] = []
@@ -224,7 +224,7 @@ def _module(path: Path, shown: str) -> ModuleType:
 
 
 def _name_errors(analyzer: Any, path: Path) -> None:
-    """Make an analyzer's errors name the line: PySDK keeps their text only."""
+    """Make an analyzer's errors name the line: PySDK keeps only their text."""
     analyze = analyzer.analyze
 
     @functools.wraps(analyze)

@@ -1,4 +1,4 @@
-"""Analyzers of a model, and what the metadata says of them: their classes and their settings.
+"""Analyzers of a model, and their entries in the metadata: their classes and their settings.
 
 An analyzer does not keep the arguments of its constructor, so they are read from the attributes
 that it keeps them in. Those show settings that were changed later, too.
@@ -112,17 +112,17 @@ def analyzers_of_model(model: Any) -> list[Any]:
 
 
 def describe_attached(model: Any, further: Iterable[Any] = ()) -> list[dict[str, Any]]:
-    """Return what the metadata says of the analyzers that a model's results come with.
+    """Return the metadata's entries for the analyzers that a model's results come with.
 
-    The results of a compound model are those of its first model, made over: the analyzers that are
-    attached to that one draw on them, too, and first. Their entries are ``within`` it.
+    The results of a compound model are those of its first model, changed: the analyzers that are
+    attached to the first model draw on them, too, and first. Their entries are ``within`` it.
 
     Args:
-        further: Those that are going to be attached as well.
+        further: Analyzers that are going to be attached as well.
     """
     own = getattr(model, "__dict__", {})
     inner = describe_attached(own["model1"]) if own.get("model1") is not None else []
-    # A recording that is in the place of a model gives the results of those that were recorded.
+    # A recording in place of a model gives the results of the analyzers that were recorded.
     attached = describe([*analyzers_of_model(model), *further]) or own.get("recorded_analyzers", [])
     return [*({**entry, "within": "model1"} for entry in inner), *attached]
 
@@ -146,7 +146,7 @@ def class_of(analyzer: Any) -> str:
 
 
 def describe(analyzers: Iterable[Any]) -> list[dict[str, Any]]:
-    """Return what the metadata says of analyzers: class and plain settings of each.
+    """Return the metadata's entries for analyzers: class and plain settings of each.
 
     Settings that JSON cannot hold are left out, and those of other people's classes that may be
     secret.
@@ -164,10 +164,10 @@ def added_by(name: str) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def remove_added(results: Any, attributes: dict[str, Any], names: Iterable[str]) -> None:
-    """Remove what analyzers added to a result, of which others are to begin anew.
+    """Remove what analyzers added to a result, so that others can begin anew.
 
     Args:
-        results: Those of a frame; lists and detections in it are changed.
+        results: The results of a frame; lists and detections in them are changed.
         names: Classes of the analyzers, as the metadata names them.
     """
     for name in names:

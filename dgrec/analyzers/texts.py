@@ -1,6 +1,6 @@
 """Texts that can be drawn.
 
-At half a character (a lone surrogate, which JSON can hold) OpenCV ends the process.
+OpenCV ends the process at half a character (a lone surrogate, which JSON can hold).
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Any, Final
 
 from dgrec.format import is_utf8
 
-#: What is drawn of a result is not nested deeper.
+#: The parts of a result that are drawn are not nested deeper.
 _DEEPEST: Final = 6
 #: How half a character is written by `marshal`, which goes through values in C.
 _HALF: Final = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 #: The first version that writes numbers as they are, not as texts.
 _VERSION: Final = 2
 _NUMBERS: Final = frozenset((float, int, bool, type(None)))
-#: What a detection's values usually are.
+#: The usual types of a detection's values.
 _SMALL: Final = _NUMBERS | {str, list, tuple}
 
 
 def drawable(value: Any) -> Any:
     """Return a value with a question mark for each half character in its texts.
 
-    One without any, as nearly all are, is returned as it is.
+    A value without any, as nearly all are, is returned as it is.
     """
     return _without(value, 0) if _may_have_halves(value) and _has_halves(value, 0) else value
 
@@ -46,18 +46,18 @@ def drawable_result(result: Any) -> Any:
 
 
 def _may_have_halves(value: Any) -> bool:
-    """Return False, quickly, of nearly all values that have none."""
+    """Return False, quickly, for nearly all values that have none."""
     if isinstance(value, str):
         return not value.isascii()
     if not isinstance(value, dict | list | tuple):
         return False
     first = value[0] if isinstance(value, list) and value else value
-    # All pixels of a mask would be copied; and texts of NumPy's are written like pixels.
+    # `marshal` would copy all pixels of a mask, and it writes NumPy's texts like pixels.
     if isinstance(first, dict) and not _SMALL.issuperset(map(type, first.values())):
         return True
     try:
         return _HALF.search(marshal.dumps(value, _VERSION)) is not None
-    except ValueError:  # something that it does not know is in there
+    except ValueError:  # there is a type in it that `marshal` does not know
         return True
 
 

@@ -6,7 +6,7 @@ provenance     what differs in how the recordings were made
 samples        durations and stamps of one session, without its warm-up
 blocks         how much a mean over autocorrelated frames can be trusted
 changes        one metric: its value and its change, with their intervals
-metrics        all of them, of one session a side or of several
+metrics        all metrics, of one session a side or of several
 verdicts       faster, slower, the same, or unclear
 agreement      detections of the same footage, compared
 matching       which frames are the same, and which of their detections
@@ -14,7 +14,7 @@ boxes          the boxes of frames as arrays, and how far they overlap
 truth          ground truth: boxes that people drew
 average_precision  precision, recall and COCO's average precision
 outcomes       what a session would hold with other thresholds
-thresholds     counts that
+thresholds     `whatif`, which counts that
 limits         conditions on a comparison: ``latency_p95_ms > +10%``
 =============  ===================================================================
 """

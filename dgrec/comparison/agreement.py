@@ -19,10 +19,10 @@ from dgrec.comparison.boxes import FrameBoxes, frames_of
 from dgrec.comparison.matching import KINDS, FrameMatches, Match, match_frames, paired
 from dgrec.session import Session
 
-#: Gets a frame of BASE, that of NEW which is paired with it, and which detections go together.
+#: Gets a frame of BASE, the frame of NEW paired with it, and which detections go together.
 OnPair = Callable[[FrameBoxes, FrameBoxes, FrameMatches], None]
 
-#: Frames that are named.
+#: Changed frames that are listed.
 _CHANGED_FRAMES: Final = 10
 
 
@@ -46,7 +46,7 @@ class _Shares:
 
 @dataclass
 class LabelAgreement(_Shares):
-    """Detections of one label: those of BASE, and in ``new`` and ``only_new`` those of NEW."""
+    """Counts for one label, as given by BASE; in ``new`` and ``only_new``, as given by NEW."""
 
     label: str | None
     base: int = 0
@@ -60,7 +60,7 @@ class LabelAgreement(_Shares):
 
 @dataclass(frozen=True, order=True)
 class ChangedFrame:
-    """A frame in which something is not the same."""
+    """A frame in which something differs."""
 
     #: Detections that are not ``same``, a matched pair counting once.
     changes: int
@@ -97,19 +97,19 @@ class Agreement(_Shares):
     flips: list[tuple[str | None, str | None, int]] = field(default_factory=list)
     #: The frames that changed most, most changed first.
     changed: list[ChangedFrame] = field(default_factory=list)
-    #: Frames with results that have no boxes (classification), of which the best label is compared.
+    #: Frames with results that have no boxes (classification): their best label is compared.
     classified: int = 0
     #: Detections that have an angle; their boxes are compared as if they had none.
     rotated: int = 0
     #: Detections with neither box nor label, or too many in one frame (more than 2,000 on both
-    #: sides): nothing of them is compared.
+    #: sides): they are not compared.
     not_compared: int = 0
     #: Detections that have a mask or key points, which are not compared.
     shaped: int = 0
 
     @property
     def f1(self) -> float | None:
-        """Both in one, the agreement: 1 if nothing changed; None if there was nothing to compare.
+        """F1, the agreement: 1 if nothing changed; None if there was nothing to compare.
 
         Frames without a detection on either side agree; results that cannot be compared do not.
         """
@@ -119,7 +119,7 @@ class Agreement(_Shares):
 
 
 def share(part: int, whole: int) -> float | None:
-    """Return the part as a fraction; None of nothing."""
+    """Return ``part`` as a fraction of ``whole``; None if ``whole`` is 0."""
     return part / whole if whole else None
 
 

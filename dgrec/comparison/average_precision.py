@@ -33,7 +33,7 @@ from dgrec.session import Session
 _THRESHOLDS: Final = np.linspace(0.5, 0.95, 10)
 #: Recalls at which the precision is averaged.
 _RECALLS: Final = np.linspace(0, 1, 101)
-#: Of a label in a frame; worse ones are left out.
+#: Detections of a label in a frame; those with lower scores are left out.
 _MOST: Final = 100
 
 
@@ -111,7 +111,7 @@ class Accuracy:
         return _mean([each.ap for each in self.labels])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON has it."""
+        """Return everything as a dictionary, as JSON has it."""
         names = ("objects", "right", "wrong", "precision", "recall", "ap50", "ap")
         value = {**asdict(self), **{name: getattr(self, name) for name in names}}
         for entry, label in zip(value["labels"], self.labels, strict=True):
@@ -135,7 +135,7 @@ def accuracy(session: str | Path | Session, truth: str | Path | Session) -> Accu
         truth: A file of any format that can be imported (docs/imports.md), or a session.
 
     Raises:
-        TruthError: The ground truth cannot be read, or is of other frames, sizes or labels.
+        TruthError: The ground truth cannot be read, or is for other frames, sizes or labels.
         SessionError: The session cannot be read.
 
     Example:
@@ -168,7 +168,7 @@ class _Tally:
         truth = self._truth.frames.get(frame.source_frame)
         if truth is None:
             return
-        if frame.source_frame in self._seen:  # a program has several results of one frame
+        if frame.source_frame in self._seen:  # programs may have several results of a frame
             self._repeated += 1
             return
         self._seen.add(frame.source_frame)
@@ -199,7 +199,7 @@ class _Tally:
 
 
 class _Label:
-    """What was found of one label, frame by frame."""
+    """The detections of one label, frame by frame."""
 
     def __init__(self) -> None:
         self._objects = self._right = self._wrong = 0
@@ -223,7 +223,7 @@ class _Label:
         matched, in_crowd = _match(boxes, truth.boxes[objects], crowd)
         self._right += int(matched[:, 0].sum())
         self._wrong += int((~matched[:, 0] & ~in_crowd[:, 0]).sum())
-        # Another match for one more detection cannot be taken from a better one.
+        # Worse detections take no match from better ones, so they can be cut off afterwards.
         self._scores.append(scores[order][:_MOST])
         self._matched.append(matched[:_MOST])
         self._counts.append(~in_crowd[:_MOST])
@@ -262,7 +262,7 @@ def _match(boxes: Floats, objects: Floats, crowd: Mask) -> tuple[Mask, Mask]:
             continue
         is_near = row >= _THRESHOLDS[:, None]
         near = np.where(is_near & free & ~crowd, row, -1.0)
-        # Of objects that overlap alike, COCO takes the last.
+        # Among objects that overlap equally, COCO takes the last.
         best = len(objects) - 1 - near[:, ::-1].argmax(axis=1)
         matched[index] = near[rows, best] >= 0
         free[rows[matched[index]], best[matched[index]]] = False
@@ -271,7 +271,7 @@ def _match(boxes: Floats, objects: Floats, crowd: Mask) -> tuple[Mask, Mask]:
 
 
 def _overlap(boxes: Floats, objects: Floats, crowd: Mask) -> Floats:
-    """Return the IoU of boxes and objects; of a crowd, the share of the box that is in it."""
+    """Return the IoU of boxes and objects; for a crowd, the share of the box that is in it."""
     overlap = overlaps(boxes, objects)
     if crowd.any():
         overlap = np.where(crowd, shares_inside(boxes, objects), overlap)
@@ -279,7 +279,7 @@ def _overlap(boxes: Floats, objects: Floats, crowd: Mask) -> Floats:
 
 
 def _average_precision(matched: Mask, counts: Mask, objects: int) -> float:
-    """Return the mean precision at `_RECALLS`, over detections with the best first."""
+    """Return the mean precision at `_RECALLS`, for detections sorted best first."""
     right = np.cumsum(matched & counts)
     wrong = np.cumsum(~matched & counts)
     precision = right / np.maximum(right + wrong, 1)

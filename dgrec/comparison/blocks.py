@@ -2,21 +2,21 @@
 
 A frame's latency resembles its neighbours': 1,800 frames at a lag-one correlation of 0.9 say as
 much as 95 independent ones. The circular block bootstrap (Politis and Romano 1992) allows for that
-by drawing blocks of neighbouring frames instead of single ones. Of a mean, its variance over all
+by drawing blocks of neighbouring frames instead of single ones. For a mean, the variance over all
 possible draws has a closed form, the mean square of all circular block means: nothing is drawn
-here, so that the same two files give the same answer every time, at any length.
+here, so the same two files give the same answer every time, at any length.
 
-Left as it is, it calls too many equal runs different (12% instead of 5% at correlations of 0.9
-and more). Three things set that right, and ``python -m bench.calibration`` shows that they do:
+On its own, it calls too many equal runs different (12% instead of 5% at correlations of 0.9
+and more). Three things correct that, and ``python -m bench.calibration`` shows that they do:
 
 - the block length that Politis and White's rule gives (2004, as corrected in 2009) is best for the
   error of the variance, not for tests: half as much again leaves less bias;
 - blocks cut off the correlation that reaches beyond them. What that takes away shrinks as one over
-  the length, so twice the variance at one length less the variance at half of it has it back
+  the length, so twice the variance at one length minus the variance at half of it restores it
   (Politis and Romano 1995);
-- a variance from few blocks is uncertain itself: Student's t takes the normal's place. Of blocks as
-  they are the degrees of freedom would be 3 n / length (Priestley 1981); corrected and taken from
-  the same frames as everything else, n / length is what keeps the promise for a table of rows.
+- a variance from few blocks is uncertain itself: Student's t replaces the normal distribution. For
+  plain blocks the degrees of freedom would be 3 n / length (Priestley 1981); for corrected blocks
+  from the same frames as everything else, n / length keeps the promise for a table of rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def block_length(ranked: Floats, second: int) -> int | None:
     Args:
         ranked: The values' `ranks`, in the order of the frames: a single stall of ten seconds would
             hide the correlation of all other frames from the values themselves.
-        second: Frames in a second, which a block has at least.
+        second: Frames in a second: the fewest that a block has.
     """
     length = max(math.ceil(_LONGER * politis_white(ranked)), second, 1)
     return length if length * _FEWEST_BLOCKS <= len(ranked) else None
@@ -78,7 +78,7 @@ def politis_white(values: Floats) -> float:
 
 
 def _last_large_lag(small: Mask, in_a_row: int) -> int:
-    """Return the lag after which so many in a row have next to no correlation."""
+    """Return the lag after which ``in_a_row`` lags have next to no correlation."""
     runs = np.lib.stride_tricks.sliding_window_view(small, min(in_a_row, len(small))).all(axis=1)
     if runs.any():
         return int(np.argmax(runs))
@@ -90,8 +90,8 @@ def _autocovariance(values: Floats, lags: int) -> Floats:
     """Return the autocovariances at lags 0 to ``lags``, a stretch of the values at a time."""
     centred = values - values.mean()
     total = np.zeros(lags + 1)
-    # With what lies ahead of them, and as much of nothing, they fill a transform whose size is a
-    # power of two.
+    # A chunk, the ``lags`` values after it and as many zeros fill a transform whose size is a power
+    # of two.
     step = max(_CHUNK, 8 << lags.bit_length()) - 2 * lags
     for start in range(0, len(centred), step):
         chunk = centred[start : start + step]
@@ -104,7 +104,7 @@ def _autocovariance(values: Floats, lags: int) -> Floats:
 
 def mean_variance(values: Floats | Mask, length: int) -> float:
     """Return the variance of the mean of ``values``, from blocks of ``length`` frames."""
-    # One running sum serves blocks of any length; they go round from the last frame to the first.
+    # One running sum serves blocks of any length; they wrap around after the last frame.
     n = len(values)
     sums = np.zeros(n + max(length, 1))
     np.subtract(values, values.mean(), out=sums[1 : n + 1])
@@ -114,7 +114,7 @@ def mean_variance(values: Floats | Mask, length: int) -> float:
     half = length // 2
     if half < 1 or n < 2:
         return plain
-    # Bias falls as 1 / length: what halving the blocks lost, the other half has lost, too.
+    # Bias falls as 1 / length: halving the blocks loses as much again as they lost before.
     return max(plain, plain + (plain - _block_variance(sums, n, half)) * half / (length - half))
 
 
@@ -126,7 +126,7 @@ def _block_variance(sums: Floats, n: int, length: int) -> float:
 
 
 def degrees_of_freedom(n: int, length: int) -> float:
-    """Return those of a `mean_variance` of ``n`` values: how well it is known itself."""
+    """Return the degrees of freedom of a `mean_variance` of ``n`` values: how well it is known."""
     return n / length
 
 
@@ -142,7 +142,7 @@ def ranks(values: Floats) -> Floats:
     order = np.argsort(values)
     ordered = values[order]
     is_first = np.concatenate(([True], ordered[1:] != ordered[:-1]))[: len(values)]
-    del ordered  # of a day, each of these takes 20 MB
+    del ordered  # for a day of frames, each of these takes 20 MB
     starts = np.flatnonzero(is_first)
     sizes = np.diff(starts, append=len(values))
     middles = (sizes + 1) / 2

@@ -39,7 +39,7 @@ class FrameBoxes:
 
     @property
     def is_boxed(self) -> Mask:
-        """Which detections have a box."""
+        """True for each detection that has a box."""
         lacks_any: Mask = np.any(np.isnan(self.boxes), axis=1)
         return ~lacks_any
 
@@ -61,7 +61,7 @@ def frames_of(session: Session, start: int = 0, stop: int | None = None) -> Iter
 
 
 def _batches(session: Session, start: int, stop: int | None) -> Iterator[pa.RecordBatch]:
-    """Yield rows with what is compared; masks, which may be large, stay in the file if they can."""
+    """Yield rows with what is compared, if possible without reading masks, which may be large."""
     leaves = (f"detections.list.element.{name}" for name in (*_FIELDS, *_SHAPES))
     yield from session.batches(["source_frame", *leaves], start, stop)
 
@@ -101,7 +101,7 @@ def _of_batch(batch: pa.RecordBatch, position: int) -> Iterator[FrameBoxes]:
 
 
 def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
-    """Return for how many detections of each frame something is true."""
+    """Return how many detections of each frame have something."""
     upto = np.concatenate(([0], np.cumsum(has_it)))
     counts: list[int] = np.diff(upto[offsets]).tolist()
     return counts
@@ -110,7 +110,7 @@ def _counts(has_it: np.ndarray[Any, Any], offsets: list[int]) -> list[int]:
 def overlaps(a: Floats, b: Floats) -> Floats:
     """Return the IoU of every box of ``a`` (n, 4) with every one of ``b`` (m, 4), as (n, m).
 
-    Both may have the same further dimensions before these: frames, say.
+    Both may have the same further dimensions before these, such as frames.
     """
     left_a, top_a, right_a, bottom_a = (a[..., :, None, corner] for corner in range(4))
     left_b, top_b, right_b, bottom_b = (b[..., None, :, corner] for corner in range(4))
@@ -134,7 +134,7 @@ def overlaps(a: Floats, b: Floats) -> Floats:
 def shares_inside(boxes: Floats, objects: Floats) -> Floats:
     """Return how much of each box (n, 4) is inside of each object (m, 4), as (n, m).
 
-    Not by way of the IoU, whose rounding would move what is at a threshold exactly.
+    Not computed from the IoU: its rounding would move shares that are exactly at a threshold.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         first = np.maximum(boxes[:, None, :2], objects[None, :, :2])

@@ -1,7 +1,7 @@
 """The change of one metric from BASE to NEW, with its interval.
 
 Everything is computed on logarithms, where 'twice as long' and 'half as long' are the same step,
-and given back as a fraction: 0.1 is 10% more.
+and returned as a fraction: 0.1 is 10% more.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dgrec.comparison.blocks import (
 )
 from dgrec.units import counted
 
-#: Of every interval.
+#: The confidence of every interval.
 CONFIDENCE = 0.95
-#: A change whose whole interval is within this is none.
+#: A change whose whole interval is within this counts as no change.
 MARGIN = 0.02
-#: Effective samples that lie beyond a quantile, or it is not judged.
+#: Effective samples that must lie beyond a quantile for it to be judged.
 _MIN_BEYOND = 10.0
 #: Seconds without a stall that show, at this confidence, that there is less than one a minute.
 _NONE_SECONDS = -60 * math.log((1 - CONFIDENCE) / 2)
@@ -52,7 +52,7 @@ class Series:
 
     @classmethod
     def of_known(cls, values: Floats, second: int) -> Series:
-        """Return those of the values that are known: not NaN."""
+        """Return a series of the values that are known: not NaN."""
         is_missing = np.isnan(values)
         return cls(values[~is_missing] if is_missing.any() else values, second)
 
@@ -107,7 +107,7 @@ class Estimate:
     block: int = 1
     up: float = 1.0
     down: float = 1.0
-    #: Of the interval; None where there is none.
+    #: Ends of the interval; None if there is none.
     low: float | None = None
     high: float | None = None
 
@@ -119,7 +119,7 @@ class Change:
     change: float | None = None
     low: float | None = None
     high: float | None = None
-    #: Probability of so large a change between equal sides; of this row alone.
+    #: Probability of so large a change between equal sides; for this row alone.
     p_value: float | None = None
     #: Why there is no verdict.
     problem: str | None = None
@@ -200,7 +200,7 @@ def _too_short(series: Series) -> str:
 
 
 def rounded_up(count: int) -> int:
-    """Return a count as one says it: with two digits."""
+    """Return a count rounded up to two digits."""
     unit = int(10 ** max(len(str(count)) - 2, 0))
     return int(math.ceil(count / unit) * unit)
 
@@ -309,7 +309,7 @@ def _sessions_to_tell(logs: Sequence[Floats]) -> str:
     def is_enough(count: int) -> bool:
         return _t_quantile(2 * count - 2) * math.sqrt(2 * variance / count) <= math.log1p(MARGIN)
 
-    # With as many as there are, it was not enough.
+    # As many as there are were not enough.
     counts = range(max(map(len, logs)) + 1, 1001)
     at = bisect_left(counts, True, key=is_enough)
     count = f"about {counts[at]:,}" if at < len(counts) else f"over {counts[-1]:,}"
@@ -321,12 +321,12 @@ def session_rate_change(
 ) -> Change:
     """Return the change between sessions in the rate of rare events, of which there may be none.
 
-    Welch's t-test on the rates themselves, as nothing has no logarithm, and Fieller's interval of
+    Welch's t-test on the rates themselves, as 0 has no logarithm, and Fieller's interval of
     their ratio (1954), which says the same. Three sessions that happen to agree are no proof that
     all do: rates vary at least as much as chance alone makes them (Poisson, equal on both sides).
 
     Args:
-        base: Of each session, how many events there were, and in how many seconds.
+        base: For each session, how many events there were, and in how many seconds.
     """
     few = _too_few_sessions(len(base), len(new))
     rates = [np.array([count / seconds for count, seconds in side]) for side in (base, new)]
@@ -364,7 +364,7 @@ def rate_change(
 
     Given their sum, the events of NEW are binomial: Clopper and Pearson's interval of that share
     is, as odds, one of the ratio of the rates, exact for any counts (Przyborowski and Wilenski
-    1940). Events that come in clusters count for less of them.
+    1940). Events that come in clusters count as fewer.
 
     Args:
         base: How many events there were, and how many independent ones that counts for.
@@ -393,7 +393,7 @@ def rate_change(
 
 
 def _none_happened(base_seconds: float, new_seconds: float) -> Change:
-    """Return no change, if both sides are long enough to show that there is hardly any event."""
+    """Return no change, if both sides are long enough to show that there are hardly any events."""
     if min(base_seconds, new_seconds) >= _NONE_SECONDS:
         return Change(0.0, 0.0, 0.0)
     return Change(
@@ -410,7 +410,7 @@ def _relative(base: float, new: float) -> float | None:
 def _ratio_change(
     log_ratio: float, errors: tuple[float, float], freedoms: tuple[float, float]
 ) -> Change:
-    """Return a change with standard errors (and their degrees of freedom) to below and above."""
+    """Return a change from its standard errors (and their degrees of freedom) below and above."""
     from scipy.special import stdtr
 
     low, high = (
@@ -421,7 +421,7 @@ def _ratio_change(
     if log_ratio == 0:
         p_value = 1.0
     else:
-        # Values that do not vary at all differ, or they do not.
+        # Values that do not vary at all leave nothing to chance: they differ.
         p_value = 2 * float(stdtr(freedom, -abs(log_ratio) / error)) if error > 0 else 0.0
     return Change(
         math.expm1(log_ratio), math.expm1(log_ratio - low), math.expm1(log_ratio + high), p_value

@@ -28,7 +28,7 @@ from dgrec.units import counted, digits
 
 @dataclass(frozen=True)
 class ComparedSession:
-    """One of the sessions compared. Frames of the warm-up count for ``frames`` and losses only."""
+    """One of the sessions compared. Frames of the warm-up only count in ``frames`` and losses."""
 
     path: str
     session_id: str
@@ -43,14 +43,14 @@ class ComparedSession:
     #: The same, at any place.
     lost: int | None
     skipped: int | None
-    #: Frames whose durations are compared: without the warm-up, and those in both where there are
-    #: pairs.
+    #: Frames whose durations are compared: without the warm-up, and where there are pairs, only
+    #: frames that are in both.
     compared: int
     #: How many independent frames would say as much about the latency; None if too short.
     effective: float | None
     #: ``finished``, ``limit``, ...; None if the recording never ended: killed, or still running.
     end_reason: str | None = None
-    #: A line for each thing of the file that cannot be read.
+    #: A line for each part of the file that cannot be read.
     damage: tuple[str, ...] = ()
     #: Source frames lost while the model started.
     dropped_at_start: int | None = 0
@@ -77,19 +77,19 @@ class Comparison:
     #: Frames that were compared pair by pair, as both sides have them; 0 if there are none.
     pairs: int
     rows: tuple[MetricRow, ...]
-    #: Of the detections of the first session on each side; None unless all saw the same footage.
+    #: Between the first session of each side; None unless all saw the same footage.
     agreement: Agreement | None
     #: Frames of BASE and of NEW between the first pair and the last that are in no pair.
     unpaired: tuple[int, int] = (0, 0)
 
     @property
     def is_same_recording(self) -> bool:
-        """Whether one recording is compared with itself."""
+        """True if one recording is compared with itself."""
         return self.unit == "frame" and self.base[0].session_id == self.new[0].session_id != ""
 
     @property
     def unit(self) -> str:
-        """What was drawn from chance: ``frame`` (one session a side) or ``session``."""
+        """The unit that chance draws: ``frame`` (one session a side) or ``session``."""
         return "frame" if len(self.base) == len(self.new) == 1 else "session"
 
     @property
@@ -189,15 +189,15 @@ def compare(
     a machine does differently from run to run is not in it. With several a side, sessions are the
     unit; three a side is the least that gives a verdict.
 
-    docs/compare.md says how, and why so.
+    docs/compare.md says how, and why.
 
     Args:
         base: One session, or several: paths, or sessions that are open (and stay so).
-        new: The same, of what is compared with it.
+        new: The same, for the side that is compared with it.
         on_pair: Gets each pair of frames whose detections are compared.
 
     Raises:
-        SessionError: A file cannot be used, a side has none, or of several one is named twice.
+        SessionError: A file cannot be used, a side has none, or one of several is named twice.
         TypeError: An argument is neither a path nor a session.
 
     Example:
@@ -227,7 +227,7 @@ def compare(
             views.return_memory()
             samples = [read_sample(side[0]) for side in sides]
             facts = [sample.without_frames() for sample in samples]
-            # Which drops what it needs no more.
+            # Handed over, not kept: `compare_samples` drops what it no longer needs.
             speed = compare_samples(samples.pop(0), samples.pop(), same_frames=footage)
             recordings = [
                 (_compared(sample, *compared),)
@@ -250,7 +250,7 @@ def compare(
 
 
 def are_of_same_frames(base: Session, new: Session) -> bool:
-    """Return whether frames of two sessions with one number in the source are the same picture."""
+    """Return whether frames of two sessions with the same source number are the same picture."""
     return base.id == new.id != "" or same_footage([base.metadata], [new.metadata])
 
 
@@ -282,7 +282,7 @@ def _check_different(name: str, sessions: Sequence[Session]) -> None:
 
 
 def _check_apart(base: Sequence[Session], new: Sequence[Session]) -> None:
-    # What is on both sides would make them alike.
+    # A session on both sides would make them alike.
     known = {session.id: session.path for session in base if session.id}
     for session in new:
         if session.id in known:

@@ -12,10 +12,10 @@ own unit (``+2ms``). A number without one is the value of NEW (``> 50ms``, ``agr
 clause without a metric is about the metric of the clause before it.
 
 A change counts where it is more than chance: the change that was measured must lie beyond the
-number *and* be significant. Holm's correction takes the metrics of which a change is named in the
-conditions, not all rows: who asks for one metric need not pay for seventeen. So a run that happened
-to be slow does not fail a build; `Outcome.doubtful` names such clauses. What was not measured, or
-in too few frames to have an interval, is neither: `Outcome.problem`.
+number *and* be significant. Holm's correction takes the metrics whose change is named in the
+conditions, not all rows: a condition on one metric need not pay for seventeen. So a run that
+happened to be slow does not fail a build; `Outcome.doubtful` names such clauses. For a metric that
+was not measured, or in too few frames to have an interval, there is `Outcome.problem`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _UNITS: Final = {
     "frames": {"frames": 1.0},
     "": {},
 }
-#: Metrics that are no row, with their units.
+#: Metrics that have no row, with their units.
 _OF_AGREEMENT: Final = ("agreement", "precision", "recall", "mean_iou")
 _COUNTS: Final = ("frames", "frames_compared", "dropped")
 _OTHERS: Final = {**dict.fromkeys(_COUNTS, "frames"), **dict.fromkeys(_OF_AGREEMENT, "")}
@@ -75,18 +75,18 @@ class Clause:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether a condition holds, which is to say: whether the comparison fails it."""
+    """The outcome of a condition: if it holds, the comparison fails."""
 
     holds: bool
-    #: Clauses beyond their numbers by what may be chance.
+    #: Clauses that are beyond their numbers, but perhaps by chance.
     doubtful: tuple[str, ...] = ()
-    #: Why it is unknown, if it does not hold anyway.
+    #: Why it is unknown whether the condition holds.
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A condition: at least one group of clauses of which all hold."""
+    """A condition: it holds if all clauses of at least one group hold."""
 
     text: str
     groups: tuple[tuple[Clause, ...], ...]
@@ -114,7 +114,7 @@ class Limit:
 def check_limits(limits: Sequence[Limit], comparison: Comparison) -> list[Outcome]:
     """Return for each condition whether it holds.
 
-    All conditions of a build go together: the chance that any of them fails it for nothing is 5%.
+    All conditions of a build are judged together: the chance that any fails it for nothing is 5%.
     """
     clauses = chain.from_iterable(chain.from_iterable(limit.groups) for limit in limits)
     named = {clause.metric for clause in clauses if clause.is_change}
@@ -125,10 +125,10 @@ def check_limits(limits: Sequence[Limit], comparison: Comparison) -> list[Outcom
 
 
 def parse_limit(text: str) -> Limit:
-    """Return the condition that ``text`` is.
+    """Parse a condition.
 
     Raises:
-        ConfigError: It is none; the message says what was expected, and where.
+        ConfigError: ``text`` is not a condition; the message says what was expected, and where.
     """
     return _Parser(text).limit()
 
@@ -219,7 +219,7 @@ def _metric_unit(metric: str) -> str:
 
 @dataclass(frozen=True)
 class _State:
-    """Whether a value is beyond a clause's number, or for all that is known may be."""
+    """The state of a clause: whether the value is, or may be, beyond its number."""
 
     is_beyond: bool
     doubt: str | None = None
@@ -233,7 +233,7 @@ def _state(clause: Clause, comparison: Comparison, significant: Mapping[str, boo
         return _unknown(clause, "detections are compared only where all sessions saw the same file")
     base, new = _values(clause.metric, comparison, row)
     if new is None or (clause.is_change and base is None):
-        # A condition that cannot be looked at must not pass for one that was met.
+        # A condition that cannot be checked must not pass for one that was met.
         reason = row.reason if row is not None else _no_agreement(clause.metric, agreement)
         if clause.metric in _COUNTS:
             reason = "a file does not have it"
@@ -242,11 +242,11 @@ def _state(clause: Clause, comparison: Comparison, significant: Mapping[str, boo
     if not clause.is_change or base is None:
         return _State(compare(new, clause.number))
     if row is not None and row.change_low is None:
-        # Too few frames, or sessions: that it looks small says as little as that it looks large.
+        # Too few frames or sessions: a change that looks small may be large, and the reverse.
         return _unknown(clause, row.reason or "it has no interval")
     changed = new - base
     if clause.is_percent and changed:
-        # From nothing, any more is more than any per cent.
+        # From 0, any change is beyond any percentage.
         changed = 100 * changed / base if base else changed * math.inf
     is_beyond = compare(changed, clause.number)
     if row is None or significant[row.metric] or not is_beyond:

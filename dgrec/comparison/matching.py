@@ -43,16 +43,16 @@ KINDS: Final = (
 )
 #: Pairs of boxes that one frame may have: 2,000 against 2,000 take 300 MB.
 _MOST_PAIRS: Final = 4_000_000
-#: Behind the last frame.
+#: After the last frame.
 _END: Final = (math.inf, None)
 
 
 def paired(
     base: Iterable[_T], new: Iterable[_T], number: Callable[[_T], int]
 ) -> Iterator[tuple[_T | None, _T | None]]:
-    """Yield the frames that have the same number in the source, and those of one side with None.
+    """Yield pairs of frames with the same number in the source; None for a frame of one side only.
 
-    A looped file goes on counting, so its second pass is paired with the other's second pass.
+    A looped file goes on counting, so its second pass is paired with the other side's second.
     Frames whose number is not known (`UNKNOWN`) have no counterpart, and are left out.
     """
     left, right = _numbered(base, number), _numbered(new, number)
@@ -77,13 +77,13 @@ def _numbered(frames: Iterable[_T], number: Callable[[_T], int]) -> Iterator[tup
 
 
 class Match(NamedTuple):
-    """What became of a detection, or of two that go together: their indices in the two frames."""
+    """The result for a detection, or for two that go together, with their indices in the frames."""
 
     #: One of `KINDS`.
     kind: str
     base: int | None
     new: int | None
-    #: Of the boxes of a pair.
+    #: IoU of a pair's boxes.
     iou: float | None = None
 
 
@@ -98,7 +98,7 @@ class FrameMatches:
     not_compared: int = 0
     #: Whether labels without boxes were compared, too.
     is_classified: bool = False
-    #: Whether there are too many of them.
+    #: Whether there are too many detections to compare.
     is_too_large: bool = False
 
     @property
@@ -108,7 +108,7 @@ class FrameMatches:
 
     @property
     def is_same(self) -> bool:
-        """Whether nothing differs, and everything could be compared."""
+        """True if nothing differs, and everything could be compared."""
         return not self.not_compared and not self.changes
 
 
@@ -135,7 +135,7 @@ def _match(a: FrameBoxes, boxes_a: list[int], b: FrameBoxes, boxes_b: list[int])
         same_label = a.labels[boxes_a[i]] == b.labels[boxes_b[j]]
         yield Match(_kind(same_label, iou >= SAME_IOU), boxes_a[i], boxes_b[j], iou)
     taken = set(partners.values())
-    # A box that overlaps one of the other side which has its partner already.
+    # Boxes that overlap a box of the other side that already has a partner.
     double_a: Mask = np.any(overlap[:, sorted(taken)] >= SAME_IOU, axis=1)
     double_b: Mask = np.any(overlap[list(partners)] >= SAME_IOU, axis=0)
     for i, at in enumerate(boxes_a):
@@ -164,7 +164,7 @@ def _kind(same_label: bool, close: bool) -> str:
 def _split(frame: FrameBoxes) -> tuple[list[int], int | None, int]:
     """Return (detections with a box, the best of those with a label only, how many have neither).
 
-    A classifier's results are alternatives: what it says is the best one.
+    A classifier's results are alternatives: only the best one counts.
     """
     if frame.boxed == len(frame.labels):
         return list(range(frame.boxed)), None, 0
@@ -184,7 +184,7 @@ def _assign(
     """Yield the pairs (row, column) that go together."""
     if not overlap.size:
         return
-    # Below, boxes are unrelated.
+    # Below this IoU, boxes are unrelated.
     near = overlap >= NEAR_IOU
     if near.sum(axis=0).max() <= 1 and near.sum(axis=1).max() <= 1:
         # No box has a choice.

@@ -69,7 +69,7 @@ class MetricRow:
     #: Whether the change is more than chance, all rows taken together (Holm).
     is_significant: bool
     verdict: Verdict
-    #: Why the verdict is UNCLEAR, and of how many sessions it is where some have no value.
+    #: Why the verdict is UNCLEAR, and how many sessions have a value, if not all do.
     reason: str | None
 
 
@@ -86,7 +86,7 @@ class _Measured:
     base: Value
     new: Value
     change: Change
-    #: Of how many sessions the value is, if not of all.
+    #: How many sessions have a value, if not all do.
     note: str | None = None
 
 
@@ -95,7 +95,7 @@ class Speed:
     """The result of `compare_samples`."""
 
     rows: tuple[MetricRow, ...]
-    #: Of each side: frames whose durations were compared, and the effective size of the latency.
+    #: For each side: frames whose durations were compared, and the effective size of the latency.
     compared: tuple[tuple[int, float | None], ...]
     pairs: int = 0
     unpaired: tuple[int, int] = (0, 0)
@@ -105,9 +105,9 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     """Return a row for each metric of two recordings.
 
     Args:
-        same_frames: A frame of one side is that of the other with the same ``source_frame``: those
-            that both sides have are compared in pairs. Results are counted over the same stretch
-            of the source, whether or not the other side has each of them.
+        same_frames: Frames of both sides with the same ``source_frame`` are the same picture: they
+            are compared in pairs. Results are counted over the same stretch of the source,
+            whether or not the other side has each of them.
     """
     stretch = _stretch(base.numbered(), new.numbered()) if same_frames else None
     whole = stretch or (base, new)
@@ -117,7 +117,7 @@ def compare_samples(base: Sample, new: Sample, *, same_frames: bool = False) -> 
     unpaired = len(whole[0]) - sizes[0], len(whole[1]) - sizes[1]
     stages = [sample.stages for sample in compared]
     is_same = stretch is not None
-    # Of a day, numbers take 40 MB and the times between results 60 MB: neither is needed for long.
+    # For a day, numbers take 40 MB and times between results 60 MB: neither is needed for long.
     whole = whole[0].without_numbers(), whole[1].without_numbers()
     del base, new, stretch, compared
     measured = [_throughput(*whole, paired=are_pairs)]
@@ -157,12 +157,12 @@ def _pairs(base: Sample, new: Sample) -> tuple[Sample, Sample]:
 
 
 def _common(base: Sample, new: Sample) -> tuple[Positions, Positions]:
-    """Return where the frames are that both have, on either side, by their numbers."""
+    """Return the positions, on either side, of the frames that both have, by their numbers."""
     a, b = base.source_frame, new.source_frame
     if not (base.is_ordered and new.is_ordered):
         _, of_base, of_new = np.intersect1d(a, b, return_indices=True)
         return of_base, of_new
-    # With a third of the memory, and in a tenth of the time.
+    # The same with a third of the memory, in a tenth of the time.
     at = np.searchsorted(b, a)
     is_common = at < len(b)
     is_common[is_common] = b[at[is_common]] == a[is_common]
@@ -171,7 +171,7 @@ def _common(base: Sample, new: Sample) -> tuple[Positions, Positions]:
 
 
 def _are_pairs(base: Sample, new: Sample) -> bool:
-    """Return whether the time before each result of one side has its counterpart."""
+    """Return whether the time before each result has a counterpart on the other side."""
     if not np.array_equal(base.source_frame, new.source_frame):
         return False
     return all(
@@ -217,7 +217,7 @@ def _stage(name: str, base: Series, new: Series, paired: bool) -> Iterator[_Meas
         estimates = [quantile_estimate(side, p) for side in series]
         values = [_value(estimate) for estimate in estimates]
         if identical:
-            # Nothing is left to chance: even what too few frames show did not change.
+            # Nothing is left to chance: even quantiles of too few frames did not change.
             values = [replace(v, value=s.quantile(p)) for v, s in zip(values, series, strict=True)]
             change = Change(0.0, 0.0, 0.0)
         else:
@@ -282,7 +282,7 @@ class SessionValues:
     values: Mapping[str, float | None]
     #: Median time between two results; None if there are none.
     usual_gap_ms: float | None
-    #: Times between results of which a stall may be: few, unless there are few frames a second.
+    #: Times between results that may be stalls: few, unless there are few frames a second.
     long_gaps_ms: Floats
     seconds: float
 

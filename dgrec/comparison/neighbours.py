@@ -12,21 +12,21 @@ from dgrec.comparison.boxes import NEAR_IOU, FrameBoxes, overlaps
 
 #: Pairs of boxes that are compared at once: some 100 MB.
 _MOST_PAIRS = 1_000_000
-#: Of frames with more detections, none are compared.
+#: Frames with more detections are not compared.
 MOST_BOXES = 500
 
 
 def most_frames(boxes: int) -> int:
-    """Return how many frames of so many boxes go into one block."""
+    """Return how many frames with this many boxes go into one block."""
     return max(4, _MOST_PAIRS // max(1, boxes) ** 2)
 
 
 class Block:
-    """Frames behind one another, as arrays: frames x the most detections of a frame.
+    """Consecutive frames as arrays: frames x the most detections of a frame.
 
     Args:
         frames: At least one.
-        labels: A number for each label, which is added to.
+        labels: A number for each label; new ones are added.
     """
 
     def __init__(self, frames: Sequence[FrameBoxes], labels: dict[str | None, int]) -> None:
@@ -36,7 +36,7 @@ class Block:
         #: Whether there is a detection, and whether it has a box.
         self.exists: Mask = np.zeros(shape, np.bool_)
         self.labels = np.full(shape, -1, np.int64)
-        #: NaN: it has none.
+        #: NaN: there is none.
         self.scores: Floats = np.full(shape, np.nan)
         boxes: Floats = np.full((*shape, 4), np.nan)
         for at, frame in enumerate(frames):
@@ -48,16 +48,16 @@ class Block:
             self.scores[at, :count] = frame.scores
             boxes[at, :count] = frame.boxes
         self.boxed: Mask = ~np.any(np.isnan(boxes), axis=2)
-        #: Whether a frame has so many that none are compared.
+        #: Whether a frame has too many detections to be compared.
         self.is_too_wide = widest > MOST_BOXES
         self._next = self._related(boxes, 1)
         self._after_next = self._related(boxes, 2)
 
     def partners(self, scores: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return the best score of the related boxes before, after, and in the frame after that.
+        """Return the best score of related boxes before, after, and in the frame after the next.
 
         Args:
-            scores: Of each detection; -infinity leaves it out. So it is where there is none.
+            scores: Of each detection; -infinity leaves it out, and fills places without one.
         """
         before, after, later = (np.full(self.exists.shape, -np.inf) for _ in range(3))
         if self.is_too_wide:

@@ -18,7 +18,7 @@ class Setting:
 
 @dataclass
 class Outcome:
-    """What the recording holds with a setting."""
+    """The content of a recording with one setting."""
 
     setting: Setting
     frames: int = 0
@@ -29,7 +29,7 @@ class Outcome:
     #: are in one frame and the one after the next, but not between.
     single: int = 0
     gaps: int = 0
-    #: Detections that the recording has, and that are compared with it.
+    #: Detections of the recording that are compared, and how many of them are kept.
     recorded: int = 0
     same: int = 0
     tracks: int | None = None

@@ -11,7 +11,7 @@ from dgrec.format import Metadata
 
 #: In the order in which they are shown: the likelier reason first.
 _GROUPS: Final = ("model", "source", "versions", "options", "host", "overlay")
-#: Where a file lies says nothing about its content, which the digest names.
+#: A file's place says nothing about its content, which the digest identifies.
 _UNTOLD: Final = ("source.path", "source.relative", "source.given", "source.name", "source.file")
 
 
@@ -46,7 +46,7 @@ def differences(base: Sequence[Metadata], new: Sequence[Metadata]) -> tuple[Diff
 
 
 def _is_repeated(key: str, keys: Sequence[str]) -> bool:
-    """Return whether a property that was asked for is there as the parameter that took effect."""
+    """Return whether a requested property is also there as the parameter that took effect."""
     asked = "model.properties."
     return key.startswith(asked) and f"model.parameters.{key.removeprefix(asked)}" in keys
 

@@ -18,15 +18,16 @@ from dgrec.session import Session
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 Positions = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
-#: Columns that are compared, in the order of a frame's way. ``recorder_ms`` is not among them: it
-#: is what recording cost, no stage of the pipeline.
+#: Columns that are compared, in the order in which a frame passes them. Not ``recorder_ms``: it is
+#: the cost of recording, not a stage of the pipeline.
 STAGES: Final = ("read_ms", "preprocess_ms", "inference_ms", "postprocess_ms", "latency_ms")
 _DROP_PLACES: Final = ("camera", "queue", "writer")
 
 #: Stands for the number of a frame in its source where the file does not say it.
 UNKNOWN: Final = -1
 
-#: A gap between two results longer than so many times the median one, and so long, is a stall.
+#: A gap between two results is a stall if it is longer than this many times the median gap, and
+#: longer than ``STALL_MS``.
 _STALL_TIMES: Final = 3.0
 STALL_MS: Final = 100.0
 _ROWS_AT_ONCE: Final = 65_536
@@ -37,7 +38,7 @@ class Sample:
     """The frames of one session, without those of its warm-up.
 
     ``times`` and ``stages`` give arrays by their names, with NaN where there is no such duration.
-    They are made when they are asked for: those of a day take 20 MB each.
+    They are made on demand: for a day of frames, they take 20 MB each.
     """
 
     path: str
@@ -49,15 +50,15 @@ class Sample:
     #: Whether the end of the warm-up was found; if not, nothing is left out.
     has_settled: bool | None
     source_frame: Integers
-    #: ``gap_ms``: from the result before. Unknown of the first one, where frames between are not
-    #: there (cut away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps
+    #: ``gap_ms``: from the result before. Unknown for the first one, where frames between are
+    #: missing (cut away by `dgrec clip`, or lost to damage), and where a stamp is missing or steps
     #: back. ``step_ms`` and ``captured_step_ms``: from the last frame before that has both stamps,
-    #: by results and by captures, each in their own order: in all, the two times that a rate is of
-    #: (docs/sql.md).
+    #: by results and by captures, each in their own order: their sums are the two times that a rate
+    #: is taken from (docs/sql.md).
     times: Mapping[str, Floats]
     stages: Mapping[str, Floats]
-    #: Source frames lost once the model had started, by place, and left out on purpose; None: the
-    #: file does not have it. ``lost`` are those lost at any place.
+    #: Source frames lost once the model had started, by place and at any place (``lost``), and
+    #: those left out on purpose (``skipped``); None: the file does not have it.
     dropped: Mapping[str, int | None] = field(default_factory=dict)
     lost: int | None = 0
     skipped: int | None = 0
@@ -65,7 +66,7 @@ class Sample:
     dropped_at_start: int | None = 0
     #: How the recording ended; None if it never did (killed, or still running).
     end_reason: str | None = None
-    #: A line for each thing that cannot be read.
+    #: A line for each part of the file that cannot be read.
     damage: tuple[str, ...] = ()
     #: How busy the machine was.
     machine: MachineLoad | None = None
@@ -83,7 +84,7 @@ class Sample:
         )
 
     def without_numbers(self) -> Sample:
-        """Return the same without the numbers of frames: what is left are durations."""
+        """Return the same without the numbers of frames: only durations are left."""
         return replace(self, source_frame=np.zeros(0, np.int64))
 
     def without_frames(self) -> Sample:
@@ -102,7 +103,7 @@ class Sample:
             kept = slice(start, stop)
         else:
             kept = (self.source_frame >= first) & (self.source_frame <= last)
-        # What came before the first one does not count.
+        # The times before the first one do not count.
         return replace(self.only(kept), times=_Chosen(self.times, kept, is_start=True))
 
     @cached_property
@@ -116,7 +117,7 @@ class Sample:
 
     @cached_property
     def seconds(self) -> float:
-        """How long it took, without the warm-up and without what is not there."""
+        """The duration, without the warm-up and without missing frames."""
         return float(np.nansum(self.gap_ms)) / 1000
 
     @cached_property
@@ -134,7 +135,7 @@ class Sample:
     def steps(self) -> Series:
         """Milliseconds from each frame to the next, by results or by captures.
 
-        The longer of the two in all: one over their mean is the rate (`dgrec.rates.frame_rate`).
+        Those with the larger sum: one over their mean is the rate (`dgrec.rates.frame_rate`).
         """
         sums = {name: np.nansum(self.times[name]) for name in ("step_ms", "captured_step_ms")}
         return Series.of_known(self.times[max(sums, key=lambda name: sums[name])], self.second)
@@ -147,7 +148,7 @@ class _Chosen(Mapping[str, Floats]):
     """The values of some of the frames.
 
     Args:
-        is_start: What came before the first of them is not known.
+        is_start: The time before the first of them is unknown.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class _Chosen(Mapping[str, Floats]):
 
 
 class _Times(Mapping[str, Floats]):
-    """Times of whole microseconds as milliseconds, kept in half of the memory if none is long."""
+    """Times of whole microseconds as milliseconds, kept in half the memory if none is long."""
 
     def __init__(self, times: dict[str, Floats]) -> None:
         self._us = {name: _compact(times.pop(name)) for name in list(times)}
@@ -218,7 +219,7 @@ def stall_limit(usual_ms: float) -> float:
 
 
 def count_stalls(gaps: Series, limit_ms: float) -> tuple[int, float]:
-    """Return how many gaps are longer, and how many independent events that counts for.
+    """Return how many gaps are longer than the limit, and as how many independent events.
 
     Stalls come in clusters.
     """
@@ -282,7 +283,7 @@ def read_sample(session: Session) -> Sample:
 
 
 def _columns(session: Session, **columns: str) -> dict[str, Floats]:
-    """Return columns of the view ``frames``, by name their SQL; NaN where nothing is known."""
+    """Return columns of the view ``frames``, each given by name and SQL; NaN where unknown."""
     import duckdb
     import pyarrow as pa
 
@@ -303,7 +304,7 @@ def _columns(session: Session, **columns: str) -> dict[str, Floats]:
 
 
 def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
-    """Return the microseconds from the row before, where that is the frame before."""
+    """Return the microseconds since the row before, where that is the frame before."""
     gaps = np.full(len(frame), np.nan)
     steps = np.diff(completed_us)
     follows = (np.diff(frame) == 1) & ~np.isin(frame[1:], cuts) & (steps >= 0)
@@ -314,11 +315,11 @@ def _gaps(frame: Floats, completed_us: Floats, cuts: Sequence[int]) -> Floats:
 def _steps(columns: dict[str, Floats], cuts: Sequence[int], warm_up: int) -> tuple[Floats, Floats]:
     """Return the microseconds from one row with both stamps to the next, by results and captures.
 
-    Each in their own order, should they run backwards: they add up to the time from the first to
-    the last, of each stretch of frames that follow one another. The warm-up does not count.
+    Each is sorted first, should it run backwards: in each stretch of consecutive frames, the steps
+    add up to the time from the first to the last. The warm-up does not count.
 
     Args:
-        columns: They are taken out: of a day, each takes 20 MB.
+        columns: They are removed: for a day of frames, each takes 20 MB.
     """
     frame = columns.pop("frame")
     begins = np.concatenate([[True], (np.diff(frame) != 1) | np.isin(frame[1:], cuts)])
@@ -344,7 +345,7 @@ def _steps(columns: dict[str, Floats], cuts: Sequence[int], warm_up: int) -> tup
 
 
 def _losses(session: Session) -> dict[str, int | None]:
-    """Return what the source sent and is not there; ``at_start``: lost while the model started.
+    """Return how many source frames are missing; ``at_start``: lost while the model started.
 
     None where the file does not have it.
     """
@@ -360,6 +361,6 @@ def _warm_up(session: Session) -> tuple[bool | None, int]:
 
     None where it is too short.
     """
-    # The rule stands in SQL, where everybody can read it.
+    # The rule is in SQL, where everybody can read it.
     rows = session.sql_rows("SELECT has_settled, warm_up_frames FROM warm_up")
     return (rows[0][0], int(rows[0][1] or 0)) if rows else (None, 0)

@@ -34,7 +34,7 @@ from dgrec.units import counted
 
 _THRESHOLD: Final = settings.THRESHOLD
 NMS: Final = settings.NMS
-#: Settings that are looked at in one pass over a session.
+#: Settings that one pass over a session can take.
 _MOST_SETTINGS: Final = 1000
 #: Below any score.
 _LEAST: Final = -1e300
@@ -59,7 +59,7 @@ def whatif(
 
     Raises:
         ConfigError: A setting asks for detections that were not recorded, or cannot be applied.
-        TruthError: The ground truth cannot be read, or is of other frames or labels.
+        TruthError: The ground truth cannot be read, or is for other frames or labels.
         SessionError: The session cannot be read.
 
     Example:
@@ -102,7 +102,7 @@ def whatif(
 def _checked(
     limit: settings.Limit, values: Sequence[float], recorded: Mapping[str, float]
 ) -> list[float]:
-    """Return settings as Python's numbers: those of a program may be numpy's."""
+    """Return settings as Python numbers: a program may pass numpy's."""
     known = recorded.get(limit.property)
     for value in values:
         if not isinstance(value, Real) or not _is_finite(value):
@@ -150,7 +150,7 @@ class _Tally:
         self._labels: dict[str | None, int] = {}
         #: How often each label was found, by its number.
         self._counts = [np.zeros(0, np.int64) for _ in chosen]
-        #: Frames that are counted together, behind up to two that have been counted.
+        #: Frames that are counted together, after up to two that have been counted.
         self._waiting: list[FrameBoxes] = []
         self._counted = 0
         self._widest = 0
@@ -208,7 +208,7 @@ class _Tally:
             raise ConfigError(f"{where} has boxes with an angle, to which NMS is not applied here")
 
     def _count(self, *, is_last: bool) -> None:
-        """Count the frames that wait; the last two stay, for what comes and goes."""
+        """Count the waiting frames; keep the last two, to find boxes that come and go."""
         if not self._waiting:
             return
         block = Block(self._waiting, self._labels)
@@ -254,7 +254,7 @@ class _Tally:
         self._track(frame, masks)
         truth = self._truth
         if truth is not None and frame.source_frame in truth.frames:
-            if frame.source_frame in self._judged:  # a program has several results of one frame
+            if frame.source_frame in self._judged:  # programs may have several results of a frame
                 self._repeated += 1
                 return
             self._judged.add(frame.source_frame)
@@ -315,7 +315,7 @@ class _Tally:
         before, after, later = (best >= max(least, _LEAST) for best in partners)
         single = (kept & block.boxed & ~before & ~after).sum(axis=1)
         gaps = (kept & ~after & later).sum(axis=1)
-        # Of the frames that were counted before, the last one had no neighbour yet.
+        # The last of the frames that were counted before had no next frame yet.
         end = len(single) if is_last else len(single) - 1
         outcome.single += int(single[max(0, self._counted - 1) : end].sum())
         outcome.gaps += int(gaps[: max(0, len(gaps) - 2)].sum())
@@ -382,7 +382,7 @@ class _Tally:
 
 @dataclass
 class _Result:
-    """What an ObjectTracker takes for a result."""
+    """The part of a result that an ObjectTracker needs."""
 
     results: list[dict[str, Any]]
 
@@ -406,7 +406,7 @@ def _right_and_wrong(overlap: Floats, ranked: Sequence[int], in_crowd: Mask) -> 
     for index in ranked:
         near = np.where(taken, 0.0, overlap[index])
         if near.size and near.max() >= SAME_IOU:
-            # Of objects that overlap alike, COCO takes the last.
+            # Among objects that overlap equally, COCO takes the last.
             taken[near.size - 1 - int(near[::-1].argmax())] = True
             right += 1
         elif not in_crowd[index]:

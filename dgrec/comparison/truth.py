@@ -33,7 +33,7 @@ class TruthError(DgrecError):
 
 @dataclass
 class TruthFrame:
-    """What is there to be found in a frame."""
+    """The objects to be found in a frame."""
 
     labels: list[str] = field(default_factory=list)
     #: n x 4: x_min, y_min, x_max, y_max, in pixels of the frame.
@@ -70,7 +70,7 @@ def read_truth(path: Path, session: Session) -> Truth:
     try:
         found = _of_session(path, facts) if names_session(str(path)) else _of_file(path, facts)
         for number, size, detections in found:
-            # Of several results of one frame the first counts, as on the other side.
+            # Of several results of one frame the first counts, as in the session.
             if number not in frames:
                 frames[number] = _frame(detections, size)
     except ImportFileError as error:
@@ -90,7 +90,7 @@ def _by_source(
     """Return frames by their numbers in the source.
 
     Args:
-        frames: By their numbers in the video or folder of the name ``counts``.
+        frames: By their numbers in the video or folder named ``counts``.
     """
     name = base_name(counts)
     if name.endswith(PICTURES_SUFFIX):
@@ -154,7 +154,7 @@ def _of_session(path: Path, facts: Facts) -> _Found:
 
 
 def _marks(rows: Sequence[Sequence[Mapping[str, Any]]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield for each frame what says of its detections that they are no objects."""
+    """Yield for each frame the marks of detections that are not objects."""
     for row in rows:
         found = []
         for item in row:
@@ -186,7 +186,7 @@ def _frame(detections: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
 
 
 def unrecorded(truth: Truth, recorded: int) -> list[str]:
-    """Return what is said of annotated frames that a session does not have.
+    """Return a note on annotated frames that a session does not have.
 
     Args:
         recorded: How many it has.
@@ -209,11 +209,11 @@ def unrecorded(truth: Truth, recorded: int) -> list[str]:
 
 
 def left_out(others: Counter[str | None], repeated: int) -> list[str]:
-    """Return what is said of detections and results that are not compared with ground truth.
+    """Return notes on detections and results that are not compared with ground truth.
 
     Args:
-        others: Detections of labels that it does not have.
-        repeated: Results of frames that have one before.
+        others: Detections of labels that the ground truth does not have.
+        repeated: Results of frames that already have one.
     """
     notes = []
     if count := others.total():

@@ -30,9 +30,8 @@ class Decision:
 def decide(changes: Sequence[Change], less_is_better: Sequence[bool]) -> list[Decision]:
     """Return the verdict on each row of a comparison.
 
-    SAME is what can be shown to be so: the whole interval is within 2% (equivalence), whatever its
-    sign. FASTER and SLOWER stand against Holm's correction: over all rows together the
-    chance of one false call is 5%.
+    SAME must be shown: the whole interval is within 2% (equivalence), whatever its sign. FASTER and
+    SLOWER must pass Holm's correction: over all rows together the chance of one false call is 5%.
     """
     passed = holm([change.p_value for change in changes])
     rows = len([change for change in changes if change.p_value is not None])

@@ -1,11 +1,11 @@
-"""Importing what other programs found as sessions; docs/imports.md says how.
+"""Importing detections of other programs as sessions; docs/imports.md says how.
 
 =========  =====================================================================
 importing  `import_`: from a file to a session
 format     `ImportFormat`, the base class; the registry of formats
 formats/   the formats, a file for each
-frames     what a format yields, and what it is given
-rows       a session's rows and metadata of these frames
+frames     the frames that a format yields, and its input
+rows       a session's rows and metadata from these frames
 gathering  puts detections in any order into frames, on disk
 labels     names of category ids, given beside a file
 values     checks of numbers, boxes, labels and masks

@@ -12,7 +12,7 @@ from dgrec.imports.frames import Facts, Frames, Input
 from dgrec.imports.text import InvalidError, head_of
 from dgrec.registry import Registry
 
-#: What files begin with that have to be converted first.
+#: Beginnings of files that have to be converted first.
 _FOREIGN: Final = {
     b"\xff\xfe": "is UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "is UTF-16 text; save it as UTF-8",
@@ -33,7 +33,7 @@ class Head:
 
     @property
     def keys(self) -> frozenset[str]:
-        """Keys of JSON in it, at any depth."""
+        """JSON keys in it, at any depth."""
         return frozenset(re.findall(r'"([^"\\]{1,40})"\s*:', self.text))
 
     @property
@@ -45,10 +45,10 @@ class Head:
         return [cell.strip().strip('"') for cell in lines[0].split(delimiter)] if lines else []
 
     def has_keys(self, start: str, *keys: str, without: str = "") -> bool:
-        """Return whether it is JSON that begins so, and has these keys, and none of others.
+        """Return whether it is JSON that begins with ``start``, and has these keys, not others.
 
         Args:
-            without: The others, with spaces between them.
+            without: The others, separated by spaces.
         """
         packed = re.sub(r"\s+", "", self.text[:200])
         found, others = self.keys, {*without.split()}
@@ -65,13 +65,13 @@ class ImportFormat(ABC):
     `FORMATS` has them by name.
     """
 
-    #: As ``--format`` has it.
+    #: As ``--format`` takes it.
     name: ClassVar[str]
-    #: What it is, in a few words.
+    #: A description in a few words.
     title: ClassVar[str]
     #: Whether a frame may have several results.
     repeats_frames: ClassVar[bool] = False
-    #: Whether coordinates are brought to pixels by the format itself.
+    #: Whether the format itself converts coordinates to pixels.
     is_in_pixels: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -79,19 +79,19 @@ class ImportFormat(ABC):
 
     @abstractmethod
     def is_it(self, head: Head) -> bool:
-        """Return whether a file begins as this format does, and no other one."""
+        """Return whether a file begins like this format, and like no other."""
 
     @abstractmethod
     def read(self, given: Input, facts: Facts) -> Frames:
-        """Yield the frames of a file, numbers ascending.
+        """Yield the frames of a file in the order of their numbers.
 
         Raises:
-            InvalidError: The file is not what the format says.
+            InvalidError: The file does not keep to the format.
         """
 
 
 def find_format(name: str) -> ImportFormat:
-    """Return the format of a name.
+    """Return the format with this name.
 
     Raises:
         ConfigError: There is none.

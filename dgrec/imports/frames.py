@@ -31,7 +31,7 @@ class ImportedFrame:
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says about a file that it does not say itself."""
+    """Facts about a file that the user gives, because the file does not."""
 
     #: Names of category ids.
     labels: Mapping[int, str] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Input:
 
 @dataclass
 class Facts:
-    """What a reader learns about the whole file while it yields frames."""
+    """Facts about the whole file that a reader learns while it yields frames."""
 
     labels: dict[int, str] = field(default_factory=dict)
     #: Width and height of all frames.
@@ -66,7 +66,7 @@ class Facts:
     fps: float | None = None
     #: Frames of the footage; those that are not in the file have no detections.
     frames: int | None = None
-    #: The name of the video, or folder of pictures, whose frames are counted, if it says that.
+    #: The name of the video, or folder of pictures, whose frames are counted, if the file says it.
     counts: str | None = None
     #: Whether frames without a detection leave nothing in the file.
     is_sparse: bool = False
@@ -74,7 +74,7 @@ class Facts:
     notes: Counter[str] = field(default_factory=Counter)
 
     def name(self, category: int | None, label: str) -> None:
-        """Take a detection's label for the name of its category, if that can be a model's."""
+        """Take a detection's label as the name of its category, if a model can have that one."""
         if category is not None and category >= 0 and len(self.labels) < _MOST_NAMED:
             self.labels.setdefault(category, label)
 

@@ -13,7 +13,7 @@ from dgrec.errors import DgrecError, StorageError, first_line
 from dgrec.files import TemporaryFolder
 from dgrec.imports.text import InvalidError
 
-#: Of a frame: lists in a row have a limit.
+#: Detections of a frame: lists in a row have a limit.
 MOST_DETECTIONS: Final = 100_000
 
 _AT_ONCE: Final = 8192
@@ -32,12 +32,12 @@ Gathered = tuple[int, Mapping[str, Any], list[tuple[int, dict[str, Any]]]]
 
 
 def too_many(frame: int) -> InvalidError:
-    """Return what to raise for a frame with more detections than a row can hold."""
+    """Return the error for a frame with more detections than a row can hold."""
     return InvalidError(f"frame {frame:,}", f"has more than {MOST_DETECTIONS:,} detections")
 
 
 class Gathering:
-    """Detections and pictures on disk, sorted by DuckDB when all are there.
+    """Detections and pictures on disk, sorted by DuckDB once all have been added.
 
     A detection belongs to a frame by its number, or to a picture by the picture's name, which may
     come later in the file.
@@ -94,7 +94,7 @@ class Gathering:
         self._add("images", (image, frame, _encoded(facts)))
 
     def repeated(self, column: str) -> tuple[int, Any] | None:
-        """Return number and value of the first picture whose ``column`` one before it has."""
+        """Return number and value of the first picture that repeats an earlier ``column``."""
         self._flush()
         found = self._run(
             f"SELECT min(seq), {column} FROM (SELECT seq, {column}, row_number() OVER (PARTITION "
@@ -104,7 +104,7 @@ class Gathering:
         return None if found is None else (int(found[0]), found[1])
 
     def without_image(self) -> tuple[int, str] | None:
-        """Return the first detection whose picture is not there, and the picture's name."""
+        """Return the first detection whose picture is missing, and the picture's name."""
         self._flush()
         found = self._run(
             "SELECT seq, image FROM detections WHERE image NOT IN (SELECT image FROM images) "

@@ -1,4 +1,4 @@
-"""Writes what another program found as a session."""
+"""Writes the detections of another program as a session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dgrec.video import VideoReader
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What was imported."""
+    """The result of `import_`."""
 
     path: Path
     format: str
@@ -55,15 +55,15 @@ def import_(
     """Write the detections in a file of another program as a session.
 
     Args:
-        file: What to import; docs/imports.md lists the formats.
+        file: The file to import; docs/imports.md lists the formats.
         output: The session: ``walk`` is ``walk.parquet``.
-        format: The name of the format; None: as the file's beginning looks.
+        format: The name of the format; None: recognized by the file's beginning.
         video: The footage that the detections belong to, for times, size, and replay.
         fps: Frames per second of the footage, where neither the file nor a video says it.
         size: Width and height of the frames, likewise.
         labels: Names of category ids: a dictionary, or as ``--labels`` takes them.
-        frames: How many frames the footage has: those that the file does not name are added, with
-            nothing found in them.
+        frames: How many frames the footage has: those that the file does not name are added,
+            without detections.
         normalized: Coordinates are parts of the width and height, from 0 to 1.
         frame_column: The column of a table that holds the number of the frame.
         field: Which of several fields (FiftyOne) or topics (MCAP) to take.
@@ -156,13 +156,13 @@ def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
 
 
 def read_frames(file: Path, facts: Facts) -> Frames:
-    """Yield the frames of a file of another program, numbers ascending.
+    """Yield the frames of a file of another program, in the order of their numbers.
 
     Args:
-        facts: Gets what the file says about all of them, such as its labels.
+        facts: Is filled in with what the file says about all of them, such as its labels.
 
     Raises:
-        ImportFileError: The file is damaged, or not of a format that is known.
+        ImportFileError: The file is damaged, or not of a known format.
     """
     with open_binary(file) as opened:
         try:

@@ -1,4 +1,4 @@
-"""Makes a session's rows and metadata of the frames that a format yields."""
+"""Makes a session's rows and metadata from the frames that a format yields."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _UNKNOWN: Final = (
     "read_ms recorder_ms skipped_before dropped_before dropped_camera dropped_queue "
     "dropped_writer".split()
 )
-#: Characters of the names of categories in the metadata. Detections have their labels themselves.
+#: Characters of all names of categories in the metadata. Detections have their own labels.
 _MOST_LABEL_TEXT: Final = 1 << 20
 _PLAIN: Final = frozenset("bbox category_id label score track_id angle mask".split())
 
 
 class ImportedRows:
-    """Makes rows of the frames that a reader yields."""
+    """Makes rows from the frames that a reader yields."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class ImportedRows:
         self.frames = self.detections = 0
         self._format, self._given, self._facts = chosen, given, facts
         self._fps, self._length = fps, length
-        #: How many frames the footage says that it has.
+        #: How many frames the footage announces.
         self.announced: int | None = None
         self._largest = 0.0
         self._boxes = 0
@@ -83,7 +83,7 @@ class ImportedRows:
             yield self._batch(waiting)
 
     def checked(self) -> Frames:
-        """Yield the frames, their coordinates in pixels."""
+        """Yield the frames, with coordinates in pixels."""
         with contextlib.closing(self._filled()) as frames:
             for frame in frames:
                 self._check(frame)
@@ -91,7 +91,7 @@ class ImportedRows:
         self._check_scale()
 
     def _filled(self) -> Frames:
-        """Yield the frames, and empty ones for those of the footage that are not in the file."""
+        """Yield the frames, and empty ones for frames of the footage that are not in the file."""
         last = -1
         with contextlib.closing(self._format.read(self._given, self._facts)) as frames:
             for frame in _read(frames):
@@ -118,7 +118,7 @@ class ImportedRows:
             yield ImportedFrame(number, [])
 
     def _check(self, frame: ImportedFrame) -> None:
-        """Check what the format leaves open, and bring coordinates to pixels."""
+        """Check what the format leaves open, and convert coordinates to pixels."""
         if frame.number < self._last or (
             frame.number == self._last and not self._format.repeats_frames
         ):
@@ -183,7 +183,7 @@ class ImportedRows:
         return pa.RecordBatch.from_arrays(columns, schema=NULLABLE_SCHEMA)
 
     def _labels(self) -> dict[str, str]:
-        """Return the names of categories as far as metadata should hold them."""
+        """Return the names of categories, as many as metadata should hold."""
         found: dict[str, str] = {}
         left = _MOST_LABEL_TEXT
         for number, name in self._facts.labels.items():
@@ -198,7 +198,7 @@ class ImportedRows:
         return fps if fps is not None and 0 < fps <= FASTEST else None
 
     def notes(self) -> Iterator[str]:
-        """Yield what a session does not keep, and what it lacks."""
+        """Yield notes on what a session does not keep, and what it lacks."""
         for note, count in self._facts.notes.items():
             if count:
                 yield f"{note} ({count:,})"
@@ -248,7 +248,7 @@ class ImportedRows:
 
 
 def _read(frames: Frames) -> Frames:
-    """Yield frames; a file that cannot be read any more is not a failure of the disk written to."""
+    """Yield frames; an error in reading the file is not one in writing the session."""
     try:
         yield from frames
     except OSError as error:
@@ -288,7 +288,7 @@ def _name(frame: ImportedFrame) -> str:
 
 
 def _check_stamps(frame: ImportedFrame) -> None:
-    """Refuse stamps that a row cannot hold: one may be the other and a latency of any length."""
+    """Refuse stamps that a row cannot hold: one may be the other plus a latency of any length."""
     for at_us in (frame.captured_us, frame.completed_us):
         if at_us is not None and not 0 <= at_us <= _LATEST_US:
             raise InvalidError(_name(frame), "its stamps and latency are not from 1970 to 2261")
@@ -308,7 +308,7 @@ def _check_values(frame: ImportedFrame) -> None:
 
 
 def _to_pixels(frame: ImportedFrame) -> None:
-    """Bring coordinates from parts of the picture to pixels."""
+    """Convert coordinates from parts of the picture to pixels."""
     if frame.size is None and frame.detections:
         raise InvalidError(_name(frame), "the size of its picture is not known; say --size")
     for found in frame.detections:
@@ -335,7 +335,7 @@ def _counted(value: Any) -> tuple[int, int]:
 
 
 def _scale(found: dict[str, Any], size: tuple[int, int]) -> None:
-    """Bring the coordinates of a detection from parts of the picture to pixels."""
+    """Convert the coordinates of a detection from parts of the picture to pixels."""
     if (box := found.get("bbox")) is not None:
         found["bbox"] = [part * whole for part, whole in zip(box, (*size, *size), strict=True)]
     for point in found.get("landmarks", ()):

@@ -22,7 +22,7 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
 class InvalidError(Exception):
-    """Part of a file is not what its format says.
+    """Part of a file does not keep to its format.
 
     Args:
         where: Such as ``line 12`` or ``annotations[3]``.
@@ -159,7 +159,7 @@ class JsonReader:
                 raise self._invalid(self._at, "is nested too deeply") from None
             except ValueError:  # Python reads no number of more than 4,300 digits
                 raise self._invalid(self._at, "has a number with too many digits") from None
-            # A number may go on.
+            # A number may go on in the next piece.
             if end == len(self._text) and isinstance(found, int | float) and self._more():
                 continue
             self._at = end
@@ -227,7 +227,7 @@ class JsonReader:
         if len(self._text) - self._at > _LONGEST_VALUE:
             raise self._invalid(self._at, f"a value takes more than {_LONGEST_VALUE >> 20} MB")
         self._first_line, self._first_column = self._place(self._at)
-        # Half as much again, or a long value would be looked at very often.
+        # Read half as much again: with less, a long value would be parsed very often.
         pieces, wanted = [self._text[self._at :]], max(1, (len(self._text) - self._at) // 2)
         self._at = 0
         while wanted > 0:

@@ -21,13 +21,13 @@ _LARGEST_COORDINATE: Final = 1e9
 #: Numbers of frames up to here are exact as a double.
 _LARGEST_FRAME: Final = 2**53
 _LONGEST_LABEL: Final = 10_000
-#: What is noted of key points without a place.
+#: The note on key points without a place.
 LACKING_POINTS: Final = "key points that are not marked are left out"
 INT32_MAX: Final = 2**31 - 1
 _MOST_POINTS: Final = 1000
 #: Pictures of more pixels are refused.
 _MOST_PIXELS: Final = 40_000_000
-#: What PySDK calls parts of a detection.
+#: PySDK's names of parts of a detection.
 _RESERVED: Final = frozenset(
     "bbox category_id label score track_id angle landmarks mask data".split()
 )
@@ -47,7 +47,7 @@ def objects(value: Any, where: str) -> Mapping[str, Any]:
 
 def number(value: Any, name: str, where: str) -> float:
     """Return a finite number."""
-    if type(value) in (int, float) and abs(value) <= 1e308:  # false of NaN, too
+    if type(value) in (int, float) and abs(value) <= 1e308:  # false for NaN, too
         return float(value)
     raise InvalidError(where, f"{name!r} is not a finite number")
 
@@ -67,19 +67,19 @@ def size(width: Any, height: Any, where: str) -> tuple[int, int]:
 
 
 def exact(text: str) -> int | float:
-    """Return the number of a text: whole ones to the last digit, which a float may not hold.
+    """Return the number in a text: whole ones to the last digit, which a float may not hold.
 
     Raises:
         ValueError: It is not a number.
     """
-    if "_" in text:  # 2024_01 is a name; Python alone takes it for a number
+    if "_" in text:  # 2024_01 is a name; only Python takes it for a number
         raise ValueError(text)
     is_whole = len(text) <= 20 and text.lstrip("+-").isdecimal()
     return int(text) if is_whole else float(text)
 
 
 def whole(value: Any, name: str, where: str, bits: int = 32) -> int:
-    """Return a whole number that a signed integer of so many bits holds: an id of any program."""
+    """Return a whole number that fits a signed integer of ``bits``: an id of any program."""
     if type(value) is float and value.is_integer():
         value = int(value)
     most = 2 ** (bits - 1) - 1
@@ -162,7 +162,7 @@ def key_points(
 
 
 def landmarks(value: Any, where: str, notes: Counter[str]) -> list[dict[str, Any]]:
-    """Return key points that have PySDK's keys already, but for those without a place."""
+    """Return key points that already have PySDK's keys, except those without a place."""
     if not isinstance(value, list) or len(value) > _MOST_POINTS:
         raise InvalidError(where, "'landmarks' is not a list of up to 1,000 key points")
     there = [point for point in value if not _lacks_place(point)]
@@ -172,7 +172,7 @@ def landmarks(value: Any, where: str, notes: Counter[str]) -> list[dict[str, Any
 
 
 def _lacks_place(point: Any) -> bool:
-    """Return whether this is a key point that nobody saw: a place of NaN is null in a payload."""
+    """Return whether this is a key point without a place: NaN is null in a payload."""
     if not isinstance(point, dict) or "landmark" not in point:
         return False
     place = point["landmark"]
@@ -226,8 +226,8 @@ def plain_extras(
 ) -> dict[str, Any]:
     """Return the members of an object that are not ``known``: a session keeps them as they are.
 
-    Those that have a meaning in PySDK are left out, too: the format has checked what it takes for
-    them.
+    Members that have a meaning in PySDK are left out, too: the format has checked those that it
+    takes.
     """
     item = {key: value for key, value in item.items() if key not in known}
     for key, value in item.items():
@@ -269,7 +269,7 @@ class PackedMask:
     by_columns: bool
 
     def decoded(self, allowance: Allowance) -> dict[str, Any]:
-        """Return it as PySDK has it: only the rectangle that it covers is kept.
+        """Return the mask as PySDK has it: only the rectangle that it covers is kept.
 
         Args:
             allowance: How much memory the masks of its frame may still take.
@@ -305,7 +305,7 @@ def packed_mask(
     """Return a mask at a place (left, top), of a size (width, height).
 
     Args:
-        runs: None where one of them is not a length.
+        runs: None if one of them is not a length.
     """
     width, height = size
     if width < 1 or height < 1 or width * height > _MOST_PIXELS:

@@ -1,19 +1,19 @@
-"""Frames on their way to others: what is sent of each, and where to.
+"""Publishing frames: the payload of each, and the targets.
 
 =============  =================================================================
-payload        what is sent of a frame, as JSON: DeGirum's guide's, or all of it
+payload        a frame as JSON: as in DeGirum's guide, or all of it
 plain          values as JSON can hold them
 changes        tracks and labels that appear, change and end
 messages       the messages of a recording, in their order
-rest           what a target did not get while recording
+rest           messages that a target did not get while recording
 address        targets as they are written: ``mqtt://broker/cams/door``
 logins         from dgrec.toml, the environment, files
-homeassistant  how a recording introduces itself to Home Assistant
-target         a base class of what takes messages
+homeassistant  the introduction of a recording to Home Assistant
+target         the base class of targets
 lines          a file, or standard output
 mqtt           a broker
 http           a web server that takes POST requests
-served         clients of what dgrec serves: WebSockets, Server-Sent Events
+served         clients that connect to dgrec: WebSockets, Server-Sent Events
 =============  =================================================================
 """
 

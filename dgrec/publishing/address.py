@@ -21,18 +21,18 @@ from dgrec.publishing.target import Target
 STDOUT: Final = "-"
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "ws": 0, "sse": 0}
-#: What is served here.
+#: Schemes that are served here.
 _SERVED: Final = ("ws", "sse")
-#: Names that a topic may hold, which become those of the recording.
+#: Names that a topic may contain; those of the recording are filled in.
 _NAMES: Final = ("source", "session")
 #: What `redact` leaves of a login and of a query, such as in the command that dgrec proposes.
 _REDACTED: Final = re.compile(r"\*\*\*@|[?&=]\*\*\*")
-#: Patterns, and what a broker ends the connection for (MQTT, section 1.5.4): control characters,
-#: and code points that are none.
+#: Wildcards, and characters for which a broker ends the connection (MQTT, section 1.5.4): control
+#: characters, and code points that are not characters.
 _NOT_IN_TOPICS: Final = re.compile(
     "[+#\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff\\ufdd0-\\ufdef\\ufffe\\uffff]"
 )
-#: Options behind an address, by its scheme.
+#: Options after an address, by its scheme.
 _OPTIONS: Final = {
     "mqtt": ("qos", "retain", "client_id"),
     "mqtts": ("qos", "retain", "client_id", "ca", "cert", "key"),
@@ -45,13 +45,13 @@ _OPTIONS: Final = {
 
 @dataclass(frozen=True)
 class TargetAddress:
-    """Where messages go.
+    """The address that messages go to.
 
     Args:
         scheme: "mqtt", "mqtts", "http", "https", "ws", "sse"; "" for a file or standard output.
         given: As it was written, without secrets.
-        path: The topic of a broker; of a file its name; of a web server the whole URL; of what is
-            served here "/ws" or "/sse", if no other is given.
+        path: The topic of a broker; the name of a file; the whole URL of a web server; for what is
+            served here, "/ws" or "/sse", if no other is given.
         token: For a web server.
     """
 
@@ -67,7 +67,7 @@ class TargetAddress:
 
     @property
     def is_served(self) -> bool:
-        """Whether clients come here for it."""
+        """True if clients connect to dgrec for the messages."""
         return self.scheme in _SERVED
 
     def option(self, name: str, default: str = "") -> str:
@@ -78,7 +78,7 @@ def parse_target(text: str) -> TargetAddress:
     """Return the target that a text names.
 
     Raises:
-        ConfigError: It names none; the message says why.
+        ConfigError: It does not name one; the message says why.
     """
     if not text:
         raise ConfigError("--publish: the target is empty; - stands for standard output")
@@ -89,7 +89,7 @@ def parse_target(text: str) -> TargetAddress:
     text = f"{scheme}://{rest}"
     is_web = scheme.startswith("http")
     address, _, query = text.partition("?")
-    # Options are no secrets, and may be words that messages have.
+    # Options are not secrets, and may be words that messages contain.
     remember(text if is_web or "@" in query else address)
     shown = redact(text)
     if scheme not in _PORTS:
@@ -143,15 +143,15 @@ def _check_url(text: str) -> None:
 
     try:
         urllib3.util.parse_url(text)
-    except urllib3.exceptions.LocationParseError:  # which may have a password in its words
+    except urllib3.exceptions.LocationParseError:  # its text may contain a password
         raise ValueError("a part of it cannot be read") from None
 
 
 def distinct_names(names: Iterable[str]) -> list[str]:
-    """Return names of targets of which no two are the same.
+    """Return names of targets, no two of them the same.
 
-    Those of two web servers may differ in their logins or queries only, which are not shown: the
-    second one is ``NAME#2``.
+    Two web servers may differ only in their logins or queries, which are not shown: the second
+    one is ``NAME#2``.
     """
     seen: Counter[str] = Counter()
     distinct = []
@@ -162,7 +162,7 @@ def distinct_names(names: Iterable[str]) -> list[str]:
 
 
 def missing_command(session: str, name: str) -> str:
-    """Return the command that sends a target what it did not get of a session."""
+    """Return the command that sends a target the messages of a session that it did not get."""
     is_redacted = _REDACTED.search(name) is not None
     given, mark, _ = name.partition("#") if is_redacted else (name, "", "")
     command = f"dgrec publish {shlex.quote(session)} {shlex.quote(given)} --missing"
@@ -200,7 +200,7 @@ def _check_served(shown: str, user: str | None, port: int, path: str) -> None:
 
 
 def _topic(address: TargetAddress, names: Mapping[str, str]) -> str:
-    """Return a topic with its names filled in, of which any text of another may be one."""
+    """Return a topic with its names filled in, without characters that a topic cannot have."""
     return filled_path(
         address, {name: _NOT_IN_TOPICS.sub("_", value) for name, value in names.items()}
     )
@@ -236,12 +236,12 @@ def open_target(
     waits: bool = False,
     device: Device | None = None,
 ) -> Target:
-    """Return a target that takes messages; a server need not be there yet.
+    """Return a target that takes messages; a server need not be reachable yet.
 
     Args:
-        names: What names in a topic or path become: ``source``, ``session``.
+        names: The texts that names in a topic or path become: ``source``, ``session``.
         waits: Wait for slow clients of what is served here.
-        device: What a broker tells Home Assistant of the recording.
+        device: The recording, as a broker describes it to Home Assistant.
 
     Raises:
         OutputError: A file cannot be opened, or an address cannot be served.

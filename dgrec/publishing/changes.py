@@ -1,6 +1,6 @@
 """Changes from frame to frame: tracks, or labels, that appear, change and end.
 
-Everything follows from the rows, so that a recording gives what was sent while it was made.
+Everything follows from the rows, so a recording gives the same changes as while it was made.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _Key = tuple[str, int | str | None]
 
 @dataclass(slots=True)
 class _Present:
-    """What is there: a track, or the detections of a label.
+    """Something that is present: a track, or the detections of a label.
 
     Args:
         count: How many detections it stands for.
-        in_zone: Of a track, the zones as a message has them.
-        score: Of a track, as the detection has it: most frames are in no message.
+        in_zone: A track's zones, as a message has them.
+        score: A track's score, as the detection has it: most frames are in no message.
         bbox: The same.
     """
 
@@ -47,7 +47,7 @@ class _Present:
         return self.count != before.count
 
     def facts(self, kind: str) -> dict[str, Any]:
-        """Return what a message says of it."""
+        """Return the facts that a message has about it."""
         if self.key[0] == "label":
             return {"label": self.label, "count": 0 if kind == "ended" else self.count}
         return {
@@ -66,7 +66,7 @@ class Change:
     Args:
         kind: "started", "updated" or "ended".
         since_us: The stamp of the frame in which it appeared.
-        seen_us: That of the last frame in which it was.
+        seen_us: The stamp of the last frame in which it was.
         facts: ``track_id``, ``label``, ``count``, ``score``, ``bbox``, ``in_zone``.
     """
 
@@ -77,7 +77,7 @@ class Change:
 
     @property
     def of(self) -> str:
-        """What has changed, and no other that is there at the same time."""
+        """A name for what has changed, which nothing else has at the same time."""
         kind = "track" if "track_id" in self.facts else "label"
         return f"{kind} {self.facts.get('track_id', self.facts['label'])!r}"
 
@@ -86,7 +86,7 @@ class Changes:
     """Follows tracks and labels over the frames of a recording.
 
     A detection with a track id belongs to its track, others to their label. Once a label has been
-    tracked, only its tracks count: what a tracker has not taken for an object yet is none.
+    tracked, only its tracks count: detections that are not in a track yet are not objects.
 
     Args:
         ended_after_us: How long something may be out of sight before it has ended.
@@ -99,7 +99,7 @@ class Changes:
 
     @property
     def objects(self) -> int:
-        """How many there are now."""
+        """Number of objects that are present."""
         return sum(each.count for each in self._present.values())
 
     def frame(self, detections: Sequence[Mapping[Any, Any]], stamp_us: int | None) -> list[Change]:

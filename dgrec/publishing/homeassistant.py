@@ -16,7 +16,7 @@ from dgrec.publishing.messages import PayloadOptions
 from dgrec.publishing.payload import json_message
 from dgrec.version import __version__
 
-#: What Home Assistant listens to, unless it is set up otherwise.
+#: The topics that Home Assistant listens to, unless it is set up otherwise.
 _PREFIX: Final = "homeassistant"
 ONLINE, OFFLINE = b"online", b"offline"
 ON, OFF = b"ON", b"OFF"
@@ -31,7 +31,7 @@ class Device:
         name: Of its source.
         model: The name of the model.
         alerts: The names of its rules.
-        options: What is published of it.
+        options: Options of what is published.
     """
 
     name: str

@@ -15,13 +15,13 @@ from dgrec.publishing.target import Target
 
 #: Seconds for a connection, and for an answer.
 _CONNECT_S, _ANSWER_S = 5.0, 10.0
-#: How long what an answer says beside its status is read.
+#: Seconds for reading the body of an answer.
 _BODY_S: Final = 2.0
 #: Seconds before another attempt: twice as many each time.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
-#: Of a longer answer the rest is not read.
+#: Bytes: the rest of a longer answer is not read.
 _LONGEST_ANSWER: Final = 1 << 16
-#: So many characters of a reason that a server gives are shown.
+#: Characters of a server's reason that are shown.
 _LONGEST_REASON: Final = 200
 #: Answers after which another attempt may succeed.
 _TEMPORARY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -73,7 +73,7 @@ class WebServer(Target):
         self._pool.clear()
 
     def _attempt(self, message: Message) -> str:
-        """Send a message; return why that may be tried again, or "".
+        """Send a message; return why it is to be tried again, or "".
 
         Raises:
             OutputError: The server refuses it.
@@ -112,10 +112,10 @@ def _why_not(error: Exception) -> str:
 
 
 def _authorization(address: TargetAddress) -> str:
-    """Return the header that says who publishes; "": nobody says so.
+    """Return the header with the login; "" if there is none.
 
     Raises:
-        ConfigError: A header cannot have the token. No message may show it, as http.client's does.
+        ConfigError: A header cannot hold the token. No message may show it, as http.client's does.
     """
     token, login = address.token, f"{address.user}:{address.password}"
     if token:
@@ -134,21 +134,21 @@ def _authorization(address: TargetAddress) -> str:
 
 
 def _read_to_its_end(answer: Any) -> None:
-    """Read what an answer says beside its status, so that its connection can be used again.
+    """Read the body of an answer, so that its connection can be used again.
 
-    One that is too long, or comes too slowly, is not waited for: the connection is given up.
+    A body that is too long or too slow is not waited for: the connection is given up.
     """
     import urllib3
 
     left, until = _LONGEST_ANSWER, time.monotonic() + _BODY_S
     is_whole = False
     try:
-        # What there is, piece by piece: `read` waits for all, and a piece may come each 9 seconds.
+        # Piece by piece: `read` waits for all of it, and a piece may come every 9 seconds.
         while not is_whole and left > 0 and time.monotonic() < until:
             piece = answer.read1(left)
             is_whole = not piece
             left -= len(piece or b"")
-    except urllib3.exceptions.HTTPError:  # the status has been said
+    except urllib3.exceptions.HTTPError:  # the status is known already
         pass
     if is_whole:
         answer.release_conn()

@@ -18,7 +18,7 @@ _KEYS: Final = ("user", "password", "password_file", "token", "token_file")
 
 @dataclass(frozen=True)
 class Login:
-    """Who publishes; none of it is shown."""
+    """A login for a target; none of it is shown."""
 
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
@@ -28,7 +28,7 @@ class Login:
 def login_of(host: str, port: int) -> Login:
     """Return the login for a server.
 
-    That of ``[publish."HOST:PORT"]`` or ``[publish."HOST"]`` in ``dgrec.toml``, or else
+    It is from ``[publish."HOST:PORT"]`` or ``[publish."HOST"]`` in ``dgrec.toml``, or else from
     DGREC_PUBLISH_USER, DGREC_PUBLISH_PASSWORD and DGREC_PUBLISH_TOKEN (or the files that
     DGREC_PUBLISH_PASSWORD_FILE and DGREC_PUBLISH_TOKEN_FILE name).
 

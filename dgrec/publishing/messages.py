@@ -1,6 +1,6 @@
-"""The messages of a recording: of its frames or of what changes, and of its alerts.
+"""The messages of a recording: for its frames or for changes, and for its alerts.
 
-The recorder and `dgrec publish` make them in the same way, in the same order, of the same rows.
+The recorder and `dgrec publish` make them in the same way, in the same order, from the same rows.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from dgrec.publishing.changes import Change, Changes
 from dgrec.publishing.payload import PayloadForm, PublishedFrame, json_message, message_of
 from dgrec.publishing.plain_values import plain
 
-#: Kinds of events that are alerts, and what becomes of the alert there.
+#: Kinds of events that are alerts, and the state of the alert after each.
 ALERT_KINDS = {"alert": "started", "alert_end": "ended"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PayloadOptions:
-    """What is published of a recording.
+    """Options of what is published of a recording.
 
     Args:
-        form: What is sent of a frame.
-        every: Of as many frames one is looked at.
+        form: The form of a frame's payload.
+        every: One in this many frames is looked at.
         where: A condition; detections for which it does not hold are left out; "": none are.
         only_changes: Send what appears, changes and ends instead of frames.
         ended_after: How many seconds something may be out of sight before it has ended.
@@ -86,11 +86,11 @@ class Messages:
         self._where = options.condition
         self._changes = self._new_changes()
         self._last: PublishedFrame | None = None
-        #: What is known of alerts that go on, by their names.
+        #: Facts about alerts that go on, by their names.
         self._started: dict[str, dict[str, Any]] = {}
 
     def is_sent(self, number: int) -> bool:
-        """Return whether the frame of a number (from 0, in the recording) is looked at."""
+        """Return whether the frame with a number (from 0, in the recording) is looked at."""
         return number % self._options.every == 0
 
     def frame(self, frame: PublishedFrame) -> list[Message]:

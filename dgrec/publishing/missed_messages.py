@@ -25,7 +25,7 @@ class Outgoing(NamedTuple):
 
     Args:
         captured_ns: None if it is unknown.
-        is_end: They are of the end of a run, whose last frame this is, and no other ones of it.
+        is_end: They are of the end of a run, whose last frame this is, not of the frame itself.
     """
 
     source_frame: int
@@ -36,11 +36,11 @@ class Outgoing(NamedTuple):
 
 @dataclass(frozen=True)
 class MissedMessages:
-    """What a target did not get of a session.
+    """The messages of a session that a target did not get.
 
     Args:
-        entry: What the session says of the target.
-        session_id: What messages name the session by.
+        entry: The session's entry for the target.
+        session_id: The id by which messages name the session.
     """
 
     session: Session
@@ -48,10 +48,10 @@ class MissedMessages:
     session_id: str
 
     def frames(self) -> Iterator[Outgoing]:
-        """Yield the messages of each frame of which the target did not get all, in their order.
+        """Yield the messages of each frame, in order, where the target did not get all of them.
 
         Raises:
-            ConfigError: This dgrec cannot send what was sent to it.
+            ConfigError: This version of dgrec cannot send what was sent to it.
             SessionError: Part of the session cannot be read.
         """
         made: Messages | None = None
@@ -72,7 +72,7 @@ class MissedMessages:
         yield from _ends(made, last, ended)
 
     def _options(self) -> Iterator[tuple[int, PayloadOptions | None]]:
-        """Yield what was sent to it from a frame on: each run may have options of its own."""
+        """Yield a first frame and the options from there on: each run may have its own."""
         if not self.session.parts:
             yield 0, _options_of(self.entry)
         for part in self.session.parts:
@@ -81,7 +81,7 @@ class MissedMessages:
             yield part.first_frame, next(map(_options_of, found), None)
 
     def _rows(self) -> Iterator[tuple[PayloadOptions, Mapping[str, Any], bool]]:
-        """Yield the rows that messages are made of, and whether the target lacks them."""
+        """Yield the rows that messages are made from, and whether the target lacks them."""
         ranges = sorted((first, last) for first, last in self.entry.get("left_out", []))
         chosen = [*self._options()]
         if not ranges and not any(options and options.only_changes for _, options in chosen):
@@ -92,7 +92,7 @@ class MissedMessages:
             if options is None:
                 continue
             is_left_out = self._is_left_out(batch, ranges, options.every)
-            # A change is one from the frames before.
+            # Changes depend on the frames before.
             wanted = self._is_due(batch, options.every) if options.only_changes else is_left_out
             rows, marks = batch.filter(pa.array(wanted)), is_left_out[wanted].tolist()
             for row, mark in zip(each_row(rows), marks, strict=True):
@@ -108,7 +108,7 @@ class MissedMessages:
 
     def _is_due(self, rows: pa.RecordBatch, every: int) -> Any:
         if not has_all_frames(self.session.metadata):
-            # It was counted with rows that are missing: all that may have been are.
+            # Rows that are missing now were counted, too: any row may have been due.
             return np.ones(rows.num_rows, np.bool_)
         return rows.column("frame").to_numpy() % every == 0
 
@@ -135,7 +135,7 @@ def _ends(
     """Yield the messages of the end of a run, if the target lacks them.
 
     Args:
-        ended: The last frames of this run, if it has them, and of later ones.
+        ended: The last frames of runs whose end the target has, from this run on.
         before: The first frame of the next run.
     """
     has_them = False
@@ -148,11 +148,11 @@ def _ends(
 
 
 def missed_messages_of(session: Session, target: str, session_id: str = "") -> MissedMessages:
-    """Return what a target did not get of a session.
+    """Return the messages of a session that a target did not get.
 
     Args:
         target: As it was written when it was recorded, without secrets.
-        session_id: What messages name the session by, if not by its own id.
+        session_id: The id by which messages name the session, if not its own.
 
     Raises:
         ConfigError: The session was not published to it.

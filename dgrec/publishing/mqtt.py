@@ -29,25 +29,25 @@ _LOOK_S: Final = 0.5
 _NO_CONNECTION: Final = 4
 _NOT_CONFIRMED: Final = "the broker did not confirm them"
 _LOST: Final = "the connection to the broker was lost"
-#: The longest text that MQTT can send, in bytes, and what a topic is followed by at most.
+#: Bytes of the longest text that MQTT can send, and of the longest suffix of a topic.
 _LONGEST_TEXT, _LONGEST_SUFFIX = 0xFFFF, 100
-#: What a topic is followed by: of alerts, and of whether somebody publishes there.
+#: Suffixes of a topic: for alerts, and for whether messages are being published.
 _ALERTS, _STATUS = "/alerts", "/status"
 #: A broker's reasons for which another attempt is of no use.
 _REFUSED: Final = ("Not authorized", "Bad user name or password", "Client identifier not valid")
 
 
 class Broker(Target):
-    """Publishes each message to a topic, in order; paho connects again where the broker goes away.
+    """Publishes each message to a topic, in order; paho connects again when the broker goes away.
 
     Alerts go to ``TOPIC/alerts``. ``TOPIC/status`` is ``online`` (retained) meanwhile, and
-    ``offline`` afterwards: the broker itself publishes that where this process dies.
+    ``offline`` afterwards: the broker itself publishes that if this process dies.
 
     At most 100 messages are on their way; then `send` waits. With QoS 0 it waits until its message
-    has been sent, which counts as delivered; else that is when the broker has confirmed it.
+    has been sent, which counts as delivered; else it counts when the broker has confirmed it.
 
     Args:
-        device: What Home Assistant gets to know, and finds by itself.
+        device: The device that Home Assistant finds by itself.
 
     Raises:
         ConfigError: paho-mqtt is not installed, a certificate cannot be read, or a text is one
@@ -80,13 +80,13 @@ class Broker(Target):
             self._alert_topics = device.alert_topics(topic)
             self._retained |= dict.fromkeys(self._alert_topics.values(), OFF)
             self._retained |= [device.discovery(topic)]
-        #: Held where they are published, so that an older one never comes last.
+        #: Held while retained messages are published, so that an older one never comes last.
         self._retaining = threading.Lock()
         self._changed = threading.Condition()
         #: Keys of messages by their numbers.
         self._on_the_way: dict[int, str] = {}
         self._early: set[int] = set()
-        #: Messages that are not of the recording.
+        #: Numbers of messages that are not the recording's.
         self._own: set[int] = set()
         #: How often a connection was lost.
         self._losses = 0
@@ -167,11 +167,11 @@ class Broker(Target):
     def _publish(self, topic: str, message: Message) -> bool:
         """Give paho a message; return False if it has forgotten it.
 
-        While the broker is away, it keeps messages, and says so by its return code only; but none
-        with QoS 0, and of those that it has not sent when a connection is lost.
+        While the broker is away, paho keeps messages, and says so only by its return code; but it
+        keeps none with QoS 0, nor those with QoS 0 that it has not sent when a connection is lost.
         """
         losses = self._losses
-        # It calls back with a lock of its own, so none is held here.
+        # paho calls back with a lock of its own, so none is held here.
         published = self._client.publish(topic, message.text, self._qos, self._retain)
         number, is_lost = published.mid, published.rc == _NO_CONNECTION
         with self._changed:
@@ -198,7 +198,7 @@ class Broker(Target):
                 self._own.add(number)
 
     def _end_connection(self) -> None:
-        """Say that nobody publishes there any more: after a farewell, brokers send no will."""
+        """Publish that this target is offline: after a farewell, brokers send no will."""
         if self._client.is_connected():
             farewell = self._client.publish(self._topic + _STATUS, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(ValueError, RuntimeError):  # the connection is lost just now
@@ -221,7 +221,7 @@ class Broker(Target):
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if str(reason) in _REFUSED:
             self._refuse(f"the broker refuses: {reason}")
-        elif reason.is_failure:  # it is too busy, say; paho tries again
+        elif reason.is_failure:  # it may be too busy; paho tries again
             self._trouble = f"the broker refuses: {reason}"
         else:
             self._trouble = ""
@@ -251,7 +251,7 @@ class Broker(Target):
             if mid in self._own:
                 self._own.discard(mid)
                 return
-            if self._is_closing:  # with what is known of the delivery
+            if self._is_closing:  # the undelivered messages are counted by now
                 return
             key = self._on_the_way.pop(mid, None)
             if key is None:  # confirmed before `send` knew its number
@@ -275,7 +275,7 @@ class Broker(Target):
 
 
 def _check_text(target: str, what: str, text: str) -> None:
-    """Raise `ConfigError` if MQTT cannot send a text: paho would end its thread by a traceback."""
+    """Raise `ConfigError` if MQTT cannot send a text: paho's thread would end with a traceback."""
     try:
         is_sent = len(text.encode()) <= _LONGEST_TEXT and "\0" not in text
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
 """The payload of a published frame, as JSON.
 
-A recording and the same recording published later give the same bytes: both are made from what a
-row holds, stamps in whole microseconds.
+Frames published while recording or later give the same bytes: both are made from what a row holds,
+with stamps in whole microseconds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dgrec.publishing.plain_values import PIXELS, plain
 
 PayloadForm = Literal["guide", "full"]
 
-#: What DeGirum's guide publishes of a detection.
+#: Keys of a detection that DeGirum's guide publishes.
 _GUIDE_KEYS = ("label", "score", "bbox")
 
 
@@ -98,14 +98,14 @@ def _text(stamp_us: int | None) -> str | None:
 def payload(
     frame: PublishedFrame, form: PayloadForm = "guide", where: DetectionCondition | None = None
 ) -> dict[str, Any]:
-    """Return what is published of a frame.
+    """Return the payload of a frame.
 
     ``timestamp`` is when the result came out, in seconds since 1970 (UTC).
 
     Args:
         form: "guide": that of DeGirum's guide, ``timestamp`` and ``detections`` with ``label``,
             ``score`` and ``bbox``; "full": all of the row but pixels.
-        where: Which detections.
+        where: Condition for detections; None: all.
     """
     found = frame.detections(where)
     if form == "guide":
@@ -146,5 +146,5 @@ def message_of(
 
 
 def json_message(value: Mapping[str, Any]) -> bytes:
-    """Return JSON text, UTF-8, in one line without its end."""
+    """Return JSON text, UTF-8, in one line without a line end."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()

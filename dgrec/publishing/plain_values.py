@@ -17,12 +17,12 @@ def plain(value: Any) -> Any:
     """Return a value as JSON can hold it; NaN and infinity become null, pixels are left out."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if isinstance(value, np.floating):  # a long double, which is no Python number
+    if isinstance(value, np.floating):  # a long double, which is not a Python number
         value = float(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, int) and value.bit_length() > _LONGEST_BITS:
-        return None  # Python writes no number of so many digits
+        return None  # Python writes no number with so many digits
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, list | tuple):
@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def _plain_object(value: Any) -> Any:
-    """Return the state of an object (counts of zones, say), or its text."""
+    """Return the state of an object (such as counts of zones), or its text."""
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     state = getattr(value, "state", None)

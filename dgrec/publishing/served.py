@@ -27,20 +27,20 @@ from dgrec.units import counted
 
 #: How long the end waits for clients that have not got everything.
 _PATIENCE_S: Final = 2.5
-#: What stands in a path as it is (RFC 3986, section 3.3), beside letters, digits and -._~
+#: Characters that a path has unquoted (RFC 3986, section 3.3), besides letters, digits and -._~
 _PLAIN: Final = "/!$&'()*+,;=:@"
 _HANDLERS: Final = {"ws": serve_websocket, "sse": serve_events}
 
 
 class ServedTarget(Target):
-    """Serves messages at an address: a client that comes gets the last one, and all that follow.
+    """Serves messages at an address: a client that connects gets the last one, and all that follow.
 
     Each client has a queue of its own. A message has arrived once it was handed to the connection
-    of every client that was there; at once if there was none. Sources that are recorded at once
-    may share an address.
+    of every client that was connected; at once if there was none. Sources that are recorded
+    together may share an address.
 
     Args:
-        names: What names in the path become: ``source``, ``session``.
+        names: The texts that names in the path become: ``source``, ``session``.
         waits: Wait for slow clients, but not for those that read nothing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A base class of what takes published messages."""
+"""The base class of targets, which take published messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dgrec.message import Message
 class Target:
     """Takes messages, one after the other, in one thread.
 
-    ``delivered`` counts those that arrived, as far as the target says so. What was taken and did
-    not arrive is lost when it is closed.
+    ``delivered`` counts those that arrived, as far as the target says so. Messages that were taken
+    and did not arrive are lost when it is closed.
     """
 
     #: Used in messages; without secrets.
@@ -24,7 +24,7 @@ class Target:
         self.delivered = 0
         #: Called with the key of each message once it has arrived, in any thread.
         self.on_taken: Callable[[str], None] | None = None
-        #: Called with a line, once, where a target is away and `send` waits for it.
+        #: Called with a line, once, when a target is away and `send` waits for it.
         self.on_wait: Callable[[str], None] | None = None
 
     def _take(self, key: str) -> None:
@@ -39,15 +39,15 @@ class Target:
             self.on_wait = None
 
     def wait_for_client(self) -> None:
-        """Wait until somebody listens, where messages are served here."""
+        """Wait until a client listens, if messages are served here."""
 
     def send(self, message: Message) -> None:
-        """Take a message; wait where the target takes no more for now.
+        """Take a message; wait while the target takes no more.
 
-        It may get one twice, which has the same key then.
+        The target may get a message twice, with the same key.
 
         Raises:
-            OutputError: It takes none any more.
+            OutputError: It takes no more messages.
         """
         raise NotImplementedError
 
@@ -55,7 +55,7 @@ class Target:
         """Have `send`, in another thread, wait no longer."""
 
     def close(self) -> None:
-        """Wait for what was taken, as long as that is worth it, and end."""
+        """Wait for messages that were taken, as long as that is worth it, and end."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,7 +1,7 @@
 """The web server of dgrec: one small server in a thread of its own.
 
 =======  =======================================================================
-server   the server: routes by their paths, and limits for everybody
+server   the server: routes by their paths, and limits for all clients
 tls      certificates, and handshakes that are bounded
 guard    who may ask: Host, Origin, token
 channel  messages to any number of clients, none of which waits for another

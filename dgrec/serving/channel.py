@@ -11,10 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from dgrec.message import Message
 
-#: What may wait for a client. Clients that wait for the same messages share their memory.
+#: Limits of what waits for a client. Clients that wait for the same messages share their memory.
 _MOST_MESSAGES: Final = 1024
 _MOST_BYTES: Final = 8 * 2**20
-#: A client that has taken nothing for as long is not waited for.
+#: A client that has read nothing for this long is not waited for.
 _STALLED_S: Final = 2.0
 
 
@@ -29,10 +29,10 @@ class Loss(NamedTuple):
 
 
 class Receipt:
-    """Whether all clients got a message that were there when it was published.
+    """Tracks whether all clients that were connected when a message was published got it.
 
     Args:
-        on_taken: Called once, when they have; with the channel's lock.
+        on_taken: Called once, when they have, with the channel's lock held.
     """
 
     def __init__(self, on_taken: Callable[[], None]) -> None:
@@ -45,7 +45,7 @@ class Receipt:
             self._on_taken()
 
     def got(self) -> None:
-        """Note that one of them got it, or has left; a message left out for one stays open."""
+        """Note that a client got it, or has left; a message left out for a client stays open."""
         self._waiting -= 1
         if not self._waiting:
             self._on_taken()
@@ -90,7 +90,7 @@ class _Queue:
 
 
 class Client:
-    """What waits for a client, which takes it in the server's loop."""
+    """The messages that wait for a client, which takes them in the server's loop."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -98,7 +98,7 @@ class Client:
         self.wake = asyncio.Event()
         self._left_out = 0
         self._sending: _Item | None = None
-        #: Whether it was disconnected because it takes nothing.
+        #: Whether it was disconnected because it reads nothing.
         self.is_stalled = False
         self.moved_s = time.monotonic()
 
@@ -110,7 +110,7 @@ class Client:
 
     @property
     def loss(self) -> Loss:
-        """What was left out because it was too slow, or still waits at the end."""
+        """Messages left out because it was too slow, or still waiting at the end."""
         is_lost = self._channel.is_ending or self.is_stalled
         count = self._left_out + (len(self._open_items()) if is_lost else 0)
         return Loss(count, 1 if count else 0)
@@ -134,7 +134,7 @@ class Client:
             await self.wake.wait()
 
     def leave(self) -> None:
-        """Give up what it has not got; what it was too slow for stays open."""
+        """Give up messages that it has not got; those that it was too slow for stay open."""
         if not (self._channel.is_ending or self.is_stalled):
             for item in self._open_items():
                 item.got()
@@ -148,8 +148,8 @@ class Channel:
     """Hands each message to every client.
 
     `publish` and `end` are called in threads of the recording, the others in the server's loop.
-    A client that joins gets the last message of each feed, or of each thing that it is about, at
-    once. One that comes back and names the last message that it got, gets those that it missed.
+    A client that joins gets the last message of each feed, or of each subject of a feed, at once.
+    A client that comes back and names the last message that it got, gets those that it missed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -160,7 +160,7 @@ class Channel:
         self._last: dict[tuple[Hashable, str, str], Message] = {}
         self._recent = _Queue()
         self._is_waking = False
-        #: Of clients that have left.
+        #: The losses of clients that have left.
         self._loss = Loss()
 
     # --- for the recording ---
@@ -171,8 +171,8 @@ class Channel:
         """Hand a message to all clients.
 
         Args:
-            waits: Wait for clients that are slow, but not for those that take nothing.
-            receipt: What is to know once they have it.
+            waits: Wait for clients that are slow, but not for those that read nothing.
+            receipt: Is told once they have it.
         """
         with self.changed:
             while waits and any(client.is_waited_for() for client in self._clients):
@@ -206,7 +206,7 @@ class Channel:
 
     @property
     def loss(self) -> Loss:
-        """What was left out for clients that were too slow."""
+        """Messages left out for clients that were too slow."""
         with self.changed:
             return sum((client.loss for client in self._clients), self._loss)
 

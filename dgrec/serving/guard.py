@@ -1,6 +1,6 @@
-"""Who may ask: checks of Host, Origin and token.
+"""Access to the server: checks of Host, Origin and token.
 
-A page on the web can make a browser ask addresses of its own machine. Such requests have the page
+A page on the web can make a browser send requests to its own machine. Such requests have the page
 as their Origin, or (where the page's own name leads to this machine) a foreign Host.
 """
 
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Refuses requests of foreign pages, and those without the token.
 
-    Addresses that only this machine reaches need no token. Others need that of the environment
+    Addresses that only this machine reaches need no token. Others need the token in the environment
     variable DGREC_TOKEN, or a random one. A token that is set is asked for everywhere.
 
     Args:
@@ -51,7 +51,7 @@ class Guard:
         self.has_own_token = bool(given)
         needs_token = bool(cookie) or not self._is_local
         self.token = given or (secrets.token_urlsafe(24) if needs_token else "")
-        # Cookies know no ports: the name has it. Browsers take __Host- from this very host only.
+        # Cookies ignore ports, so the name has it. Browsers take __Host- from this very host only.
         self._cookie = f"__Host-{cookie}" if is_secure else cookie
         self._is_secure = is_secure
         # Pages on other ports of the same host have the cookie, too.
@@ -66,7 +66,7 @@ class Guard:
         """Return the answer to a request that is refused; None if it may pass.
 
         Args:
-            origins: Of other pages that may ask.
+            origins: Origins of other pages that may ask.
             is_public: Ask for no token but one that the user has set.
         """
         hosts = request.headers.getall("Host", [])
@@ -77,7 +77,7 @@ class Guard:
             own = (f"http://{hosts[0]}", f"https://{hosts[0]}")
             if origin not in own and origin not in origins:
                 return web.Response(status=403, text="foreign Origin\n")
-        # Of pictures and the like, browsers send no Origin. A link may be followed.
+        # For pictures and the like, browsers send no Origin. A link may be followed.
         elif (
             request.headers.get("Sec-Fetch-Site") in self._foreign
             and request.headers.get("Sec-Fetch-Mode") != "navigate"
@@ -95,9 +95,9 @@ class Guard:
         )
 
     def make_single_use(self) -> str:
-        """Return a token that the next request may have instead of the other, once.
+        """Return a token that one request may use instead of the other.
 
-        The address that a browser is started with is seen by all users of the machine.
+        All users of the machine see the address that a browser is started with.
         """
         self._once = secrets.token_urlsafe(24)
         return self._once

@@ -26,22 +26,22 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _MOST_CONNECTIONS: Final = 64
 #: New connections that may wait; a flood must not hold up others for seconds.
 _BACKLOG: Final = 256
-#: A connection is closed that has asked nothing for as long.
+#: A connection without a request for this long is closed.
 _KEEPALIVE_S: Final = 15.0
-#: A connection is closed whose client has taken nothing of what was sent for as long.
+#: A connection whose client has read nothing of what was sent for this long is closed.
 _UNTAKEN_S: Final = 30.0
-#: A refused connection is closed after as long, if its client does not close it.
+#: A refused connection is closed after this long, if its client does not close it.
 _REFUSED_S: Final = 1.0
 #: How long the end waits for requests that are being answered.
 _END_S: Final = 0.5
-#: Of every answer.
+#: Headers of every answer.
 HEADERS: Final = {
     "Server": "dgrec",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-#: Of every answer of a server that has pages: they load and do nothing but what is served here.
+#: Headers of every answer of a server with pages: these may load and do only what is served here.
 PAGE_HEADERS: Final = {
     **HEADERS,
     "Content-Security-Policy": (
@@ -52,7 +52,7 @@ PAGE_HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-#: Whoever wants to see the errors of requests gives it a handler; a scan of ports prints nothing.
+#: Add a handler to see the errors of requests. Without one, a scan of ports prints nothing.
 _LOGGER: Final = logging.getLogger("dgrec.serving")
 _LOGGER.addHandler(logging.NullHandler())
 _LOGGER.propagate = False
@@ -135,7 +135,7 @@ class Server:
         if not (route.is_public or self.has_pages):
             self._say_token()
         self._routes[path] = route
-        # Not before there is anything: clients that come meanwhile wait, and get it.
+        # Not before there is a route: clients that connect earlier wait, and get an answer.
         asyncio.run_coroutine_threadsafe(self._listener.start_serving(), self._loop).result()
 
     def _say_token(self) -> None:
@@ -148,7 +148,7 @@ class Server:
             )
 
     def remove(self, path: str) -> None:
-        """Answer requests for a path no more."""
+        """Stop answering requests for a path."""
         del self._routes[path]
 
     def close(self) -> None:
@@ -175,7 +175,7 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log)
         self._stopping = asyncio.Event()
-        # Cancelled are handlers of a client that has left.
+        # Handlers are cancelled when their client has left.
         self._server = web.Server(self._handle, handler_cancellation=True)
         self._listener = await self._loop.create_server(
             self._connection, sock=self._socket, backlog=_BACKLOG, start_serving=False
@@ -188,7 +188,7 @@ class Server:
         for _ in range(3):
             await asyncio.sleep(0)
         self._listener.close()
-        # Where a client reads nothing, what waits for it would keep its connection open.
+        # If a client reads nothing, data that waits for it would keep its connection open.
         open_ = [each.transport for each in self._server.connections]
         await self._server.shutdown(_END_S)
         for transport in [*open_, *self._refused, *self._below_tls]:
@@ -215,7 +215,7 @@ class Server:
         )
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        # As it came: no other spelling of a path leads anywhere.
+        # As it was sent: no other spelling of a path leads anywhere.
         route = self._routes.get(request.raw_path.partition("?")[0])
         origins = () if route is None else route.origins
         is_public = route is not None and route.is_public
@@ -234,7 +234,7 @@ class Server:
 
 
 def _log(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Take what asyncio complains of; by itself it prints a traceback for each connection that
+    """Log asyncio's complaints; by itself it prints a traceback for each connection that
     cannot be accepted, hundreds a second where file descriptors have run out.
     """
     _LOGGER.error(context["message"], exc_info=context.get("exception"))
@@ -268,7 +268,7 @@ class _Refusal(asyncio.Protocol):
             transport.abort()
             return
         transport.write(self._answer)
-        # Closed at once, with its request not read yet, it would lose the answer.
+        # If closed at once, before its request is read, its client would lose the answer.
         asyncio.get_running_loop().call_later(_REFUSED_S, transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -297,7 +297,7 @@ _servers: dict[tuple[str, int], Server] = {}
 def open_server(
     host: str, port: int, certificate: Certificate | None = None, *, has_pages: bool = False
 ) -> Server:
-    """Return the server of an address, which others may have opened as well; it is to be closed.
+    """Return the server of an address, which others may have opened as well; close it after use.
 
     Args:
         port: 0: any that is free.
@@ -335,7 +335,7 @@ def _listening(host: str, port: int) -> socket.socket:
                 f"{shown}: the port is in use by another program; choose another port"
             ) from None
         raise OutputError(f"{shown}: cannot be served: {error.strerror or error}") from None
-    except ValueError:  # UnicodeError, of a name that there cannot be
+    except ValueError:  # UnicodeError, for a name that cannot exist
         raise OutputError(f"{shown}: is not an address to serve") from None
     if option := getattr(socket, "TCP_USER_TIMEOUT", None):  # its connections inherit it
         listening.setsockopt(socket.IPPROTO_TCP, option, round(_UNTAKEN_S * 1000))

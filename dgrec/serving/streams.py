@@ -14,9 +14,9 @@ from dgrec.serving.server import HEADERS
 
 #: Seconds between signs of life to a client that gets no messages.
 _HEARTBEAT_S: Final = 15.0
-#: A connection is closed whose client has taken nothing for as long.
+#: A connection whose client has read nothing for this long is closed.
 _PATIENCE_S: Final = 30.0
-#: What clients send is not looked at.
+#: Bytes of a message from a client, which is not looked at.
 _LARGEST_RECEIVED: Final = 4096
 _RETRY_MS: Final = 2000
 EVENT_HEADERS: Final = {
@@ -30,7 +30,7 @@ async def serve_websocket(request: web.BaseRequest, channel: Channel) -> web.Str
     socket = web.WebSocketResponse(
         heartbeat=_HEARTBEAT_S, compress=False, max_msg_size=_LARGEST_RECEIVED, timeout=1.0
     )
-    # Of a key that is not ASCII, aiohttp would raise.
+    # With a key that is not ASCII, aiohttp would raise an error.
     is_ascii = request.headers.get("Sec-WebSocket-Key", "").isascii()
     if not is_ascii or not socket.can_prepare(request).ok:
         return web.Response(
@@ -96,7 +96,7 @@ async def serve_events(request: web.BaseRequest, channel: Channel) -> web.Stream
 
 @contextlib.contextmanager
 def _ends_silently(request: web.BaseRequest, client: Client) -> Iterator[None]:
-    """End the connection where its client is gone, or takes nothing."""
+    """End the connection if its client is gone, or reads nothing."""
     try:
         yield
     except (ConnectionError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""TLS of what dgrec serves."""
+"""TLS for what dgrec serves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from dgrec.errors import ConfigError
 
-#: A client that has not finished its handshake by then is disconnected.
+#: A client that has not finished its handshake after this long is disconnected.
 _HANDSHAKE_S: Final = 5.0
 _FAREWELL_S: Final = 1.0
 
@@ -27,7 +27,7 @@ class Certificate(NamedTuple):
     key: str = ""
 
     def context(self) -> ssl.SSLContext:
-        """Return what TLS needs of it.
+        """Return it as a context for TLS.
 
         Raises:
             ConfigError: The files cannot be used.
@@ -35,7 +35,7 @@ class Certificate(NamedTuple):
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.set_alpn_protocols(["http/1.1"])
         try:
-            # Without a password, OpenSSL would ask for that of the key at the terminal.
+            # Without a password, OpenSSL would ask for the key's at the terminal.
             context.load_cert_chain(self.file, self.key or None, password="")
         except ssl.SSLError as error:
             reason = (error.reason or str(error)).lower().replace("_", " ")
@@ -49,15 +49,15 @@ class Certificate(NamedTuple):
 
 
 class Handshake(asyncio.Protocol):
-    """Begins TLS on a new connection, and hands it to its handler then.
+    """Begins TLS on a new connection, and then hands it to its handler.
 
-    asyncio's own server calls nobody before the handshake, so that connections which never
-    finish it could not be counted, and would take all file descriptors.
+    asyncio's own server calls no one before the handshake, so connections that never finish it
+    could not be counted, and would take all file descriptors.
 
     Args:
         make_handler: Called after the handshake.
-        open_: Those that have not ended.
-        transports: Gets what is below TLS. A client that does not take leave keeps it open for a
+        open_: Handshakes that have not ended.
+        transports: Gets the transport below TLS. A client that does not end TLS keeps it open for a
             while after the connection was closed.
     """
 
@@ -76,14 +76,14 @@ class Handshake(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transports.add(transport)
-        # Kept, or it could be collected.
+        # Kept, or the task could be garbage collected.
         self._task = asyncio.get_running_loop().create_task(self._begin(transport))
 
     async def _begin(self, transport: asyncio.Transport) -> None:
         early = _Early()
         secure: asyncio.Transport | None = None
         try:
-            with contextlib.suppress(OSError):  # of which TLS errors are some
+            with contextlib.suppress(OSError):  # TLS errors are OSErrors, too
                 secure = await asyncio.get_running_loop().start_tls(
                     transport,
                     early,

@@ -1,4 +1,4 @@
-"""A recording in the place of the model, and of the camera: through PySDK's and OpenCV's calls.
+"""A recording in place of the model or the camera, through PySDK's and OpenCV's calls.
 
 ================  =====================================================================
 zoo               sessions as a model zoo of PySDK, ``inference_host_address="@dgrec"``

@@ -1,4 +1,4 @@
-"""The ways to a recording in the place of the model."""
+"""The ways to a recording in place of the model or the camera."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def model(
 
     It takes the place of the model that was recorded: `predict`, `predict_batch`, `predict_stream`,
     compound models, gizmos and analyzers work with it. A picture gets the result that was recorded
-    of it; it is recognised by its pixels (docs/stand-in.md).
+    for it; it is recognised by its pixels (docs/stand-in.md).
 
     Args:
         session: A session in any form.
@@ -33,7 +33,7 @@ def model(
             first frame, and so on); "auto": by pixels, or in order where a session of an earlier
             version has no digests and no frame of it was skipped; "camera": pictures of recorded
             cameras only.
-        missing: What a picture gets that was not recorded: "error"; "nearest", the result of the
+        missing: What a picture that was not recorded gets: "error"; "nearest", the result of the
             most similar picture; "empty", a result without detections.
         pace: "fast", or "recorded": results come after the latency that they had.
         properties: Properties of PySDK's models, such as ``output_confidence_threshold=0.5``.
@@ -67,7 +67,7 @@ def camera(
 
     They come from the video that was recorded with the session, or from the footage that it was
     recorded from. A model that stands in for that session (`model`) gives each picture the result
-    of its own row, also where the video was encoded and the pixels are not what the model saw.
+    of its own row, even where the video was encoded and the pixels are not what the model saw.
 
     Args:
         session: A session in any form.

@@ -17,7 +17,7 @@ from dgrec.session import Session, damaged_frame
 
 @dataclass(slots=True)
 class RecordedFrame:
-    """What the model gave for a frame, and when."""
+    """The model's results for a frame, and when they came out."""
 
     restored: RestoredFrame
     #: When the result came out, in nanoseconds since 1970; None if unknown.
@@ -59,7 +59,7 @@ class Frames:
             return self.session.notices_until(completed_ns)
 
     def empty(self) -> RecordedFrame:
-        """Return a frame of which nothing was recorded: without detections, all background."""
+        """Return a frame for which nothing was recorded: without detections, all background."""
         results: list[Any] = []
         if self._map_shape is not None:
             results = [{"data": np.zeros(*self._map_shape)}]

@@ -1,7 +1,7 @@
-"""The pictures that recorded cameras gave out, and the rows that they are of.
+"""The pictures that recorded cameras gave out, and their rows.
 
 A recorded video that was encoded has other pixels than the model saw: the digest in a row does not
-find its picture. The array that a camera gave out is of its row for certain, and so are its copies.
+find its picture. An array that a camera gave out certainly belongs to its row, as do its copies.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dgrec.format import digest, original_of
 if TYPE_CHECKING:
     from dgrec.session import Session
 
-#: Copies are recognised as long as not as many further pictures have been given out.
+#: Copies are recognised until this many further pictures have been given out.
 _MOST_PICTURES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
-    """What shows that two sessions are of the same frames.
+    """Facts that show whether two sessions are of the same frames.
 
     Args:
         id: Of the recording.
@@ -43,7 +43,7 @@ class SessionFacts:
     def of(cls, session: Session) -> SessionFacts:
         metadata = session.metadata
         source, group = metadata.get("source", {}), metadata.get("group", {})
-        # The digest of a playlist says nothing of its files, and clips count their own frames.
+        # The digest of a playlist says nothing about its files, and clips count their own frames.
         is_footage = "named_files" not in source and original_of(metadata) is None
         footage = source.get("sha256") if is_footage else ""
         return cls(session.id, str(footage or ""), str(group.get("id") or ""))
@@ -51,13 +51,13 @@ class SessionFacts:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The row that a picture is of. Numbers are -1 where the row has none."""
+    """The row of a picture. Numbers are -1 where the row has none."""
 
     session: SessionFacts
     frame: int
     source_frame: int
     captured_us: int
-    #: Of the pixels that the model saw.
+    #: The digest of the pixels that the model saw.
     digest: int
 
 
@@ -78,7 +78,7 @@ class _GivenOut:
     """Pictures, by their identity and by their content."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a picture may be collected while it is held
+        self._lock = threading.RLock()  # `forget` may run in a thread that holds it
         self._arrays: dict[int, tuple[weakref.ref[Any], Origin, int | None]] = {}
         self._contents: OrderedDict[int, _Alike] = OrderedDict()
         self._count = 0
@@ -105,7 +105,7 @@ class _GivenOut:
             self._count += len(alike.origins)
 
     def of(self, picture: Any) -> Origin | _Alike | None:
-        """Return the row of a picture that was given out, or those with the same content."""
+        """Return the row of a picture that was given out, or the rows with the same content."""
         with self._lock:
             if not self._arrays and not self._contents:
                 return None
@@ -133,7 +133,7 @@ class _GivenOut:
 
 
 def _whole(picture: Any) -> Any:
-    """Return the array that a picture is a view of, if it shows all of it as it is."""
+    """Return the array that a picture is a view of, if the view shows all of it unchanged."""
     base = getattr(picture, "base", None)
     if isinstance(picture, np.ndarray) and isinstance(base, np.ndarray):
         layout = (picture.shape, picture.strides, picture.dtype)
@@ -152,7 +152,7 @@ def with_exchanged_colors(picture: Any) -> Any:
 
 
 class Pairing:
-    """Finds the rows of a session that are of a picture which a camera gave out.
+    """Finds the rows of a session for a picture that a camera gave out.
 
     The camera may be of another session, if it is certain which of its frames are the same: by
     their number in the same footage, by equal pixels when they were inferred, or by stamp and
@@ -164,7 +164,7 @@ class Pairing:
         self._facts = SessionFacts.of(session)
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
         self._orders: dict[str, np.ndarray[Any, Any]] = {}
-        #: Of contents that several rows have: their positions, and of how many rows these are.
+        #: For contents of several pictures: how many of these were looked up, and their positions.
         self._of_alike: weakref.WeakKeyDictionary[_Alike, tuple[int, list[int]]]
         self._of_alike = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
@@ -210,7 +210,7 @@ class Pairing:
         return np.zeros(0, np.int64)
 
     def _at(self, name: str, value: int) -> np.ndarray[Any, Any]:
-        """Return the positions of the rows with a value; none for an unknown one."""
+        """Return the positions of the rows with a value; none if it is unknown."""
         if value < 0:
             return np.zeros(0, np.int64)
         values = self._column(name)

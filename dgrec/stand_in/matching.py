@@ -16,10 +16,10 @@ from dgrec.session import Session
 from dgrec.stand_in.given_pictures import Pairing, with_exchanged_colors
 from dgrec.units import counted
 
-#: How much further than the nearest frame the one that is due may be.
+#: How many times as far as the nearest frame the frame that is due may be.
 _AS_NEAR = 1.25
 
-#: How frames are found, and what pictures get that were not recorded.
+#: How frames are found, and what pictures that were not recorded get.
 _MATCHES = ("auto", "pixels", "order", "camera")
 _MISSING = ("error", "nearest", "empty")
 
@@ -33,7 +33,7 @@ class Matcher:
     Args:
         match: "pixels"; "order"; "auto": by pixels where the session has digests, else in order;
             "camera": pictures of recorded cameras only.
-        missing: What a picture gets that was not recorded: "error", "nearest" or "empty".
+        missing: What a picture that was not recorded gets: "error", "nearest" or "empty".
 
     Raises:
         ModelError: The session cannot be matched that way.
@@ -47,7 +47,7 @@ class Matcher:
         self._path = session.path
         self._size = len(session)
         self._last = -1
-        #: How many frames were passed over from one picture to the next, and 1.
+        #: How many frames lie between the last two pictures, plus 1.
         self._step = 1
         self._pairing = Pairing(session)
         of_frames = _digests(session) if match in ("auto", "pixels") else None
@@ -72,10 +72,10 @@ class Matcher:
         """Return the position of a picture's frame; None if it gets no detections.
 
         Args:
-            has_exchanged_colors: Red and blue may stand for each other in what was recorded.
+            has_exchanged_colors: Red and blue may be exchanged in the recording.
 
         Raises:
-            ModelError: The picture was not recorded, and that is an error.
+            ModelError: The picture was not recorded, and ``missing`` makes that an error.
         """
         position = self._known(picture)
         if position is None and has_exchanged_colors and not self.is_by_order:
@@ -104,7 +104,7 @@ class Matcher:
             return self._following(same)
         if not self.is_by_order and (found := self._with_pixels_of(picture)) is not None:
             return found
-        # The program drew on the array of a camera; filled with another frame it was found above.
+        # The program drew on a camera's array; one filled with another frame was found above.
         changed = self._pairing.positions_of_changed(picture)
         return None if changed is None else self._following(changed)
 
@@ -183,7 +183,7 @@ def _check_order(session: Session, match: str) -> None:
 
 
 def _digests(session: Session) -> np.ndarray[Any, Any] | None:
-    """Return the digest of each frame, -1 where there is none; None if all are without one."""
+    """Return the digest of each frame, -1 where there is none; None if no frame has one."""
     if "pixel_digest" not in session.schema.names:
         return None
     found = [

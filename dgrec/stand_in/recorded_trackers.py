@@ -1,7 +1,7 @@
 """Trackers that ran while a session was recorded: their results stay.
 
-A tracker puts smoothed boxes in the place of those that the model gave. Run again on these, it
-would smooth them a second time.
+A tracker replaces the model's boxes by smoothed ones. Run again on these, it would smooth them a
+second time.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _CHANGING = ("degirum_tools.ObjectTracker",)
 
 @dataclass(frozen=True)
 class Begun:
-    """What is left for the analyzers of a result class.
+    """The work that is left for the analyzers of a result class.
 
     Args:
-        working: A class with those that have to run.
-        names: Of the recorded analyzers whose results stay.
+        working: A class with the analyzers that have to run.
+        names: Names of the recorded analyzers whose results stay.
     """
 
     working: Any
@@ -77,7 +77,7 @@ class Trackers:
         return Begun(working, frozenset(map(class_of, stays)))
 
     def _ran(self, analyzer: Any) -> bool:
-        """Return whether it changed the recorded results, with these settings."""
+        """Return whether an analyzer with these settings changed the recorded results."""
         if class_of(analyzer) not in _CHANGING:
             return False
         said = json.loads(json.dumps(describe([analyzer])[0]))

@@ -1,6 +1,6 @@
 """An unchanged program whose models and cameras are recordings, for ``dgrec run --replay``.
 
-What the program imports is changed before it runs: PySDK connects to the recorded sessions,
+Modules are changed when the program imports them: PySDK connects to the recorded sessions,
 whatever zoo and host the program names, and OpenCV and degirum_tools open the recorded cameras.
 """
 
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
     from dgrec.session import Session
     from dgrec.stand_in.session_camera import SessionCamera
 
-#: The program's environment: a `Replay` as JSON.
+#: Variable in the program's environment: a `Replay` as JSON.
 REPLAY = "DGREC_REPLAY"
-#: What PySDK's `ZooManager` connects to.
+#: The host that PySDK's `ZooManager` connects to.
 _HOST = "@dgrec-replay"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What takes the place of a program's models and cameras.
+    """The recordings that replace a program's models and cameras.
 
     Args:
         sessions: Their paths.
         sources: For each of them the source that it replaces; "": the recorded one.
         pace: Of cameras and models: "recorded" or "fast".
-        began_ns: When the program was started, in nanoseconds since 1970: it reads later files as
-            they are, which are most likely its own.
+        began_ns: When the program was started, in nanoseconds since 1970: later files are most
+            likely its own, and are read as they are.
     """
 
     sessions: tuple[str, ...]
@@ -87,7 +87,7 @@ class Replay:
 
 
 def _sessions_in(folder: Path) -> list[Path]:
-    """Return the sessions of a folder, of which each model and camera may have one."""
+    """Return the sessions of a folder; each model and camera may have only one."""
     from dgrec.session import open_sessions
 
     known: dict[tuple[str, tuple[str, ...]], Path] = {}
@@ -97,7 +97,7 @@ def _sessions_in(folder: Path) -> list[Path]:
             stack.callback(session.close)
             name = session.metadata.get("model", {}).get("name") or session.path.stem
             camera = _camera_key(session, "")
-            # Runs of a program are of what it opened, which is not known.
+            # It is not known which source a program opened.
             key = str(name), ("program",) if camera[0] == "program" else camera
             if key in known:
                 raise SourceError(
@@ -120,8 +120,8 @@ class RecordedCamera:
     """A camera that was recorded, by one session or by several models at once.
 
     Args:
-        names: What a program may call it.
-        sessions: Those with its pictures, or parts of them.
+        names: Names that a program may use for it.
+        sessions: Sessions with its pictures, or parts of them.
     """
 
     names: frozenset[str]
@@ -129,7 +129,7 @@ class RecordedCamera:
 
 
 class Replayed:
-    """The recordings that are in the place of a program's models and cameras.
+    """The recordings in place of a program's models and cameras.
 
     Raises:
         SessionError: A session cannot be read.
@@ -185,7 +185,7 @@ class Replayed:
         return _first_with_pictures(found[0].sessions, self.pace)
 
     def sessions_of(self, model: str) -> list[Path]:
-        """Return the sessions that were recorded from a model; where there is one model, that.
+        """Return the sessions recorded from a model, or from the only model that was recorded.
 
         Raises:
             ModelError: There are several, and none has this name.
@@ -203,7 +203,7 @@ class Replayed:
         raise StandInError(f"{model}: was not recorded; recorded are {known}")
 
     def compound_of(self, model: str) -> str:
-        """Return the compound model of which a model was recorded as a part only; "" for none."""
+        """Return the compound model that a model was recorded only as a part of; "" for none."""
         name = model if model in self.compounds else model.rpartition("/")[2]
         return "" if name in self.models else self.compounds.get(name, "")
 
@@ -227,7 +227,7 @@ def model_name(model: Any) -> str:
 
 
 def _inner_names(described: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the models in a compound model, and in those in it."""
+    """Yield the names of the models in a compound model, at any depth."""
     for inner in described.get("models") or []:
         if isinstance(inner, Mapping):
             if not inner.get("models"):
@@ -254,7 +254,7 @@ def _sizes(session: Session) -> Counter[int]:
 
 
 def _by_pictures_of_camera(sessions: Sequence[tuple[Counter[int], str]]) -> tuple[str, ...]:
-    """Return the sessions of a camera, the one with the most of its pictures first.
+    """Return the sessions of a camera, first the one with most of the camera's pictures.
 
     Other models may have skipped some. A model that ran on crops may have more frames, but its
     pictures are smaller, and at most those in which nothing was found are whole.
@@ -273,7 +273,7 @@ def _names_of(session: Session) -> set[str]:
 
 
 def _names(source: Any) -> set[str]:
-    """Return what a source may be called in metadata."""
+    """Return the names that a source may have in metadata."""
     if isinstance(source, int):
         return {f"cam{source}", str(source)}
     text = os.fspath(source)
@@ -342,7 +342,7 @@ def _replace_captures(cv2: ModuleType) -> None:
 def _capture_class(opencv: Any) -> type:
     # Not a subclass: OpenCV frees its objects in a way that destroys the heap for subclasses.
     class VideoCapture:
-        """OpenCV's, which is a recorded camera where the program opens a source."""
+        """OpenCV's class, but with a recorded camera where the program opens a recorded source."""
 
         waitAny = staticmethod(opencv.waitAny)  # noqa: N815 - OpenCV's name
 
@@ -375,7 +375,7 @@ def _replace_video_sources(video_support: ModuleType) -> None:
 
     @functools.wraps(every_frame)
     def video_source(stream: Any, fps: float | None = None, **options: Any) -> Any:
-        # What a program left out when it was recorded, by the same `fps`, is not there.
+        # Frames that the program left out by the same `fps` were not recorded.
         is_done = getattr(stream, "has_chosen_frames", False)
         return every_frame(stream, None if is_done else fps, **options)
 
@@ -397,7 +397,7 @@ def _replace_compounds(module: ModuleType) -> None:
 
 
 def _replace_compound(model_class: Any) -> None:
-    """Have a class of compound models give the results that were recorded of the whole."""
+    """Have a class of compound models give the results that were recorded for the whole."""
     method = vars(model_class).get("predict_batch")
     if not callable(method) or getattr(method, "__isabstractmethod__", False):
         return
@@ -423,6 +423,6 @@ _REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {
 
 
 def replay_recordings() -> None:
-    """Have the program get its recordings, as soon as it imports what opens models and cameras."""
+    """Have modules that open models and cameras use the recordings once they are imported."""
     for name, replace in _REPLACEMENTS.items():
         when_imported(name, replace)

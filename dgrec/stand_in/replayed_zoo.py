@@ -33,7 +33,7 @@ class ReplayedModel(SessionModel):
     """A stand-in that has several sessions of its model, such as one for each camera.
 
     Args:
-        sessions: Further ones, in which pictures are looked for that are not in the first.
+        sessions: Further sessions, searched for pictures that are not in the first.
     """
 
     def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
@@ -41,7 +41,7 @@ class ReplayedModel(SessionModel):
         self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
-        """Return the frame that a picture is, of the session that knows it."""
+        """Return the frame of a picture, from the session that knows it."""
         if self._others and not matcher.knows(picture):
             for frames, other in self._others:
                 if other.knows(picture):
@@ -52,7 +52,7 @@ class ReplayedModel(SessionModel):
 
 
 class InnerModel(ReplayedModel):
-    """A model of which only the results of the compound model that it was part of were recorded."""
+    """A part of a compound model: only the results of the whole were recorded."""
 
     compound = ""
 
@@ -79,7 +79,7 @@ def compound_results(compound: Any, name: str, replayed: Replayed, data: Any) ->
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]
-    """What PySDK connects to in a replayed program, whatever the program names."""
+    """The zoo that PySDK connects to in a replayed program, whatever zoo the program names."""
 
     def __init__(self, url: str, token: str, replayed: Replayed) -> None:
         self._replayed = replayed

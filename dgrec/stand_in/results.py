@@ -13,7 +13,7 @@ from dgrec.overlay import fill_result, plain_class
 
 @dataclass(slots=True)
 class Recorded:
-    """What a result is made from; PySDK passes it on as the conversion of coordinates."""
+    """The frame that a result is made from; PySDK passes it on as the conversion of coordinates."""
 
     frame: RestoredFrame
 
@@ -37,7 +37,7 @@ def _recorded_class(own: Any) -> Any:
 
 
 def as_recorded(chosen: Any) -> Any:
-    """Return a class whose constructors all run but PySDK's, which takes recorded results.
+    """Return a class whose constructors all run, but with PySDK's taking recorded results.
 
     Args:
         chosen: PySDK's, a program's own, or one with analyzers: these run in its constructor.
@@ -49,7 +49,7 @@ def as_recorded(chosen: Any) -> Any:
 
 
 def timed_class(chosen: Any) -> Any:
-    """Return a class with analyzers, which get the time of the frame when they draw, too."""
+    """Return a class with analyzers, which get the time of the frame also when they draw."""
 
     def draw(result: Any) -> Any:
         with recorded_time(result._completed_ns):

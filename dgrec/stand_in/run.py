@@ -36,9 +36,9 @@ def run(model: SessionModel, matcher: Matcher, sources: Callable[[], Iterator[An
 
 
 class Run:
-    """What PySDK takes for a model, its runtime and its preprocessor, while it runs."""
+    """The object that PySDK takes for a model, its runtime and its preprocessor during a run."""
 
-    has_image_inputs = False  # of the preprocessor; PySDK sets an option of those that have
+    has_image_inputs = False  # of the preprocessor; if True, PySDK sets an option of it
 
     def __init__(self, model: SessionModel, matcher: Matcher) -> None:
         self._model = model
@@ -97,7 +97,7 @@ class Run:
 
 
 class PacedRun(Run):
-    """A run whose results come as late as they did, in their order."""
+    """A run whose results come as late as they did in the recording, in their order."""
 
     def __init__(self, model: SessionModel, matcher: Matcher) -> None:
         super().__init__(model, matcher)
@@ -130,14 +130,14 @@ class _Due:
     """Results with the moments at which they come out.
 
     PySDK takes it for its list of results, and for the condition on which it waits for one. No
-    thread of its own has to wait, and none is left where a program stops.
+    further thread has to wait, and none is left when a program stops.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[float, Any]] = deque()
 
     def add(self, output: Any, at: float) -> None:
-        """Add a result, which does not come before those that are there."""
+        """Add a result, which does not come before those already waiting."""
         if self._waiting:
             at = max(at, self._waiting[-1][0])
         self._waiting.append((at, output))
@@ -147,7 +147,7 @@ class _Due:
         self._waiting = deque((0.0, output) for _, output in self._waiting)
 
     def until_below(self, count: int) -> float:
-        """Return the seconds until less than ``count`` results are not due yet."""
+        """Return the seconds until fewer than ``count`` results are not due yet."""
         if len(self._waiting) < count:
             return 0.0
         return self._waiting[-count][0] - time.monotonic()

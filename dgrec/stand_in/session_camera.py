@@ -1,4 +1,4 @@
-"""A recording in the place of the camera: its pictures through OpenCV's own calls."""
+"""A recording in place of the camera: its pictures through OpenCV's own calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FRAME_COUNT, _FORMAT = 7, 8
 #: Bytes, three channels (CV_8UC3).
 _BGR = 16.0
 
-#: What is read of the rows.
+#: The columns that are read.
 _COLUMNS = (
     "frame",
     "source_frame",
@@ -40,8 +40,7 @@ _COLUMNS = (
     "pixel_digest",
 )
 _STEP_NS = 40_000_000
-#: Frames that the recording knows to be in no video: the camera gives them as little as dropped
-#: ones.
+#: Reasons why a frame is known to be in no video: the camera skips it, like a dropped one.
 _KNOWN = ("left_out", "ends")
 
 
@@ -49,9 +48,9 @@ class SessionCamera:
     """The recorded pictures of a session, as ``cv2.VideoCapture`` gives those of a camera.
 
     They come from the video that was recorded with the session, or from the footage that it was
-    recorded from. Frames that the recording left out (``fps=15``, drops) are not there, and
-    neither are those whose picture was not recorded; the pause in their place is. `SessionModel`
-    knows the pictures of a camera, whatever encoding did to their pixels.
+    recorded from. Frames that the recording left out (``fps=15``, drops) are missing, and so are
+    those whose picture was not recorded; there is a pause in their place. `SessionModel` knows
+    the pictures of a camera, whatever encoding did to their pixels.
 
     Any thread may `release` it; one at a time reads. It can be iterated over, and used in a
     ``with`` block.
@@ -105,15 +104,15 @@ class SessionCamera:
             raise VideoError(f"{session.path}: has no pictures to give: {_nothing(session)}")
         stamps, _ = column_values(self._rows.column("captured_at"))
         stamps = np.maximum.accumulate(stamps) * 1000
-        #: When each is captured, in nanoseconds after the first.
+        #: When each was captured, in nanoseconds after the first.
         self._times_ns = stamps - stamps[0]
         self._pixels = Pixels(footage)
         self._has_given = False
-        #: The next one to give.
+        #: The place of the next picture in `_rows`.
         self._next = 0
         self._now: dict[str, Any] | None = None
         self._image: np.ndarray[Any, Any] | None = None
-        #: The time of `_times_ns` 0.
+        #: When `_times_ns` is 0, by the monotonic clock.
         self._began_ns: int | None = None
         first = self._row(0)
         self._size = int(first["width"] or 0), int(first["height"] or 0)
@@ -133,12 +132,12 @@ class SessionCamera:
 
     @property
     def frame_count(self) -> int:
-        """How many pictures there are, from the first to the last."""
+        """Number of pictures, from the first to the last."""
         return len(self._rows)
 
     @property
     def has_chosen_frames(self) -> bool:
-        """Whether a program had chosen the frames before they were recorded."""
+        """True if a program had chosen the frames before they were recorded."""
         return bool(self._session.metadata.get("source", {}).get("kind") == "program")
 
     @property
@@ -162,13 +161,13 @@ class SessionCamera:
         return False
 
     def setExceptionMode(self, enable: bool) -> None:  # noqa: N802 - OpenCV's name
-        """Do nothing: what is wrong with a recording is raised in any case."""
+        """Do nothing: errors in a recording are raised in any case."""
 
     def get(self, prop: int) -> float:
         """Return one of OpenCV's properties; 0 for those that a recording does not have.
 
-        ``CAP_PROP_FPS`` is the rate of the pictures that are there: 10 where every third of 30 a
-        second was recorded. ``CAP_PROP_FRAME_COUNT`` is 0 if the camera begins again and again.
+        ``CAP_PROP_FPS`` is the rate of the recorded pictures: 10 where every third of 30 a second
+        was recorded. ``CAP_PROP_FRAME_COUNT`` is 0 if the camera loops.
         """
         count = len(self._rows)
         values: dict[int, float] = {
@@ -201,10 +200,10 @@ class SessionCamera:
             return True
 
     def read(self, image: Any = None) -> tuple[bool, Any]:
-        """Wait for the next picture; return (True, it), or (False, None) after the last.
+        """Wait for the next picture; return (True, picture), or (False, None) after the last.
 
         Args:
-            image: An array to copy it into, if it fits, as OpenCV has it.
+            image: An array to copy it into, if it fits, as OpenCV does.
 
         Raises:
             SourceError: A picture that was recorded cannot be read any more.
@@ -250,7 +249,7 @@ class SessionCamera:
             return True, picture
 
     def release(self) -> None:
-        """Close it. A read that waits in another thread ends."""
+        """Close the camera. A read that waits in another thread ends."""
         self._ended.set()
         with self._lock:
             self._pixels.close()
@@ -301,7 +300,7 @@ class SessionCamera:
         )
 
     def _check_gave_some(self) -> None:
-        """Complain at the end if no picture was there, for which a loop would look for ever."""
+        """Complain at the end if there was no picture: a loop would look for one for ever."""
         if not self._has_given and self._pixels.missed:
             raise SourceError(f"{self.path}: has no pictures to give: {self._pixels.why_missed()}")
 
@@ -335,7 +334,7 @@ def _fits(image: Any, picture: np.ndarray[Any, Any]) -> bool:
 
 def _rows_of(session: Session) -> pa.Table:
     schema = pa.schema([SCHEMA.field(name).with_nullable(True) for name in _COLUMNS])
-    # Files may say of the same column that it has nulls, or that it has none.
+    # Files may declare the same column with or without nulls.
     return pa.concat_tables(
         [
             schema.empty_table(),
@@ -348,7 +347,7 @@ def _rows_of(session: Session) -> pa.Table:
 
 
 def _media_ms(rows: pa.Table, times_ns: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return where each picture stands in its footage; without one, when it was captured."""
+    """Return each picture's time in its footage; if any is unknown, the times of capture."""
     media_s, is_there = column_values(rows.column("media_time_s"))
     return media_s * 1e3 if is_there.all() else times_ns / 1e6
 

@@ -28,7 +28,7 @@ _PACES = ("fast", "recorded")
 
 
 class StandInError(ModelError, DegirumException):  # type: ignore[misc]
-    """What PySDK's callers expect, and dgrec's too."""
+    """An error that callers of PySDK expect, and callers of dgrec, too."""
 
 
 def device_of(parameters: Any) -> str:
@@ -74,7 +74,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         self._recorded_backend = described.get("image_backend") or "opencv"
-        #: Whether the model takes pictures; what others take is not looked at.
+        #: Whether the model takes pictures; other inputs are not looked at.
         self.takes_pictures = "Image" in parameters.InputType
         devices = described.get("devices")
         known = devices if isinstance(devices, list) else []
@@ -86,9 +86,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._recorded_limits = recorded_limits(recorded)
         self._limits: dict[str, float] = dict(self._recorded_limits)
         self._recorded_classes: set[Any] = set()
-        #: What the session says of the analyzers whose results it has.
+        #: The session's entries for the analyzers whose results it has.
         self.recorded_analyzers = metadata.get("analyzers", [])
-        #: Those of a model in a compound model belong to its results, whatever is attached.
+        #: Analyzers of a model in a compound model belong to its results, whatever is attached.
         inner = [entry for entry in self.recorded_analyzers if entry.get("within")]
         own = [entry for entry in self.recorded_analyzers if not entry.get("within")]
         self._trackers = Trackers(own, inner)
@@ -96,7 +96,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._drawing = drawing_of(metadata)
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
-        # What PySDK took of the file.
+        # The values that PySDK accepted.
         self._fixed = {
             name: getattr(self, name)
             for name in self._fixed
@@ -170,7 +170,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             )
 
     def predict(self, data: Any) -> Any:
-        """Return the recorded result of a picture: in order, that of the next frame."""
+        """Return the recorded result of a picture; if found by order, that of the next frame."""
         with self._one_by_one.inside():
             return super().predict(data)
 
@@ -187,12 +187,12 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     # --- what a run asks for ---
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
-        """Return the frame that a picture is, with values of its own.
+        """Return the frame of a picture, with values of its own.
 
         Raises:
             DgrecError: It was not recorded, or cannot be read.
         """
-        # PySDK's other way of reading pictures has red and blue exchanged.
+        # PySDK's other image backend has red and blue exchanged.
         is_other = self.takes_pictures and self.image_backend != self._recorded_backend
         position = matcher.find(picture, has_exchanged_colors=is_other)
         return self._frames.empty() if position is None else self._frames.at(position)
@@ -207,7 +207,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         results = with_inner_results(restored.results, {})
         if self._limits != self._recorded_limits and isinstance(results, list):
             results = self._kept(results)
-        # PySDK sets it afterwards, and it is in no result of a model that does not measure time.
+        # PySDK sets it afterwards, and only for a model that measures time.
         restored.timing = {}
         view = _View(self, restored.described)
         of_its_kind = view.class_of(chosen)
@@ -228,7 +228,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
     # --- inside ---
 
     def _check_fixed(self, name: str, *wanted: Any) -> None:
-        """Refuse a setting of which the recording has no results."""
+        """Refuse a setting for which the recording has no results."""
         (value,) = wanted or (getattr(self, name),)
         if name in self._fixed and value != self._fixed[name]:
             raise StandInError(self._refusal(name, value, self._fixed[name]))
@@ -241,13 +241,13 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         )
 
     def _kept(self, results: list[Any]) -> list[Any]:
-        """Return the results that the settings let through, which are not the recorded ones."""
+        """Return the results that pass the settings, which differ from the recorded ones."""
         by_class = self._fixed.get("output_use_regular_nms") is not False
         chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
         return [results[index] for index in chosen]
 
     def _ids(self, classes: set[Any]) -> set[Any]:
-        """Return category ids, as far as labels have one."""
+        """Return category ids; labels without one stay as they are."""
         ids = {text: number for number, text in self._label_dict.items()}
         return {ids.get(each, each) for each in classes}
 
@@ -268,7 +268,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         if (space := parameters.get("input_numpy_colorspace")) is not None:
             chosen["input_numpy_colorspace"] = space
         for name, value in chosen.items():
-            # The file may say anything; PySDK refuses what it cannot be.
+            # The file may hold any value; PySDK refuses those that are not possible.
             with contextlib.suppress(DegirumException, RuntimeError, TypeError, ValueError):
                 getattr(Model, name).fset(self, value)
         result_type = str(metadata.get("model", {}).get("result_type") or "None")
@@ -288,7 +288,7 @@ def _labels(described: Mapping[str, Any]) -> dict[int, str]:
 
 
 class _View:
-    """A model, as the results of one frame see it: they may be of another kind than the others."""
+    """A model as the results of one frame see it; they may be of another kind than the rest."""
 
     get_inference_results_class: Any
 
@@ -329,9 +329,9 @@ class _View:
 
 
 class _Classes:
-    """The last result class, with what makes its results and what they are in the end.
+    """The last result class, with the class that makes its results and the one they end up with.
 
-    A program makes a class each time that it attaches analyzers, and all are not kept for ever.
+    A program makes a class each time it attaches analyzers: only the last one is kept.
     """
 
     def __init__(self) -> None:
@@ -348,7 +348,7 @@ class _Classes:
 
 
 class _OneByOne(threading.local):
-    """Whether this thread is inside of `SessionModel.predict`."""
+    """Knows whether this thread is inside `SessionModel.predict`."""
 
     is_inside = False
 
@@ -362,7 +362,7 @@ class _OneByOne(threading.local):
 
 
 def _limit_property(limit: Limit) -> property:
-    """Return the property of a setting, which refuses what would need other results."""
+    """Return the property of a setting, which refuses values that would need other results."""
     before: Any = getattr(Model, limit.property)
 
     def write(self: SessionModel, value: Any) -> None:
@@ -383,7 +383,7 @@ def _limit_property(limit: Limit) -> property:
 
 
 def _fixed_property(name: str) -> property:
-    """Return the property of a setting that recorded results cannot be changed by.
+    """Return the property of a setting that cannot be applied to recorded results.
 
     Settings of the input may be changed, as compound models and programs do to look at them; then
     nothing can be inferred.

@@ -1,10 +1,10 @@
 """Thresholds and limits of a model, applied to the results that were recorded.
 
 PySDK takes detections by score, drops those that overlap a better one of their class (NMS), and
-then takes so many of each class, and so many altogether. Each step only removes detections, so
-that they can be applied to a recording at least as strict as it was recorded. Of one setting that
-is exact; where NMS is stricter than recorded, a box that only a removed box had suppressed is
-missing, and so is one that did not fit into the recorded limits (docs/stand-in.md).
+then limits the number of each class, and of all. Each step only removes detections, so the steps
+can be applied to a recording if they are at least as strict as when it was recorded. For a single
+setting that is exact; where NMS is stricter than recorded, a box that only a removed box had
+suppressed is missing, and so is one that did not fit into the recorded limits (docs/stand-in.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dgrec.errors import ModelError
 
 @dataclass(frozen=True)
 class Limit:
-    """A setting of PySDK's models that takes results away.
+    """A setting of PySDK's models that removes results.
 
     Args:
         property: Its name as a property of a model.
@@ -46,10 +46,10 @@ _MOST = Limit("output_max_detections")
 TOP_K = Limit("output_top_k", zero_is_none=True)
 LIMITS = (THRESHOLD, NMS, _PER_CLASS, _MOST, TOP_K)
 
-#: Boxes with corners beyond are not those of a picture.
+#: Boxes with corners beyond this are not in a picture.
 _FARTHEST = 1e9
 
-#: Properties that change results in ways that cannot be had from recorded ones.
+#: Properties that change results in ways that cannot be derived from recorded ones.
 FIXED = (
     "input_crop_percentage",
     "input_pad_method",

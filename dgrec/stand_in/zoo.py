@@ -24,7 +24,7 @@ from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.units import and_more
 
 _HOW = ("match", "missing", "pace")
-#: The device of a model of which none was recorded.
+#: The device of a model without a recorded one.
 _NO_DEVICE = "DGREC/SESSION"
 _DEVICE = re.compile(r"[A-Za-z0-9_.-]{1,40}/[A-Za-z0-9_.-]{1,40}")
 #: PySDK makes a picture of a model's size where a program asks for it.
@@ -115,9 +115,9 @@ class _Assets(ZooAssetsBase):  # type: ignore[misc]
 
 
 def _files(path: Path) -> list[Path]:
-    """Return what is to be opened of a file or a folder, and of the folders in it.
+    """Return the files to open for a file or a folder, including its subfolders.
 
-    All parts of a recording have one name. Of a sealed file and its journal the former is taken.
+    All parts of a recording count as one. Of a sealed file and its journal the former is taken.
     """
     try:
         if not path.is_dir():
@@ -128,7 +128,7 @@ def _files(path: Path) -> list[Path]:
             for each in sorted(path.rglob(f"*{suffix}"))
             if each.is_file() and not each.name.startswith(".")
         ]
-    except (OSError, ValueError):  # not possible as a file name, or not to be read
+    except (OSError, ValueError):  # not possible as a file name, or not readable
         raise StandInError(f"{path}: cannot be read") from None
     found: dict[Path, Path] = {}
     for file in files:
@@ -141,11 +141,11 @@ def _files(path: Path) -> list[Path]:
 
 
 class SessionZoo(ExtZooAccessorBase):  # type: ignore[misc]
-    """What PySDK connects to with ``inference_host_address="@dgrec"``.
+    """The zoo that PySDK connects to with ``inference_host_address="@dgrec"``.
 
     Args:
         url: A session, or a folder of sessions; ``?missing=nearest&match=pixels&pace=recorded``
-            behind it are the options of `dgrec.model`.
+            after it are the options of `dgrec.model`.
 
     Raises:
         StandInError: There is no such file or folder, or no session in it.
@@ -164,7 +164,7 @@ class SessionZoo(ExtZooAccessorBase):  # type: ignore[misc]
 
 
 def _place(url: str) -> tuple[Path, dict[str, str]]:
-    """Return the path of a zoo's address, and the options behind it."""
+    """Return the path of a zoo's address, and the options after it."""
     if not isinstance(url, str):
         raise StandInError(f"zoo_url={url!r}: expected a session, or a folder of sessions")
     text, _, query = url.partition("?")
@@ -199,8 +199,8 @@ def _some(names: Sequence[str]) -> str:
 def parameters_of(session: Session) -> Any:
     """Return a session's model as PySDK describes models.
 
-    Of what the file says, only what is named here gets there. PySDK would read files that a model
-    names (labels, a postprocessor in Python).
+    Of the file's metadata, only the entries named here are passed on: PySDK would read files that a
+    model names (labels, a postprocessor in Python).
 
     Raises:
         StandInError: The session's path is not UTF-8, which PySDK cannot take.

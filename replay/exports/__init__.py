@@ -7,7 +7,7 @@ selection       the options that choose them
 block           some frames and their detections, as columns and as Python values
 classes         numbers for labels
 odd_values      values that only JSON holds, back in their columns
-stages          when each stage of a frame was
+stages          begin and end of each stage of a frame
 tracks          detections ordered by track
 pictures        writes pictures of frames
 packets         the packets of a session's video

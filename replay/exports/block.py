@@ -20,7 +20,7 @@ FIELDS = ("label", "category_id", "score", *CORNERS, "angle", "track_id", "landm
 class Detection(NamedTuple):
     """A detection: the fields of docs/format.md, None where it has none."""
 
-    #: Its place among all of its frame, from 0.
+    #: Its place among all detections of its frame, from 0.
     place: int
     label: str | None
     category_id: int | None
@@ -70,7 +70,7 @@ class Block:
     """Some frames, and their detections as columns."""
 
     split: str
-    #: Place of the first frame among all of its split, from 0.
+    #: Place of the first frame among all frames of its split, from 0.
     first_index: int
     #: Positions in the session, and times in microseconds since its first frame.
     positions: _Array
@@ -81,7 +81,7 @@ class Block:
     pictures: list[str | None]
     #: The detections that are exported, one after the other.
     detections: pa.StructArray
-    #: For each of them: its frame's place in ``rows``, and its own place in its frame.
+    #: For each detection: its frame's place in ``rows``, and its own place in its frame.
     row_of: _Array
     index_of: _Array
 
@@ -99,13 +99,13 @@ class Block:
         return max(width or 0, 0), max(height or 0, 0)
 
     def places(self) -> list[pa.Array]:
-        """Return left and upper edges, widths and heights of all detections, which have boxes."""
+        """Return left and upper edges, widths and heights of all detections; all need boxes."""
         left, top, right, bottom = map(self.column, CORNERS)
         return [left, top, pc.subtract(right, left), pc.subtract(bottom, top)]
 
     @property
     def has_masks(self) -> bool:
-        """Whether a detection has a mask, which the format can hold."""
+        """True if a detection has a mask, and the format can hold masks."""
         return has_mask_data(self.detections)
 
     def frames(self) -> Iterator[Frame]:

@@ -1,19 +1,19 @@
-"""Numbers for labels, as training data wants them."""
+"""Numbers for labels, as training data needs them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: Higher ids of a model's labels are not believed.
+#: Higher ids of a model's labels are ignored.
 _MOST = 100_000
 
 
 class Classes:
     """The classes of an export: those of the session's model, then any others as they come.
 
-    Detections of one label are of one class, whatever their ids: the models of a compound model
-    number their classes each on its own.
+    Detections of one label are of one class, whatever their ids: each model in a compound model
+    numbers its own classes.
 
     Args:
         metadata: The session's.

@@ -32,13 +32,13 @@ _Array = np.ndarray[Any, Any]
 _ROWS_AT_ONCE = 1024
 #: Fewer of them where detections have masks.
 _ROWS_WITH_MASKS = 64
-#: Coordinates beyond this, in pixels, are no place in a picture.
+#: Coordinates beyond this, in pixels, are not in a picture.
 _FARTHEST = 1e7
 _ELEMENT = "detections.list.element."
 _FRAME_COLUMNS = (
     "frame source_frame media_time_s captured_at completed_at latency_ms width height video_frame"
 ).split()
-#: What is reported of a field that a format cannot hold.
+#: Words for the fields of a detection, to report those that a format cannot hold.
 LOSSES = {
     "label": "labels",
     "score": "scores",
@@ -48,7 +48,7 @@ LOSSES = {
     "mask": "masks",
     "extra": "values that programs added",
 }
-#: What a format that holds everything of a frame holds.
+#: `ExportFormat.holds` of a format that can hold everything of a frame.
 EVERYTHING = frozenset((*LOSSES, "empty frames", "float64"))
 
 
@@ -63,12 +63,12 @@ def utf8(value: object) -> str:
 
 
 class Exported:
-    """What of a session is exported to a format.
+    """The frames and detections of a session that are exported to a format.
 
     Args:
         positions: Of the frames, ascending; by split, if the format has splits (else one, ``""``).
-        images: What is exported of pictures.
-        pictures: Where pictures are written, if they are.
+        images: The kind of pictures that are exported.
+        pictures: Writes the pictures, if there are any.
         video: The footage, where dgrec does not find it itself.
     """
 
@@ -83,7 +83,7 @@ class Exported:
         video: Path | None = None,
     ) -> None:
         self.session, self.options = session, options
-        #: What is exported of pictures: ``jpg``, ``png``, ``none`` or ``video``.
+        #: The kind of pictures that are exported: ``jpg``, ``png``, ``none`` or ``video``.
         self.images = images
         #: The footage that the user named.
         self.video = video
@@ -106,7 +106,7 @@ class Exported:
         if options.detections_where is not None:
             self._filter = DetectionFilter(session, options.detections_where)
             self._stack.callback(self._filter.close)
-        # What has no box is left out, and counted, where a format needs one.
+        # Where a format needs a box, detections without one are left out, and counted.
         self._held = target.holds if target.needs_box else target.holds | {"bbox"}
         wants_masks = "mask" in target.holds
         self._columns = [*_FRAME_COLUMNS, *target.columns, "restore"]
@@ -118,7 +118,7 @@ class Exported:
             self._columns += [_ELEMENT + "mask.encoding"]
 
     def __len__(self) -> int:
-        """How many frames were chosen; those without pictures may be missing in the end."""
+        """Return the number of chosen frames; those without pictures may be missing in the end."""
         return sum(len(positions) for _, positions in self._positions)
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class Exported:
     def blocks(self) -> Iterator[Block]:
         """Yield the frames of all splits with their detections as columns.
 
-        The picture of each is written first; frames without one are left out.
+        The picture of each frame is written first; frames without one are left out.
         """
         for split, positions in self._positions:
             index = 0
@@ -162,7 +162,7 @@ class Exported:
     def shown_blocks(self) -> Iterator[tuple[Block, _Array]]:
         """Yield the frames with their numbers among the exported pictures, or else in the video.
 
-        Both count from 0, and rise. A frame that is not in the video has -1, and is counted.
+        Both count from 0, and rise. A frame that is not in the video has -1, and counts as a loss.
 
         Raises:
             ConfigError: The recording is in parts, with a video each.
@@ -184,7 +184,7 @@ class Exported:
                 if self.footage.path is not None or there.all():
                     numbers = column.fill_null(-1).to_numpy()
                 if self.footage.loops and self.footage.column == "source_frame":
-                    # Of a file that was read again and again, the video has the first round.
+                    # Of a file that was read in a loop, the video has only the first round.
                     count = self.metadata.get("source", {}).get("frames") or 2**63 - 1
                     numbers = np.where(numbers < count, numbers, -1)
             highest = np.maximum.accumulate(np.concatenate([[last], numbers]))
@@ -200,7 +200,7 @@ class Exported:
             yield block, numbers
 
     def note_numbers(self, block: Block, numbers: _Array) -> None:
-        """Note that the format's numbers of frames are not those of the source, if so.
+        """Add a note if the format's numbers of frames are not those of the source.
 
         Args:
             numbers: Of the block's frames, from 0; -1 for one that is left out.
@@ -218,7 +218,7 @@ class Exported:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether nothing of what was there is written.
+        """True if nothing of what was there is written.
 
         A split without detections is written: others have some.
         """
@@ -244,7 +244,7 @@ class Exported:
 
     @functools.cached_property
     def has_source_numbers(self) -> bool:
-        """Whether every frame has a number in the source, and these numbers rise."""
+        """True if every frame has a number in the source, and these numbers rise."""
         last = -1
         for batch in self.columns(["source_frame"]):
             numbers, is_known = column_values(batch.column("source_frame"))
@@ -255,7 +255,7 @@ class Exported:
 
     @functools.cached_property
     def footage(self) -> Footage:
-        """The video whose frames the numbers of `shown_blocks` are."""
+        """The video whose frames `shown_blocks` numbers."""
         found = find_footage(self.session, self.video)
         if found.note and found.path is not None:
             self.notes.append(found.note)
@@ -269,7 +269,7 @@ class Exported:
         return None if self.pictures is None else self.pictures.encoded(position)
 
     def lack_video(self, problem: VideoError, refusal: str) -> None:
-        """Export JPEG pictures in the place of a video, or note that there is none.
+        """Export JPEG pictures in place of a video, or note that there is none.
 
         Args:
             refusal: What the format cannot do with it.
@@ -290,14 +290,14 @@ class Exported:
 
     @functools.cached_property
     def rate(self) -> float:
-        """Frames a second of the exported frames: their median step."""
+        """Frames a second of the exported frames, from their median step."""
         positions = self._positions[0][1][:1000]
         steps = np.diff(_times(self.session, positions))
         return round(1e6 / max(1.0, float(np.median(steps))), 3) if len(steps) else 25.0
 
     @property
     def video_rate(self) -> float:
-        """Frames a second of what the numbers of `shown_blocks` count."""
+        """Frames a second of the video or pictures that `shown_blocks` numbers."""
         rate = self.metadata.get("source", {}).get("fps")
         if self.pictures is None and isinstance(rate, int | float) and 0.1 <= rate <= 1000:
             return float(rate)
@@ -431,7 +431,7 @@ class Exported:
 
 
 def has_other_numbers(rows: pa.RecordBatch, numbers: _Array) -> bool:
-    """Return whether a number is another one than the frame has in the source; -1 is none."""
+    """Return whether a number differs from the frame's number in the source; -1 is none."""
     source, is_known = column_values(rows.column("source_frame"))
     return bool((is_known & (numbers >= 0) & (source != numbers)).any())
 

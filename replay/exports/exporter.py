@@ -48,7 +48,7 @@ _Splits = list[tuple[str, np.ndarray[Any, Any]]]
 
 @dataclass
 class ExportReport:
-    """What an export wrote."""
+    """The result of an export."""
 
     format: str
     #: Files and folders.
@@ -88,7 +88,7 @@ def export(
         detections_where: Which detections: a condition in SQL on the view ``detections``.
         start: The first frame: a frame, a time since the first one, or UTC.
         end: The frame to stop before.
-        every: One frame of so many.
+        every: One frame in this many.
         min_score: The lowest score of a detection.
         split: Shares of time, such as ``train=0.8,val=0.2``.
         images: ``jpg``, ``png`` or ``none``; None: what the format usually has.
@@ -218,7 +218,7 @@ def member_outputs(sessions: Sequence[Session], folder: Path, target: ExportForm
 
     Raises:
         OutputError: It cannot be made.
-        ConfigError: Two sessions have one name.
+        ConfigError: Two sessions have the same name.
     """
     suffix = ""
     if not target.is_folder:
@@ -258,7 +258,7 @@ def _pictures_folder(path: Path) -> Path:
 
 
 def _picture_kind(target: ExportFormat, options: ExportOptions) -> str:
-    """Return what is written of pictures.
+    """Return the kind of pictures to write.
 
     Raises:
         ConfigError: The format has no place for them, or there are none to cover.
@@ -279,7 +279,7 @@ def _check_folder(path: Path, replaced: tuple[str, ...] | None, *, overwrite: bo
     """Raise `OutputError` if a folder cannot be written.
 
     Args:
-        replaced: What an earlier export of this kind has in it; None: pictures.
+        replaced: The names that an earlier export of this kind has in it; None: pictures.
     """
     there = check_new_folder(path, overwrite=overwrite)
     if there and replaced is not None and not there.issuperset(replaced[:1]):
@@ -298,7 +298,7 @@ def _write(target: ExportFormat, exported: Exported, path: Path) -> None:
 
 
 class _Place:
-    """Where an export is written: a file, a file with a folder of pictures, or a folder."""
+    """The output of an export: a file, a file with a folder of pictures, or a folder."""
 
     def __init__(self, path: Path, target: ExportFormat, images: str, *, overwrite: bool) -> None:
         self.outputs = [path]
@@ -320,7 +320,7 @@ class _Place:
                 self.outputs.append(folder)
 
     def finish(self) -> None:
-        """Give everything its name."""
+        """Give everything its final name."""
         with output_errors(self._path):
             if self._folder is not None:
                 self._folder.finish(self._merge)

@@ -1,4 +1,4 @@
-"""`ExportFormat`, the base class of what sessions are exported to, and the registry of formats."""
+"""`ExportFormat`, the base class of export formats, and the registry of formats."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ExportFormat(ABC):
         426
     """
 
-    #: As ``--format`` has it.
+    #: As ``--format`` takes it.
     name: ClassVar[str]
-    #: What it is, in a few words.
+    #: A description in a few words.
     title: ClassVar[str]
     #: The suffixes of files from which the format is guessed.
     suffixes: ClassVar[tuple[str, ...]] = ()
@@ -46,25 +46,25 @@ class ExportFormat(ABC):
     member_suffix: ClassVar[str] = ""
     #: Whether the output is a folder.
     is_folder: ClassVar[bool] = False
-    #: Of a folder: the names in it, which ``--overwrite`` replaces; the first one is always there.
+    #: The names in a folder, which ``--overwrite`` replaces; the first one is always there.
     replaced: ClassVar[tuple[str, ...]] = ()
-    #: What of a detection it can hold: `LOSSES` of `dgrec.replay.exports.exported` names the rest.
+    #: What it can hold of a detection; `LOSSES` of `dgrec.replay.exports.exported` names the rest.
     holds: ClassVar[frozenset[str]] = frozenset()
     #: Whether a detection needs a box, or a track, to be in it.
     needs_box: ClassVar[bool] = True
     needs_track: ClassVar[bool] = False
-    #: Whether all in it has the name of a class, so that one is made up where there is no label.
+    #: Whether each detection in it has a class name: one is made up where there is no label.
     names_classes: ClassVar[bool] = False
     #: Columns of frames that it needs besides the usual ones.
     columns: ClassVar[tuple[str, ...]] = ()
-    #: Which pictures it takes; the first is what it has unless the user says otherwise. ``video``
-    #: is the video as it is, or pictures where the format cannot show that.
+    #: The kinds of pictures that it takes; the first is the default. ``video`` is the video as it
+    #: is, or pictures where the format cannot show that.
     pictures: ClassVar[tuple[PictureKind | Literal["video"], ...]] = ("none", "jpg", "png")
     #: Whether pictures are inside of the output, which the format then writes itself.
     has_pictures_inside: ClassVar[bool] = False
     #: Whether its output names the video whose frames it counts.
     says_video: ClassVar[bool] = False
-    #: Whether it knows splits itself. Otherwise each is an output of its own.
+    #: Whether it handles splits itself. Otherwise each is an output of its own.
     has_splits: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -91,7 +91,7 @@ class ExportFormat(ABC):
 
 
 def format_of(name: str | None, output: Path) -> ExportFormat:
-    """Return the format of a name, or the one that the output's suffix names.
+    """Return the format with this name, or the one that the output's suffix names.
 
     Raises:
         ConfigError: There is no such format, or the suffix names none.

@@ -45,7 +45,7 @@ class Mask:
         return _compressed(counts)
 
     def outline(self) -> tuple[_Array, bool]:
-        """Return the points (x, y) around the largest piece, and whether that is all of it."""
+        """Return the points (x, y) around the largest piece, and whether that is the whole mask."""
         import cv2
 
         pixels = np.pad(self.pixels, 1).astype(np.uint8)

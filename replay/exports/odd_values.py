@@ -1,4 +1,4 @@
-"""Values that only the JSON column ``extra`` holds exactly, back in the columns of their kind."""
+"""Puts values that only the JSON column ``extra`` holds exactly back in their typed columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dgrec.replay.exports.losses import Losses
 
 #: Fields whose nearest values the typed columns have.
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
-#: What is counted of those whose columns have no nearest value; by the column.
+#: For fields whose columns have no nearest value: the column, and the loss that is counted.
 _OF_OTHER_KIND = {
     "label": ("label", "labels that are no texts"),
     "category_id": ("category_id", "category ids that are no 32-bit numbers"),
@@ -52,8 +52,8 @@ def with_odd_values(
         found: The detections.
         row_of: The row of each.
         keeps_extra: Whether ``extra`` is exported; otherwise it only says where there is some.
-        held: What of a detection the format holds.
-        losses: Where values are counted that are not of the kind of their column.
+        held: The parts of a detection that the format holds.
+        losses: Counts the values that are not of the kind of their column.
 
     Raises:
         DecodeError: ``extra`` is not JSON, or holds too much.
@@ -102,10 +102,10 @@ def with_odd_values(
 def finite(found: pa.StructArray, held: Collection[str], losses: Losses) -> pa.StructArray:
     """Return detections whose scores, angles and key points are finite; the others are counted.
 
-    JSON has none that are not, and their readers take them for damage.
+    JSON has no others, and readers take them for damage.
 
     Args:
-        held: What of a detection the format holds.
+        held: The parts of a detection that the format holds.
     """
     columns: dict[str, pa.Array] = {}
     for name in ("score", "angle"):

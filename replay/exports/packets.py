@@ -30,8 +30,7 @@ class VideoPackets:
     """The packets of a video, one for each frame, in the order in which they are shown.
 
     Raises:
-        UnsuitableVideoError: There are frames that are stored out of order, or packets that do not
-            belong to the rows.
+        UnsuitableVideoError: Frames are stored out of order, or packets do not belong to the rows.
     """
 
     def __init__(self, exported: Exported) -> None:
@@ -91,7 +90,7 @@ def unchanged_video(exported: Exported) -> Path:
     """Return the session's video, if it is as it was recorded.
 
     Raises:
-        UnsuitableVideoError: There is none, or it is not.
+        UnsuitableVideoError: There is none, or it was changed.
     """
     footage = exported.footage
     if footage.path is None:
@@ -136,7 +135,7 @@ def check_rows(exported: Exported, times_s: _Array) -> None:
     Where pictures could not be decoded, numbers of pictures are not those of packets.
 
     Args:
-        times_s: The times of the video's frames, from the first one on.
+        times_s: The times of the video's frames, counted from the first one.
 
     Raises:
         UnsuitableVideoError: A row is not in the video, or at another time.

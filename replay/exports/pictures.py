@@ -22,7 +22,7 @@ class Pictures:
     Args:
         folder: Where they go.
         suffix: ``.jpg`` or ``.png``.
-        prefix: What their names are called with in the export: the folder's name and a slash.
+        prefix: Comes before their names in the export: the folder's name and a slash.
         video: The footage, where dgrec does not find it itself.
         redact: Labels to cover; ``("all",)``: every detection.
 
@@ -86,7 +86,7 @@ class Pictures:
         return self._prefix + name
 
     def notes(self) -> list[str]:
-        """Return what the user should know, a line each."""
+        """Return notes for the user, a line each."""
         note = self._pixels.footage.note
         return [*([note] if note else []), *self._pixels.notes()]
 

@@ -26,7 +26,7 @@ _Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What of a session is exported.
+    """Options that choose what is exported of a session.
 
     Raises:
         ConfigError: A value is impossible.
@@ -38,13 +38,13 @@ class ExportOptions:
     detections_where: str | None = None
     start: Position | None = None
     end: Position | None = None
-    #: One frame of so many.
+    #: One frame in this many.
     every: int = 1
-    #: The lowest score of a detection. With it, those without a score are left out.
+    #: The lowest score of a detection. If given, detections without a score are left out.
     min_score: float | None = None
     #: Names of the splits, and the share of each.
     split: tuple[tuple[str, float], ...] = ()
-    #: What is written of pictures; None: what the format usually has.
+    #: The kind of pictures to write; None: the format's default.
     images: PictureKind | None = None
     #: Labels that are covered in pictures; ``("all",)`` for every detection.
     redact: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ def chosen_positions(session: Session, options: ExportOptions) -> _Array:
 def split_positions(
     positions: _Array, split: tuple[tuple[str, float], ...]
 ) -> list[tuple[str, _Array]]:
-    """Return the positions of each split: the first frames are those of the first one.
+    """Return the positions of each split: the first frames belong to the first one.
 
     Splits are stretches of time: neighbouring frames show nearly the same, and a model that is
     trained with one of them would know the other.

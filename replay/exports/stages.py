@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dgrec.replay.exports.block import Frame
     from dgrec.replay.exports.exported import Exported
 
-#: The columns of frames that are needed for it.
+#: The columns of frames that the stages need.
 STAGE_COLUMNS = (
     "read_ms",
     *STAGE_KEYS,
@@ -23,7 +23,7 @@ STAGE_COLUMNS = (
 )
 #: The numbers of a frame that are shown over time.
 METRICS = ("latency_ms", *STAGE_COLUMNS)
-#: An hour; longer stages are not believed.
+#: An hour; longer stages are ignored.
 _LONGEST_MS = 3_600_000.0
 #: The years from 1970 to 2262, in microseconds: what fits nanoseconds in 63 bits.
 _LAST_US = 2**63 // 1000
@@ -40,9 +40,9 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class FrameTimes:
-    """When a frame was read, inferred and recorded.
+    """The times at which a frame was read, inferred and recorded.
 
-    The stages of inference are known by how long they took. They are shown one after the other,
+    Only the durations of the stages of inference are known. They are shown one after the other,
     the last one ending when the result came.
     """
 
@@ -67,7 +67,7 @@ def frames_with_times(exported: Exported) -> Iterator[FrameTimes]:
 
 
 def _frame_times(frame: Frame) -> FrameTimes | None:
-    """Return when a frame's stages were; None if its stamps are missing or impossible."""
+    """Return the times of a frame's stages; None if its stamps are missing or impossible."""
     row = frame.row
     captured, completed = row["captured_at"], row["completed_at"]
     if captured is None or completed is None or not 0 < captured <= completed < _LAST_US:

@@ -18,14 +18,14 @@ from dgrec.replay.exports.exported import Exported
 from dgrec.replay.exports.geometry import corners_of
 
 _PLACE = ("x_min", "y_min", "x_max", "y_max", "angle", "score")
-#: Beyond this, ids of tracks may not fit into what reads them.
+#: Higher ids of tracks may be too large for the programs that read them.
 _HIGHEST = 2**31 - 1
 _COLUMNS = ", ".join(("at", *_PLACE))
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a track is in a frame."""
+    """The place of a track in a frame."""
 
     #: Number of the frame in the video or among the pictures, from 0.
     at: int
@@ -40,7 +40,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """An object on its way. A detection without a track is one of its own."""
+    """The track of an object. A detection without a track is a track of its own."""
 
     track_id: int | None
     label: str
@@ -59,10 +59,11 @@ class Tracks:
     def __init__(self, exported: Exported, spill: Path | None = None) -> None:
         self._file = tempfile.NamedTemporaryFile(prefix="dgrec-tracks-", dir=spill)  # noqa: SIM115
         self._database = sqlite3.connect(self._file.name, isolation_level=None)
-        #: The number after the last frame, and the size of its picture.
+        #: The number after the last frame.
         self.frames = 0
-        #: How many frames there are, of those.
+        #: How many of the frames up to that number are exported.
         self.shown = 0
+        #: The size of the last frame's picture.
         self.size = (0, 0)
         #: The time of the last frame, in microseconds since the first one's.
         self.last_us = 0

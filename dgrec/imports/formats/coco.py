@@ -19,7 +19,7 @@ from dgrec.imports import (
     values,
 )
 
-#: Under these names, tools write the number of a picture's frame.
+#: Names under which tools write the frame number of a picture.
 _FRAME_KEYS: Final = ("frame", "frame_id", "frame_index")
 _ANNOTATION: Final = (
     "id image_id category_id bbox score iscrowd segmentation keypoints num_keypoints area "
@@ -142,7 +142,7 @@ def _results(reader: JsonReader, gathering: Gathering, given: Input, facts: Fact
 def _categories(reader: JsonReader) -> _Categories:
     """Return the categories by their id.
 
-    Ids count from 1; dgrec's exports say the number that the model has, which counts from 0.
+    Ids count from 1; dgrec's exports also have the model's own number, which counts from 0.
     """
     found: _Categories = {}
     for index, item in enumerate(reader.elements()):
@@ -168,7 +168,7 @@ def _categories(reader: JsonReader) -> _Categories:
 
 
 def _pairs(skeleton: Any, points: int) -> list[tuple[int, int]]:
-    """Return the pairs of key points that are connected, as far as they are such."""
+    """Return the pairs of connected key points that are valid."""
     pairs = skeleton[:1000] if isinstance(skeleton, list) else []
     return [
         (pair[0], pair[1])
@@ -205,8 +205,7 @@ def _image_id(value: Any, name: str, where: str) -> str:
 
 
 def _frame_of_id(item: Any, where: str) -> int:
-    """Return the frame that results without annotations mean: the id of the picture, or the last
-    number in it."""
+    """Return a result's frame without annotations: the picture's id, or the last number in it."""
     value = values.objects(item, where).get("image_id")
     if isinstance(value, str) and (frame := values.frame_of_name(value)) is not None:
         return frame
@@ -218,7 +217,7 @@ def _frame_of_id(item: Any, where: str) -> int:
 def _add(
     gathering: Gathering, item: Any, where: str, facts: Facts, frame: int | None = None
 ) -> None:
-    """Check an annotation or a result, as far as it can be without the categories."""
+    """Check and add an annotation or a result, as far as possible without the categories."""
     annotation = values.objects(item, where)
     found: dict[str, Any] = {
         "bbox": values.box_of_size(annotation.get("bbox"), "bbox", where),

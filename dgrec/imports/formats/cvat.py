@@ -31,11 +31,11 @@ _MEMBER: Final = "annotations.xml"
 _CHUNK: Final = 1 << 18
 _LARGEST_XML: Final = 4 << 30
 _DEEPEST: Final = 64
-#: What has no end yet is in memory.
+#: Tags and texts are in memory until they end.
 _LONGEST_TOKEN: Final = 16 << 20
 _LONGEST_TEXT: Final = 1 << 16
 _SHAPES: Final = frozenset("box polygon polyline points mask ellipse cuboid skeleton".split())
-#: What `zipfile` raises.
+#: Errors that `zipfile` raises.
 _DAMAGED: Final = (
     zipfile.BadZipFile,
     zlib.error,
@@ -56,7 +56,7 @@ class Cvat(ImportFormat):
         return head.data.startswith(_ARCHIVE) or "<annotations" in head.text[:1000]
 
     def read(self, given: Input, facts: Facts) -> Frames:
-        """Yield the frames of a task: of a video all of them, or the pictures."""
+        """Yield the frames of a task: all frames of a video, or the pictures."""
         with Gathering() as gathering, _xml(given) as file:
             parser = _Parser(gathering, facts)
             parser.read(file)
@@ -95,7 +95,7 @@ def _xml(given: Input) -> Iterator[IO[bytes]]:
 
 
 def _with_mask(item: dict[str, Any], frame: int) -> dict[str, Any]:
-    """Return a detection with its mask, which is kept as runs along the rows until now."""
+    """Return a detection with its mask, which was kept as runs along the rows until now."""
     mask = item.get("mask")
     if mask is None:
         return item
@@ -108,7 +108,7 @@ def _with_mask(item: dict[str, Any], frame: int) -> dict[str, Any]:
 
 
 class _Parser:
-    """Follows the elements of the file; nothing but the current shape is in memory."""
+    """Follows the elements of the file; only the current shape is in memory."""
 
     def __init__(self, gathering: Gathering, facts: Facts) -> None:
         self.video = False
@@ -126,7 +126,7 @@ class _Parser:
         self._attributes: dict[str, str] = {}
         self._attribute = ""
         self._size: dict[str, int] = {}
-        #: How many bytes there were before the last tag or text.
+        #: Where the last tag or text began, in bytes.
         self._seen = 0
         self._categories: dict[str, int] = {}
         self._xml = expat.ParserCreate()
@@ -274,7 +274,7 @@ class _Parser:
             with contextlib.suppress(ValueError):
                 score = values.number(values.exact(self._attributes[name]), name, where)
         if kept := {
-            # dgrec's exports have an empty one where there is no score.
+            # dgrec's exports have an empty attribute where there is no score.
             k: v
             for k, v in self._attributes.items()
             if k not in _NUMBERS or (score is None and v)

@@ -1,6 +1,6 @@
 """FiftyOne's exports: samples.json and frames.json of a dataset, and labels.json of its detections.
 
-Its exports in the formats of others (COCO, CVAT) are read as these.
+Its exports in other formats (COCO, CVAT) are read as those.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _add_labels(reader: JsonReader, gathering: Gathering, given: Input, facts: F
 def _size(about: Mapping[str, Any], where: str) -> tuple[int, int] | None:
     width = about.get("width", about.get("frame_width"))
     height = about.get("height", about.get("frame_height"))
-    if not width or not height:  # null, or 0 where nobody has looked
+    if not width or not height:  # null, or 0 where it was not determined
         return None
     return values.size(width, height, where)
 

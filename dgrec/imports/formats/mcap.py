@@ -31,7 +31,7 @@ _SCORED: Final = re.compile(r"(?s)(.*?)[\s:]*\b(\d(?:\.\d+)?|\d{1,3}(?:\.\d+)?%)
 _LARGEST_MESSAGE: Final = 64 << 20
 #: 1,000 key points as JSON take 200,000 characters.
 _LONGEST_TEXT: Final = 1 << 20
-#: The topic and the schema in which dgrec's exports say what they know of each frame.
+#: The topic and the schema of the facts about each frame in dgrec's exports.
 _METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 
 
@@ -63,8 +63,8 @@ class Mcap(ImportFormat):
             topic = _topic(topics, given)
             has_metrics = topics.get(_METRICS) == _METRICS_SCHEMA
             if has_metrics:
-                # dgrec's exports are in the order of frames. That of time is another one where a
-                # clock was set back.
+                # dgrec's exports are in the order of frames, which is not that of time if a clock
+                # was set back.
                 given.file.seek(0)
                 reader = NonSeekingReader(given.file)
             messages = _Messages(reader, topic, has_metrics)
@@ -147,7 +147,7 @@ def _topics(reader: Any) -> dict[str, str]:
             if channel.schema_id in summary.schemas
         }
     found: dict[str, str] = {}
-    for schema, channel, _ in reader.iter_messages():  # one that was cut off has no summary
+    for schema, channel, _ in reader.iter_messages():  # a file cut off has no summary
         if schema is not None:
             found.setdefault(channel.topic, schema.name)
     return found
@@ -168,7 +168,7 @@ def _topic(found: Mapping[str, str], given: Input) -> str:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    """Return what is used of a decoded protobuf message, as its JSON has it."""
+    """Return the parts of a decoded protobuf message that are used, as its JSON has them."""
     return {
         "timestamp": None,
         "points": [
@@ -227,7 +227,7 @@ def _frame(
 def _add_metrics(
     frame: ImportedFrame, metrics: Mapping[str, Any], logged_ns: int, where: str
 ) -> None:
-    """Add what dgrec's exports say of a frame. They are logged at the time of capture."""
+    """Add the metrics of a frame in dgrec's exports, which are logged at the time of capture."""
     if metrics.get("source_frame") is not None:
         frame.number = values.count(metrics["source_frame"], "source_frame", where)
     known = {
@@ -264,7 +264,7 @@ def _sorted(
 ) -> tuple[list[Mapping[str, Any]], dict[int, list[dict[str, Any]]], int]:
     """Return closed lines, key points by their index, and how many annotations are neither.
 
-    dgrec's exports write key points behind the box that they belong to.
+    dgrec's exports write key points after the box that they belong to.
     """
     loops: list[Mapping[str, Any]] = []
     points: dict[int, list[dict[str, Any]]] = {}
@@ -280,7 +280,7 @@ def _sorted(
 
 
 def _box(line: Mapping[str, Any], about: Mapping[str, str], where: str) -> list[float]:
-    """Return the box of a closed line, or that which was turned to become it."""
+    """Return the box of a closed line; of a rotated one, the box before its rotation."""
     if about.get("angle") and about.get("bbox"):
         return values.corners(json.loads(about["bbox"]), "bbox", where)
     points = [values.objects(point, where) for point in _list(line.get("points"), where)]
@@ -330,7 +330,7 @@ def _parsed(text: str) -> dict[str, str]:
     if found is None or not found[1].strip():
         return {"label": text.strip()}
     number = float(found[2].rstrip("%")) / (100 if found[2].endswith("%") else 1)
-    if number > 1:  # the number of a gate, say
+    if number > 1:  # such as the number of a gate
         return {"label": text.strip()}
     return {"label": found[1].strip(), "score": str(number)}
 
@@ -352,7 +352,7 @@ def _detection(
     label = values.label(about.get("label", ""), "label", where) or None
     if label is not None:
         facts.name(whole.get("category_id"), label)
-    # Without the box that was turned, its lines are the best box there is.
+    # Without the box before its rotation, the box around the line is the best there is.
     angle = numbers.get("angle") if about.get("bbox") else None
     return values.detection(
         box,

@@ -25,7 +25,7 @@ from dgrec.imports import (
     values,
 )
 
-#: What the benchmark's ground truth numbers (https://motchallenge.net/instructions).
+#: Classes of the benchmark's ground truth (https://motchallenge.net/instructions).
 _CLASSES: Final = {
     1: "pedestrian",
     2: "person on vehicle",
@@ -43,7 +43,7 @@ _CLASSES: Final = {
 }
 #: frame, track, left, top, width, height, and a confidence.
 _FEWEST: Final = 7
-#: Beside a sequence of some frames only: the number of each in the source.
+#: File beside a sequence of only some frames: the number of each in the source.
 _NUMBERS: Final = "source_frames.txt"
 _MOST: Final = 10
 #: Ground truth ends with class and visibility; results with a place in the world.
@@ -60,7 +60,7 @@ class Mot(ImportFormat):
         return _FEWEST <= len(cells) <= _MOST and all(map(is_number, cells))
 
     def read(self, given: Input, facts: Facts) -> Frames:
-        """Yield all frames of the footage: one without a line has no object."""
+        """Yield all frames of the footage: those without a line have no objects."""
         facts.is_sparse = False
         last = 0
         _read_sequence(given.path, facts)
@@ -86,7 +86,7 @@ class Mot(ImportFormat):
 
 
 def _numbered(gathering: Gathering, source: Sequence[int], facts: Facts) -> Frames:
-    """Yield all frames of a sequence that has only some of the footage, by numbers in this."""
+    """Yield all frames of a sequence of only some of the footage, with their numbers in it."""
     facts.frames = None
     index = 0
     for number, _, found in gathering.frames():
@@ -156,7 +156,7 @@ def _read_labels(path: Path, facts: Facts) -> dict[int, str]:
 
 
 def _read_numbers(path: Path) -> array[int] | None:
-    """Return the numbers in the source of a sequence's frames, if dgrec wrote them beside it."""
+    """Return the source numbers of a sequence's frames, if dgrec wrote them beside it."""
     beside = path.absolute().parent.parent / _NUMBERS
     if not beside.is_file():
         return None

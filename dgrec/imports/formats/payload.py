@@ -20,7 +20,7 @@ from dgrec.imports import (
     values,
 )
 
-#: Of a detection, what is checked; anything else is kept as it is.
+#: Keys of a detection that are checked; any others are kept as they are.
 _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks".split())
 
 

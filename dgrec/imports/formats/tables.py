@@ -40,14 +40,14 @@ _NAMES: Final = {
 _OF_FRAME: Final = "media_time_s captured_at latency_ms width height".split()
 #: All of dgrec's own exports have these columns, and no other tool's table is likely to.
 _SIGNS_OF_EXPORTS: Final = frozenset({"frame", "source_frame", "time_s"})
-#: What those have in the place of a number that is not there, or not finite.
+#: What those have in place of a number that is missing, or not finite.
 _NO_NUMBERS: Final = (None, "", "nan", "-nan", "inf", "-inf")
 _AS_JSON: Final = ("landmarks", "extra")
 _SHAPES: Final = (*_AS_JSON, "mask_rle", "angle")
 _COLUMNS: Final = frozenset(
     [*CORNERS, *_FRAME, *_OF_FRAME, *_SHAPES, *itertools.chain(*_NAMES.values())]
 )
-#: With what exports have besides: a session has it anyway, or it is about that one export.
+#: With further columns of exports: a session has them anyway, or they are about that export only.
 _COLUMNS_OF_EXPORTS: Final = _COLUMNS | {"time_s", "video_frame", "detection", "picture", "split"}
 
 
@@ -85,7 +85,7 @@ class Csv(ImportFormat):
 
 
 def _delimiter(header: str) -> str:
-    """Return what separates the columns: that by which all corners of boxes have their names."""
+    """Return the separator of columns: the one that gives the names of all corners of boxes."""
     for delimiter in _DELIMITERS:
         cells = next(csv.reader([header], delimiter=delimiter), [])
         if {*CORNERS} <= {*cells}:
@@ -150,7 +150,7 @@ def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: 
 
 
 def _frame(number: int, rows: list[tuple[int, dict[str, Any]]]) -> ImportedFrame:
-    """Return a frame, its masks as they are packed."""
+    """Return a frame, with packed masks."""
     size, time_s, captured_us, completed_us = rows[0][1]["frame"]
     detections = []
     for seq, row in rows:
@@ -218,7 +218,7 @@ def _is_export(row: Mapping[str, Any]) -> bool:
 def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None:
     """Return a row's box.
 
-    dgrec's exports have whatever was recorded: none, as of classes of whole pictures (None), and
+    dgrec's exports have whatever was recorded: no box, as for classes of whole pictures (None), and
     boxes that cannot be in a picture.
     """
     corners = [_value(row.get(name)) for name in CORNERS]
@@ -233,7 +233,7 @@ def _box(row: Mapping[str, Any], where: str, facts: Facts) -> list[float] | None
 
 
 def _facts(row: Mapping[str, Any], where: str) -> list[Any]:
-    """Return what dgrec's own exports say of the frame in each row: size, time and stamps."""
+    """Return the facts about a frame in each row of dgrec's own exports: size, time, stamps."""
     time_s, latency_ms = (_value(row.get(name)) for name in ("media_time_s", "latency_ms"))
     time_s = None if time_s in (None, "") else values.number(time_s, "media_time_s", where)
     captured_us = completed_us = None
@@ -241,7 +241,7 @@ def _facts(row: Mapping[str, Any], where: str) -> list[Any]:
         captured_us = values.stamp(row["captured_at"], "captured_at", where)
         if latency_ms not in (None, ""):
             latency_ms = values.number(latency_ms, "latency_ms", where)
-            # Of one beyond what can be counted, the stamps are refused later.
+            # Limited to what can be counted: the stamps of such a latency are refused later.
             completed_us = captured_us + round(max(-1e18, min(latency_ms * 1000, 1e18)))
     return [_size(row, where), time_s, captured_us, completed_us]
 
@@ -290,7 +290,7 @@ def _value(text: Any) -> Any:
         number = math.nan
     if math.isfinite(number):
         return number
-    if text.startswith("[") and text.endswith("]"):  # supervision writes arrays so
+    if text.startswith("[") and text.endswith("]"):  # as supervision writes arrays
         try:
             return json.loads(text)
         except (ValueError, RecursionError):

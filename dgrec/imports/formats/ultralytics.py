@@ -35,7 +35,7 @@ class Ultralytics(ImportFormat):
     def read(self, given: Input, facts: Facts) -> Frames:
         """Yield a frame for each picture, numbered from 0.
 
-        The file has the list of each picture one after the other, or in a list; or it is an answer
+        The file has a list for each picture, one after the other or in a list; or it is an answer
         of the web API.
         """
         reader = JsonReader(given.file)
@@ -131,7 +131,7 @@ def _detection(item: Mapping[str, Any], where: str, facts: Facts) -> dict[str, A
 
 
 def _columns(value: Any, names: tuple[str, ...], key: str, where: str) -> list[list[float]]:
-    """Return the lists of numbers of an object, which are equally long."""
+    """Return an object's lists of numbers, which must be equally long."""
     columns = [value.get(name) if isinstance(value, dict) else None for name in names]
     if any(not isinstance(c, list) or len(c) != len(columns[0] or ()) for c in columns):
         raise InvalidError(where, f"{key!r} does not have lists {', '.join(names)} of one length")

@@ -2,6 +2,6 @@
 
 =========  =====================================================================
 json_text  JSON of many rows at once
-xml_text   text from anybody in XML
+xml_text   untrusted text in XML
 =========  =====================================================================
 """

@@ -41,7 +41,7 @@ class _Annotations:
         self._losses = exported.losses
 
     def columns(self, block: Block) -> dict[str, pa.Array]:
-        """Return what instances and results have in common."""
+        """Return the columns that instances and results have in common."""
         numbers = self._numbers(block)
         box = block.places()
         columns = {
@@ -67,7 +67,7 @@ class _Annotations:
         return np.array([known[pair] for pair in pairs], np.int64)
 
     def _segmentation(self, block: Block, box: list[pa.Array]) -> dict[str, pa.Array]:
-        """Return masks as run lengths; boxes of detections without one stay without."""
+        """Return masks as run lengths, and areas; without a mask, only the area of the box."""
         found: list[str | None] = []
         areas: list[float | None] = []
         for mask, packed in zip(masks_of(block), block.column("mask").is_valid(), strict=True):
@@ -222,7 +222,7 @@ def _write_listed(
 
 
 class CocoResults(ExportFormat):
-    """COCO's results format: what a detector found on the images of a data set.
+    """COCO's results format: the detections on the images of a data set.
 
     Images and categories have the ids that `CocoInstances` gives them.
     """

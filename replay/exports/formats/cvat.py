@@ -13,8 +13,8 @@ from dgrec.replay.exports.formats.xml_text import quoted, text
 class Cvat(ExportFormat):
     """An XML file with the tracks of a video.
 
-    Frames have the numbers that CVAT gives those of the video, or of the exported pictures; the
-    task's ``source`` names it. Ids of tracks are the session's, if they can be.
+    Frames have the numbers that CVAT gives to frames of the video, or to the exported pictures; the
+    task's ``source`` names these. Ids of tracks are the session's, if they can be.
     """
 
     name = "cvat"

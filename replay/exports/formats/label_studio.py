@@ -84,7 +84,7 @@ def _keyframe(place: Place, size: tuple[int, int], rate: float, losses: Losses) 
         losses.add("cut boxes at the edge of the picture", (x_min, y_min, x_max, y_max) != box)
         place = replace(place, box=(x_min, y_min, x_max, y_max))
     x_min, y_min, x_max, y_max = place.box
-    left, top = place.corners()[0]  # it turns boxes about this corner
+    left, top = place.corners()[0]  # Label Studio turns boxes about this corner
     return {
         "frame": place.at + 1,
         "time": place.at / rate,

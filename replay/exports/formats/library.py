@@ -14,7 +14,7 @@ def import_library(module: str, form: str, extra: str = "exports") -> Any:
     Args:
         module: Its name.
         form: The format that needs it.
-        extra: What installs it.
+        extra: The extra of dgrec that installs it.
 
     Raises:
         ConfigError: It is not installed.

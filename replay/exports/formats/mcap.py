@@ -45,7 +45,7 @@ class Mcap(ExportFormat):
     """Topics ``/video`` (or ``/image``), ``/annotations`` and ``/metrics``, by times of capture.
 
     The label, score and track id of a box are in the metadata of its annotation, exactly, as are
-    its key points, and the box that was turned.
+    its key points, and the box before it was turned.
     """
 
     name = "mcap"
@@ -77,8 +77,8 @@ class Mcap(ExportFormat):
 class _File:
     """A file that keeps its first error: Foxglove's writer prints errors, and goes on.
 
-    After an error it goes on as if all had been written: the writer panics where positions are
-    others than it expects.
+    After an error it goes on as if all had been written: the writer panics if positions are not
+    those that it expects.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -132,7 +132,7 @@ def _video(exported: Exported, foxglove: Any) -> _Video | None:
 
 
 class _Video:
-    """The packets of a video, written as the frames that they show come."""
+    """The packets of a video, which are written when the frames that they show are."""
 
     def __init__(self, packets: VideoPackets, foxglove: Any) -> None:
         self.packets = packets
@@ -168,7 +168,7 @@ class _Video:
         """Return the time of a packet; ``index`` is the next one that shows a frame, at ``at_ns``.
 
         Frames of the video that are not exported have no time of capture of their own: they are
-        between those that are, as far as they are in the video.
+        placed between those that are, in proportion to their times in the video.
         """
         times_s = self.packets.times_s
         left_s = float(times_s[index] - times_s[number])
@@ -176,7 +176,7 @@ class _Video:
             return max(0, at_ns - round(left_s * 1e9))
         before, before_ns = self._before
         whole_s = float(times_s[index] - times_s[before])
-        if whole_s <= 0:  # a video may say the same time of all frames
+        if whole_s <= 0:  # a video may give the same time for all frames
             return at_ns
         return at_ns - round((at_ns - before_ns) * left_s / whole_s)
 
@@ -220,7 +220,7 @@ class _Topics:
             self._pictures.log(message, log_time=at_ns)
 
     def _of_label(self, label: str | None, category_id: int | None) -> tuple[Any, list[Any]]:
-        """Return the colour of a label, and what says it in an annotation's metadata."""
+        """Return the colour of a label, and its entries in an annotation's metadata."""
         found = self._labels.get((label, category_id))
         if found is None:
             messages = self._foxglove.messages

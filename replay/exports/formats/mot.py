@@ -16,7 +16,7 @@ from dgrec.replay.exports.formats.json_text import write_joined
 _HOLDS = frozenset({"score", "track_id", "float64"})
 
 
-#: The ends of lines: no place in the world; visible altogether.
+#: The ends of lines: no place in the world; fully visible.
 _RESULT, _TRUTH = ",-1,-1,-1\n", ",1\n"
 
 
@@ -41,16 +41,16 @@ def _score(exported: Exported, block: Block) -> pa.Array:
 
 
 def _count_negative(exported: Exported, track: pa.Array) -> None:
-    """Count the tracks that readers take for none."""
+    """Count the track ids that readers take for no track."""
     count = pc.sum(pc.less(track, 0)).as_py() or 0
     exported.losses.add("wrote negative track ids, which mean no track there", count)
 
 
 class MotResults(ExportFormat):
-    """What a tracker found: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
+    """A tracker's results: ``frame,id,left,top,width,height,score,-1,-1,-1``, frames from 1.
 
-    Frames have the numbers that they have in the source, where these are known: nothing in the file
-    could say others.
+    Frames have their numbers in the source, where these are known: the file has no place to say
+    that it counts others.
     """
 
     name = "mot-results"
@@ -78,7 +78,7 @@ class MotSequence(ExportFormat):
     """A sequence: ``gt/gt.txt`` has the tracks, ``det/det.txt`` all detections; frames from 1.
 
     Classes count from 1, in ``gt/labels.txt``. Where frames have other numbers than in the source,
-    ``source_frames.txt`` has those, a line for each.
+    ``source_frames.txt`` has the source's, a line for each.
     """
 
     name = "mot"

@@ -58,7 +58,7 @@ class _Trace:
     def __init__(self, builder: Any, protos: Any) -> None:
         self._builder, self._event = builder, protos.TrackEvent
         self._tracks: dict[str, int] = {}
-        #: When the last slice of each lane ends, and of the tracks of one slice at a time.
+        #: When the last slice ends, of each lane, and of each track with one slice at a time.
         self._lanes: list[int] = []
         self._ends: dict[str, int] = {}
         self._has_clock = False
@@ -100,7 +100,7 @@ class _Trace:
                 self._counter(f"signal {signal['name']}", at, signal["value"])
 
     def _lane(self, whole: Slice) -> str | None:
-        """Return the track of a frame: the first one on which nothing lasts any more."""
+        """Return the track of a frame: the first one whose last slice has ended."""
         for number, end in enumerate(self._lanes):
             if end <= whole.start_ns:
                 self._lanes[number] = whole.end_ns
@@ -111,7 +111,7 @@ class _Trace:
         return f"frames {len(self._lanes)}"
 
     def _alone(self, one: Slice) -> None:
-        """Write a slice to the track of its name, on which there is one at a time."""
+        """Write a slice to the track of its name, which has one at a time."""
         start = max(one.start_ns, self._ends.get(one.name, 0))
         if start < one.end_ns:
             self._ends[one.name] = one.end_ns
@@ -156,7 +156,7 @@ class _Trace:
         return packet
 
     def _write_clock(self, at_ns: int) -> None:
-        """Say that stamps are UTC, by which the viewer shows them as times of day."""
+        """Say that stamps are UTC, so that the viewer shows them as times of day."""
         self._has_clock = True
         packet = self._builder.create_packet()
         packet.trusted_packet_sequence_id = _SEQUENCE

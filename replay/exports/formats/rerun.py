@@ -30,7 +30,7 @@ from dgrec.replay.exports.formats.library import import_library
 _LARGEST = 1 << 30
 _PICTURES_AT_ONCE = 32
 _CHUNK = 1 << 20
-#: How long Rerun may take to end a file of which everything else has been written.
+#: Seconds that Rerun may take to end a file once everything else has been written.
 _PATIENCE_S = 60.0
 _VIDEO, _BOXES, _POINTS = "video", "video/boxes", "video/points"
 
@@ -78,20 +78,20 @@ class Rerun(ExportFormat):
 class _Pipe:
     """A pipe that ends in a file: Rerun waits for ever for a file that cannot be written.
 
-    After an error it still takes what comes, so that nobody waits.
+    After an error it still reads what comes, so that Rerun does not wait.
     """
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._error: OSError | None = None
         self._source, self._own_end = os.pipe()
-        #: What can be opened for writing.
+        #: A path that can be opened for writing.
         self.name = f"/dev/fd/{self._own_end}"
         self._thread = threading.Thread(target=self._copy, name="dgrec-rrd", daemon=True)
         self._thread.start()
 
     def close_own_end(self) -> None:
-        """Leave the pipe to whoever has opened it."""
+        """Leave the pipe to Rerun, which has opened it."""
         if self._own_end >= 0:
             os.close(self._own_end)
             self._own_end = -1

@@ -14,8 +14,8 @@ from dgrec.replay.exports.formats.json_text import objects, texts, write_joined
 class SupervisionJson(ExportFormat):
     """A list of objects, one for each detection, with supervision's names.
 
-    What a detection lacks is the empty text, as there. ``class_name`` is where supervision keeps
-    names; ``frame_index``, ``frame``, ``source_frame`` and ``time_s`` are custom data.
+    Values that a detection lacks are empty texts, as there. ``class_name`` is where supervision
+    keeps names; ``frame_index``, ``frame``, ``source_frame`` and ``time_s`` are custom data.
     """
 
     name = "supervision-json"

@@ -44,7 +44,7 @@ class Yolo(ExportFormat):
     has_splits = True
 
     def __init__(self) -> None:
-        #: The points that each object has, once that is known.
+        #: Number of key points of each object, once that is known.
         self._points: int | None = None
 
     def picture_name(self, number: int, index: int, split: str, suffix: str) -> str:
@@ -81,7 +81,7 @@ class Yolo(ExportFormat):
         return yaml.safe_dump(found, allow_unicode=True, sort_keys=False)
 
     def _more(self) -> dict[str, Any]:
-        """Return what else the description of the data set needs."""
+        """Return further entries of the data set's description."""
         return {}
 
     def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
@@ -96,7 +96,7 @@ class Yolo(ExportFormat):
 
 
 def _check_sizes(block: Block, path: Path) -> None:
-    """Refuse frames without a size, of which all numbers are parts.
+    """Refuse frames without a size: all numbers are parts of it.
 
     Raises:
         ConfigError: A frame with detections has none.
@@ -118,7 +118,7 @@ def _line(number: int, values: Sequence[float]) -> str:
 
 
 def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
-    """Return centre and size of each box as parts of the picture's; and which are in it."""
+    """Return centre and size of each box as parts of the picture's size, and which are in it."""
     row_of = pa.array(block.row_of)
     width, height = (
         block.rows.column(name).take(row_of).to_numpy(zero_copy_only=False).astype(np.float64)
