@@ -1,14 +1,14 @@
 """Alerts: rules over detections and performance, the same live and on a recording.
 
-==========  ====================================================================
-condition   comparisons joined by and, or, not
-rule        the grammar of rules: ``count('person') >= 3 for 2s``
-events      rules of degirum_tools' EventDetector, in files
-detections  conditions over one detection: ``score > 0.5``
-evaluator   when each rule holds, frame by frame
-frames      rows and sessions, as rules see them
-recorded    the alerts that a recording gave, and the names of their clips
-==========  ====================================================================
+===============  ===============================================================
+condition        comparisons joined by and, or, not
+rule             the grammar of rules: ``count('person') >= 3 for 2s``
+events           rules of degirum_tools' EventDetector, in files
+detections       conditions over one detection: ``score > 0.5``
+evaluator        when each rule holds, frame by frame
+frames           rows and sessions, as rules see them
+recorded_alerts  the alerts that a recording gave, and the names of their clips
+===============  ===============================================================
 """
 
 from dgrec.alerts.detections import DetectionCondition, parse_detection_condition

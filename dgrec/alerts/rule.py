@@ -141,7 +141,7 @@ def _time(name: str, text: str) -> float:
     except ConfigError as error:
         raise ConfigError(f"--alert {name}: {error}") from None
     if not seconds:
-        raise ConfigError(f"--alert {name}: {text} is no time at all")
+        raise ConfigError(f"--alert {name}: the time must be more than 0, not {text}")
     return seconds
 
 

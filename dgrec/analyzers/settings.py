@@ -148,8 +148,7 @@ def class_of(analyzer: Any) -> str:
 def describe(analyzers: Iterable[Any]) -> list[dict[str, Any]]:
     """Return the metadata's entries for analyzers: class and plain settings of each.
 
-    Settings that JSON cannot hold are left out, and those of other people's classes that may be
-    secret.
+    Settings that JSON cannot hold, and those that may be secret, are left out.
     """
     return [_described(each) for each in analyzers]
 

@@ -1,22 +1,23 @@
 """Comparing recordings, in speed and in what they found; docs/compare.md says how.
 
-=============  ===================================================================
-comparison     `compare`: the whole answer
-provenance     what differs in how the recordings were made
-samples        durations and stamps of one session, without its warm-up
-blocks         how much a mean over autocorrelated frames can be trusted
-changes        one metric: its value and its change, with their intervals
-metrics        all metrics, of one session a side or of several
-verdicts       faster, slower, the same, or unclear
-agreement      detections of the same footage, compared
-matching       which frames are the same, and which of their detections
-boxes          the boxes of frames as arrays, and how far they overlap
-truth          ground truth: boxes that people drew
+=================  ===============================================================
+comparison         `compare`: the whole answer
+provenance         what differs in how the recordings were made
+samples            durations and stamps of one session, without its warm-up
+blocks             how much a mean over autocorrelated frames can be trusted
+changes            one metric: its value and its change, with their intervals
+metrics            all metrics, of one session a side or of several
+verdicts           faster, slower, the same, or unclear
+agreement          detections of the same footage, compared
+matching           which frames are the same, and which of their detections
+boxes              the boxes of frames as arrays, and how far they overlap
+neighbours         boxes of neighbouring frames that belong together
+truth              ground truth: boxes that people drew
 average_precision  precision, recall and COCO's average precision
-outcomes       what a session would hold with other thresholds
-thresholds     `whatif`, which counts that
-limits         conditions on a comparison: ``latency_p95_ms > +10%``
-=============  ===================================================================
+outcomes           what a session would hold with other thresholds
+thresholds         `whatif`, which counts that
+limits             conditions on a comparison: ``latency_p95_ms > +10%``
+=================  ===============================================================
 """
 
 from dgrec.comparison.agreement import Agreement

@@ -46,7 +46,7 @@ class _Shares:
 
 @dataclass
 class LabelAgreement(_Shares):
-    """Counts for one label, as given by BASE; in ``new`` and ``only_new``, as given by NEW."""
+    """Counts for one label, as BASE gives it, or NEW where the box is NEW's alone."""
 
     label: str | None
     base: int = 0

@@ -173,7 +173,7 @@ class _Parser:
             if metric in _OF_AGREEMENT:
                 write = f"{float(number) / 100:g}"
             raise ConfigError(
-                f"{self.text!r}: per cent are of a change, which has a sign: write {write}"
+                f"{self.text!r}: a percentage is a change, and needs a sign: write {write}"
             )
         scale = 1.0
         if written is not None and not is_percent:

@@ -55,7 +55,8 @@ def whatif(
         thresholds: Confidence thresholds (or one), at or above the recorded one; none: as recorded.
         nms: NMS thresholds (IoU), at or below the recorded one; none: as recorded.
         trackers: Settings of an ObjectTracker each, as ``--tracker`` takes them.
-        truth: A file of COCO annotations: boxes that people drew, of this footage. Or a session.
+        truth: Boxes that people drew on this footage: a file in any format that dgrec imports, or a
+            session.
 
     Raises:
         ConfigError: A setting asks for detections that were not recorded, or cannot be applied.

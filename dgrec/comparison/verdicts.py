@@ -62,12 +62,12 @@ def _too_wide(low: float, high: float, takes: str | None) -> str:
     if low <= -1 or high == math.inf:
         return "too few happened"
     if takes is not None:
-        return f"0 is possible, too; to tell {MARGIN:.0%} takes {takes}"
+        return f"there may be no change; showing {MARGIN:.0%} takes {takes}"
     # Intervals shrink with the square root of how much was recorded.
     times = (math.log((1 + high) / (1 + low)) / 2 / math.log1p(MARGIN)) ** 2
     if times <= 1:
         return "more than 2% is possible, and so is none"
-    return f"0 is possible, too; to tell 2%, record {_times(times)} as much"
+    return f"there may be no change; to show 2%, record {_times(times)} as much"
 
 
 def _times(factor: float) -> str:

@@ -1,16 +1,17 @@
 """The pixels of a recording: where they are, and which belong to which row.
 
-==============  ================================================================
+==============  ==================================================================
 recorded_files  files that metadata names: may they be opened, or replaced?
 footage         finds the video with a session's pixels
 video_frames    a frame of a video file, by its number
 kept_frames     the same for a video that keeps its source's packets
 frame_index     key frames and presentation times, without decoding
+table_index     the same for an MP4, of which only the part that is needed is read
 pixels          the picture of each row
 picture_times   when each row's picture is shown, without decoding
 timeline        when each frame is shown
 position        a point in a session: a frame, a time
-==============  ================================================================
+==============  ==================================================================
 """
 
 from dgrec.footage.footage import Footage, files_of, find_footage, find_recorded

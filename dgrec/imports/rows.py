@@ -122,7 +122,7 @@ class ImportedRows:
         if frame.number < self._last or (
             frame.number == self._last and not self._format.repeats_frames
         ):
-            raise InvalidError(_name(frame), "stands twice")
+            raise InvalidError(_name(frame), "occurs twice")
         self._last = frame.number
         _check_stamps(frame)
         self._check_size(frame)

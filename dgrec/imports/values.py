@@ -342,7 +342,7 @@ def _runs(counts: Any, where: str) -> list[int] | None:
             continue
         if group & 16:
             value -= 1 << bits
-        # From the third on, a length is the difference to the one before the last.
+        # From the fourth on, a length is the difference to the one before the last.
         if len(runs) > 2:
             value += runs[-2]
         if not 0 <= value <= _MOST_PIXELS:

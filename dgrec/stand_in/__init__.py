@@ -1,20 +1,21 @@
 """A recording in place of the model or the camera, through PySDK's and OpenCV's calls.
 
-================  =====================================================================
-zoo               sessions as a model zoo of PySDK, ``inference_host_address="@dgrec"``
-session_model     the model object: PySDK's, with recorded results
-run               one run over a model's results, with a state of its own
-frames            the recorded frames, by position
-matching          which recorded frame a picture is
-given             the pictures that recorded cameras gave out, and their rows
-settings          thresholds and limits, applied to recorded results
-tracked           trackers that ran while a session was recorded
-results           PySDK's result objects from recorded results
-session_camera    the camera object: OpenCV's, with recorded pictures
-video_sources     sessions as video sources of degirum_tools
-replayed_program  an unchanged program, whose models and cameras are recordings
-replayed_zoo      the zoo of such a program
-================  =====================================================================
+=================  =====================================================================
+zoo                sessions as a model zoo of PySDK, ``inference_host_address="@dgrec"``
+session_model      the model object: PySDK's, with recorded results
+run                one run over a model's results, with a state of its own
+frames             the recorded frames, by position
+matching           which recorded frame a picture is
+given_pictures     the pictures that recorded cameras gave out, and their rows
+settings           thresholds and limits, applied to recorded results
+recorded_trackers  trackers that ran while a session was recorded
+results            PySDK's result objects from recorded results
+session_camera     the camera object: OpenCV's, with recorded pictures
+video_sources      sessions as video sources of degirum_tools
+replayed_program   an unchanged program, whose models and cameras are recordings
+replayed_zoo       the zoo of such a program
+door               `model`, `camera`, and the zoo that PySDK finds
+=================  =====================================================================
 
 PySDK is imported with the models and zoos, and not before.
 """

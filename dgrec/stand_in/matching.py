@@ -27,8 +27,8 @@ _MISSING = ("error", "nearest", "empty")
 class Matcher:
     """Finds the frame of a session that a picture is.
 
-    A picture that a recorded camera gave out (`given`) is the frame that it was recorded as. Where
-    several frames have the same pixels, they are taken in their order.
+    A picture that a recorded camera gave out (`given_pictures`) is the frame that it was recorded
+    as. Where several frames have the same pixels, they are taken in their order.
 
     Args:
         match: "pixels"; "order"; "auto": by pixels where the session has digests, else in order;

@@ -13,7 +13,7 @@ from dgrec.units import counted
 class Losses:
     """Counts what is lost in an export.
 
-    A loss is what is missing (``"angles"``), and what is counted (``"detection"``).
+    A loss is a phrase (``"cannot hold angles"``) and the noun that is counted (``"detection"``).
     """
 
     def __init__(self) -> None:

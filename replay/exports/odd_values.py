@@ -18,12 +18,12 @@ from dgrec.replay.exports.losses import Losses
 _TYPED = frozenset({"bbox", "label", "category_id", "score", "angle", "track_id", "$hash"})
 #: For fields whose columns have no nearest value: the column, and the loss that is counted.
 _OF_OTHER_KIND = {
-    "label": ("label", "labels that are no texts"),
-    "category_id": ("category_id", "category ids that are no 32-bit numbers"),
-    "score": ("score", "scores that are no numbers"),
-    "angle": ("angle", "angles that are no numbers"),
-    "track_id": ("track_id", "track ids that are no whole numbers"),
-    "bbox": ("x_min", "boxes that are no four numbers"),
+    "label": ("label", "labels that are not text"),
+    "category_id": ("category_id", "category ids that are not 32-bit numbers"),
+    "score": ("score", "scores that are not numbers"),
+    "angle": ("angle", "angles that are not numbers"),
+    "track_id": ("track_id", "track ids that are not whole numbers"),
+    "bbox": ("x_min", "boxes that are not four numbers"),
 }
 _NO_POINT: dict[str, Any] = {
     "label": None,

@@ -1,17 +1,17 @@
 """The numbers of recordings: tables, charts of text, and what limited the rate.
 
-================  ==============================================================
-summary           one recording in numbers
-questions         the SQL of `dgrec stats`, made of the library
-pipeline          how busy each stage was
-bottleneck        which of them limited the rate
-findings          the same in sentences
-published         what was published, in sentences
-oversubscription  more work at a time than the machine has cores
-caveats           what to know before believing numbers
-charts            a histogram and a time line in the terminal
-follow            the numbers of a recording that is still going on
-================  ==============================================================
+===================  ===========================================================
+summary              one recording in numbers
+questions            the SQL of `dgrec stats`, made of the library
+pipeline             how busy each stage was
+bottleneck           which of them limited the rate
+findings             the same in sentences
+publishing_findings  what was published, in sentences
+oversubscription     more work at a time than the machine has cores
+caveats              what to know before believing numbers
+charts               a histogram and a time line in the terminal
+follow               the numbers of a recording that is still going on
+===================  ===========================================================
 """
 
 from dgrec.replay.stats import questions

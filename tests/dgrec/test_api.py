@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -71,3 +73,26 @@ def test_open(tmp_path: Path) -> None:
         assert isinstance(session.result(0), dgrec.RecordedResult)
     with dgrec.open(str(path)) as session:
         assert len(session) == 3
+
+
+_ROOT = Path(__file__).parents[2]
+PACKAGES = sorted(
+    f"dgrec.{'.'.join(init.parent.relative_to(_ROOT).parts)}".replace("dgrec.dgrec", "dgrec")
+    for folder in ("dgrec", "recorder", "replay")
+    for init in (_ROOT / folder).rglob("__init__.py")
+)
+#: Packages whose tables leave modules out, or are about something else.
+_PARTIAL = {"dgrec.replay", "dgrec.replay.exports.formats"}
+_OF_FORMATS = {"dgrec.replay.output"}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_tables_of_packages_list_their_modules(name: str) -> None:
+    package = importlib.import_module(name)
+    table = re.search(r"^=+  =+\n(.*?)^=+  =+$", package.__doc__ or "", flags=re.M | re.S)
+    if table is None or name in _OF_FORMATS:
+        return
+    listed = {word.strip("`/") for word in re.findall(r"^(\S+)", table[1], flags=re.M)}
+    modules = {each.name for each in pkgutil.iter_modules(package.__path__)}
+    assert listed <= modules
+    assert name in _PARTIAL or listed == modules

@@ -448,9 +448,9 @@ def test_the_command_shows_when_rules_fire(tmp_path: Path) -> None:
         ("x=" + "(" * 400 + "1" + ")" * 400 + " > 2", "x: "),
         ("x=" + "not " * 200 + "fps > 2 or", "is not a condition"),
         ("x=fps > 1 for ever", "'ever' is not a valid time"),
-        ("x=fps > 1 for 0s", "is no time at all"),
+        ("x=fps > 1 for 0s", "the time must be more than 0, not"),
         ("x=missing", "is not a comparison"),
-        ("x=missing 0s", "is no time at all"),
+        ("x=missing 0s", "the time must be more than 0, not"),
         ("x=" + "fps > 1 or " * 200 + "fps > 1", "is longer than 1,000 characters"),
     ],
 )  # fmt: skip

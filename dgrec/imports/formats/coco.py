@@ -192,7 +192,7 @@ def _image(item: Any, where: str) -> tuple[str, int, tuple[int, int] | None]:
             return name, values.count(image[key], key, where), size
     frame = values.frame_of_name(values.label(image.get("file_name"), "file_name", where))
     if frame is None:
-        raise InvalidError(where, "neither 'frame' nor a number in its file name says its frame")
+        raise InvalidError(where, "has no 'frame', and no number in its file name")
     return name, frame, size
 
 

@@ -75,7 +75,7 @@ class Csv(ImportFormat):
             raise InvalidError("line 1", "there is no header")
         missing = [name for name in CORNERS if name not in names]
         if missing or len(names) != len({*names}):
-            what = f"has no column {missing[0]}" if missing else "a name stands twice"
+            what = f"has no column {missing[0]}" if missing else "a column name occurs twice"
             raise InvalidError(
                 "line 1",
                 f"{what}; expected {','.join(CORNERS)} and a frame's number, with commas, "

@@ -59,7 +59,7 @@ class OpenTelemetry(ExportFormat):
             if spans:
                 file.write(line() + "\n")
         exported.losses.add(
-            "otel has the number of detections of a frame only", exported.detection_count
+            "otel holds only the number of detections of each frame", exported.detection_count
         )
 
 

@@ -48,7 +48,7 @@ class Perfetto(ExportFormat):
                 lost += times.frame.row["dropped_before"] or 0
                 trace.write(times, lost, exported)
         exported.losses.add(
-            "perfetto has the number of detections of a frame only", exported.detection_count
+            "perfetto holds only the number of detections of each frame", exported.detection_count
         )
 
 

@@ -166,7 +166,7 @@ def test_holm_takes_all_rows_together() -> None:
 def test_a_reason_says_how_much_more_would_tell() -> None:
     (decision,) = decide([Change(0.0, -0.04, 0.04, 1.0)], [True])
     # The interval has to become half as wide.
-    assert decision.reason == ("0 is possible, too; to tell 2%, record 4.1 times as much")
+    assert decision.reason == ("there may be no change; to show 2%, record 4.1 times as much")
 
 
 def test_no_p99_from_too_few_frames() -> None:
@@ -222,7 +222,7 @@ def test_advice_is_how_many_sessions() -> None:
         if scipy.stats.t.ppf(0.975, 2 * n - 2) * spread * math.sqrt(2 / n) <= math.log(1.02)
     )
     assert decision.reason == (
-        f"0 is possible, too; to tell 2% takes about {enough} sessions a side"
+        f"there may be no change; showing 2% takes about {enough} sessions a side"
     )
 
 

@@ -263,9 +263,9 @@ ODD: list[dict[str, Any]] = [
 ]
 _COUNTED = (
     "left out scores that are not finite: 2 detections",
-    "left out scores that are no numbers: 1 detection",
-    "left out labels that are no texts: 2 detections",
-    "left out category ids that are no 32-bit numbers: 1 detection",
+    "left out scores that are not numbers: 1 detection",
+    "left out labels that are not text: 2 detections",
+    "left out category ids that are not 32-bit numbers: 1 detection",
 )
 
 
