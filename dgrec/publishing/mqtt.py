@@ -83,6 +83,14 @@ class Broker(Target):
         #: Held while retained messages are published, so that an older one never comes last.
         self._retaining = threading.Lock()
         self._changed = threading.Condition()
+        #: Held while a message is given to paho, and where a connection begins.
+        self._giving = threading.Lock()
+        #: Whether a connection has begun, and paho has not sent again yet what it kept: a message
+        #: that it got now would come before that. It waits in ``_held``.
+        self._is_joining = False
+        self._held: list[tuple[str, Message]] = []
+        #: The number of the message whose confirmation ends that.
+        self._joined_by = 0
         #: Keys of messages by their numbers.
         self._on_the_way: dict[int, str] = {}
         self._early: set[int] = set()
@@ -107,6 +115,7 @@ class Broker(Target):
             client.username_pw_set(address.user, address.password or None)
         if address.scheme == "mqtts":
             self._use_tls(address)
+        client.on_pre_connect = self._on_pre_connect
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
@@ -134,11 +143,11 @@ class Broker(Target):
     def close(self) -> None:
         with self._changed:
             self._is_ending = True
-            waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
+            waiting, until = self._waiting(), time.monotonic() + _PATIENCE_S
             while waiting and not self._refusal and time.monotonic() < until:
                 self._changed.wait(0.1)
-                if len(self._on_the_way) < waiting:
-                    waiting, until = len(self._on_the_way), time.monotonic() + _PATIENCE_S
+                if self._waiting() < waiting:
+                    waiting, until = self._waiting(), time.monotonic() + _PATIENCE_S
             self._is_closing = True
         self._end_connection()
         if waiting:
@@ -161,8 +170,11 @@ class Broker(Target):
                 raise OutputError(f"{self.name}: {self._refusal}")
 
     def _is_full(self) -> bool:
-        is_away = self._qos == 0 and not self._client.is_connected()
-        return is_away or len(self._on_the_way) >= _MOST_ON_THE_WAY
+        is_away = self._qos == 0 and (self._is_joining or not self._client.is_connected())
+        return is_away or self._waiting() >= _MOST_ON_THE_WAY
+
+    def _waiting(self) -> int:
+        return len(self._on_the_way) + len(self._held)
 
     def _publish(self, topic: str, message: Message) -> bool:
         """Give paho a message; return False if it has forgotten it.
@@ -171,8 +183,14 @@ class Broker(Target):
         keeps none with QoS 0, nor those with QoS 0 that it has not sent when a connection is lost.
         """
         losses = self._losses
-        # paho calls back with a lock of its own, so none is held here.
-        published = self._client.publish(topic, message.text, self._qos, self._retain)
+        with self._giving:
+            with self._changed:
+                if self._is_joining:
+                    if self._qos:
+                        self._held.append((topic, message))
+                    return self._qos > 0
+            # paho calls back with a lock of its own, so ``_changed`` is not held here.
+            published = self._client.publish(topic, message.text, self._qos, self._retain)
         number, is_lost = published.mid, published.rc == _NO_CONNECTION
         with self._changed:
             if number in self._early:
@@ -190,7 +208,10 @@ class Broker(Target):
     def _set_state(self, topic: str, state: bytes) -> None:
         with self._retaining:
             self._retained[topic] = state
-            number = self._client.publish(topic, state, qos=1, retain=True).mid
+            with self._giving:
+                if self._is_joining and not self._joined_by:
+                    return  # it is published once there is a connection
+                number = self._client.publish(topic, state, qos=1, retain=True).mid
         with self._changed:
             if number in self._early:
                 self._early.discard(number)
@@ -218,6 +239,20 @@ class Broker(Target):
 
     # --- called by paho, in its thread ---
 
+    def _on_pre_connect(self, client: Any, data: Any) -> None:
+        with self._giving, self._changed:
+            self._is_joining, self._joined_by = True, 0
+
+    def _join(self) -> None:
+        """Give paho what was held back, after all that it has, or since there is no connection."""
+        with self._changed:
+            for topic, message in [] if self._is_closing else self._held:
+                published = self._client.publish(topic, message.text, self._qos, self._retain)
+                self._on_the_way[published.mid] = message.key
+            self._held.clear()
+            self._is_joining = False
+            self._changed.notify_all()
+
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
         if str(reason) in _REFUSED:
             self._refuse(f"the broker refuses: {reason}")
@@ -237,7 +272,7 @@ class Broker(Target):
             self._losses += 1
             if not self._is_closing:  # by us
                 self._trouble = self._trouble or _LOST
-            self._changed.notify_all()
+            self._join()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         error = sys.exc_info()[1]  # which paho is handling
@@ -245,11 +280,14 @@ class Broker(Target):
             self._refuse(f"the broker's certificate is refused: {error.verify_message}")
         elif isinstance(error, OSError):
             self._trouble = error.strerror or str(error)
+        self._join()
 
     def _on_publish(self, client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._changed:
             if mid in self._own:
                 self._own.discard(mid)
+                if mid == self._joined_by:
+                    self._join()
                 return
             if self._is_closing:  # the undelivered messages are counted by now
                 return
@@ -267,6 +305,7 @@ class Broker(Target):
             for topic, payload in self._retained.items():
                 message = self._client.publish(topic, payload, qos=1, retain=True)
                 self._own.add(message.mid)
+                self._joined_by = message.mid
 
     def _refuse(self, reason: str) -> None:
         with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from tests.waiting import wait_until
 
-__all__ = ["MOSQUITTO", "Broker", "Subscriber", "free_port", "web_server"]
+__all__ = ["MOSQUITTO", "Broker", "Doorkeeper", "Subscriber", "free_port", "web_server"]
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
@@ -66,6 +67,58 @@ class Broker:
         assert self._process.poll() is None, "mosquitto ended"
         with socket.socket() as tried:
             return tried.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Doorkeeper:
+    """Stands in front of a broker: ends connections, and holds back what the broker answers."""
+
+    def __init__(self, port: int) -> None:
+        self._broker = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        #: How many connections have sent something.
+        self.asked = 0
+        self.answers = threading.Event()
+        self.answers.set()
+        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def end_connections(self) -> None:
+        for pair in self._pairs:
+            for end in pair:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Doorkeeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.answers.set()
+        self.end_connections()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                client, _ = self._listener.accept()
+                broker = socket.create_connection(("127.0.0.1", self._broker))
+                self._pairs.append((client, broker))
+                for pair, is_answer in (((client, broker), False), ((broker, client), True)):
+                    threading.Thread(
+                        target=self._pass_on, args=(*pair, is_answer), daemon=True
+                    ).start()
+
+    def _pass_on(self, giver: socket.socket, taker: socket.socket, is_answer: bool) -> None:
+        is_first = not is_answer
+        with contextlib.suppress(OSError):  # ended
+            while data := giver.recv(65536):
+                if is_answer:
+                    self.answers.wait()
+                taker.sendall(data)
+                self.asked += is_first
+                is_first = False
+        for end in (giver, taker):
+            end.close()
 
 
 class Subscriber:

@@ -31,7 +31,7 @@ from dgrec.recorder.outputs import Publisher, output
 from dgrec.recorder.publishing import PublishRequest
 from dgrec.replay.publishing import publish
 from tests.factory import make_detection, make_row, make_rows, write_session
-from tests.recorder.broker import Broker, Subscriber, free_port, web_server
+from tests.recorder.broker import Broker, Doorkeeper, Subscriber, free_port, web_server
 from tests.waiting import PATIENCE_S, wait_until
 from tests.web_server import serving
 
@@ -160,6 +160,36 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     numbers = list(dict.fromkeys(order[message] for message in arrived))
     assert numbers == sorted(numbers)
     assert set(range(361, 600)) <= {*numbers}
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_messages_keep_their_order_while_a_connection_begins(broker: Broker, qos: int) -> None:
+    """A broker that answers late: what was kept before is sent first."""
+    with Subscriber(broker.port, "found") as subscriber, Doorkeeper(broker.port) as door:
+        target = open_target(parse_target(f"mqtt://127.0.0.1:{door.port}/found?qos={qos}"), {})
+
+        def send(*numbers: int) -> None:
+            for number in numbers:
+                target.send(Message(f"key-{number}", b"%d" % number))
+
+        send(*range(5))
+        wait_until(lambda: len(subscriber.messages) == 5)
+        door.answers.clear()
+        door.end_connections()
+        sender = threading.Thread(target=send, args=range(5, 10))
+        sender.start()
+        if qos:  # without confirmations it waits for the connection
+            sender.join()
+        wait_until(lambda: door.asked == 2)  # paho has connected, and knows no answer yet
+        more = threading.Thread(target=lambda: (sender.join(), send(*range(10, 15))))
+        more.start()
+        if qos:
+            more.join()
+        door.answers.set()
+        more.join()
+        wait_until(lambda: b"14" in subscriber.messages)
+        target.close()
+    assert list(dict.fromkeys(subscriber.messages)) == [b"%d" % number for number in range(15)]
 
 
 def test_no_message_is_lost_while_a_broker_is_away(tmp_path: Path, broker: Broker) -> None:

@@ -282,7 +282,7 @@ def test_bad_input_gets_one_line(
         ("[]", "its beginning: is of no format that dgrec imports"),
         ('{"images": [], "annotations": [], "categories": []}', "images: there are none"),
         ('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [], "categories": []}',
-         "images[0]: neither 'frame' nor a number in its file name"),
+         "images[0]: has no 'frame', and no number in its file name"),
         ('{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2, "category_id": 1, '
          '"bbox": [0, 0, 1, 1]}], "categories": [{"id": 1, "name": "car"}]}',
          "annotations[0]: there is no image 2"),
