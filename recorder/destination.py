@@ -54,9 +54,10 @@ _lock = threading.Lock()
 
 def name_pattern(output: Path | None, *, continues: bool = False) -> Path:
     """Return the pattern of the names of sessions: a name as given, or one in a folder."""
-    if output is not None and not output.is_dir():
-        return with_session_suffix(output)
     folder = _DEFAULT_FOLDER if output is None else output
+    # The usual folder is meant also before it is there.
+    if folder != _DEFAULT_FOLDER and not folder.is_dir():
+        return with_session_suffix(folder)
     return folder / (_CONTINUED_NAME if continues else _NAME_IN_FOLDER)
 
 

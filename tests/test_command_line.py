@@ -299,6 +299,18 @@ def test_a_name_without_suffix_is_recorded_as_a_session_that_is_found(name: str,
     assert name_pattern(Path("night") / name) == Path("night") / file
 
 
+def test_the_usual_folder_need_not_be_there_to_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    usual = name_pattern(None)
+    assert name_pattern(Path("recordings")) == usual
+    assert makes_folder(usual)
+    assert name_pattern(Path("other")) == Path("other.parquet")
+    Path("other").mkdir()
+    assert name_pattern(Path("other")) == Path("other") / usual.name
+
+
 def test_no_session_goes_to_standard_output(folder: Path) -> None:
     for words in (["record", "sample"], ["report", "door"], ["clip", "door"], ["recover", "door"]):
         result = run(*words, "-o", "-")
