@@ -20,7 +20,7 @@ from dgrec.replay.viewing.values import json_bytes
 from dgrec.replay.viewing.workers import CancelledError, Task, Workers
 from dgrec.serving import EVENT_HEADERS, PAGE_HEADERS
 
-#: A journal is written once a second.
+#: A journal is written twice a second.
 _LOOK_S: Final = 0.5
 _HEARTBEAT_S: Final = 15.0
 #: A client that has read nothing for this long is disconnected.
