@@ -1,10 +1,10 @@
--- What degirum_tools' analyzers added, by names: views over the attributes of frames, which the other
--- views do not read, and over what they added to detections. docs/sql.md shows them at work.
+-- Named columns for what degirum_tools' analyzers added: to the attributes of frames, which the
+-- other views do not read, and to detections. docs/sql.md shows them at work.
 
--- What analyzers added to a frame, as JSON; NULL where another tool wrote something else there.
+-- The analyzers' additions to a frame, as JSON; NULL where another tool wrote something else.
 CREATE MACRO _added(attributes) AS CASE WHEN json_valid(attributes) THEN attributes::JSON END;
 
--- How many objects a ZoneCounter counted in each zone of each frame: a row for each zone and label;
+-- Objects that a ZoneCounter counted in each zone of each frame: a row for each zone and label;
 -- label is NULL for all together. zone is its name, or its number from 0 where zones have none.
 CREATE VIEW zones AS
 WITH counted AS (
@@ -13,7 +13,7 @@ WITH counted AS (
 ), zone AS (
     SELECT session_id, frame, zone.key AS zone, zone.value AS counts
     FROM counted, json_each(counts) AS zone WHERE zone.key <> '$dict'
-    UNION ALL  -- names that are not texts
+    UNION ALL  -- names that are not strings
     SELECT session_id, frame, json_extract_string(zone.value, '$[0]'),
            json_extract(zone.value, '$[1]')
     FROM counted, json_each(counts, '$."$dict"') AS zone
@@ -22,9 +22,9 @@ SELECT session_id, frame, zone, nullif(label.key, 'total') AS label,
        try_cast(label.value AS BIGINT) AS count
 FROM zone, json_each(zone.counts) AS label WHERE try_cast(label.value AS BIGINT) IS NOT NULL;
 
--- What a LineCounter has counted by each frame: a row for each line (from 0), direction and label;
--- label is NULL for all together. They are running totals, unless accumulate was False. Directions
--- are left and right of the line, or (absolute_directions) left, right, top and bottom.
+-- Counts of a LineCounter at each frame: a row for each line (from 0), direction and label; label
+-- is NULL for all labels together. Counts are running totals, unless accumulate was False.
+-- Directions are left and right of the line, or (absolute_directions) left, right, top and bottom.
 CREATE VIEW lines AS
 WITH counted AS (
     SELECT session_id, frame, line.key AS line,
@@ -44,7 +44,7 @@ SELECT session_id, frame, line::BIGINT AS line, label, direction,
        try_cast(value AS BIGINT) AS count
 FROM directions WHERE try_cast(value AS BIGINT) IS NOT NULL;
 
--- Which detection crossed which line (from 0), as a LineCounter saw it: a row for each crossing.
+-- Detections that crossed a line (from 0), as a LineCounter saw it: a row for each crossing.
 -- direction is NULL unless return_direction_in_results was True.
 CREATE VIEW line_crossings AS
 SELECT session_id, frame, track_id, label, line,
@@ -75,7 +75,7 @@ FROM (SELECT session_id, frame, json_extract(_added(attributes), '$.zone_events'
       FROM frames WHERE contains(attributes, '"zone_events"')) AS added,
      json_each(added.events) AS event;
 
--- The events that EventDetectors found true for a frame, by their names (Trigger): a row for each.
+-- The events that EventDetectors found true for a frame, by name (Trigger): a row for each.
 CREATE VIEW detected_events AS
 WITH added AS (
     SELECT session_id, frame, json_extract(_added(attributes), '$.events_detected') AS events
@@ -83,7 +83,7 @@ WITH added AS (
 )
 SELECT session_id, frame, json_extract_string(event.value, '$') AS event
 FROM added, json_each(events, '$."$set"') AS event
-UNION ALL  -- a dictionary, as some gizmos of degirum_tools have it
+UNION ALL  -- a dictionary, as some gizmos of degirum_tools write it
 SELECT session_id, frame, event.key FROM added, json_each(events) AS event
 WHERE event.key <> '$set' AND json_type(event.value) = 'BOOLEAN' AND event.value = 'true';
 

@@ -1,4 +1,4 @@
--- Detections in all: a second, and a frame (frames without any count).
+-- Detections: total, per second, and per frame (frames without any count).
 CREATE VIEW detection_rate AS
 SELECT session_id, sum(len(detections))::BIGINT AS detections, avg(len(detections)) AS per_frame,
        sum(len(detections)) / nullif(_seconds(captured_at, completed_at), 0) AS per_second
@@ -18,11 +18,11 @@ FROM frame_labels JOIN (
 ) USING (session_id)
 GROUP BY ALL;
 
--- The same in a few thousand frames at a time, without their times.
+-- Counts by label of a few thousand frames at a time, without times.
 CREATE VIEW _label_counts AS FROM _label_batches;
 
--- Detections of each label: how many, in how many frames, how many a second, how sure. mean_score
--- is of those that have a score (scored of them).
+-- Detections of each label: how many, in how many frames, how many a second, and their mean score.
+-- mean_score is over those that have one (scored of them).
 CREATE VIEW label_rate AS
 WITH counted AS (
     SELECT session_id, label, sum(detections)::BIGINT AS detections, sum(frames)::BIGINT AS frames,
@@ -34,9 +34,8 @@ SELECT session_id, label, detections, counted.frames, detections / nullif(durati
 FROM counted JOIN session_throughput USING (session_id)
 ORDER BY session_id, detections DESC, label;
 
--- Tracks, where a tracker gave track ids: in how many frames each was seen, from which to which,
--- and for how long (dwell_s, by the captures of its first and last frame). label is the most
--- frequent one.
+-- Tracks, where a tracker gave track ids: the number of frames of each, the first and the last of
+-- them, and the time between their captures (dwell_s). label is the track's most frequent label.
 CREATE VIEW tracks AS
 SELECT session_id, track_id,
        list_max([{'count': e.value, 'label': e.key} FOR e IN map_entries(histogram(label))]).label

@@ -2,24 +2,24 @@
 -- views frames, detections and sessions. docs/sql.md shows each of them at work.
 --
 -- Every answer is per session_id. Names that end in _ms are milliseconds, in _s seconds.
--- lag(...) OVER () is the row before: rows come in the order of the sessions, and in each by frame, as
--- they stand in the files. So nothing has to be sorted, nor held in memory.
--- Each entry is the comment above it and one statement; "SELECT sql FROM library" shows them, and
--- for another rule, copy the statement and change it.
+-- lag(...) OVER () is the row before: rows come session by session, and in each by frame, as in the
+-- files. So nothing has to be sorted or held in memory.
+-- Each entry is one statement with a comment above it. "SELECT sql FROM library" shows the
+-- statements; for another rule, copy one and change it.
 
--- A number, but no less than low. What is unknown stays so: greatest(low, NULL) would be low.
+-- A number, but at least low. NULL stays NULL: greatest(low, NULL) would be low.
 CREATE MACRO _at_least(low, value) AS CASE WHEN value < low THEN low ELSE value END;
 
--- A time between two rows, which is unknown where the stamps run backwards.
+-- The time between two rows; NULL where the stamps run backwards.
 CREATE MACRO _interval(value) AS CASE WHEN value >= 0 THEN value END;
 
--- A figure as answers show it: with three decimals, or with three digits where these begin later. A
--- camera that sends a frame an hour has a rate, too.
+-- A figure as answers show it: with three decimals; below 0.1, with three significant digits, as
+-- even a camera that sends a frame an hour has a rate.
 CREATE MACRO _rounded(value) AS
     CASE WHEN abs(value) >= 0.1 OR value = 0 THEN round(value, 3)
          ELSE round(value, 2 - floor(log10(nullif(abs(value), 0)))::INTEGER) END;
 
--- How durations are described. Quantiles are interpolated, as numpy's are; exact ones hold their
+-- The summary of durations. Quantiles are interpolated, as numpy's are; exact ones hold their
 -- column in memory, estimated ones (t-digest) next to nothing.
 CREATE MACRO _described(duration, quantiles) AS {
     'frames': count(duration), 'mean_ms': avg(duration), 'p50_ms': quantiles[1],
@@ -36,14 +36,14 @@ CREATE MACRO _estimated_summary(duration) AS
 CREATE MACRO _seconds(captured_at, completed_at) AS
     (epoch_us(max(completed_at)) - epoch_us(min(captured_at))) / 1e6;
 
--- The longer of two times; unknown where one of them is: greatest(1, NULL) would be 1.
+-- The longer of two times; NULL where one of them is: greatest(1, NULL) would be 1.
 CREATE MACRO _longer(a, b) AS CASE WHEN a < b THEN b WHEN b <= a THEN a END;
 
--- Frames a second of some rows, the one definition of a rate: how many steps there are from one
--- frame to the next (rows - 1), over the time that they took: that over which the frames were
--- captured, or that over which their results came out, whichever is longer. So a rate is never
--- more than what the source sent, however late the first result came out, nor more than what the
--- pipeline gave. Of the rows that have both stamps; NULL for less than two.
+-- Frames a second of some rows, the one definition of a rate: the steps from one frame to the next
+-- (rows - 1), divided by the time that they took. That is the time from the first capture to the
+-- last, or from the first result to the last, whichever is longer. So a rate is never more than
+-- what the source sent, however late the first result came out, nor more than what the pipeline
+-- gave. Only rows that have both stamps count; NULL for fewer than two.
 CREATE MACRO rate(captured_at, completed_at) AS
     (count(epoch_us(captured_at) + epoch_us(completed_at)) - 1) * 1e6 / nullif(_longer(
         epoch_us(max(captured_at) FILTER (completed_at IS NOT NULL))
@@ -51,27 +51,27 @@ CREATE MACRO rate(captured_at, completed_at) AS
         epoch_us(max(completed_at) FILTER (captured_at IS NOT NULL))
             - epoch_us(min(completed_at) FILTER (captured_at IS NOT NULL))), 0);
 
--- What some rows say was lost between them: of the first one it was before them all.
+-- Frames lost between some rows: what was lost before the first row does not count.
 CREATE MACRO _after_first(frame, lost) AS sum(lost) - coalesce(arg_min_null(lost, frame), 0);
 
--- The rate of some rows, and of those that were lost at the writer between them.
+-- The rate of some rows, including those that were lost at the writer between them.
 CREATE MACRO _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS
     rate(captured_at, completed_at)
         * (count(*) - 1 + _after_first(frame, dropped_writer))
         / nullif(count(*) - 1, 0);
 
--- Whether what was lost before a frame was lost while the model started: before the first frame, or
--- when the frame before it was captured no later than the first result came out (losses_until in
+-- Whether the losses before a frame happened while the model started: before the first frame, or if
+-- the frame before it was captured no later than the first result came out (losses_until in
 -- model_start).
 CREATE MACRO _at_start(frame, captured_before, losses_until) AS
     losses_until IS NOT NULL
     AND (frame = 0 OR coalesce(captured_before <= losses_until, false));
 
--- What some rows say was lost once the model had started.
+-- Frames lost before some rows once the model had started.
 CREATE MACRO _dropped(lost, at_start) AS
     sum(CASE WHEN at_start AND lost IS NOT NULL THEN 0 ELSE lost END)::BIGINT;
 
--- What they say was lost while it started.
+-- Frames lost before some rows while it started.
 CREATE MACRO _dropped_at_start(lost, at_start) AS
     sum(CASE WHEN at_start OR lost IS NULL THEN lost ELSE 0 END)::BIGINT;
 
@@ -83,13 +83,13 @@ CREATE MACRO _waiting_ms(latency, preprocess, inference, postprocess) AS
                             - coalesce(postprocess, 0))
     END;
 
--- How long the warm-up took: one row a session. Frames are counted in windows of about one second
+-- The length of the warm-up: one row a session. Frames are counted in windows of about one second
 -- (as many frames as the session's mean rate, at least 10). The warm-up ends where, for three
--- windows in a row, both the throughput and the median latency stay within 10% (largest at most
--- 1.1 times the smallest), the rule of Triton's Perf Analyzer. If that is not so anywhere in the
--- first half, the session has not settled: nothing counts as warm-up then, nor where has_settled is
--- NULL: three windows do not fit, nothing was timed, or all stamps are the same. Flagged, never
--- deleted: frames has them all.
+-- windows in a row, both the throughput and the median latency stay within 10% (largest at most 1.1
+-- times the smallest), the rule of Triton's Perf Analyzer. If they never do in the first half, the
+-- session has not settled, and nothing counts as warm-up; nor does it where has_settled is NULL:
+-- three windows do not fit, nothing was timed, or all stamps are the same. Warm-up frames are only
+-- flagged: frames has them all.
 CREATE VIEW warm_up AS
 WITH span AS (
     SELECT *, CASE WHEN ended > started
@@ -143,10 +143,10 @@ FROM span LEFT JOIN settled USING (session_id);
 CREATE VIEW steady_frames AS
 SELECT frames.* FROM frames JOIN warm_up USING (session_id) WHERE frame >= first_steady_frame;
 
--- How long each stage took: a row for each session and stage. Stages are read, preprocess,
--- inference, postprocess, waiting (what of the latency none of those three is), latency (end to
--- end, from captured to completed), published (from captured until the slowest target of --publish
--- had taken it) and recorder. Quantiles are interpolated, as numpy's are.
+-- The duration of each stage: a row for each session and stage. Stages are read, preprocess,
+-- inference, postprocess, waiting (the latency without the last three), latency (end to end, from
+-- captured to completed), published (from captured until the slowest target of --publish had taken
+-- it) and recorder. Quantiles are interpolated, as numpy's are.
 CREATE VIEW stage_latency AS
 SELECT session_id, 'read' AS stage, unnest(_summary(read_ms))
 FROM frames GROUP BY session_id
@@ -172,8 +172,8 @@ UNION ALL
 SELECT session_id, 'recorder' AS stage, unnest(_summary(recorder_ms))
 FROM frames GROUP BY session_id;
 
--- What each target of --publish took of a session: a row for each. Frames are those of which it
--- was due messages; it had not taken those of what was left out when the recording ended.
+-- What each target of --publish took of a session: a row for each. frames is how many frames it was
+-- to get messages of, left_out how many of them it had not taken when the recording ended.
 CREATE VIEW targets AS
 SELECT session_id, target ->> '$.target' AS target, target ->> '$.payload' AS payload,
        (target ->> '$.every')::BIGINT AS every,
@@ -182,7 +182,7 @@ SELECT session_id, target ->> '$.target' AS target, target ->> '$.payload' AS pa
        (target ->> '$.frames')::BIGINT - (target ->> '$.delivered')::BIGINT AS left_out
 FROM (SELECT session_id, unnest(json_extract(metadata, '$.targets[*]')) AS target FROM sessions);
 
--- The latency end to end alone: stage_latency has it too, but works out every stage.
+-- Only the latency end to end: stage_latency has it too, but computes every stage.
 CREATE VIEW end_to_end_latency AS
 SELECT session_id, unnest(_summary(latency_ms)) FROM frames GROUP BY session_id;
 
@@ -199,9 +199,9 @@ SELECT session_id, count(*) AS frames,
 FROM frames GROUP BY session_id;
 
 -- When the model had started: its first result came out. NULL where the rows do not begin with the
--- recording: in a clip, and in a part that others went before. losses_until is the same of a live
--- source: what it lost up to then counts apart. Footage waits for the model, and lost what it did
--- to damage: NULL.
+-- recording: in a clip, and in a part that follows others. losses_until is the same for a live
+-- source: its losses up to then are counted separately. NULL for footage: it waits for the model,
+-- and loses frames only to damage.
 CREATE VIEW model_start AS
 SELECT session_id, first_result_at, CASE WHEN live THEN first_result_at END AS losses_until
 FROM (
@@ -213,12 +213,12 @@ FROM (
     ) JOIN sessions USING (session_id)
 );
 
--- Frames a second, and their latency, in windows of so many seconds, counted from the first frame's
--- capture. The rate is that of the whole session, cut at the windows: the steps that ended in one,
--- over the time from the first result to the last that is in it, or over the time in which these
--- frames were captured, whichever is longer. A window in which nothing came out has 0; the last one
+-- Frames a second, and their latency, in windows of the given seconds from the first frame's
+-- capture. The rate is that of the whole session, cut at the windows: the steps that ended in a
+-- window, divided by its time between the session's first and last result, or by the time in which
+-- these frames were captured, whichever is longer. A window without results has 0; the last one
 -- ends with the last result. dropped is what was lost once the model had started. A row without
--- completed_at is in no window, a session without stamps has none.
+-- completed_at is in no window, a session without stamps has no windows.
 CREATE MACRO throughput(seconds := 10) AS TABLE
 WITH span AS (
     SELECT *, CASE WHEN (ended - started) // window_us > 50_000_000
@@ -245,7 +245,7 @@ WITH span AS (
            CASE WHEN completed_at IS NOT NULL THEN greatest(0, least(
                (epoch_us(completed_at) - started) // window_us, last)) END AS number,
            count(*) AS frames,
-           -- The first result of all ends no step.
+           -- The very first result ends no step.
            count(captured_at) - CASE WHEN count(*) FILTER (captured_at IS NOT NULL
                AND epoch_us(completed_at) = first_result) > 0 THEN 1 ELSE 0 END AS steps,
            CASE WHEN count(captured_at) > 1
@@ -277,7 +277,7 @@ ORDER BY session_id, number;
 
 -- How evenly frames were captured, and results came out. An interval is the time from one row to
 -- the next (none where a stamp is missing, or earlier than the one before); jitter is the mean of
--- |interval - the interval before|, which a steady change of the rate hardly moves.
+-- |interval - the interval before|, which a steady change of the rate hardly affects.
 CREATE VIEW jitter AS
 WITH intervals AS (
     SELECT session_id,
@@ -303,7 +303,7 @@ SELECT session_id, count(_interval(completed)) AS intervals,
        quantile_cont(_interval(completed), 0.99) AS result_interval_p99_ms
 FROM intervals GROUP BY session_id;
 
--- What was lost before each frame, and whether that was while the model started (at_start).
+-- Losses before each frame, and whether they happened while the model started (at_start).
 CREATE VIEW frame_losses AS
 WITH steps AS NOT MATERIALIZED (
     SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_before,
@@ -317,7 +317,7 @@ SELECT session_id, frame, captured_at, completed_at, skipped_before, dropped_bef
        _at_start(frame, captured_before, losses_until) AS at_start
 FROM steps JOIN model_start USING (session_id);
 
--- What each session lost in all, by place: once the model had started, and while it did.
+-- Each session's losses by place: once the model had started, and while it started.
 CREATE VIEW _session_losses AS
 SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
        _dropped(dropped_before, at_start) AS dropped,
@@ -332,7 +332,7 @@ FROM frame_losses GROUP BY session_id;
 
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
 -- at the camera, in the queue or at the writer. frames were lost once the model had started,
--- at_start while it did. share is what both are of all the source's frames.
+-- at_start while it started. share is both, as a part of all the source's frames.
 CREATE VIEW losses AS
 SELECT session_id, p.place, p.frames, p.at_start,
        (p.frames + p.at_start) / source_frames AS share
@@ -369,8 +369,8 @@ ORDER BY session_id, frame;
 
 -- Where each frame's time went, in milliseconds: total_ms is read_ms + latency_ms, and the parts
 -- add up to it. capture: the source's read. preprocess, inference, postprocess: as the runtime
--- says. consumer: of the time it waited, what the recorder (with display, video, publisher) was
--- busy for with the result before. queue: the rest. Where the runtime reports no times, all but
+-- says. consumer: the part of its wait in which the recorder (with display, video, publisher) was
+-- busy with the result before. queue: the rest. Where the runtime reports no times, everything but
 -- capture and consumer is untimed.
 CREATE VIEW frame_parts AS
 WITH waiting AS (
@@ -390,11 +390,11 @@ SELECT session_id, frame, captured_at, completed_at, read_ms + latency_ms AS tot
 FROM waiting;
 
 -- Late frames, and what was to blame: those whose total_ms is more than factor times the session's
--- median and at least at_least_ms above it. Blamed is the part that was furthest above its own
+-- median and at least at_least_ms above it. blame is the part that was furthest above its own
 -- median; blame_ms, by how much.
 CREATE MACRO late_frames(factor := 1.5, at_least_ms := 10) AS TABLE
 WITH usual AS (
-    -- Twice half of the medians: each holds its column in memory.
+    -- Half of the medians at a time: each holds its column in memory.
     SELECT * FROM (
         SELECT session_id, median(total_ms) AS total, median(queue_ms) AS queue,
                median(consumer_ms) AS consumer, median(untimed_ms) AS untimed
@@ -422,11 +422,11 @@ SELECT session_id, frame, captured_at, total_ms, usual_ms, late_by_ms, blamed.pa
        consumer_ms, untimed_ms
 FROM late ORDER BY total_ms DESC, session_id, frame;
 
--- The latest of the late frames, and for those that were made late in the queue, the frame that
--- began the backlog they waited in: frames in a row that each waited noticeably longer than usual
--- (by half of what makes a frame late). It is the first of those frames, and of those that were on
--- their way when the first of them was captured, that took noticeably longer itself (behind_ms: its
--- stages, and the consumer before it); the first that waited, where none did.
+-- The late frames that took longest. For those that the queue made late, behind_frame began the
+-- backlog they waited in: a run of frames that each waited noticeably longer than usual (by half of
+-- what makes a frame late). Among these, and the frames in progress when the first of them was
+-- captured, it is the first that took noticeably longer itself (behind_ms: its stages, and the
+-- consumer before it); where none did, the first that waited.
 CREATE MACRO late_causes(top := 10) AS TABLE
 WITH late AS (
     FROM late_frames() LIMIT top
@@ -473,7 +473,7 @@ FROM late LEFT JOIN behind USING (session_id, frame)
 ORDER BY total_ms DESC, session_id, frame;
 
 -- Values over time: what the program logged, what the recorder measured of the machine, and what an
--- accelerator says of itself with each result (timing's Device..., but for durations). frame is the
+-- accelerator says of itself with each result (timing's Device..., except durations). frame is the
 -- last one whose result had come out by then; NULL before the first.
 CREATE VIEW signals AS
 SELECT session_id, s.name AS name, s.at AS time,
@@ -492,14 +492,15 @@ WHERE s.name IS NOT NULL AND isfinite(s.value) AND s.at BETWEEN
 UNION ALL SELECT * FROM _late_signals WHERE isfinite(value)
 UNION ALL SELECT * FROM _device_signals WHERE isfinite(value);
 
--- What happened while recording: gaps, lost AI servers, pictures of another size or that could not
--- be decoded, and the program's marks. text is the mark's, or the reason; details, as JSON, a mark's
--- own or what else is known (docs/format.md). frame is the last one whose result had come out by
--- then; NULL before the first.
+-- Events while recording: gaps, lost AI servers, pictures of another size or that could not be
+-- decoded, and the program's marks. text is the mark's text, or the reason; details (JSON) are the
+-- mark's own, or what else is known (docs/format.md). frame is the last one whose result had come
+-- out by then; NULL before the first.
 CREATE VIEW events AS SELECT * FROM _events;
 
--- Alerts of rules, as the recorder gave them: since when the rule held, when it fired, and when it was over
--- (NULL: it still held at the end). One that held at the end of a run, which others followed, ended with it.
+-- Alerts of rules, as the recorder gave them: since when the rule held, when it fired, and when it
+-- was over (NULL: it held to the end). One that held at the end of a run, with others after it,
+-- ended with that run.
 CREATE VIEW alerts AS
 SELECT session_id, text AS name, details->>'rule' AS rule, from_at AS since, to_at AS fired,
        (SELECT arg_min(greatest(coalesce(TRY_CAST(e.details->>'ended' AS TIMESTAMPTZ), e.from_at), a.to_at), e.to_at)

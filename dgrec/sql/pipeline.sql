@@ -1,5 +1,5 @@
--- From which frame on a session ran: after the warm-up, and after the frames that were captured
--- before the first result came out, unless fewer than 10 are left. left_out are those before it.
+-- The frame from which a session was running: after the warm-up, and after the frames captured
+-- before the first result came out, unless fewer than 10 are left. left_out counts those before it.
 CREATE VIEW running AS
 SELECT session_id, first_running_frame, warm_up_frames + waited_for_start AS left_out
 FROM (
@@ -17,14 +17,13 @@ FROM (
     GROUP BY session_id
 );
 
--- Why the rate is not one over the latency, once the session ran (left_out frames before that):
+-- Why the rate is not 1/latency, once the session was running (left_out frames before that):
 -- Little's law. fps is the rate of these frames, and in_flight = fps * latency_ms / 1000 how many
--- were on their way at a time; one_at_a_time_fps is 1/latency: the rate if that were one, and the
--- source had the next frame at once. (What a frame waits for the others would go as well.)
+-- were in progress at a time; one_at_a_time_fps is 1/latency: the rate if that were one, and the
+-- source had the next frame at once. (The time that a frame waits for others would go as well.)
 -- delivered_fps is what the source delivered: steps of source_frame over the same captures, which
--- fps never exceeds; sent_fps has the frames, too, that were lost before dgrec read them.
--- inferred_fps counts the rows that were lost at the writer. seconds is from the first capture to
--- the last result.
+-- fps never exceeds. sent_fps adds the frames that were lost before dgrec read them, inferred_fps
+-- the rows that were lost at the writer. seconds is from the first capture to the last result.
 CREATE VIEW pipeline AS
 SELECT session_id, frames, left_out, seconds, fps,
        inferred_fps, latency_ms,
@@ -46,22 +45,22 @@ FROM (
     ) GROUP BY session_id
 );
 
--- How busy each stage of the pipeline was, once the session ran. frames_in_it is how many frames were
--- in it at a time (Little's law again); workers, how many it can take at once (inference: the
--- model's devices; postprocess: PySDK's one worker for postprocessors in Python; NULL: unknown, or
--- a live source, which is waited for and not worked on).
--- busy is frames_in_it / workers, at most 1. In a short recording that is only about so: work on
--- the first frames was done before the time began that the rate is of. busy_at_least goes by the
--- time from the first capture to the last result, in which all of it was. The time of preprocess
--- and postprocess may contain waiting for the worker: there it also goes by the shortest time that
--- a frame took. read counts all frames that the source delivered, kept or not.
+-- How busy each stage of the pipeline was, once the session was running. frames_in_it is how many
+-- frames were in it at a time (Little's law again); workers, how many it can take at once
+-- (inference: the model's devices; postprocess: PySDK's one worker for postprocessors in Python;
+-- NULL: unknown, or a live source, which is waited for and not worked on).
+-- busy is frames_in_it / workers, at most 1. In a short recording it is only approximate: work on
+-- the first frames was done before the time that the rate covers. busy_at_least goes by the time
+-- from the first capture to the last result, which contains all work. The time of preprocess and
+-- postprocess may include waiting for the worker: there it also goes by the shortest time that a
+-- frame took. read counts all frames that the source delivered, kept or not.
 -- capacity_fps is how many results a second the stage could give if it worked all the time, by the
 -- same times, and at least what it gave.
 CREATE VIEW stage_load AS
 WITH loads AS (
     SELECT session_id,
            _inferred_rate(frame, captured_at, completed_at, dropped_writer) AS inferred_fps,
-           -- From the rate's time to all of the time.
+           -- The rate's time, as a share of all the time.
            (count(captured_at) FILTER (completed_at IS NOT NULL) - 1)
                / nullif(rate(captured_at, completed_at), 0)
                / _at_least(1e-6, _seconds(captured_at, completed_at)) AS time_share,
