@@ -1,4 +1,4 @@
-// What the server answers about recordings, stretches of time, and to statements.
+// The server's answers about recordings and stretches of time, and to statements.
 
 import type { Card } from "./data";
 
@@ -6,9 +6,9 @@ export interface SeriesAnswer {
   from: number;
   to: number;
   step: number;
-  /** The windows that the rate is of. */
+  /** Length of the rate's windows. */
   fps_window_s?: number;
-  /** From when to when nothing was captured; null: rows are dense, and pixels without one are a gap. */
+  /** Stretches in which nothing was captured; null: rows are dense, pixels without are a gap. */
   gaps?: [number, number][] | null;
   series: Record<
     string,
@@ -20,11 +20,11 @@ export interface Mark {
   t: number;
   i: number;
   count: number;
-  /** What the first one is. */
+  /** The first one, in words. */
   text?: string;
-  /** When it ended, where it took time. */
+  /** When it ended, if it took time. */
   to?: number;
-  /** Of drops: where frames were lost. */
+  /** For drops: where frames were lost. */
   place?: string;
 }
 
@@ -36,7 +36,7 @@ export type Cell = string | number | boolean | null | Cell[] | { [name: string]:
 export interface SqlAnswer {
   columns: { name: string; type: string; numeric: boolean }[];
   rows: Cell[][];
-  /** Of answers with frames: where and when those of each row are; null: not in this recording. */
+  /** For answers with frames: position and time of each row's; null: not in this recording. */
   places?: ([number, number | null] | null)[];
   truncated: boolean;
   elapsed_ms: number;
@@ -54,7 +54,7 @@ export interface Question {
   name: string;
   text: string;
   sql: string;
-  /** The view or macro that it asks. */
+  /** The view or macro that it uses. */
   definition: string;
 }
 
@@ -64,10 +64,10 @@ export interface Why {
   tables: { title: string; columns: string[]; numeric: boolean[]; rows: string[][] }[];
 }
 
-/** Another card of a recording, for which everything on the page that has positions has to move. */
+/** A recording's positions have changed: everything on the page that has positions has to move. */
 export interface Move {
   before: Card;
-  /** Where the frame is that was shown, or the nearest one that is left. */
+  /** Where the frame shown is now, or the nearest one that is left. */
   position: number;
 }
 

@@ -66,7 +66,7 @@ export function fontOf(size: number): string {
 export type ScratchName = "layer" | "masks" | "blur";
 const scratches = new Map<ScratchName, CanvasRenderingContext2D>();
 
-/** Return an empty canvas of at least this size, which is used again. */
+/** Return an empty canvas of at least this size; it is reused. */
 export function scratch(name: ScratchName, width: number, height: number): CanvasRenderingContext2D {
   let on = scratches.get(name);
   if (!on) {

@@ -8,11 +8,11 @@ import type { View } from "./view";
 
 type Values = (number | null)[];
 
-/** Points further apart than so many usual distances, and than so many seconds, are not joined. */
+/** Points further apart than this many usual distances, and this many seconds, are not joined. */
 const [FAR, FAR_S] = [3, 0.1];
-/** A gap that is not so many usual steps long is one of many between bursts of rows. */
+/** A gap shorter than this many usual steps is one of many between bursts of rows. */
 const BURST = 5;
-/** As in playing, a shorter one is none; the lane of gaps has those, too. */
+/** As in playing, shorter ones do not count; the lane of gaps has them, too. */
 const LEAST_GAP_S = 1;
 
 export class Chart {
@@ -52,14 +52,14 @@ export class Chart {
     this.plot = null;
   }
 
-  /** What the answer has at a moment, as a mean with its bounds. */
+  /** The answer's mean at a moment, with its bounds. */
   at(name: string, t: number): [number, number, number] | null {
     const { answer } = this;
     const of = answer?.series[name];
     if (!answer || !of || answer.step <= 0) return null;
     const k = Math.min(Math.floor((t - answer.from) / answer.step), of.mean.length - 1);
     let near = k;
-    // Of what is logged now and then, the value before.
+    // For what is logged now and then: the value before.
     while (near >= 0 && (of.mean[near] ?? null) === null && (k - near) * answer.step <= this.farthest) near--;
     if ((of.mean[near] ?? null) === null && (of.mean[k + 1] ?? null) !== null) near = k + 1;
     const [mean, least, most] = [of.mean[near], of.min[near], of.max[near]];
@@ -193,7 +193,7 @@ export class Chart {
   };
 }
 
-/** A scale from 0, but for signals, whose zero says little. */
+/** A scale from 0, except for signals, whose zero says little. */
 function bounds(min: number | null, max: number | null, fromZero: boolean): [number, number] {
   if (min === null || max === null || !Number.isFinite(min) || !Number.isFinite(max)) return [0, 1];
   const least = fromZero ? Math.min(0, min) : min;

@@ -6,7 +6,7 @@ const MOST = 2;
 
 export class Choice {
   readonly button: HTMLButtonElement;
-  /** By name, in the order in which they were chosen: the first is A. */
+  /** Names in the order in which they were chosen: the first is A. */
   private names: string[] = [];
 
   constructor(
@@ -21,7 +21,7 @@ export class Choice {
     this.show();
   }
 
-  /** A box to choose a recording by. */
+  /** A checkbox to choose a recording. */
   box(name: string): HTMLInputElement {
     const box = el("input", { type: "checkbox", "data-choose": name, "aria-label": `Compare ${name}`, title: "Choose two recordings to compare" });
     box.checked = this.names.includes(name);
@@ -29,7 +29,7 @@ export class Choice {
     return box;
   }
 
-  /** Choose one, or not any more; of three, the one that was chosen first is not any more. */
+  /** Choose a recording, or undo that; a third one replaces the one that was chosen first. */
   choose(name: string, isChosen = !this.names.includes(name)): void {
     const others = this.names.filter((each) => each !== name);
     this.names = isChosen ? [...others, name].slice(-MOST) : others;

@@ -1,6 +1,6 @@
-// A list of which parts are loaded as they are needed.
+// A list that is loaded in parts.
 
-/** Parts of a long list, loaded as they are needed; those not used for longest are removed. */
+/** Parts of a long list, loaded as they are needed; the least recently used ones are removed. */
 export class Chunks<T> {
   private readonly parts = new Map<number, T[]>();
   private readonly pending = new Map<number, Promise<T[]>>();
@@ -25,7 +25,7 @@ export class Chunks<T> {
     }
     const pending = this.pending.get(part);
     let values = await (pending ?? this.begin(part));
-    // What was asked for before the recording grew ends too early.
+    // A part that was asked for before the recording grew ends too early.
     if (pending && i % this.size >= values.length) values = await (this.pending.get(part) ?? this.begin(part));
     return values[i % this.size];
   }
@@ -55,12 +55,12 @@ export class Chunks<T> {
     this.pending.clear();
   }
 
-  /** There are more: those from a position on are loaded again, as their neighbours are new. */
+  /** The list grew: its end is loaded again from a position on, as neighbours are new. */
   grew(from: number): void {
     const part = Math.floor(from / this.size);
     const known = this.parts.get(part);
     if (known) this.parts.set(part, known.slice(0, from % this.size));
-    this.pending.delete(part); // it may have what is old already
+    this.pending.delete(part); // it may have old values
     for (const later of [...this.parts.keys()]) if (later > part) this.parts.delete(later);
   }
 }

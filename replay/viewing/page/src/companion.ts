@@ -1,4 +1,4 @@
-// The picture beside: B's frame for the row that A's player shows, never that of another one.
+// The second picture: B's frame for the row that A's player shows, never another frame.
 
 import { isAbort, message, type Row, type Session } from "./data";
 import { drawDifferences } from "./differences";
@@ -10,7 +10,7 @@ import type { Companion } from "./player";
 import { Stage } from "./stage";
 import { State, type Decode } from "./state";
 
-/** Of a row of A, what B has. */
+/** What B has for a row of A. */
 interface Loaded {
   pair: FramePair | null;
   row: Row | null;
@@ -23,7 +23,7 @@ interface Loaded {
 const NO_PARTNER = "B does not have this frame";
 const MOST_LOADED = 4;
 
-/** Pictures of A that come once those of B are here, too. */
+/** Pictures of A, each of which waits for the one of B. */
 class BothPictures extends BestPictures {
   constructor(
     session: Session,
@@ -92,12 +92,12 @@ export class Beside implements Companion {
     this.made?.refresh();
   }
 
-  /** Whether there may be a picture of B later where there is none. */
+  /** Whether a picture of B that is missing may come later. */
   get isWaiting(): boolean {
     return this.isBare && this.session.other.isLive;
   }
 
-  /** Draw what the page filters and has selected. */
+  /** Apply the page's filter and selection. */
   follow(): void {
     const { filter, selected } = this.state.values;
     const { different = [], same = [] } = this.different ?? {};
@@ -135,7 +135,7 @@ export class Beside implements Companion {
     this.made?.prepare(others);
   }
 
-  /** Have what belongs to a row of A; never fails. */
+  /** Load what belongs to a row of A; never fails. */
   async load(row: Row): Promise<void> {
     const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "", isShown: false };
     try {
@@ -173,7 +173,7 @@ export class Beside implements Companion {
   /** A's row is on its stage: show its partner. */
   shown(row: Row): void {
     const found = this.loaded.get(row.i);
-    // A's overlay came after its picture: B's is here, and its picture is closed.
+    // A's overlay came after its picture: B is shown already, and its picture is closed.
     if (!found || (found.isShown && this.stage.element.dataset.of === String(row.i))) return;
     found.isShown = true;
     this.different = found.pair?.found ?? null;

@@ -19,7 +19,7 @@ async function copy(source: HTMLElement, button: HTMLButtonElement, label: strin
     await navigator.clipboard.writeText(source.textContent);
     button.textContent = "Copied";
   } catch {
-    // Not on http from another machine: the text is selected, Ctrl+C copies it.
+    // Not allowed on http from another machine: select the text for Ctrl+C.
     window.getSelection()?.selectAllChildren(source);
     button.textContent = "Ctrl+C";
   }

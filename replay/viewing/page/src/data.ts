@@ -1,4 +1,4 @@
-// What the server says, typed; only this file knows how it is loaded.
+// The server's answers, typed; only this file knows how they are loaded.
 import type { Cell, MarksAnswer, Matches, Move, Question, SeriesAnswer, SessionFacts, SqlAnswer, Why } from "./answers";
 import { Chunks } from "./chunks";
 import type { Drawing, OverlayAnswer } from "./drawing";
@@ -27,7 +27,7 @@ export interface Card {
   first_frame: number | null;
   last_frame: number | null;
   duration_s: number | null;
-  /** What the first row has on the clock of all times, in seconds. */
+  /** The first row's time on the recording's clock, in seconds. */
   began: number;
   state: string;
   model: string | null;
@@ -44,7 +44,7 @@ export interface Card {
   signals: { name: string }[];
   labels: { label: string; count: number; color: [number, number, number] }[];
   labels_total: number;
-  /** The lines that an export has; without it, there is any. */
+  /** The lines that an export has; undefined: there are all. */
   lines?: string[];
   has: Record<"tracks" | "masks" | "landmarks" | "angles" | "zones" | "alerts" | "targets", boolean>;
   overlay: Record<string, unknown>;
@@ -91,7 +91,7 @@ export type Query = Record<string, string | number | null | undefined>;
 /** Something that cannot be shown, said in one line. */
 export class Problem extends Error {}
 
-/** Positions mean something else by now: older parts were removed, or the name is of another recording. */
+/** Positions have changed: older parts were removed, or another recording has the name. */
 export class Moved extends Problem {}
 
 /** Where the data comes from: a server, or the files of an export. */
@@ -105,13 +105,13 @@ export interface Source {
   get<T>(path: string, query: Query, signal?: AbortSignal): Promise<T>;
   /** The address of something that the browser loads itself: a picture, a video. */
   address(path: string, query: Query): string;
-  /** The address of a video, by parts of which a browser can seek. */
+  /** The address of a video in which a browser can seek. */
   video(query: Query): Promise<string>;
-  /** Say something that has no answer, also where the page is closed. */
+  /** Send something that has no answer, even as the page is closed. */
   tell(path: string, query: Query): void;
   /** Listen to what happens until the returned function is called. */
   listen(path: string, query: Query, to: Happenings): () => void;
-  /** A picture as the bytes of a file, with what is said of it; 204: there is none yet. */
+  /** A picture as the bytes of a file, with headers about it; 204: there is none yet. */
   picture(path: string, query: Query, signal: AbortSignal): Promise<Response>;
   /** The only recording, which needs no list; null: there may be others. */
   single(): Promise<string | null>;
@@ -127,7 +127,7 @@ export function isAbort(error: unknown): boolean {
 }
 
 const ROWS = 500;
-/** As `dgrec list` says it, of parts behind their number. */
+/** As `dgrec list` says it, for parts behind their number. */
 const LIVE = "being recorded";
 /** Rows of a recording in progress that may get a picture later. */
 const UNSURE = 150;
@@ -148,14 +148,14 @@ export class Session {
   );
 
   private readonly listeners = new Set<() => void>();
-  /** A row that is known, by which requests say what positions mean. */
+  /** A known row, by which requests say what positions mean. */
   private anchor: readonly [position: number, frame: number | null] = [-1, null];
   private moving: Promise<void> | null = null;
   /** How often positions have changed. */
   epoch = 0;
   /** Which frame is shown. */
   shownFrame: () => number | null = () => null;
-  /** Called when positions have changed; "another": the name is of another recording. */
+  /** Called when positions have changed; "another": another recording has the name. */
   moved: (move: Move | "another") => void = () => undefined;
 
   protected constructor(
@@ -177,7 +177,7 @@ export class Session {
     return [this.card.id, ...this.anchor].join();
   }
 
-  /** Read the card of a recording whose rows have other positions by now, and move all to them. */
+  /** Read the card of a recording whose positions have changed, and move everything to them. */
   private async move(): Promise<void> {
     const before = this.card;
     const signal = this.abort.signal;
@@ -205,7 +205,7 @@ export class Session {
     return this.moving;
   }
 
-  /** Ask for something about positions; where they have changed, all moves, and this ends as cancelled. */
+  /** Ask something about positions; if they have changed, move everything and end as cancelled. */
   private async asked<T>(ask: (known: string) => Promise<T>): Promise<T> {
     const { epoch } = this;
     try {
@@ -218,7 +218,7 @@ export class Session {
     throw new DOMException("", "AbortError");
   }
 
-  /** Everything that is still being loaded is cancelled. */
+  /** Cancel everything that is still being loaded. */
   close(): void {
     this.abort.abort();
   }
@@ -253,7 +253,7 @@ export class Session {
     return this.source.listen("api/live", { s: this.card.s }, to);
   }
 
-  /** There are more rows: what is here stays, but for the last ones, of which more is known now. */
+  /** There are more rows: those loaded stay, except the last ones: more is known of them now. */
   grow({ n, first_frame, version }: Growth): void {
     const { card } = this;
     if (n < card.n || (card.n && card.first_frame !== first_frame)) {
@@ -267,18 +267,18 @@ export class Session {
     this.tell();
   }
 
-  /** What the card would say now. */
+  /** Read the card as it is now. */
   look(): Promise<Card> {
     return this.source.get<Card>("api/card", { s: this.card.s }, this.abort.signal);
   }
 
-  /** Let the server find out what the time line will ask for, while it counts labels for the card. */
+  /** Let the server prepare what the time line will ask for, while it counts the card's labels. */
   prepare(): void {
     if (!this.source.hasServer || !this.n) return;
     void this.series(["fps"], null, null, 1).catch(() => undefined);
   }
 
-  /** Read the card again; with `all`, of a recording that has ended: its videos are complete. */
+  /** Read the card again; `all`: the recording has ended, and its videos are complete. */
   async refresh(all: boolean): Promise<void> {
     const { epoch } = this;
     const card = await this.look();
@@ -302,7 +302,7 @@ export class Session {
     for (const listener of [...this.listeners]) listener();
   }
 
-  /** The first of the last rows whose picture, or how long it is shown, is not known yet. */
+  /** The first of the last rows whose picture, or its duration, is not known yet. */
   private firstUnsure(): number {
     const last = Math.max(0, this.card.n - 1);
     let i = this.card.videos.length ? Math.max(0, last - UNSURE) : last;
@@ -349,7 +349,7 @@ export class Session {
     return (await this.get<{ i: number }>("api/at", where)).i;
   }
 
-  /** The position of a frame: mostly as many rows after the first. */
+  /** The position of a frame: mostly its distance from the first one. */
   async positionOf(frame: number): Promise<number> {
     const guess = frame - (this.card.first_frame ?? 0);
     if (guess >= 0 && guess < this.n) {
@@ -408,7 +408,7 @@ export class Session {
     return this.source.video({ s: this.card.s, k, known: this.known });
   }
 
-  /** The picture of the newest row up to a position that has one. */
+  /** The newest picture of the rows up to a position. */
   async newestPicture(i: number, signal: AbortSignal): Promise<{ i: number; picture: ImageBitmap }> {
     const response = await this.sent("api/picture", { i, before: UNSURE }, signal);
     return {
@@ -417,7 +417,7 @@ export class Session {
     };
   }
 
-  /** A frame captured after another, as it was just recorded; null: none has come in time. */
+  /** A frame just recorded, captured after another one; null: none has come in time. */
   async moment(after: number, signal: AbortSignal): Promise<Moment | null> {
     const response = await this.sent("api/newest", { after }, signal);
     if (response.headers.has("Retry-After")) throw new Problem("the recorder gives no pictures");

@@ -1,4 +1,4 @@
-// What was detected in the frame shown, and all that was recorded of the detection that is selected.
+// The detections of the frame shown, and everything that was recorded of the selected one.
 import { type Cell, isAbort, message, type Session } from "./data";
 import { el, reveal, slot } from "./dom";
 import type { Drawing } from "./drawing";
@@ -6,7 +6,7 @@ import type { State } from "./state";
 import { tree } from "./tree";
 import { EMPTY_LABEL, plural } from "./words";
 
-/** More detections of a frame are not listed; they can be clicked. */
+/** Further detections of a frame are not listed, but can be clicked. */
 const MOST = 200;
 /** While frames change faster than this, nothing is listed. */
 const WAIT_MS = 120;

@@ -50,7 +50,7 @@ export class Diagram {
     if (way.length) this.add("path", { d: `M${way.join("L")}`, class: "line" }, color);
   }
 
-  /** What is between two lines over the same places. */
+  /** The area between two lines over the same x values. */
   band(points: readonly [number, number, number][], color: string): void {
     const at = (x: number, y: number) => `${this.x(x).toFixed(2)},${this.y(y).toFixed(2)}`;
     const way = [
@@ -130,7 +130,7 @@ export class Diagram {
   }
 }
 
-/** About so many round numbers between two. */
+/** About `count` round numbers between two. */
 export function ticks(from: number, to: number, count: number): number[] {
   const span = to - from;
   if (!(span > 0) || !Number.isFinite(span)) return [from];

@@ -1,4 +1,4 @@
-// Detections that differ between two recordings: how they are marked, and the legend that says so.
+// Detections that differ between two recordings: their marks, and the legend of these.
 
 import { el } from "./dom";
 import type { Difference, FramePair, Group, Verdict } from "./paired";
@@ -19,7 +19,7 @@ export const GROUPS: Kind[] = [
   { group: "label", name: "other label", color: "--diff-label", dash: [] },
   { group: "shift", name: "box shifted", color: "--diff-shift", dash: [2, 4] },
 ];
-/** The mark is so far outside of the box, and so wide, in pixels of the screen. */
+/** The mark's distance from the box, its width and its rim's, in pixels of the screen. */
 const [OUTSIDE, WIDTH, RIM] = [4, 2.5, 5.5];
 const MOST_LISTED = 60;
 
@@ -64,7 +64,7 @@ export function drawDifferences(
   context.restore();
 }
 
-/** The kinds of differences with how many there are, and those of the frame shown one by one. */
+/** The number of differences of each kind, and a list of those of the frame shown. */
 export class DifferencePanel {
   readonly element: HTMLElement;
   private readonly counts = new Map<string, { here: HTMLElement; all: HTMLElement }>();
@@ -112,7 +112,7 @@ export class DifferencePanel {
     return found.different.length ? "" : "Both found the same in this frame.";
   }
 
-  /** Show how many there are in all, by now. */
+  /** Show how many there are in all so far. */
   total({ groups, state }: Verdict): void {
     for (const [group, { all }] of this.counts) {
       const count = groups[group as Group | "same"];

@@ -19,14 +19,14 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** The element of the page with an id; it is in index.html. */
+/** The element with an id in index.html. */
 export function slot(id: string): HTMLElement {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no element #${id}`);
   return element;
 }
 
-/** Scroll an element into what is shown of another. The page stays: a finger is on something else. */
+/** Scroll an element into view within another. The page stays: a finger is on something else. */
 export function reveal(element: HTMLElement, within: HTMLElement): void {
   const [inner, outer] = [element.getBoundingClientRect(), within.getBoundingClientRect()];
   if (inner.top < outer.top) within.scrollTop -= outer.top - inner.top;

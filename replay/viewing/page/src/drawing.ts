@@ -1,4 +1,4 @@
-// What is drawn over frames, as the server says it.
+// Overlays of frames, as the server describes them.
 
 export type Color = readonly [number, number, number];
 
@@ -60,15 +60,15 @@ export interface DrawnLayer {
 
 export type Track = readonly [d: number, track: number | string, color: number, x: number, y: number];
 
-/** What is drawn of one frame. */
+/** The overlay of one frame. */
 export interface DrawnFrame {
   readonly size: readonly [number, number];
-  /** The size of the picture, where labels stand below it. */
+  /** The size of the picture, if there are labels below it. */
   readonly picture?: readonly [number, number];
-  /** The color around that. */
+  /** The color around it. */
   readonly fill?: Color;
   readonly layers: readonly DrawnLayer[];
-  /** Of each detection: the index of its label, or -1. */
+  /** For each detection: the index of its label, or -1. */
   readonly labels: readonly number[];
   readonly scores: readonly (number | null)[];
   readonly tracks?: readonly Track[];

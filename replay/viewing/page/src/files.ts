@@ -23,10 +23,10 @@ declare global {
   }
 }
 
-/** What an export holds. */
+/** An export's contents. */
 interface Index {
   sessions: SessionFacts[];
-  /** Where the data of each session are, by its name. */
+  /** The folder of each session's data, by its name. */
   folders: Record<string, string>;
   /** Pictures in the list, by the same names. */
   thumbs: Record<string, string>;
@@ -35,15 +35,15 @@ interface Index {
 /** Least and largest value in each part; null where it has none. */
 type Ranges = ([number, number] | null)[];
 
-/** What an export says of one session: where its parts are. */
+/** An export's contents for one session: where its parts are. */
 interface Contents {
   card: Card;
-  /** Rows in a part, and which numbers and times each part has. */
+  /** Rows in a part, and each part's ranges of numbers and times. */
   rows: { size: number; frame: Ranges; t: Ranges; media: Ranges };
   /** The first position of each part. */
   overlay: number[];
   details: number[];
-  /** The time line, at one width after the other: how many parts it is cut into. */
+  /** For each width of the time line: how many parts it is cut into. */
   levels: number[];
   /** Names of the videos' files. */
   videos: Record<string, string>;
@@ -72,7 +72,7 @@ export class Files implements Source {
     window.dgrecData = (key, packed) => this.waiting.get(key)?.(packed);
   }
 
-  /** The report that the page was made for; null: it was made for something else. */
+  /** The report that the page was made for; null: it was not made for one. */
   async report(): Promise<Report | null> {
     return this.folder || !hasBlock("report") ? null : ((await this.read("report")) as Report);
   }
@@ -89,7 +89,7 @@ export class Files implements Source {
   }
 
   tell(): void {
-    // Nobody waits for this page to be closed.
+    // Nothing waits for this page to be closed.
   }
 
   listen(): () => void {
@@ -112,7 +112,7 @@ export class Files implements Source {
     return name ? this.file(`${folder}/${name}`, "video/mp4") : "";
   }
 
-  /** Where a video is: a copy of all of it, where a server gives no parts, for browsers seek by these. */
+  /** A video's address: that of a full copy if the server gives no parts, which seeking needs. */
   async video(query: Query): Promise<string> {
     const address = this.address("video", query);
     if (!this.folder || this.hasRanges || !location.protocol.startsWith("http")) return address;
@@ -169,7 +169,7 @@ export class Files implements Source {
     }
   }
 
-  // What there is
+  // Contents
 
   private async getIndex(): Promise<Index> {
     this.index ??= (await this.read("index")) as Index;
@@ -211,7 +211,7 @@ export class Files implements Source {
     return this.read(`${folder}/answer-${at}`);
   }
 
-  // Rows and what is drawn over them
+  // Rows and overlays
 
   private async rows(folder: string, { rows }: Contents, from: number, to: number): Promise<unknown> {
     const part = Math.floor(from / rows.size);
@@ -338,7 +338,7 @@ export class Files implements Source {
 
   // Loading
 
-  /** Read one part of the data; those not used for longest are forgotten. */
+  /** Read one part of the data; the least recently used are forgotten. */
   private read(key: string): Promise<unknown> {
     const known = this.kept.get(key) ?? this.packed(key).then(unpacked);
     this.kept.delete(key);
@@ -432,7 +432,7 @@ function partWith(starts: number[], i: number): number {
   return Math.max(low - 1, 0);
 }
 
-/** Where the least value is; -1: nowhere. */
+/** Index of the least value; -1: none. */
 function least(values: number[]): number {
   let best = -1;
   for (const [i, value] of values.entries()) {

@@ -1,11 +1,11 @@
-// Which detections are drawn: the labels with their colors, and the least score.
+// Filters of the detections drawn: labels with their colors, and the least score.
 import type { Session } from "./data";
 import { el } from "./dom";
 import type { Drawing, Keep } from "./drawing";
 import type { Filter, State } from "./state";
 import { EMPTY_LABEL } from "./words";
 
-/** Above so many labels one can search among them. */
+/** More labels than this have a search field. */
 const MANY = 12;
 
 /**

@@ -1,5 +1,5 @@
-// Stays at the end of a recording in progress: the camera's picture where the recorder gives it, else
-// the newest row that has one.
+// Follows a recording in progress: the camera's picture where the recorder gives it, else the
+// newest row that has one.
 
 import { isAbort, Problem, type Row, type Session } from "./data";
 import type { Moment } from "./happenings";
@@ -21,7 +21,7 @@ export class Follower {
   private abort: AbortController | null = null;
   private isLooking = false;
   private isStale = false;
-  /** Whether the pictures of the moment are shown. */
+  /** Whether what the camera sees now is shown. */
   isAtMoment = false;
   private readonly ends: (() => void)[] = [];
 
@@ -63,7 +63,7 @@ export class Follower {
     this.isAtMoment = false;
   }
 
-  /** Ask for one picture of the moment after the other. */
+  /** Ask for the camera's pictures, one after the other. */
   private async watch(signal: AbortSignal): Promise<void> {
     let after = 0;
     while (!signal.aborted) {

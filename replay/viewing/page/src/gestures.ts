@@ -1,4 +1,4 @@
-// Pointer, wheel and fingers on the time line, as what they mean.
+// The meaning of pointer, wheel and fingers on the time line.
 
 import type { View } from "./view";
 
@@ -146,7 +146,7 @@ export class Gestures {
       event.preventDefault();
       this.means.pan(((across || along) / this.view.width) * this.view.span);
     } else if (along) {
-      // All is shown already: the page scrolls on.
+      // Everything is shown already: the page scrolls.
       if (along > 0 && !this.view.window) return;
       event.preventDefault();
       this.means.zoom(Math.exp(Math.min(Math.max(along, -200), 200) / 300), this.view.t(this.x(event)));

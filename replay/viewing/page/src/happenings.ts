@@ -1,11 +1,11 @@
-// What is said of a recording in progress.
+// The events of a recording in progress.
 
 /** The frame that is recorded now, with its overlay. */
 export interface Moment {
   picture: ImageBitmap;
   /** When it was captured, in microseconds since 1970. */
   captured: number;
-  /** How long ago that was when it was sent. */
+  /** Its age when it was sent. */
   age_ms: number;
 }
 
@@ -32,18 +32,18 @@ export interface Target {
   problem: string;
 }
 
-/** What is said of a recording in progress, as it happens. */
+/** A listener to the events of a recording in progress. */
 export interface Happenings {
   grew(growth: Growth): void;
   alert(alert: Alert): void;
   targets(targets: Target[]): void;
   ended(growth: Growth): void;
   problem(problem: { error: string }): void;
-  /** Whether the server is there. */
+  /** Whether the server answers. */
   connected(isConnected: boolean): void;
 }
 
-/** After this, a connection that was refused is tried again. */
+/** A connection that was refused is tried again after this. */
 const AGAIN_MS = 2000;
 const EVENTS = ["grew", "alert", "targets", "ended", "problem"] as const;
 
@@ -56,7 +56,7 @@ export function listenTo(address: string, to: Happenings): () => void {
     events.onopen = () => { to.connected(true); };
     events.onerror = () => {
       to.connected(false);
-      // Browsers connect again by themselves, but for answers that are errors.
+      // Browsers reconnect by themselves, except after answers that are errors.
       if (events?.readyState === EventSource.CLOSED) waiting = window.setTimeout(open, AGAIN_MS);
     };
     for (const name of EVENTS) {

@@ -18,7 +18,7 @@ export class Help {
   ) {
     keys.add({ keys: ["?"], group: "Page", text: "this help", run: () => { this.toggle(); } });
     dialog.addEventListener("click", (event) => {
-      if (event.target === dialog) dialog.close(); // beside it
+      if (event.target === dialog) dialog.close(); // the backdrop
     });
   }
 

@@ -1,7 +1,7 @@
-// What is under the pointer.
+// The detection under the pointer.
 import { keepAll, type DrawnFrame, type Keep, type MaskOp, type Op } from "./drawing";
 
-/** Within so many pixels of the frame a point or a line is hit. */
+/** A point or a line is hit within this distance, in frame pixels. */
 const NEAR = 4;
 
 /**

@@ -1,4 +1,4 @@
-// The line below the picture: which frame it is, and how long its stages took.
+// The line below the picture: the frame, and how long its stages took.
 
 import type { Row, Session } from "./data";
 import { el } from "./dom";
@@ -46,7 +46,7 @@ export class Hud {
     this.put("frame", last === null ? String(this.frame) : `${this.frame} / ${last}`);
   }
 
-  /** One line that says how the pictures are had, when that is not the usual way. */
+  /** Say in one line where the pictures come from, if that is not the usual way. */
   say(text: string): void {
     this.note.textContent = text;
     this.note.hidden = !text;

@@ -1,9 +1,9 @@
 // The keys of the page: each part adds its own, and the help lists them all.
 
 export interface Shortcut {
-  /** As `KeyboardEvent.key` says it; with "Shift+" before it where that matters. */
+  /** As `KeyboardEvent.key` says it; after "Shift+" where that matters. */
   keys: string[];
-  /** How the help shows them; the keys themselves where it is left out. */
+  /** How the help shows them; by default as the keys themselves. */
   shown?: string;
   group: string;
   text: string;

@@ -26,7 +26,7 @@ const KINDS: Kind[] = [
   { name: "found", kind: "", title: "row of the answer", color: "--accent", shape: "dot" },
 ];
 const HEIGHT = 18;
-/** Pixels within which a mark is meant. */
+/** A mark is hit within this many pixels. */
 const NEAR = 6;
 
 export interface Pointed {
@@ -78,7 +78,7 @@ export class Lanes {
     this.draw();
   }
 
-  /** How many there are in the stretch shown. A lane stays, so that zooming moves nothing. */
+  /** Count the marks in the stretch shown. An empty lane stays: zooming moves nothing. */
   private count(name: string, row: HTMLElement, element: HTMLElement): void {
     const marks = this.marks[name] ?? [];
     if (marks.length > 0 || name === "found") row.hidden = marks.length === 0;

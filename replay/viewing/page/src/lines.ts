@@ -56,7 +56,7 @@ export function linesOf(session: Session): Line[] {
   return known ? lines.filter(({ name }) => known.includes(name)) : lines;
 }
 
-/** What an export has no lines of, in words; "": nothing. */
+/** What an export has no lines for, in words; "": nothing. */
 function leftOut({ card: { lines, labels_total, signals } }: Session): string {
   const missing = (kind: string, all: number) => all - (lines?.filter((name) => name.startsWith(kind)).length ?? all);
   const parts = [plural(missing("label:", labels_total), "label"), plural(missing("signal:", signals.length), "signal")];
@@ -72,7 +72,7 @@ function color(k: number): string {
   return `--series-${(k % COLORS) + 1}`;
 }
 
-/** Those that are shown at first. */
+/** The lines shown at first. */
 export function usualLines(lines: Line[], session: Session): Set<string> {
   const { labels, signals } = session.card;
   const isPair = session.otherStages.length > 0;
@@ -93,7 +93,7 @@ function titleOf(group: string): string {
 /** The button and the list of lines to choose from. */
 export class LineMenu {
   readonly element: HTMLDetailsElement;
-  /** Whether somebody has chosen lines. */
+  /** Whether the user has chosen lines. */
   isUsed = false;
   private readonly sets = new Map(
     TITLES.map((title) => [title, el("fieldset", { hidden: true }, el("legend", {}, title))]),
@@ -117,7 +117,7 @@ export class LineMenu {
     document.addEventListener("pointerdown", this.closeOutside);
   }
 
-  /** Offer lines, besides those that are there; check those that are chosen. */
+  /** Offer these lines, too; check those that are chosen. */
   show(lines: readonly Line[]): void {
     for (const line of lines) {
       const set = this.sets.get(titleOf(line.group));

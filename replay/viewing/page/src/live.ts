@@ -139,7 +139,7 @@ export class Live {
     this.watchOn();
   }
 
-  /** It may be recovered, or continued, while one looks at it. */
+  /** It may be recovered, or continued, while it is shown. */
   private watchOn(): void {
     const timer = window.setInterval(() => void this.readAgain(), CARD_MS);
     this.ends.push(() => { window.clearInterval(timer); });

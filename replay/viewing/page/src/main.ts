@@ -66,7 +66,7 @@ class Page {
     document.body.dataset.view = name ? (other ? "pair" : "session") : "list";
     this.title(name);
     if (!name) {
-      this.say(""); // of what was opened before
+      this.say(""); // about what was open before
       const single = await this.source.single().catch(() => null);
       if (signal.aborted) return;
       if (single !== null) {
@@ -129,7 +129,7 @@ class Page {
     }
   }
 
-  /** What is done when the card of a recording in progress has changed. */
+  /** Return what to do when the card of a recording in progress changes. */
   private changes(session: Session, side: SidePanel): (hasEnded: boolean) => void {
     return (hasEnded) => {
       if (this.session !== session) return;
@@ -155,7 +155,7 @@ class Page {
   private moved(session: Session, move: Move | "another"): void {
     if (this.session !== session) return;
     if (move === "another" || session instanceof PairedSession) {
-      this.session = null; // nothing of it is asked any more
+      this.session = null; // nothing more is asked of it
       this.state.set({ position: 0, frame: null, window: null, range: null, hits: [], playing: false });
       void this.open().then(() => { this.say("this is another recording of that name", true); });
       return;
@@ -221,7 +221,7 @@ function later(ms: number): Promise<void> {
   return new Promise((resolve) => { window.setTimeout(resolve, ms); });
 }
 
-/** A stretch, counted from a first row that is later by so many seconds; null: it is gone. */
+/** A stretch, counted from a first row `by` seconds later; null: it is gone. */
 function earlier(range: Range | null, by: number): Range | null {
   return range && range.to > by ? { from: Math.max(range.from - by, 0), to: range.to - by } : null;
 }

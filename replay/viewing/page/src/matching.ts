@@ -1,4 +1,4 @@
-// Which detections a condition in SQL keeps: asked of the server some rows at a time.
+// Detections that a condition in SQL keeps: asked of the server some rows at a time.
 
 import { isAbort, message, type Session } from "./data";
 import { el } from "./dom";
@@ -21,7 +21,7 @@ export class Matching {
 
   constructor(
     private readonly session: Session,
-    /** Called when there is more to draw by, or a problem. */
+    /** Called when more is known, or there is a problem. */
     private readonly changed: () => void,
   ) {
     this.n = session.n;
@@ -34,7 +34,7 @@ export class Matching {
     this.abort.abort();
   }
 
-  /** Of the last rows that were known, more is asked. */
+  /** Ask again for the last rows that were known. */
   private grew(): void {
     if (this.epoch !== this.session.epoch) {
       this.epoch = this.session.epoch;
@@ -45,7 +45,7 @@ export class Matching {
     this.n = this.session.n;
   }
 
-  /** The detections of a row that are kept; null: all; undefined: not known yet, it is asked. */
+  /** The detections of a row that are kept; null: all; undefined: asked, but not known yet. */
   keeps(where: string, i: number): ReadonlySet<number> | null | undefined {
     const text = where.trim();
     if (text !== this.text) this.begin(text);
@@ -138,7 +138,7 @@ export class WhereField {
     this.check();
   }
 
-  /** Whether the condition can be answered at all. */
+  /** Show whether the condition can be answered. */
   private check(): void {
     const { filter, offered, position } = this.state.values;
     this.matching.keeps(filter.where, position);

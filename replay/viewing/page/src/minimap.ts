@@ -1,4 +1,4 @@
-// The whole recording, small, below the stretch that is shown: where it is, and a way to move it.
+// The whole recording, small, below the stretch shown: where that is, and a way to move it.
 
 import type { SeriesAnswer } from "./data";
 import { el } from "./dom";
@@ -14,7 +14,7 @@ export class Minimap {
   readonly element = el("div", { class: "minimap", hidden: true, "aria-hidden": "true" }, this.area);
   private answer: SeriesAnswer | null = null;
   private name = "";
-  /** From where the window was taken to its middle, while it is moved. */
+  /** The pointer's distance from the window's middle, while it is moved. */
   private grip: number | null = null;
 
   constructor(

@@ -28,13 +28,13 @@ export interface OverlayOptions {
   readonly picture?: CanvasImageSource | undefined;
   /** The frames before, the last one first, for the trails of tracks; by default no trails. */
   readonly before?: readonly Drawing[] | undefined;
-  /** Letters are at least so high, in pixels of the canvas. */
+  /** Least height of letters, in pixels of the canvas. */
   readonly leastText?: number | undefined;
   /** Where the frame is on the canvas; by default it fills it. */
   readonly place?: Place | undefined;
 }
 
-/** Where a frame is on a canvas, in its pixels, and how large a pixel of the frame is there. */
+/** A frame's place on a canvas, in canvas pixels, and the size of a frame pixel there. */
 export interface Place {
   readonly x: number;
   readonly y: number;
@@ -46,7 +46,7 @@ export interface Place {
 const CAPITAL = 0.7;
 const COVER = "rgb(64, 64, 64)";
 
-/** Draw a frame's overlay on a canvas, from which all that was on it is removed. */
+/** Clear a canvas, and draw a frame's overlay on it. */
 export function drawOverlay(
   context: CanvasRenderingContext2D,
   drawing: Drawing,
@@ -354,7 +354,7 @@ export function hasTrails(frame: DrawnFrame): boolean {
 // --- kept between frames ---
 
 interface Needs {
-  /** Whether it has to be drawn on a canvas of its own. */
+  /** Whether it needs a canvas of its own. */
   own: boolean;
   masks: boolean;
   masksAlpha: number;

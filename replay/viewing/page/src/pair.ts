@@ -14,7 +14,7 @@ import { table } from "./why";
 export interface PairPlaces {
   player: HTMLElement;
   timeline: HTMLElement;
-  /** The verdict in a line, above all. */
+  /** The verdict in a line, at the top. */
   top: HTMLElement;
   /** Differences of the frame shown. */
   below: HTMLElement;
@@ -22,9 +22,9 @@ export interface PairPlaces {
   tables: HTMLElement;
 }
 
-/** The comparison goes on: it is looked at again after so long, at first and at last. */
+/** While the comparison runs, it is looked at again after this: at first, and at last. */
 const [AGAIN_MS, AGAIN_AT_LAST_MS] = [300, 3000];
-/** What is being recorded is looked at again after so long, or later where that takes long. */
+/** A recording in progress is looked at again after this, or later where that takes long. */
 const GROWS_MS = 3000;
 const SHARE = 0.1;
 
@@ -78,7 +78,7 @@ export class PairView {
     for (const place of Object.values(this.places) as HTMLElement[]) place.replaceChildren();
   }
 
-  /** A and its picture to the left, B and its own to the right; below each other on a phone. */
+  /** A and its picture on the left, B and its own on the right; on a phone, one below the other. */
   private arrange(): void {
     const { player } = this.places;
     const { session, state } = this;
@@ -179,7 +179,7 @@ export class PairView {
     if (state === "failed") {
       this.say(problem, "");
     } else if (state === "comparing") {
-      if (this.isJudged) return; // it has grown: what is there stays until it is compared anew
+      if (this.isJudged) return; // it has grown: the old verdict stays until the new one
       this.say("comparing", share > 0 ? `${Math.floor(share * 100)}% of the frames` : "speed");
     } else {
       this.isJudged = true;

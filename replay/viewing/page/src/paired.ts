@@ -3,10 +3,10 @@
 import { Chunks } from "./chunks";
 import { Problem, Session, type Card, type MarksAnswer, type Row, type SeriesAnswer, type Source } from "./data";
 
-/** What the page tells apart. */
+/** The kinds of differences. */
 export type Group = "label" | "shift" | "only_a" | "only_b";
 
-/** Of A and of B: null where there is none. */
+/** A's and B's; null where there is none. */
 export type Both<T> = [T | null, T | null];
 export type Box = [number | null, number | null, number | null, number | null];
 
@@ -54,7 +54,7 @@ export interface Verdict {
   state: "comparing" | "done" | "failed";
   share: number;
   problem: string;
-  /** How many detections are the same, and differ in which way, by now. */
+  /** How many detections are the same, or differ in each way, so far. */
   groups: Record<"same" | Group, number>;
   conclusion: string[];
   notes: string[];
@@ -62,7 +62,7 @@ export interface Verdict {
 }
 
 const ROWS = 50;
-/** Lines of B have this before their names. */
+/** The prefix of names of B's lines. */
 const OF_B = "b:";
 
 export class PairedSession extends Session {
@@ -96,7 +96,7 @@ export class PairedSession extends Session {
     return this.isLive || this.other.isLive;
   }
 
-  /** Look for what was recorded meanwhile, and how it is paired; return whether there is anything. */
+  /** Load what was recorded meanwhile, and its pairing; return whether there is anything new. */
   async renew(signal: AbortSignal): Promise<boolean> {
     const sides = [this, this.other];
     const brief = await Promise.all(sides.map(({ card: { s } }) => this.source.get<Card>("api/card", { s, brief: 1 }, signal)));
@@ -196,7 +196,7 @@ export class PairedSession extends Session {
       if (!answer.frames.length) break;
       found.push(...answer.frames.map((each, k) => ({ partner: answer.partner[k] ?? null, found: each })));
     }
-    // Recorded since they were paired.
+    // Rows recorded since the pairing.
     while (from + found.length < end) found.push({ partner: null, found: null });
     return found;
   }

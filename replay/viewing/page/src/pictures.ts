@@ -1,4 +1,4 @@
-// The pictures of a recording, whichever way this browser can have them.
+// The pictures of a recording, in whatever way this browser can get them.
 
 import { isAbort, message, Problem, type Row, type Session } from "./data";
 import { ServerPictures } from "./serverpictures";
@@ -6,19 +6,19 @@ import type { Decode } from "./state";
 import { VideoElementPictures } from "./videoelement";
 import { WebCodecsPictures } from "./webcodecs";
 
-/** The picture of one row. Whoever asked for it draws it and closes it. */
+/** The picture of one row. The caller draws it and closes it. */
 export interface Picture {
   draw(context: CanvasRenderingContext2D, width: number, height: number): void;
   close(): void;
 }
 
-/** One way to have pictures. Rows that follow one another are quick, others need a seek. */
+/** One way to get pictures. Rows that follow one another are quick, others need a seek. */
 export interface Pictures {
-  /** The picture of exactly this row, or an error: never that of another one. */
+  /** The picture of exactly this row, or an error: never another row's. */
   picture(row: Row): Promise<Picture>;
   /** Rows whose pictures will be asked for next. */
   prepare(rows: readonly Row[]): void;
-  /** Files that have grown are opened again. */
+  /** Reopen files that have grown. */
   refresh(): void;
   close(): void;
 }
@@ -44,9 +44,9 @@ export function tolerance(row: Row): number {
 export class BestPictures implements Pictures {
   private readonly ways: Way[];
   private readonly made = new Map<Way, Pictures>();
-  /** For each video, which of the ways is used. */
+  /** For each video, the index of the way used. */
   private readonly chosen = new Map<number, number>();
-  /** Reasons for which the server has no picture either. */
+  /** Reasons why the server has no picture either. */
   private readonly missing = new Set<string>();
   private said = "";
   /** How many rows there were when the files were opened last. */

@@ -4,7 +4,7 @@ import { isAbort, type Row, type Session } from "./data";
 import { tolerance, type BestPictures, type Picture } from "./pictures";
 import type { State } from "./state";
 
-/** A longer step is a gap: it is shown as such, and shortened to this where that is asked. */
+/** A longer step is a gap: it is shown as such, and shortened to this on request. */
 export const GAP_S = 1;
 /** Longer steps of the source's stamps say nothing about its pace. */
 const LONGEST_STEP_S = 60;
@@ -36,7 +36,7 @@ export interface PlaybackView {
 }
 
 export class Playback {
-  /** Rows that were not shown since playing began, as it was too slow for them. */
+  /** Rows skipped since playing began, as it was too slow for them. */
   skipped = 0;
   private due = 0;
 
@@ -68,7 +68,7 @@ export class Playback {
     return this.state.values.speed;
   }
 
-  /** The row after one: the next, or the first of what is repeated; null: the end. */
+  /** The row after `row`: the next, or the first of what is repeated; null: the end. */
   private async after(row: Row): Promise<Row | null> {
     const { range, loop } = this.state.values;
     const dir = this.speed < 0 ? -1 : 1;
@@ -155,7 +155,7 @@ export class Playback {
     });
   }
 
-  /** Let the video element play as long as its time is that of the rows; return the last row shown. */
+  /** Let the video element play while its pace is that of the rows; return the last row shown. */
   private async playItself(row: Row, next: Row): Promise<Row | null> {
     const element = this.pictures.playsItself(row);
     if (!element || !this.isSteady(row, next)) return null;
@@ -193,7 +193,7 @@ export class Playback {
     return last.i === row.i ? null : last;
   }
 
-  /** Whether from one row to the next the video takes the time that playing should take. */
+  /** Whether the video takes as long from one row to the next as playing should. */
   private isSteady(row: Row, next: Row): boolean {
     if (next.video !== row.video || next.video < 0) return false;
     if (row.pts_s === null || next.pts_s === null) return false;

@@ -17,7 +17,7 @@ import { clock, length, plural } from "./words";
 const ANNOUNCE_MS = 300;
 /** A picture is shown without its overlay when that takes longer. */
 const OVERLAY_MS = 200;
-/** Rows around the one shown that are loaded with it, and when: after a jump another may follow. */
+/** Rows loaded around the one shown, and the wait after a jump: another may follow. */
 const AROUND = 20;
 const JUMPED_MS = 250;
 /** When the page was just opened, lines are loaded first. */
@@ -25,7 +25,7 @@ const OPENED_MS = 1500;
 
 /** What another recording beside this one changes. */
 export interface Companion {
-  /** The way to have pictures, which waits for those of both. */
+  /** A way to get pictures that waits for those of both. */
   pictures(session: Session, decode: Decode, say: (note: string) => void): BestPictures;
   /** A row is on the stage. */
   shown(row: Row): void;
@@ -52,14 +52,14 @@ export class Player implements PlaybackView, FollowerView {
   private pictureNote = "";
   private isMissing = false;
   private wasLive = false;
-  /** Of the session, when its positions were last looked at. */
+  /** The session's epoch when it was last looked at. */
   private epoch: number;
   private seeking = false;
   private isClosed = false;
   private announcing = 0;
   private loading = 0;
   private isFirst: () => void = () => undefined;
-  /** Settled once the first row is shown. */
+  /** Resolved once the first row is shown. */
   readonly first = new Promise<void>((resolve) => { this.isFirst = resolve; });
 
   constructor(
@@ -125,7 +125,7 @@ export class Player implements PlaybackView, FollowerView {
     return this.companion?.pictures(this.session, decode, say) ?? new BestPictures(this.session, decode, say);
   }
 
-  /** Say what the card says of the pictures: of a recording in progress, there may be some by now. */
+  /** Say what the card says of the pictures: a recording in progress may have some by now. */
   private sayOfPictures(): void {
     this.pictureNote = this.session.card.picture_note;
     this.hud.say(this.pictureNote);
@@ -133,7 +133,7 @@ export class Player implements PlaybackView, FollowerView {
 
   // The row that the page is at
 
-  /** Bring the stage to where the page is; while one picture is on its way, only the last goal counts. */
+  /** Show the page's row on the stage; while a picture is loading, only the last goal counts. */
   private follow(): void {
     const { position, playing, follow } = this.state.values;
     if (follow && this.session.isLive) return; // the follower shows it
@@ -168,7 +168,7 @@ export class Player implements PlaybackView, FollowerView {
     } catch (error) {
       if (isAbort(error)) return; // it is somewhere else
       this.hud.say(message(error));
-      this.shown = position; // as near as can be
+      this.shown = position; // as near as possible
       this.isMissing = true;
       return;
     }
@@ -197,7 +197,7 @@ export class Player implements PlaybackView, FollowerView {
     this.ahead(position, before);
   }
 
-  /** Load what is around a row: at once for steps; after a jump, once nobody jumps any more. */
+  /** Load what is around a row: at once for steps; after a jump, once no other follows. */
   private ahead(position: number, before: number): void {
     window.clearTimeout(this.loading);
     const load = () => { this.session.ahead(position - AROUND, position + 100); };
@@ -306,7 +306,7 @@ export class Player implements PlaybackView, FollowerView {
     }
   }
 
-  // What playing asks of the view
+  // What playing needs of the view
 
   show(row: Row, picture: Picture | null): void {
     this.put(row, picture, this.session.drawnNow(row.i), picture ? "" : this.why);
@@ -328,7 +328,7 @@ export class Player implements PlaybackView, FollowerView {
     this.why = message(error);
   }
 
-  // What one can do
+  // Actions
 
   private toggle(): void {
     const { playing, speed } = this.state.values;
@@ -343,7 +343,7 @@ export class Player implements PlaybackView, FollowerView {
 
   private step(by: number): void {
     const { position, follow } = this.state.values;
-    // While it is followed, what is shown is newer than the last row that is here.
+    // While following, what is shown is newer than the last row that is here.
     this.goTo((follow && this.session.isLive ? this.session.n - 1 : position) + by);
   }
 
@@ -427,7 +427,7 @@ export class Player implements PlaybackView, FollowerView {
     ];
   }
 
-  // For those who listen
+  // For screen readers
 
   private announce(row: Row): void {
     window.clearTimeout(this.announcing);

@@ -4,16 +4,16 @@ import { Diagram, figure, type Axis } from "./diagram";
 
 export type PlotRow = Record<string, number | string | null>;
 
-/** What a report says of one plot. */
+/** A report's data for one plot. */
 export interface Plot {
   name: string;
   title: string;
   rows: PlotRow[];
   /** From the first capture to the last result. */
   seconds: number;
-  /** Of the spans of time that rows are of. */
+  /** Length of the rows' spans of time. */
   span_s: number;
-  /** Of the bars of a histogram. */
+  /** Width of a histogram's bars. */
   bin_ms: number;
 }
 
@@ -123,7 +123,7 @@ function spanOf(plot: Plot, row: PlotRow, x: TimeAxis): [number, number] {
   return [from / x.unit, Math.min(from + length, Math.max(plot.seconds, plot.span_s)) / x.unit];
 }
 
-/** Bars on one another, for each span of time. */
+/** Stacked bars, for each span of time. */
 function stacked(
   plot: Plot,
   name: string,

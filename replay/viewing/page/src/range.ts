@@ -1,4 +1,4 @@
-// What can be made of the marked part: commands to copy.
+// Commands to copy for the marked part.
 
 import { copyable } from "./copy";
 import { isAbort, message, type Session } from "./data";
@@ -7,7 +7,7 @@ import { pathArgument, quoted, stem } from "./shell";
 import type { State } from "./state";
 import { bytes, clock, length, plural } from "./words";
 
-/** Formats of an export: name, and how its output is called. */
+/** Formats of an export: name, and suffix of the output. */
 const FORMATS: [string, string][] = [
   ["coco", ".json"],
   ["yolo", ""],
@@ -146,7 +146,7 @@ export function pngCommand(path: string, first: number, last: number): string {
   return `dgrec replay ${stretch(path, first, last)} ${sheet} -o ${quoted(name(path, first, last) + ".png")}`;
 }
 
-/** The session, and its rows: a number is the place of a frame, and the end is not included. */
+/** The session, and its rows: numbers are positions of frames, and the end is not included. */
 function stretch(path: string, first: number, last: number): string {
   return `${pathArgument(path)} --start ${first} --end ${last + 1}`;
 }

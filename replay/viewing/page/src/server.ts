@@ -3,7 +3,7 @@
 import { isAbort, Moved, Problem, type Query, type Source } from "./data";
 import { listenTo, type Happenings } from "./happenings";
 
-/** Of an address: aiohttp refuses longer lines. */
+/** The longest address: aiohttp refuses longer lines. */
 const LONGEST = 8000;
 
 export class Server implements Source {
@@ -78,7 +78,7 @@ function refusal({ status }: Response, text: string): Problem {
   return status === 409 ? new Moved(text) : new Problem(text);
 }
 
-/** Whether a server of files gives parts of them; Python's own gives none. */
+/** Whether a file server gives parts of files; Python's own does not. */
 export async function givesParts(address: string): Promise<boolean> {
   const abort = new AbortController();
   const asked = { headers: { Range: "bytes=0-0" }, signal: abort.signal };

@@ -15,7 +15,7 @@ export class ServerPictures implements Pictures {
 
   async picture(row: Row): Promise<Picture> {
     const loaded = this.load(row.i);
-    // It belongs to who asked for it, and is not closed when others are prepared.
+    // It belongs to the caller, and is not closed when others are prepared.
     this.loading.delete(row.i);
     const bitmap = await loaded;
     return {

@@ -41,7 +41,7 @@ export class SidePanel {
     this.element.replaceChildren();
   }
 
-  /** The card says more by now. */
+  /** Show the card as it is now. */
   update(): void {
     this.filters.update();
     this.showFacts();

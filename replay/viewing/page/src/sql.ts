@@ -118,7 +118,7 @@ export class SqlPanel {
     this.fit();
   }
 
-  /** Show what a link asks for; it is somebody else's, and may be costly. */
+  /** Show a link's statement, not run: it may be anyone's, and costly. */
   private offer(): void {
     const { sql } = this.state.values.offered;
     this.run.classList.toggle("offered", !!sql);
@@ -182,7 +182,7 @@ export class SqlPanel {
     const go = (row: number) => {
       const place = places?.[row];
       if (!place) return;
-      // Its position may be another one by now.
+      // Its position may have changed.
       const frame = Number(rows[row]?.[answer.frame_column ?? -1] ?? NaN);
       this.state.set({ playing: false });
       this.state.go(place[0], Number.isSafeInteger(frame) ? frame : null);

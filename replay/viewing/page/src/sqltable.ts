@@ -55,7 +55,7 @@ export class SqlTable {
     this.draw();
   }
 
-  /** Bring the rows in sight onto the page; the others are room above and below. */
+  /** Put the rows in sight on the page, with empty room for the others. */
   draw(force = false): void {
     const { rows } = this.answer;
     const height = this.element.clientHeight || 320;

@@ -1,4 +1,4 @@
-// The picture and its overlay, one above the other, and how near one looks at them.
+// The picture and its overlay, one above the other, and their zoom.
 
 import type { Row, Session } from "./data";
 import { el, slot } from "./dom";
@@ -11,15 +11,15 @@ import type { Picture } from "./pictures";
 import type { State } from "./state";
 
 const MOST = 40;
-/** Pictures are shown no wider and no higher, for their other side. */
+/** Largest ratio of a picture's sides, as it is shown. */
 const MOST_ASPECT = 10;
 /** A pointer that moved less than this was a click. */
 const CLICK_PX = 4;
-/** Lines and points are hit so near. */
+/** Lines and points are hit within this. */
 const NEAR_PX = 6;
-/** How many frames the trails of tracks are long. */
+/** Length of the trails of tracks, in frames. */
 const TRAIL = 30;
-/** Letters are at least so high. */
+/** Least height of letters. */
 const LEAST_TEXT_PX = 8;
 
 interface Point {
@@ -108,10 +108,10 @@ export class Stage {
     const { below } = this;
     if (below.width === width && below.height === height) return;
     [below.width, below.height] = [Math.max(width, 1), Math.max(height, 1)];
-    // Of a few lines or columns, one would see nothing: they are stretched.
+    // A few lines or columns alone would not be visible: they are stretched.
     const aspect = (below.width * (this.session.card.pixel_aspect ?? 1)) / below.height;
     const shown = Math.min(Math.max(aspect, 1 / MOST_ASPECT), MOST_ASPECT);
-    // Of two side by side, each has its own.
+    // Each of two side by side has its own.
     for (const element of [slot("session"), this.element]) element.style.setProperty("--aspect", String(shown));
   }
 
@@ -152,7 +152,7 @@ export class Stage {
   private options(drawn: Drawing): OverlayOptions {
     const { filter } = this.state.values;
     const matches = this.matching.keeps(filter.where, this.at);
-    // What comes next, when it plays.
+    // Ask ahead for what plays next.
     this.matching.keeps(filter.where, Math.min(this.at + 100, Math.max(0, this.session.n - 1)));
     const before = this.state.values.trails ? this.before(drawn) : undefined;
     return { keep: keepOf(drawn, filter, matches), picture: this.below, before };
@@ -173,7 +173,7 @@ export class Stage {
     return this.view.scale;
   }
 
-  /** Look nearer by a factor, at a point of the element; without one, at its middle. */
+  /** Zoom in by a factor, at a point of the element; without one, at its middle. */
   zoom(factor: number, at?: Point): void {
     const { clientWidth, clientHeight } = this.element;
     const point = at ?? { x: clientWidth / 2, y: clientHeight / 2 };
@@ -186,7 +186,7 @@ export class Stage {
     this.place(1, 0, 0);
   }
 
-  /** Look at the same part as another stage. */
+  /** Show the same part as another stage. */
   follow(other: Stage): void {
     const { scale, x, y } = other.view;
     const ratio = this.element.clientWidth / Math.max(other.element.clientWidth, 1);
@@ -195,7 +195,7 @@ export class Stage {
     }
   }
 
-  /** Called when another part is looked at. */
+  /** Called when another part is shown. */
   moves: (() => void) | null = null;
 
   private place(scale: number, x: number, y: number): void {
@@ -278,7 +278,7 @@ export class Stage {
     }
   }
 
-  /** Select the smallest detection at a point; none: nothing. */
+  /** Select the smallest detection at a point, or none. */
   private select(at: Point): void {
     const { scale, x, y } = this.view;
     const px = ((at.x - x) / scale / this.element.clientWidth) * this.below.width;

@@ -1,4 +1,4 @@
-// What one looks at. Every part of the page reads it here and changes it here; the address shows it.
+// The page's state. Every part of the page reads it and changes it here; the address shows it.
 
 import { NOTHING_OFFERED, remember, wasRun, type Offered } from "./statements";
 
@@ -21,7 +21,7 @@ export interface Filter {
   hidden: ReadonlySet<string>;
   /** Lowest score. */
   score: number;
-  /** Condition in SQL over a detection, as of `dgrec replay --where`. */
+  /** Condition in SQL over a detection, as in `dgrec replay --where`. */
   where: string;
 }
 
@@ -44,7 +44,7 @@ export interface Values {
   selected: number | null;
   filter: Filter;
   sql: string;
-  /** What a link asks for, and nobody has run yet. */
+  /** A link's statements that were not run yet. */
   offered: Offered;
   /** The rows of the last answer. */
   hits: readonly Hit[];
@@ -90,10 +90,10 @@ export class State {
   private current: Values = { ...DEFAULTS };
   private readonly listeners = new Map<Listener, ReadonlySet<Key> | null>();
   private writing = 0;
-  /** The address as it was last read or written; another one is somebody's link. */
+  /** The address as it was last read or written; a different one is a link. */
   private address = "";
 
-  /** @param isInAddress - whether the address shows what this has, and is followed. */
+  /** @param isInAddress - whether the address shows this state, and is followed. */
   constructor(private readonly isInAddress = true) {}
 
   get values(): Readonly<Values> {
@@ -112,7 +112,7 @@ export class State {
       if (!same(this.current[key], changes[key])) changed.add(key);
     }
     if (changed.size === 0) return;
-    // Whoever goes elsewhere follows no more.
+    // Going elsewhere ends following.
     if (changed.has("position") && !("follow" in changes) && this.current.follow) {
       changes = { ...changes, follow: false };
       changed.add("follow");
@@ -129,13 +129,13 @@ export class State {
       try {
         listener(this.current, changed);
       } catch (error) {
-        reportError(error); // the other parts of the page go on
+        reportError(error); // the other parts of the page continue
       }
     }
     this.writeSoon();
   }
 
-  /** What is run in this tab may run again when it is loaded anew; it replaces what was offered. */
+  /** What was run in this tab may run again after a reload; it replaces what was offered. */
   private noted(changes: Partial<Values>, changed: Set<Key>): Partial<Values> {
     if (changes.sql !== undefined) remember(changes.sql);
     if (changes.filter) remember(changes.filter.where);
@@ -208,7 +208,7 @@ export class State {
   }
 }
 
-/** The page's address; in a frame of a notebook, "#..." alone is taken to be of the page around it. */
+/** The page's address; in a frame of a notebook, "#..." alone would mean the page around it. */
 function addressWith(hash: string): string {
   return location.href.replace(/#.*/, "") + hash;
 }
@@ -223,7 +223,7 @@ function isRange(value: unknown): value is Range {
   return typeof value === "object" && value !== null && "from" in value && "to" in value;
 }
 
-/** The part of an address that restores what one sees. */
+/** The part of an address that restores the view. */
 export function toHash(values: Readonly<Values>): string {
   const parts: [string, string][] = [];
   const add = (name: string, value: string) => {
@@ -232,7 +232,7 @@ export function toHash(values: Readonly<Values>): string {
   add("s", values.session);
   if (values.session) {
     add("b", values.other);
-    // Who opens the link of a page that follows, follows.
+    // A link made while following opens following.
     add("f", values.frame === null || values.follow ? "" : String(values.frame));
     add("d", values.selected === null ? "" : String(values.selected));
     add("w", rangeText(values.window));

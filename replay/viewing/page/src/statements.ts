@@ -1,11 +1,11 @@
-// Statements that were run in this tab. A link may hold others: they wait until somebody runs them.
+// Statements that were run in this tab. A link may hold others: they wait until the user runs them.
 
 const KEY = "dgrec-statements";
 const MOST = 40;
-/** Also where the browser keeps nothing. */
+/** Works even if the browser keeps nothing. */
 const run = new Set<string>(stored());
 
-/** Statements of a link that nobody has run here; "": none. */
+/** Statements of a link that were not run here; "": none. */
 export interface Offered {
   readonly sql: string;
   readonly where: string;

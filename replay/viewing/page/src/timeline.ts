@@ -14,13 +14,13 @@ import { View } from "./view";
 import { clock } from "./words";
 
 const ROW_HEIGHT = 86;
-/** A stretch is asked for once nothing has moved for so long. */
+/** A stretch is asked for once nothing has moved for this long. */
 const WAIT_MS = 90;
 /** A recording in progress is asked for at most so often, in ms, and for at most this share of the time. */
 const GROWS_MS = 1000;
 const MOST_MS = 10_000;
 const SHARE = 0.2;
-/** What is loaded beside the stretch shown, as a part of it. */
+/** Loaded on each side of the stretch shown, as a part of it. */
 const BESIDE = 0.25;
 
 export class Timeline {
@@ -55,7 +55,7 @@ export class Timeline {
   private hovered: number | null = null;
   private scrubbing: number | null = null;
   private isScrubbing = false;
-  /** Of the session, when its times were loaded. */
+  /** The session's epoch when times were loaded. */
   private epoch: number;
 
   constructor(
@@ -183,7 +183,7 @@ export class Timeline {
     this.waiting = window.setTimeout(() => void this.load(), WAIT_MS);
   }
 
-  /** There are more rows, more is known of them, or their times are others. */
+  /** There are more rows, more is known of them, or their times have changed. */
   private changed(): void {
     const { session } = this;
     if (this.epoch !== session.epoch) {
@@ -203,7 +203,7 @@ export class Timeline {
     this.growSoon();
   }
 
-  /** There are more rows: their part is loaded, unless it is not in sight. */
+  /** There are more rows: load their part, if it is in sight. */
   private growSoon(): void {
     const { isLive } = this.session;
     if (this.growing && isLive) return;
@@ -265,7 +265,7 @@ export class Timeline {
     this.area.removeAttribute("aria-busy");
   }
 
-  /** Each row for itself: stages take the server less time than labels. */
+  /** Each row separately: stages take the server less time than labels. */
   private async loadLines(from: number | null, to: number | null, width: number, signal: AbortSignal): Promise<void> {
     await Promise.all(
       this.charts.map(async (chart, k) => {
@@ -333,13 +333,13 @@ export class Timeline {
     if (t !== null) {
       this.cursor.style.transform = `translateX(${this.view.x(t)}px)`;
       this.element.dataset.position = String(t);
-      // While it plays, what is shown moves on with it.
+      // While playing, the stretch shown moves along.
       if (playing && this.view.window && t > this.view.window.to) {
         this.state.set({ window: this.view.within(t, this.view.span) });
       }
     }
     if (this.hovered !== null) return;
-    // Of another stretch, lines that are not of the row itself have no value here.
+    // Outside of the stretch shown, only lines of the row itself have a value.
     for (const chart of this.charts) chart.say(isSeen ? t : null, this.session.measured(row));
   }
 
@@ -356,7 +356,7 @@ export class Timeline {
     element.style.width = `${Math.max(1, to - from)}px`;
   }
 
-  // What one can do
+  // Actions
 
   private means(): Meanings {
     return {
@@ -394,7 +394,7 @@ export class Timeline {
     }
   }
 
-  /** One frame at a time is asked for; of those in between, only the last counts. */
+  /** Ask for one frame at a time; of those in between, only the last counts. */
   private scrub(t: number): void {
     this.scrubbing = t;
     if (this.isScrubbing) return;

@@ -4,9 +4,9 @@ import { el } from "./dom";
 
 /** Longer lists are cut. */
 const MOST = 200;
-/** Lists of so many plain values stand in one line. */
+/** The most plain values of a list in one line. */
 const INLINE = 8;
-/** Objects of so few plain values, too. */
+/** The same for an object. */
 const INLINE_FIELDS = 5;
 /** Branches are open down to here. */
 const OPEN_DEPTH = 2;
@@ -71,7 +71,7 @@ function fields(entries: [string, Cell][]): string | null {
   return entries.map(([name], index) => `${name} ${parts[index] ?? ""}`).join(" · ");
 }
 
-/** As many digits as one reads; all of them of whole numbers. */
+/** Six significant digits; all digits of whole numbers. */
 function number(value: number): string {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
 }

@@ -8,13 +8,13 @@ import { codecName } from "./words";
 
 /** No browser needs longer for a seek in a file that it can play. */
 const PATIENCE_MS = 8000;
-/** After a seek has ended, a picture that differs is presented within this. */
+/** After a seek has ended, a different picture is presented within this. */
 const SETTLE_MS = 150;
 const SETTLE_REFRESHES = 4;
 const TRIES = 3;
 /** Clocks of the page are coarse. */
 const MARGIN_MS = 3;
-/** Where no seek leads, this is played before the picture, at this speed. */
+/** Before a picture that no seek reaches, this is played, at this speed. */
 const CREEP_S = 0.1;
 const CREEP_SPEED = 0.5;
 const OPEN = 3;
@@ -80,9 +80,9 @@ class Element {
   private readonly canvases = Array.from({ length: COPIES }, () => document.createElement("canvas"));
   /** Time of the picture that the element holds; null while it is not known. */
   private mediaTime: number | null = null;
-  /** Whether it may hold a later picture than it has said: it was playing. */
+  /** Whether it may hold a later picture than reported: it was playing. */
   private isAhead = false;
-  /** When the last seek began: what was presented before is said late, and is not held any more. */
+  /** When the last seek began: pictures presented before may be reported late, but are gone. */
   private since = 0;
   private readonly failed: Promise<never>;
   private onPicture: ((metadata: VideoFrameCallbackMetadata) => void) | null = null;
@@ -108,7 +108,7 @@ class Element {
     this.watch();
   }
 
-  /** One after the other: there is one place in the video. */
+  /** One after the other: the video has one position. */
   seek(row: Row): Promise<Picture> {
     const found = this.turn.then(() => this.seekNow(row));
     this.turn = found.catch(() => undefined);
@@ -150,7 +150,7 @@ class Element {
   }
 
   /**
-   * Play slowly to a picture that no seek reaches. Of videos with B-frames, Chromium takes a later
+   * Play slowly to a picture that no seek reaches. In videos with B-frames, Chromium takes a later
    * key frame for the last pictures before it.
    */
   private async creep(pts: number, within: number, isLast: boolean): Promise<Picture | null> {
@@ -168,7 +168,7 @@ class Element {
         this.onPicture = null; // the copy stays as it is
         resolve();
       };
-      // No picture follows on the last one, which is then held for good.
+      // No picture follows the last one, which is then held for good.
       video.onended = () => {
         if (isLast) found = this.copy();
         resolve();
@@ -204,7 +204,7 @@ class Element {
     const later = (run: () => void, ms: number) => timers.push(window.setTimeout(run, ms));
     let isDone = false;
     const arrived = new Promise<void>((resolve, reject) => {
-      // Before the seek has ended, pictures may be of the place where the element was.
+      // Before the seek has ended, pictures may be from where the element was.
       this.onPicture = () => {
         if (isDone) resolve();
       };
@@ -215,7 +215,7 @@ class Element {
         later(() => { afterRefreshes(SETTLE_REFRESHES, resolve); }, SETTLE_MS);
       };
       const giveUp = () => {
-        // Pages in the background show nothing, which is no fault.
+        // Pages in the background show nothing, which is not an error.
         if (document.hidden) later(giveUp, PATIENCE_MS);
         else reject(new Problem("the browser does not show the picture that it seeks"));
       };
@@ -232,7 +232,7 @@ class Element {
     }
   }
 
-  /** Note which picture the element holds, whenever it is another one. */
+  /** Note which picture the element holds, whenever it changes. */
   private watch(): void {
     this.video.requestVideoFrameCallback((_, metadata) => {
       if (metadata.presentationTime >= this.since) {
@@ -243,7 +243,7 @@ class Element {
     });
   }
 
-  /** The picture that the element holds now, copied at once: it may go on at any time. */
+  /** The picture that the element holds now, copied at once: it may change at any time. */
   private copy(): Picture {
     const canvas = this.canvases.shift() ?? document.createElement("canvas");
     this.canvases.push(canvas);
@@ -279,7 +279,7 @@ class Element {
     try {
       this.isAhead = true;
       await video.play();
-      // Which one the last picture is was not said for sure: it is found by seeking.
+      // It is not certain which picture is the last: it is found by seeking.
       if (!signal.aborted) await Promise.race([ended, this.failed]);
     } finally {
       this.onPicture = null;
@@ -321,7 +321,7 @@ interface Copied {
 }
 
 /**
- * Copies of a playing video's pictures, of which it is sure which ones they are.
+ * Copies of a playing video's pictures, each certain to be the right one.
  *
  * The page hears of a picture a little later than the element has it. Meanwhile the next one may
  * have come, and that would be copied. So a copy waits until the next picture has said when it was
@@ -336,7 +336,7 @@ class Copies {
 
   constructor(private readonly video: HTMLVideoElement) {}
 
-  /** Copy a picture; return the one before it, if the copy of that is right. */
+  /** Copy a picture; return the one before it, if its copy is right. */
   next(metadata: VideoFrameCallbackMetadata): Copied | null {
     const sure = this.checked(metadata);
     this.canvases.reverse();

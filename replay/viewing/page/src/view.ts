@@ -1,4 +1,4 @@
-// Which stretch of time is shown, and where its moments are on the screen.
+// The stretch of time shown, and where its moments are on the screen.
 
 import type { Range } from "./state";
 
@@ -14,7 +14,7 @@ export interface Tick {
   text: string;
 }
 
-/** The stretch shown, and the pixels that it has, from the left edge of the lines. */
+/** The stretch shown, and its width in pixels, from the left edge of the lines. */
 export class View {
   full: Range = { from: 0, to: 1 };
   window: Range | null = null;
@@ -40,7 +40,7 @@ export class View {
     return t >= this.shown.from && t <= this.shown.to;
   }
 
-  /** The stretch that is a factor as long, with a moment staying where it is; null: all. */
+  /** The stretch scaled by a factor, with a moment staying where it is; null: all. */
   zoomed(factor: number, at: number): Range | null {
     const { from, to } = this.shown;
     const span = Math.max((to - from) * factor, SHORTEST);
@@ -51,7 +51,7 @@ export class View {
     return this.window ? this.within(this.window.from + seconds, this.span) : null;
   }
 
-  /** A stretch of some length, moved so that it does not leave the recording; null: all. */
+  /** A stretch of some length, moved to stay within the recording; null: all. */
   within(from: number, span: number): Range | null {
     const { full } = this;
     if (span >= (full.to - full.from) * 0.999) return null;

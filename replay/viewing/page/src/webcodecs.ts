@@ -119,7 +119,7 @@ class Reader {
     }
   }
 
-  /** One after the other: they share the place in the file. */
+  /** One after the other: they share the position in the file. */
   picture(pts: number, duration: number, within: number): Promise<Picture> {
     const found = this.turn.then(() => this.find(pts, duration, within));
     this.turn = found.catch(() => undefined);
@@ -140,7 +140,7 @@ class Reader {
       this.rewind();
       this.input.dispose();
     });
-    // What is being decoded for nobody ends at once.
+    // Stop decoding what nothing needs any more.
     void this.samples?.return();
   }
 
@@ -150,7 +150,7 @@ class Reader {
     const step = Math.max(duration, 0.001);
     const ahead = pts - this.last;
     if (!this.samples || ahead <= 0 || ahead > Math.max(NEAR_S, step * 2)) {
-      // Steps back come in rows: keep some of the pictures before this one.
+      // Steps back come in series: keep some of the pictures before this one.
       const back = ahead < 0 && ahead > -NEAR_S ? step * KEPT : 0;
       this.rewind();
       this.samples = this.sink.samples(Math.max(pts - back - within, -1e6));

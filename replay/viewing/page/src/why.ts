@@ -1,4 +1,4 @@
-// What limited the recording: sentences, and how busy each stage was.
+// The recording's limits: sentences, and how busy each stage was.
 
 import { isAbort, message, type Session, type Why } from "./data";
 import { el } from "./dom";
@@ -24,7 +24,7 @@ export class WhyPanel {
     this.element.remove();
   }
 
-  /** Ask, once: of a day it takes a second or two. */
+  /** Ask only once: a day takes a second or two. */
   private async show(): Promise<void> {
     if (this.isAsked) return;
     this.isAsked = true;

@@ -1,6 +1,6 @@
-// How the page writes times and names.
+// Times and names as the page writes them.
 
-/** What stands for a label that is an empty text. */
+/** Shown for a label that is an empty text. */
 export const EMPTY_LABEL = "(empty)";
 
 /** Seconds as 1:02.345, or 3:01:02.345 from an hour on. */
@@ -12,7 +12,7 @@ export function clock(seconds: number): string {
   return h ? `${sign}${h}:${String(m).padStart(2, "0")}:${rest}` : `${sign}${m}:${rest}`;
 }
 
-/** A length of time in words' units: 320 ms, 4.2 s, 3 min 20 s. */
+/** A length of time with its units: 320 ms, 4.2 s, 3 min 20 s. */
 export function length(seconds: number): string {
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
@@ -26,7 +26,7 @@ export function milliseconds(value: number | null | undefined): string {
   return value.toFixed(value < 100 ? 1 : 0);
 }
 
-/** A column of times as a reader says it: "core_inference_ms" is "core inference". */
+/** A column of times in plain words: "core_inference_ms" is "core inference". */
 export function stageName(column: string): string {
   return column.replace(/_ms$/, "").replace(/_/g, " ");
 }
@@ -58,7 +58,7 @@ export function bytes(size: number): string {
   return `${value.toFixed(unit ? 1 : 0)} ${units[unit] ?? ""}`;
 }
 
-/** A stamp in the time of this machine, to the minute. */
+/** A stamp in local time, to the minute. */
 export function day(stamp: string | null): string {
   const date = stamp === null ? null : new Date(stamp);
   if (!date || Number.isNaN(date.getTime())) return "–";
@@ -66,7 +66,7 @@ export function day(stamp: string | null): string {
   return `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${two(date.getHours())}:${two(date.getMinutes())}`;
 }
 
-/** A codec as people call it. */
+/** A codec's usual name. */
 export function codecName(codec: string | null | undefined): string {
   const names: Record<string, string> = { h264: "H.264", hevc: "H.265", vp8: "VP8", vp9: "VP9", av1: "AV1" };
   return codec ? (Object.hasOwn(names, codec) ? names[codec] : undefined) ?? codec : "of a codec that is not known";
