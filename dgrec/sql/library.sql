@@ -331,8 +331,8 @@ SELECT session_id, count(*) AS recorded, sum(skipped_before)::BIGINT AS skipped,
 FROM frame_losses GROUP BY session_id;
 
 -- Source frames that are not in the recording, by place: skipped (left out on purpose), or dropped
--- at the camera, in the queue or at the writer. frames were lost once the model had started,
--- at_start while it started. share is both, as a part of all the source's frames.
+-- at the camera, in the queue or at the writer. Dropped frames were lost once the model had started
+-- (frames), or while it started (at_start). share is both, as a part of all the source's frames.
 CREATE VIEW losses AS
 SELECT session_id, p.place, p.frames, p.at_start,
        (p.frames + p.at_start) / source_frames AS share

@@ -150,3 +150,18 @@ def test_colors_of_the_user_hide_nothing(browser: Browser) -> None:
         other = pixels(browser, "button.icon[aria-pressed=false]")
         edges = [int(np.abs(each[1:4, 8:-8] - ground).sum()) for each in (pressed, other)]
         assert edges[0] > edges[1], scheme
+
+
+def test_what_is_unknown_comes_last_however_the_list_is_sorted(tmp_path: Path) -> None:
+    shutil.copy(sample.SESSION, tmp_path / "long.parquet")
+    write_session(tmp_path / "short.parquet", [make_row(frame) for frame in range(5)])
+    (tmp_path / "broken.parquet").write_bytes(sample.SESSION.read_bytes()[:-9])
+    with Browser(tmp_path / "browser") as browser, served(tmp_path) as client:
+        browser.call("Page.navigate", url=client.server.url)
+        browser.wait_for("document.querySelectorAll('.list-name').length === 3")
+        names = "[...document.querySelectorAll('.list-name [data-s]')].map((e) => e.dataset.s)"
+        orders = []
+        for _ in range(2):
+            browser.run("document.querySelector('[data-key=frames] button').click()")
+            orders.append(browser.run(names))
+    assert orders == [["short", "long", "broken"], ["long", "short", "broken"]]

@@ -87,7 +87,7 @@ export class Beside implements Companion {
     this.stage.close();
   }
 
-  /** There is more of B. */
+  /** B has changed. */
   refresh(): void {
     this.made?.refresh();
   }

@@ -63,7 +63,7 @@ export type Track = readonly [d: number, track: number | string, color: number, 
 /** The overlay of one frame. */
 export interface DrawnFrame {
   readonly size: readonly [number, number];
-  /** The size of the picture, if there are labels below it. */
+  /** The size of the picture, if the drawing is larger, such as by labels below it. */
   readonly picture?: readonly [number, number];
   /** The color around it. */
   readonly fill?: Color;

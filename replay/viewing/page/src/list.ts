@@ -139,7 +139,7 @@ export class ListPage {
     }
     const value = (facts: SessionFacts) => (key === "size" ? size(facts) : facts[key]);
     this.choice.keep(this.facts.map(({ s }) => s));
-    const rows = [...this.facts].sort((a, b) => compare(value(a), value(b)) * (down ? -1 : 1));
+    const rows = [...this.facts].sort((a, b) => compare(value(a), value(b), down ? -1 : 1));
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.s : undefined;
     this.body.replaceChildren(...rows.slice(0, MOST).map((facts) => this.row(facts)));
     if (focused !== undefined) this.links().find(({ dataset }) => dataset.s === focused)?.focus();
@@ -198,12 +198,13 @@ function count(n: number): string {
   return n === 1 ? "1 recording" : `${n.toLocaleString("en")} recordings`;
 }
 
-/** Unknown values come last, whichever way it is sorted up. */
-function compare(a: string | number | null, b: string | number | null): number {
+/** Unknown values come last in either direction. */
+function compare(a: string | number | null, b: string | number | null, direction: 1 | -1): number {
   if (a === b) return 0;
-  if (a === null) return -1;
-  if (b === null) return 1;
-  return typeof a === "string" ? a.localeCompare(String(b), "en", { numeric: true }) : a - Number(b);
+  if (a === null) return 1;
+  if (b === null) return -1;
+  if (typeof a === "string") return direction * a.localeCompare(String(b), "en", { numeric: true });
+  return direction * (a - Number(b));
 }
 
 function stateClass(state: string): string {

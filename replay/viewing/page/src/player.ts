@@ -48,8 +48,8 @@ export class Player implements PlaybackView, FollowerView {
   private shown = -1;
   /** Whether its picture may come when more of the recording is written. */
   private isWaiting = false;
-  /** Whether the row is not there (yet). */
   private pictureNote = "";
+  /** Whether the row is not there (yet). */
   private isMissing = false;
   private wasLive = false;
   /** The session's epoch when it was last looked at. */

@@ -108,7 +108,7 @@ export class SqlPanel {
     }
   }
 
-  /** As many lines as the statement has. */
+  /** As many lines as the statement has, within limits. */
   private fit(): void {
     this.text.rows = Math.min(Math.max(this.text.value.split("\n").length, 3), 14);
   }

@@ -16,7 +16,7 @@ import { clock } from "./words";
 const ROW_HEIGHT = 86;
 /** A stretch is asked for once nothing has moved for this long. */
 const WAIT_MS = 90;
-/** A recording in progress is asked for at most so often, in ms, and for at most this share of the time. */
+/** How often a recording in progress is asked for, in ms, and the share of the time that may take. */
 const GROWS_MS = 1000;
 const MOST_MS = 10_000;
 const SHARE = 0.2;

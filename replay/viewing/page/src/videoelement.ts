@@ -19,7 +19,7 @@ const CREEP_S = 0.1;
 const CREEP_SPEED = 0.5;
 const OPEN = 3;
 const ELSEWHERE_S = 0.5;
-/** Copies of pictures that are in use at a time: one that is shown, one that waits for its time. */
+/** Copies of pictures: one that is shown, one that waits for its time, one that is being made. */
 const COPIES = 3;
 
 export class VideoElementPictures implements Pictures {
