@@ -343,12 +343,13 @@ class PartedJournal:
             is_there = self.path.exists()
         count = self.kept_frames - (0 if is_there else self._current.frames)
         kept = "kept of those " if self.removed else ""
-        what = f"the {counted(count, 'frame')} {kept}written before"
+        verb = "is" if count == 1 else "are"
+        what = f"the {counted(count, 'frame')} {kept}written before {verb} in"
         if not any(map(os.path.exists, [*self._sealer.sealed, *self._sealer.unsealed])):
             if is_there:
-                return f"{what} are in {self.path}"
+                return f"{what} {self.path}"
             return f"the {counted(self.frames, 'frame')} written before went with it"
-        text = f"{what} are in the parts of {output}"
+        text = f"{what} the parts of {output}"
         has_last = is_there and self._current.frames
         return f"{text}, the last of them in {self.path}" if has_last else text
 
