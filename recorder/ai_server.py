@@ -254,19 +254,38 @@ class AIServer(Inference):
         return outcome[0] if outcome else ""
 
 
+class _Silence:
+    """Python reports no exceptions that nobody can catch while anything is in this block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._usual = sys.unraisablehook
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._usual, sys.unraisablehook = sys.unraisablehook, lambda _: None
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                sys.unraisablehook = self._usual
+
+
+_silence = _Silence()
+
+
 def _close_beside(stream: Iterator[Any]) -> None:
     """Close a stream of results in a thread, which may hang while the server does not answer."""
 
     def close() -> None:
-        hook = sys.unraisablehook
         # PySDK's inner generator complains, on stderr, that it was closed while it had results.
-        sys.unraisablehook = lambda _: None
-        try:
+        # What it raises is one more report that the server is lost.
+        with _silence, contextlib.suppress(Exception):
             stream.close()  # type: ignore[attr-defined]
-        except Exception:  # one more report that the server is lost
-            return
-        finally:
-            sys.unraisablehook = hook
 
     if hasattr(stream, "close"):
         threading.Thread(target=close, name="dgrec-server-close", daemon=True).start()

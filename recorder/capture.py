@@ -214,8 +214,8 @@ class Capture:
 
     @property
     def longest_wait_s(self) -> float | None:
-        """The longest of the last waits for a result; None before the first."""
-        return max(self._waits, default=None)
+        """The longest of the last waits for a result; None before the second result."""
+        return max(self._waits) if len(self._waits) > 1 else None
 
     def take_back(self) -> int:
         """Take back the frames that will get no result; return how many.

@@ -14,6 +14,7 @@ import socket
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -22,6 +23,8 @@ from dgrec.recorder.outputs import NewestFrame, Shown
 
 #: A process that takes or gives nothing for this long gets no further questions.
 _PATIENCE_S: Final = 2.0
+#: The time after which a connection that could not be accepted is tried again.
+_AGAIN_S: Final = 0.05
 #: The most bytes of one answer: a picture, or what waits for targets.
 _MOST: Final = 64 << 20
 
@@ -75,12 +78,15 @@ class FrameSocket:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):  # it is closed
-            while True:
+        while self._listener.fileno() >= 0:
+            try:
                 session, _ = self._listener.accept()
-                threading.Thread(
-                    target=self._read, args=(session,), name="dgrec-view", daemon=True
-                ).start()
+            except OSError:  # closed; or this process has too many files open
+                time.sleep(_AGAIN_S)
+                continue
+            threading.Thread(
+                target=self._read, args=(session,), name="dgrec-view", daemon=True
+            ).start()
 
     def _read(self, session: socket.socket) -> None:
         place = ""

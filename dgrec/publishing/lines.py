@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 from dgrec.errors import OutputError, StorageError
@@ -56,6 +58,10 @@ class Lines(Target):
     def __init__(self, target: str) -> None:
         super().__init__()
         self.name = target
+        #: Held while a line is written: the number of a file that is closed meanwhile may be that
+        #: of another one.
+        self._writing = threading.Lock()
+        self._is_closed = self._is_over = False
         path = Path(target)
         with output_errors(path):
             if target == STDOUT:
@@ -72,18 +78,33 @@ class Lines(Target):
     def send(self, message: Message) -> None:
         line = memoryview(message.text + b"\n")
         try:
-            while line:
-                line = line[os.write(self._file, line) :]
+            with self._writing:
+                if self._is_over:
+                    raise OutputError(f"{self.name}: publishing ended: it is closed")
+                while line:
+                    line = line[os.write(self._file, line) :]
         except OSError as error:
             text = f"{self.name}: publishing ended: {error.strerror}"
             kind = output_error(self.name, error)
             if isinstance(kind, StorageError):
                 raise StorageError(text, is_full=kind.is_full) from None
             raise OutputError(text) from None
+        finally:
+            self._close_if_over()
         self._take(message.key)
 
     def close(self) -> None:
-        os.close(self._file)
+        self._is_over = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        """Close the file, once; if another thread is writing a line, it does that afterwards."""
+        if self._is_over and self._writing.acquire(blocking=False):
+            with contextlib.ExitStack() as stack:
+                stack.callback(self._writing.release)
+                if not self._is_closed:
+                    self._is_closed = True
+                    os.close(self._file)
 
 
 def _holds_lines(path: Path) -> bool:

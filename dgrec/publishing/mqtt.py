@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
+import socket
 import ssl
 import sys
 import threading
@@ -85,11 +87,12 @@ class Broker(Target):
         self._changed = threading.Condition()
         #: Held while a message is given to paho, and where a connection begins.
         self._giving = threading.Lock()
-        #: Whether a connection has begun, and paho has not sent again yet what it kept: a message
-        #: that it got now would come before that. It waits in ``_held``.
-        self._is_joining = False
+        #: Whether there is a connection over which paho has sent again what it kept. What it got
+        #: before that would come first, so messages and states of alerts wait here.
+        self._is_joined = False
         self._held: list[tuple[str, Message]] = []
-        #: The number of the message whose confirmation ends that.
+        self._held_states: dict[str, bytes] = {}
+        #: The number of the message whose confirmation says so.
         self._joined_by = 0
         #: Keys of messages by their numbers.
         self._on_the_way: dict[int, str] = {}
@@ -105,7 +108,10 @@ class Broker(Target):
         #: Why the last attempt to connect failed.
         self._trouble = ""
         client = self._client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=address.option("client_id")
+            paho.CallbackAPIVersion.VERSION2,
+            # One that stays: a broker that has not noticed yet that a connection is lost would
+            # publish that this target is offline after it is online again.
+            client_id=address.option("client_id") or f"dgrec-{secrets.token_hex(8)}",
         )
         client.max_queued_messages_set(0)
         client.will_set(topic + _STATUS, OFFLINE, qos=1, retain=True)
@@ -149,7 +155,7 @@ class Broker(Target):
                 if self._waiting() < waiting:
                     waiting, until = self._waiting(), time.monotonic() + _PATIENCE_S
             self._is_closing = True
-        self._end_connection()
+        self._end_connection(is_confirming=not waiting)
         if waiting:
             raise OutputError(
                 f"{waiting:,} of {waiting + self.delivered:,} messages were not delivered: "
@@ -170,7 +176,7 @@ class Broker(Target):
                 raise OutputError(f"{self.name}: {self._refusal}")
 
     def _is_full(self) -> bool:
-        is_away = self._qos == 0 and (self._is_joining or not self._client.is_connected())
+        is_away = self._qos == 0 and not self._is_joined
         return is_away or self._waiting() >= _MOST_ON_THE_WAY
 
     def _waiting(self) -> int:
@@ -185,7 +191,7 @@ class Broker(Target):
         losses = self._losses
         with self._giving:
             with self._changed:
-                if self._is_joining:
+                if not self._is_joined:
                     if self._qos:
                         self._held.append((topic, message))
                     return self._qos > 0
@@ -209,8 +215,10 @@ class Broker(Target):
         with self._retaining:
             self._retained[topic] = state
             with self._giving:
-                if self._is_joining and not self._joined_by:
-                    return  # it is published once there is a connection
+                with self._changed:
+                    if not self._is_joined:
+                        self._held_states[topic] = state
+                        return
                 number = self._client.publish(topic, state, qos=1, retain=True).mid
         with self._changed:
             if number in self._early:
@@ -218,14 +226,23 @@ class Broker(Target):
             else:
                 self._own.add(number)
 
-    def _end_connection(self) -> None:
-        """Publish that this target is offline: after a farewell, brokers send no will."""
-        if self._client.is_connected():
+    def _end_connection(self, *, is_confirming: bool) -> None:
+        """Publish that this target is offline: after a farewell, brokers send no will.
+
+        A broker that confirms nothing is left without one.
+        """
+        if self._client.is_connected() and is_confirming:
             farewell = self._client.publish(self._topic + _STATUS, OFFLINE, qos=1, retain=True)
             with contextlib.suppress(ValueError, RuntimeError):  # the connection is lost just now
                 farewell.wait_for_publish(_PATIENCE_S)
         self._client.disconnect()
-        self._client.loop_stop()
+        connection = None if is_confirming else self._client.socket()
+        if connection is not None:  # or paho would wait until the broker reads again
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(AttributeError):  # of paho, where its thread ends just now
+            self._client.loop_stop()
+        self._client.disconnect()  # if it has connected meanwhile
 
     def _use_tls(self, address: TargetAddress) -> None:
         try:
@@ -240,17 +257,28 @@ class Broker(Target):
     # --- called by paho, in its thread ---
 
     def _on_pre_connect(self, client: Any, data: Any) -> None:
-        with self._giving, self._changed:
-            self._is_joining, self._joined_by = True, 0
+        with self._giving:  # whoever gave a message to the connection before has done so
+            self._part()
+
+    def _part(self) -> None:
+        # paho may be in the middle of what it keeps: nothing can be given to it here.
+        with self._changed:
+            self._is_joined, self._joined_by = False, 0
+            self._changed.notify_all()
 
     def _join(self) -> None:
-        """Give paho what was held back, after all that it has, or since there is no connection."""
+        """Give paho what was held back, after all that it had."""
         with self._changed:
-            for topic, message in [] if self._is_closing else self._held:
+            if self._is_closing:
+                return
+            for topic, message in self._held:
                 published = self._client.publish(topic, message.text, self._qos, self._retain)
                 self._on_the_way[published.mid] = message.key
+            for topic, state in self._held_states.items():
+                self._own.add(self._client.publish(topic, state, qos=1, retain=True).mid)
             self._held.clear()
-            self._is_joining = False
+            self._held_states.clear()
+            self._is_joined = True
             self._changed.notify_all()
 
     def _on_connect(self, client: Any, data: Any, flags: Any, reason: Any, properties: Any) -> None:
@@ -261,7 +289,8 @@ class Broker(Target):
         else:
             self._trouble = ""
             self._announce()
-
+            if self._is_closing:  # it was too late to end the attempt
+                client.disconnect()
         with self._changed:
             self._changed.notify_all()
 
@@ -272,7 +301,7 @@ class Broker(Target):
             self._losses += 1
             if not self._is_closing:  # by us
                 self._trouble = self._trouble or _LOST
-            self._join()
+            self._part()
 
     def _on_connect_fail(self, client: Any, data: Any) -> None:
         error = sys.exc_info()[1]  # which paho is handling
@@ -280,7 +309,6 @@ class Broker(Target):
             self._refuse(f"the broker's certificate is refused: {error.verify_message}")
         elif isinstance(error, OSError):
             self._trouble = error.strerror or str(error)
-        self._join()
 
     def _on_publish(self, client: Any, data: Any, mid: int, reason: Any, properties: Any) -> None:
         with self._changed:

@@ -73,7 +73,7 @@ class _Delivery:
         self._has_begun = False
         self._before = publisher.delivered
         self._problem = ""
-        self._is_over = False
+        self._is_over = self._is_closing = False
         self._seen = self._before
         self._moved_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="dgrec-later", daemon=True)
@@ -91,14 +91,17 @@ class _Delivery:
         return self._thread.is_alive() and not self._is_over
 
     def give_up(self, reason: str) -> bool:
+        """End it; return whether it was going on, or is just being ended."""
         if self._is_over or not self._thread.is_alive():
-            return False
-        self._is_over = True
+            return self._is_closing
+        self._is_over = self._is_closing = True
         self._problem = self._problem or reason
         try:
             self._close()  # `send` may be waiting in the other thread
         except DgrecError as error:
             self._problem = str(error)
+        finally:
+            self._is_closing = False
         return True
 
     @property

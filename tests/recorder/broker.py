@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 import socket
 import subprocess
@@ -78,14 +79,22 @@ class Doorkeeper:
         self.port: int = self._listener.getsockname()[1]
         #: How many connections have sent something.
         self.asked = 0
-        self.answers = threading.Event()
-        self.answers.set()
+        #: How many answers still pass; then it waits, or hangs up.
+        self._passing = math.inf
+        self._hangs_up = False
+        self._changed = threading.Condition()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
-    def end_connections(self) -> None:
-        for pair in self._pairs:
-            for end in pair:
+    def let_pass(self, answers: float = math.inf, *, then_hang_up: bool = False) -> None:
+        with self._changed:
+            self._passing, self._hangs_up = answers, then_hang_up
+            self._changed.notify_all()
+
+    def end_connections(self, *, tells_broker: bool = True) -> None:
+        for client, broker in self._pairs:
+            for end in (client, broker) if tells_broker else (client,):
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
 
@@ -93,9 +102,14 @@ class Doorkeeper:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
         self._listener.close()
-        self.answers.set()
+        self.let_pass()
         self.end_connections()
+        for pair in self._pairs:
+            for end in pair:
+                end.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -103,22 +117,31 @@ class Doorkeeper:
                 client, _ = self._listener.accept()
                 broker = socket.create_connection(("127.0.0.1", self._broker))
                 self._pairs.append((client, broker))
-                for pair, is_answer in (((client, broker), False), ((broker, client), True)):
-                    threading.Thread(
-                        target=self._pass_on, args=(*pair, is_answer), daemon=True
-                    ).start()
+                for passing in (self._ask, self._answer):
+                    threading.Thread(target=passing, args=(client, broker), daemon=True).start()
 
-    def _pass_on(self, giver: socket.socket, taker: socket.socket, is_answer: bool) -> None:
-        is_first = not is_answer
+    def _ask(self, client: socket.socket, broker: socket.socket) -> None:
+        is_first = True
         with contextlib.suppress(OSError):  # ended
-            while data := giver.recv(65536):
-                if is_answer:
-                    self.answers.wait()
-                taker.sendall(data)
+            while data := client.recv(65536):
+                broker.sendall(data)
                 self.asked += is_first
                 is_first = False
-        for end in (giver, taker):
-            end.close()
+
+    def _answer(self, client: socket.socket, broker: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # ended
+            while data := broker.recv(65536):
+                with self._changed:
+                    self._changed.wait_for(lambda: self._passing > 0)
+                    self._passing -= 1
+                    is_last = self._hangs_up and not self._passing
+                    if is_last:
+                        self._passing, self._hangs_up = math.inf, False
+                client.sendall(data)
+                if is_last:
+                    client.close()
+                    broker.close()
+                    return
 
 
 class Subscriber:

@@ -6,6 +6,8 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +19,10 @@ import pytest
 
 from dgrec import sample
 from dgrec.errors import DgrecError
-from dgrec.recorder.ai_server import AIServer
+from dgrec.recorder.ai_server import AIServer, _close_beside
 from dgrec.recorder.capture import Capture
 from dgrec.session import Session, open_session
+from tests import waiting
 from tests.recorder.ai_server import AiServer
 from tests.recorder.command import Command
 from tests.recorder.doubles import ScriptedFrames
@@ -56,6 +59,37 @@ def test_a_server_is_lost_after_a_silence_that_its_model_does_not_explain(
     )
     silence = AIServer("127.0.0.1:1", load=lambda: pytest.fail("loaded")).silence
     assert bool(silence(capture, object())) is is_lost  # type: ignore[arg-type]
+
+
+def test_the_first_wait_says_nothing_of_a_model_that_was_being_loaded() -> None:
+    capture = Capture(ScriptedFrames([0.0, 0.1, 0.2]))
+    known = []
+    for _ in range(3):
+        _, image = capture.read()
+        capture.take(image)
+        known.append(capture.longest_wait_s is not None)
+    assert known == [False, True, True]
+
+
+def test_streams_that_are_closed_at_once_leave_no_silence_behind() -> None:
+    usual = sys.unraisablehook
+    begun, may_end = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    class Stream:
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        def close(self) -> None:
+            begun[self._number].set()
+            may_end[self._number].wait(PATIENCE_S)
+
+    for number in range(2):
+        _close_beside(Stream(number))  # type: ignore[arg-type]
+        begun[number].wait(PATIENCE_S)
+    assert sys.unraisablehook is not usual
+    for event in may_end:
+        event.set()
+    waiting.wait_until(lambda: sys.unraisablehook is usual)
 
 
 def rows_in(path: Path) -> int:

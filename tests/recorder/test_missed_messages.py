@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import threading
@@ -346,3 +347,43 @@ def test_targets_of_a_recording_of_moments_count_its_rows(tmp_path: Path) -> Non
     due = [number for number in numbers if number % 3 == 0]
     assert found == [number for number in due if number >= 27]
     assert row == (len(due), len(due) - len(found), len(found))
+
+
+def test_a_target_that_is_being_given_up_can_still_be_hurried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second Ctrl-C while it closes must not end the process: the session is not sealed yet."""
+    is_sending, is_closing, may_close = (threading.Event() for _ in range(3))
+
+    class Slow(Target):
+        def close(self) -> None:
+            is_closing.set()
+            may_close.wait()
+
+    class Stuck:
+        name, delivered = "stuck", 0
+
+        def open_again(self) -> Target:
+            return Slow()
+
+        def send_again(self, frame: Any) -> None:
+            is_sending.set()
+            may_close.wait()
+
+    class Missed:
+        def frames(self) -> list[int]:
+            return [1]
+
+    monkeypatch.setattr(later_delivery, "missed_messages_of", lambda *_: Missed())
+    delivery = later_delivery.LaterDelivery([Stuck()], io.BytesIO, "id")  # type: ignore
+    running = threading.Thread(target=delivery.run, args=(lambda: None,))
+    running.start()
+    is_sending.wait(PATIENCE_S)
+    ending = threading.Thread(target=delivery.give_up)
+    ending.start()
+    is_closing.wait(PATIENCE_S)
+    assert delivery.give_up()
+    may_close.set()
+    ending.join()
+    running.join()
+    assert not delivery.give_up()

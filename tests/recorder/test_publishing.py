@@ -6,7 +6,9 @@ import contextlib
 import gc
 import json
 import math
+import os
 import re
+import select
 import socket
 import subprocess
 import threading
@@ -25,7 +27,7 @@ import dgrec
 from dgrec.credentials import redact_text
 from dgrec.errors import ConfigError, OutputError, StorageError
 from dgrec.message import Message
-from dgrec.publishing import PublishedFrame, Target, http, mqtt, open_target, parse_target
+from dgrec.publishing import Device, PublishedFrame, Target, http, mqtt, open_target, parse_target
 from dgrec.publishing.payload import message_of
 from dgrec.recorder.outputs import Publisher, output
 from dgrec.recorder.publishing import PublishRequest
@@ -174,7 +176,7 @@ def test_messages_keep_their_order_while_a_connection_begins(broker: Broker, qos
 
         send(*range(5))
         wait_until(lambda: len(subscriber.messages) == 5)
-        door.answers.clear()
+        door.let_pass(0)
         door.end_connections()
         sender = threading.Thread(target=send, args=range(5, 10))
         sender.start()
@@ -185,11 +187,127 @@ def test_messages_keep_their_order_while_a_connection_begins(broker: Broker, qos
         more.start()
         if qos:
             more.join()
-        door.answers.set()
+        door.let_pass()
         more.join()
         wait_until(lambda: b"14" in subscriber.messages)
         target.close()
     assert list(dict.fromkeys(subscriber.messages)) == [b"%d" % number for number in range(15)]
+
+
+def test_a_connection_that_ends_as_soon_as_it_has_begun(broker: Broker) -> None:
+    """Where paho is in the middle of sending what it kept, nothing can be given to it."""
+    with Subscriber(broker.port, "found") as subscriber, Doorkeeper(broker.port) as door:
+        target = open_target(parse_target(f"mqtt://127.0.0.1:{door.port}/found"), {})
+        target.send(Message("key-0", b"0"))
+        wait_until(lambda: len(subscriber.messages) == 1)
+        door.let_pass(0)
+        for number in range(1, 5):  # which paho keeps
+            target.send(Message(f"key-{number}", b"%d" % number))
+        door.end_connections()
+        wait_until(lambda: door.asked == 2)
+        for number in range(5, 9):
+            target.send(Message(f"key-{number}", b"%d" % number))
+        door.let_pass(1, then_hang_up=True)
+        wait_until(lambda: b"8" in subscriber.messages)
+        target.close()
+    assert list(dict.fromkeys(subscriber.messages)) == [b"%d" % number for number in range(9)]
+
+
+def test_the_state_of_an_alert_is_the_newest_one_however_a_connection_began(broker: Broker) -> None:
+    device = Device("cam", "model", ("crowd",))
+    topic = device.alert_topics("found")["crowd"]
+
+    def alert(*, ends: bool) -> Message:
+        return Message(f"alert-{ends}", b"{}", "alert", "crowd", ends)
+
+    with Doorkeeper(broker.port) as door:
+        address = parse_target(f"mqtt://127.0.0.1:{door.port}/found")
+        target = open_target(address, {}, device=device)
+        with Subscriber(broker.port, topic) as states:
+            wait_until(lambda: states.messages == [b"OFF"])
+            target.send(Message("key-0", b"0"))
+            wait_until(lambda: target.delivered == 1)
+            door.let_pass(0)
+            target.send(alert(ends=False))
+            wait_until(lambda: states.messages[-1] == b"ON")  # but paho does not know
+            door.end_connections()
+            wait_until(lambda: door.asked == 2)
+            target.send(alert(ends=True))
+            door.let_pass()
+            wait_until(lambda: target.delivered == 3)
+            target.close()
+        with Subscriber(broker.port, topic) as after:
+            wait_until(lambda: bool(after.messages))
+    assert after.messages[-1] == b"OFF"
+
+
+def test_a_connection_that_the_broker_takes_for_alive_does_not_say_offline_later(
+    broker: Broker,
+) -> None:
+    with Subscriber(broker.port, "found/status") as states, Doorkeeper(broker.port) as door:
+        target = open_target(parse_target(f"mqtt://127.0.0.1:{door.port}/found"), {})
+        wait_until(lambda: states.messages == [b"online"])
+        door.end_connections(tells_broker=False)
+        # The broker ends the old connection for the new one, whose word is the last.
+        wait_until(lambda: len(states.messages) == 3)
+        assert states.messages == [b"online", b"offline", b"online"]
+        target.close()
+
+
+def test_a_target_can_be_closed_while_a_connection_begins(broker: Broker) -> None:
+    """A broker that answers when it is over, and then confirms nothing."""
+    with Doorkeeper(broker.port) as door:
+        door.let_pass(0)
+        target = open_target(parse_target(f"mqtt://127.0.0.1:{door.port}/found"), {})
+        target.send(Message("key-0", b"0"))
+        wait_until(lambda: door.asked == 1)
+        problems: list[str] = []
+
+        def close() -> None:
+            try:
+                target.close()
+            except OutputError as error:
+                problems.append(str(error))
+
+        closing = threading.Thread(target=close)
+        closing.start()
+        wait_until(lambda: target._is_closing)  # type: ignore[attr-defined]
+        door.let_pass(1)
+        closing.join(PATIENCE_S)
+        assert not closing.is_alive()
+    assert problems == ["1 of 1 messages were not delivered: the broker did not confirm them"]
+
+
+def test_a_line_that_is_being_written_keeps_its_file(tmp_path: Path) -> None:
+    """Closed by another thread meanwhile, it would go on in whatever file gets the number."""
+    os.mkfifo(tmp_path / "lines")
+    reader = os.open(tmp_path / "lines", os.O_RDONLY | os.O_NONBLOCK)
+    target = open_target(parse_target(str(tmp_path / "lines")), {})
+    text = b"x" * 2_000_000  # more than a pipe takes
+    refused: list[str] = []
+
+    def write() -> None:
+        target.send(Message("long", text))
+        try:
+            target.send(Message("late", b"late"))
+        except OutputError as error:
+            refused.append(str(error))
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    wait_until(lambda: select.select([reader], [], [], 0)[0] != [])
+    target.close()
+    other = os.open(tmp_path / "session", os.O_WRONLY | os.O_CREAT)
+    taken = bytearray()
+    while len(taken) < len(text) + 1:
+        select.select([reader], [], [])
+        taken += os.read(reader, 1 << 20)
+    writing.join()
+    os.close(other)
+    os.close(reader)
+    assert bytes(taken) == text + b"\n"
+    assert (tmp_path / "session").read_bytes() == b""
+    assert refused == [f"{tmp_path / 'lines'}: publishing ended: it is closed"]
 
 
 def test_no_message_is_lost_while_a_broker_is_away(tmp_path: Path, broker: Broker) -> None:
