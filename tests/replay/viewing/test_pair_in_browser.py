@@ -300,6 +300,20 @@ def test_a_link_restores_what_one_sees_and_runs_nothing(shown: Shown) -> None:
     browser.wait_for("document.querySelector('.sql-status')?.textContent.startsWith('5 rows')")
 
 
+_ROWS_OF_B_FAIL = """
+(() => {
+  const real = window.fetch;
+  [window.isFailing, window.failed] = [true, 0];
+  window.fetch = (url, ...rest) => {
+    const isOfB = /api\\/rows\\?(.*&)?s=b(&|$)/.test(String(url));
+    if (!window.isFailing || !isOfB) return real(url, ...rest);
+    window.failed++;
+    return Promise.resolve(new Response('{"error": "it is gone"}', { status: 404 }));
+  };
+})()
+"""
+
+
 @needs_chromium
 @pytest.mark.slow
 def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: Path) -> None:
@@ -327,8 +341,11 @@ def test_what_is_recorded_meanwhile_is_paired_and_shown(shown: Shown, tmp_path: 
         browser.wait_for("Number(document.querySelector('.stage')?.dataset.position) > 50")
         at = int(browser.run("document.querySelector('.stage').dataset.position"))
         assert growing.look_at(at) == [[at, at], [None, -1]]
+        # While B is sealed, its rows may not be there for a moment.
+        browser.run(_ROWS_OF_B_FAIL)
         assert sum(1 for _ in streams[1]) == _FRAMES - 30
-        browser.wait_for(f"Number({paired}) > {begun}")
+        browser.wait_for(f"Number({paired}) > {begun} && window.failed > 0")
+        browser.run("window.isFailing = false")
         browser.wait_for(
             "document.querySelector('.stage.side-b')?.dataset.position === "
             "document.querySelector('.stage').dataset.position"

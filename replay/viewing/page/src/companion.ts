@@ -17,6 +17,7 @@ interface Loaded {
   picture: Picture | null;
   drawn: Drawing | null;
   why: string;
+  hasFailed: boolean;
   isShown: boolean;
 }
 
@@ -69,6 +70,8 @@ export class Beside implements Companion {
   private readonly loaded = new Map<number, Loaded>();
   private different: FramePair["found"] = null;
   private isBare = false;
+  /** Whether what is shown could not be loaded: B may just have been sealed, or the server be busy. */
+  hasFailed = false;
 
   constructor(
     private readonly session: PairedSession,
@@ -137,11 +140,11 @@ export class Beside implements Companion {
 
   /** Load what belongs to a row of A; never fails. */
   async load(row: Row): Promise<void> {
-    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "", isShown: false };
+    const found: Loaded = { pair: null, row: null, picture: null, drawn: null, why: "", hasFailed: false, isShown: false };
     try {
       await this.fill(found, row.i);
     } catch (error) {
-      if (!isAbort(error)) found.why = message(error);
+      if (!isAbort(error)) [found.why, found.hasFailed] = [message(error), true];
     }
     this.loaded.get(row.i)?.picture?.close();
     this.loaded.delete(row.i);
@@ -187,6 +190,7 @@ export class Beside implements Companion {
     }
     element.classList.toggle("none", !found.row);
     this.isBare = !found.picture;
+    this.hasFailed = found.hasFailed;
     element.dataset.of = String(row.i);
     found.picture?.close();
     found.picture = null;

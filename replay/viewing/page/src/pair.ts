@@ -136,7 +136,8 @@ export class PairView {
     try {
       const { state: before } = session.other.card;
       const partner = session.pairNow(state.values.position)?.partner;
-      if (!document.hidden && (await session.renew(abort.signal))) {
+      const isSeen = !document.hidden;
+      if (isSeen && (await session.renew(abort.signal))) {
         this.beside.hud.grew();
         if (session.other.card.state !== before) this.beside.refresh();
         const pair = await session.pair(state.values.position).catch(() => null);
@@ -146,6 +147,8 @@ export class PairView {
         window.clearTimeout(this.waiting);
         this.wait = AGAIN_MS;
         void this.judge();
+      } else if (isSeen && this.beside.hasFailed) {
+        this.player.again();
       }
     } catch (error) {
       if (isAbort(error)) return; // else the server may answer again
