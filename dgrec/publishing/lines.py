@@ -20,21 +20,21 @@ from dgrec.publishing.target import Target
 _SESSION_SUFFIXES = (*SESSION_SUFFIXES, VIDEO_SUFFIXES["raw"])
 
 
-def check_target(target: str, output: Path) -> None:
+def check_target(target: str, output: Path | None = None) -> None:
     """Raise `OutputError` unless lines can be added to ``target`` without spoiling a file.
 
     That is so for stdout, a new or an empty file, one that was published to before, and one that is
     not regular (a FIFO, a device).
 
     Args:
-        output: The session that is recorded at the same time.
+        output: The session that is recorded at the same time, if it is known.
     """
     if target == STDOUT:
         return
     path = Path(target)
     with output_errors(path):
         fits = not path.exists() or not path.is_file() or _holds_lines(path)
-    same = os.path.realpath(path) == os.path.realpath(output)
+    same = output is not None and os.path.realpath(path) == os.path.realpath(output)
     if same or path.suffix.lower() in _SESSION_SUFFIXES:
         raise OutputError(
             f"--publish {target}: is the name of a session or a video; expected NAME.jsonl"

@@ -19,6 +19,7 @@ from dgrec.publishing import (
     PayloadOptions,
     PublishedFrame,
     Target,
+    check_target,
     open_target,
     parse_target,
 )
@@ -115,7 +116,10 @@ def _opened(text: str, names: Mapping[str, str]) -> Target:
     check_text("target", text)
     for name, value in names.items():
         check_text(f"names: {name}", value)
-    return open_target(parse_target(text), names)
+    address = parse_target(text)
+    if not address.scheme:
+        check_target(address.path)
+    return open_target(address, names)
 
 
 class Publisher(Output):
@@ -136,7 +140,8 @@ class Publisher(Output):
 
     Raises:
         ConfigError: ``target`` is not one, a name in it is not given, or a library is missing.
-        OutputError: A file cannot be opened, or an address cannot be served.
+        OutputError: A file cannot be opened or holds something else than published lines, or an
+            address cannot be served.
 
     Example:
 

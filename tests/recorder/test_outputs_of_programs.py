@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,15 @@ def test_a_publisher_opens_its_target(tmp_path: Path) -> None:
             recorder.add([{**CAT, "score": score}])
     lines = [json.loads(line) for line in (tmp_path / "found.jsonl").read_text().splitlines()]
     assert [line["detections"] for line in lines] == [[CAT], []]
+
+
+@pytest.mark.parametrize("name", ["s.parquet", "s.mp4", "notes.txt"])
+def test_a_publisher_adds_to_no_file_of_another_kind(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"what it is")
+    with pytest.raises(dgrec.OutputError, match=re.escape(name)):
+        dgrec.Publisher(str(path))
+    assert path.read_bytes() == b"what it is"
 
 
 @pytest.mark.parametrize(
