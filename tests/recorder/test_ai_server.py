@@ -22,7 +22,6 @@ from dgrec.errors import DgrecError
 from dgrec.recorder.ai_server import AIServer, _close_beside
 from dgrec.recorder.capture import Capture
 from dgrec.session import Session, open_session
-from tests import waiting
 from tests.recorder.ai_server import AiServer
 from tests.recorder.command import Command
 from tests.recorder.doubles import ScriptedFrames
@@ -83,13 +82,18 @@ def test_streams_that_are_closed_at_once_leave_no_silence_behind() -> None:
             begun[self._number].set()
             may_end[self._number].wait(PATIENCE_S)
 
+    closing: list[threading.Thread] = []
     for number in range(2):
+        others = {*threading.enumerate()}
         _close_beside(Stream(number))  # type: ignore[arg-type]
         begun[number].wait(PATIENCE_S)
+        closing += {*threading.enumerate()} - others
+    assert len(closing) == 2
     assert sys.unraisablehook is not usual
-    for event in may_end:
+    for event in may_end:  # the first one ends before the other
         event.set()
-    waiting.wait_until(lambda: sys.unraisablehook is usual)
+        closing.pop(0).join()
+    assert sys.unraisablehook is usual
 
 
 def rows_in(path: Path) -> int:
