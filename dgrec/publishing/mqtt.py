@@ -229,17 +229,18 @@ class Broker(Target):
     def _end_connection(self, *, is_confirming: bool) -> None:
         """Publish that this target is offline: after a farewell, brokers send no will.
 
-        A broker that confirms nothing is left without one.
+        A broker that confirms nothing gets no farewell, and sends the will.
         """
-        if self._client.is_connected() and is_confirming:
-            farewell = self._client.publish(self._topic + _STATUS, OFFLINE, qos=1, retain=True)
-            with contextlib.suppress(ValueError, RuntimeError):  # the connection is lost just now
-                farewell.wait_for_publish(_PATIENCE_S)
-        self._client.disconnect()
-        connection = None if is_confirming else self._client.socket()
-        if connection is not None:  # or paho would wait until the broker reads again
+        if is_confirming:
+            if self._client.is_connected():
+                farewell = self._client.publish(self._topic + _STATUS, OFFLINE, qos=1, retain=True)
+                with contextlib.suppress(ValueError, RuntimeError):  # the connection is just lost
+                    farewell.wait_for_publish(_PATIENCE_S)
+        elif (connection := self._client.socket()) is not None:
+            # Otherwise paho would wait until the broker reads again.
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+        self._client.disconnect()
         with contextlib.suppress(AttributeError):  # of paho, where its thread ends just now
             self._client.loop_stop()
         self._client.disconnect()  # if it has connected meanwhile

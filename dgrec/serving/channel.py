@@ -172,7 +172,7 @@ class Channel:
 
         Args:
             waits: Wait for clients that are slow, but not for those that read nothing.
-            receipt: Is told once they have it.
+            receipt: Is notified once they have it.
         """
         with self.changed:
             while waits and any(client.is_waited_for() for client in self._clients):

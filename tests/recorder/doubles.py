@@ -1,4 +1,4 @@
-"""Stand-ins for hardware: a camera that does as it is told, and models of every kind.
+"""Stand-ins for hardware: a camera that follows a script, and models of every kind.
 
 The results are PySDK's own classes; only the accelerator that would have computed them is missing.
 """

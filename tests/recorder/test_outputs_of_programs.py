@@ -52,13 +52,13 @@ def test_what_is_no_rule_is_refused(rules: Any, reason: str) -> None:
 
 
 def test_a_command_may_be_a_text(tmp_path: Path) -> None:
-    told = tmp_path / "told"
-    alerts = dgrec.Alerts("cats=count('cat') > 0", command=f"touch '{told}'")
+    touched = tmp_path / "touched"
+    alerts = dgrec.Alerts("cats=count('cat') > 0", command=f"touch '{touched}'")
     with dgrec.Recorder(tmp_path / "s.parquet", outputs=alerts) as recorder:
         recorder.add([CAT])
     for running in alerts._running:
         running.wait()
-    assert told.exists()
+    assert touched.exists()
     with pytest.raises(dgrec.ConfigError, match="no such program"):
         dgrec.Alerts("cats=count('cat') > 0", command="there-is-none of-it")
 

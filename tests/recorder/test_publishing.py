@@ -278,6 +278,29 @@ def test_a_target_can_be_closed_while_a_connection_begins(broker: Broker) -> Non
     assert problems == ["1 of 1 messages were not delivered: the broker did not confirm them"]
 
 
+def test_a_broker_that_confirms_nothing_says_that_the_recorder_is_gone(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Subscriber(broker.port, "found/status") as states, Doorkeeper(broker.port) as door:
+        target = open_target(parse_target(f"mqtt://127.0.0.1:{door.port}/found"), {})
+        target.send(Message("key-0", b"0"))
+        wait_until(lambda: target.delivered == 1)
+        door.let_pass(0)
+        target.send(Message("key-1", b"1"))
+        client = target._client  # type: ignore[attr-defined]
+        disconnect = client.disconnect
+
+        def disconnect_whole() -> None:
+            disconnect()
+            wait_until(lambda: client.socket() is None)  # what is still to be sent is sent
+
+        monkeypatch.setattr(client, "disconnect", disconnect_whole)
+        with pytest.raises(OutputError, match="1 of 2 messages were not delivered"):
+            target.close()
+        door.end_connections()
+        wait_until(lambda: states.messages[-1] == b"offline")
+
+
 def test_a_line_that_is_being_written_keeps_its_file(tmp_path: Path) -> None:
     """Closed by another thread meanwhile, it would go on in whatever file gets the number."""
     os.mkfifo(tmp_path / "lines")
