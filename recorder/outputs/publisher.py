@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dgrec.arguments import check_text
+from dgrec.arguments import check_text, given_path
+from dgrec.errors import ConfigError, OutputError, value_text
 from dgrec.format import Delivery, Event, Metadata, Row, delivery_ticks, stamp_us
 from dgrec.message import Message
 from dgrec.publishing import (
@@ -118,6 +119,7 @@ def _opened(text: str, names: Mapping[str, str]) -> Target:
         check_text(f"names: {name}", value)
     address = parse_target(text)
     if not address.scheme:
+        given_path("target", address.path, OutputError)
         check_target(address.path)
     return open_target(address, names)
 
@@ -164,6 +166,8 @@ class Publisher(Output):
         waits: bool = False,
         reopen: Callable[[], Target] | None = None,
     ) -> None:
+        if not isinstance(options, PayloadOptions | None):
+            raise ConfigError(f"options: {value_text(options)} is not dgrec.PayloadOptions")
         if not isinstance(target, Target):
             target = _opened(target, names or {})
         self.name = target.name

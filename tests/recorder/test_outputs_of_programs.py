@@ -73,6 +73,14 @@ def test_a_publisher_opens_its_target(tmp_path: Path) -> None:
     assert [line["detections"] for line in lines] == [[CAT], []]
 
 
+def test_what_is_no_options_or_no_name_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(dgrec.ConfigError, match="a name cannot hold a NUL"):
+        dgrec.Publisher("a\0b")
+    with pytest.raises(dgrec.ConfigError, match=r"'all' is not dgrec\.PayloadOptions"):
+        dgrec.Publisher(str(tmp_path / "new.jsonl"), "all")  # type: ignore[arg-type]
+    assert not (tmp_path / "new.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", ["s.parquet", "s.mp4", "notes.txt"])
 def test_a_publisher_adds_to_no_file_of_another_kind(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
