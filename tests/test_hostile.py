@@ -9,6 +9,7 @@ import gc
 import os
 import shutil
 import stat
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from dgrec.format.parquet_input import ParquetInput
 from dgrec.format.schema import METADATA_KEY
 from dgrec.format.untrusted import Allowance, inflate
 from dgrec.replay.output import QueryResult, open_output, write_rows
+from dgrec.session import each_row
 from tests.factory import make_detection, make_rows, write_session
 from tests.hostile_files import edited, write_cases
 from tests.hostile_runner import COMMANDS, run_apart
@@ -272,6 +274,17 @@ def test_long_rows_are_read_a_few_at_a_time(tmp_path: Path) -> None:
         assert len(session[149].results) == 1000
         assert max(batch.num_rows for batch in session.batches(["frame"])) == 150
         assert session.is_plain
+
+
+def test_rows_with_long_texts_become_python_values_a_few_at_a_time() -> None:
+    text = "a" * (4 << 20)
+    batch = pa.RecordBatch.from_pydict({"frame": [*range(12)], "attributes": [text] * 12})
+    tracemalloc.start()
+    try:
+        assert [row["frame"] for row in each_row(batch)] == [*range(12)]
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(text)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow

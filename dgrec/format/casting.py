@@ -27,7 +27,7 @@ _Check = Callable[[pa.DataType], bool]
 _NEEDED = ("frame", "detections")
 #: Batches that are larger once decoded are split: one long text that all rows share is small in a
 #: file.
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 16 << 20
 #: The largest row that is decoded.
 _ROW_BYTES = 256 << 20
 

@@ -35,7 +35,9 @@ from dgrec.format import (
 from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 
 _ARROW_STREAM = b"\xff\xff\xff\xff"
+#: Rows that become Python values at once: so many, or of about so many bytes.
 _ROWS_AT_ONCE = 256
+_BYTES_AT_ONCE = 8 << 20
 #: Up to this many rows of a journal are looked up one batch at a time.
 _FEW_ROWS = 4096
 #: How much of decoded batches is kept: about three row groups of dgrec's own files.
@@ -261,9 +263,9 @@ class RecordedFile:
         with self._row_lock:
             if self._values is None or not 0 <= position - self._values[0] < len(self._values[1]):
                 start, batch = self._batch_with(position)
-                # Turning rows into Python values is slow: only some at once.
-                offset = (position - start) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
-                self._values = start + offset, rows_of(batch.slice(offset, _ROWS_AT_ONCE))
+                at_once = _rows_at_once(batch)
+                offset = (position - start) // at_once * at_once
+                self._values = start + offset, rows_of(batch.slice(offset, at_once))
             start, rows = self._values
             return rows[position - start]
 
@@ -400,10 +402,18 @@ def _whole(columns: list[str]) -> list[str]:
     return list(dict.fromkeys(name.partition(".")[0] for name in columns))
 
 
-def each_row(batch: pa.RecordBatch, at_once: int = 256) -> Iterator[dict[str, Any]]:
-    """Yield rows as `rows_of` returns them; only ``at_once`` at a time become Python values."""
+def each_row(batch: pa.RecordBatch, at_once: int = _ROWS_AT_ONCE) -> Iterator[dict[str, Any]]:
+    """Yield rows as `rows_of` returns them; up to ``at_once`` at a time become Python values."""
+    at_once = min(at_once, _rows_at_once(batch))
     for start in range(0, batch.num_rows, at_once):
         yield from rows_of(batch.slice(start, at_once))
+
+
+def _rows_at_once(batch: pa.RecordBatch) -> int:
+    """Return how many rows become Python values at once: that is slow, and takes memory."""
+    average = batch.nbytes // max(1, batch.num_rows)
+    fitting: int = _BYTES_AT_ONCE // max(1, average)
+    return max(1, min(_ROWS_AT_ONCE, fitting))
 
 
 def damaged_frame(path: Path, row: Mapping[str, Any], error: Exception) -> DamagedSessionError:
