@@ -75,7 +75,7 @@ class ImportFormat(ABC):
     is_in_pixels: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        FORMATS[cls.name] = cls
+        FORMATS.register(cls)
 
     @abstractmethod
     def is_it(self, head: Head) -> bool:

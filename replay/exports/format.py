@@ -36,7 +36,7 @@ class ExportFormat(ABC):
         426
     """
 
-    #: As ``--format`` takes it.
+    #: As ``--format`` takes it. No two formats have the same.
     name: ClassVar[str]
     #: A description in a few words.
     title: ClassVar[str]
@@ -68,7 +68,9 @@ class ExportFormat(ABC):
     has_splits: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        FORMATS[cls.name] = cls
+        if isinstance(cls.suffixes, str):
+            raise ConfigError(f"class {cls.__qualname__}: suffixes is a text, not a list of them")
+        FORMATS.register(cls)
 
     @abstractmethod
     def write(self, exported: Exported, path: Path) -> None:

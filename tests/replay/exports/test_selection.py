@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +208,49 @@ def test_formats_are_registered_and_described() -> None:
         assert form.title
         assert bool(form.replaced) == form.is_folder
         assert form.is_folder or form.member_suffix or form.suffixes
+
+
+@pytest.fixture
+def formats() -> Iterator[dict[str, type[dgrec.ExportFormat]]]:
+    before = dict(FORMATS.load())
+    yield FORMATS
+    FORMATS.clear()
+    FORMATS.update(before)
+
+
+def _defined(class_name: str, **attributes: Any) -> type:
+    return type(class_name, (dgrec.ExportFormat,), {"write": lambda *_: None, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "problem"),
+    [
+        ({"title": "x"}, "class Mine: has no name; add: name = 'counts'"),
+        ({"name": ""}, "class Mine: has no name"),
+        ({"name": 5}, "class Mine: has no name"),
+        (
+            {"name": "csv"},
+            r"Mine and .*Csv have the same name, 'csv': give",
+        ),
+        ({"name": "mine", "suffixes": ".mine"}, "class Mine: suffixes is a text, not a list"),
+    ],
+)
+def test_a_format_that_cannot_be_named_is_refused(
+    formats: dict[str, type], attributes: dict[str, Any], problem: str
+) -> None:
+    before = dict(formats)
+    with pytest.raises(ConfigError, match=problem):
+        _defined("Mine", **attributes)
+    assert formats == before
+
+
+def test_a_format_that_is_defined_again_replaces_itself(formats: dict[str, type]) -> None:
+    """As in a notebook."""
+    before = set(formats)
+    for name in ("first", "second", "second"):
+        last = _defined("Mine", name=name)
+        assert set(formats) - before == {name}
+        assert formats[name] is last
 
 
 @pytest.mark.parametrize(
