@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["when_imported"]
 
 _awaited: dict[str, list[Callable[[ModuleType], None]]] = {}
+#: While OpenCV is imported, it imports itself once more.
+_executing: set[str] = set()
 
 
 def when_imported(name: str, action: Callable[[ModuleType], None]) -> None:
@@ -31,30 +33,40 @@ def when_imported(name: str, action: Callable[[ModuleType], None]) -> None:
 
 class _Finder:
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name not in _awaited:
+        if name not in _awaited or name in _executing:
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, "find_spec"):
                 continue
             spec = finder.find_spec(name, path, target)
             if spec is not None and hasattr(spec.loader, "exec_module"):
-                loader: Any = _Loader(spec.loader, _awaited.pop(name))
+                loader: Any = _Loader(name, spec.loader)
                 spec.loader = loader
                 return spec
         return None
 
 
 class _Loader:
-    def __init__(self, loader: Any, actions: list[Callable[[ModuleType], None]]) -> None:
-        self._loader, self._actions = loader, actions
+    """The module's own loader, which also runs the actions."""
+
+    def __init__(self, name: str, loader: Any) -> None:
+        self._name, self._loader = name, loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def create_module(self, spec: Any) -> Any:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: Any) -> None:
-        self._loader.exec_module(module)
+        _executing.add(self._name)
+        try:
+            self._loader.exec_module(module)
+        finally:
+            _executing.discard(self._name)
         module.__spec__.loader = module.__loader__ = self._loader
-        for action in self._actions:
+        # Not before: a program may look for a module without importing it.
+        for action in _awaited.pop(self._name, []):
             action(module)
 
 

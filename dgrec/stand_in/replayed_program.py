@@ -398,20 +398,23 @@ def _replace_compounds(module: ModuleType) -> None:
 
 def _replace_compound(model_class: Any) -> None:
     """Have a class of compound models give the results that were recorded for the whole."""
-    method = vars(model_class).get("predict_batch")
-    if not callable(method) or getattr(method, "__isabstractmethod__", False):
-        return
+    for name, of_stand_in in (("predict_batch", "predict_batch"), ("predict", "predict_next")):
+        method = vars(model_class).get(name)
+        if callable(method) and not getattr(method, "__isabstractmethod__", False):
+            setattr(model_class, name, _of_stand_in(method, of_stand_in))
 
+
+def _of_stand_in(method: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(method)
-    def predict_batch(self: Any, data: Any) -> Any:
-        name = model_name(self)
-        if "model1" not in vars(self) or name not in _replayed().models:
+    def run(self: Any, data: Any) -> Any:
+        whole = model_name(self)
+        if "model1" not in vars(self) or whole not in _replayed().models:
             return method(self, data)
-        from dgrec.stand_in.replayed_zoo import compound_results
+        from dgrec.stand_in.replayed_zoo import compound_stand_in
 
-        return compound_results(self, name, _replayed(), data)
+        return getattr(compound_stand_in(self, whole, _replayed()), name)(data)
 
-    model_class.predict_batch = predict_batch
+    return run
 
 
 _REPLACEMENTS: dict[str, Callable[[ModuleType], None]] = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from operator import is_
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
 from dgrec.stand_in.zoo import parameters_of
+
+#: The attribute of a compound model that has its stand-in.
+_STAND_IN = "_dgrec_stand_in"
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -38,6 +42,8 @@ class ReplayedModel(SessionModel):
 
     def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
         super().__init__(name, parameters, device_of(parameters), **how)
+        #: Those of a compound model that it stands for.
+        self._attached: list[Any] = []
         self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
@@ -49,6 +55,23 @@ class ReplayedModel(SessionModel):
                     assert position is not None
                     return frames.at(position)
         return super().frame_of(picture, matcher)
+
+    def attach(self, analyzers: list[Any]) -> None:
+        """Attach the analyzers of a compound model, unless they are attached already."""
+        if len(analyzers) == len(self._attached) and all(map(is_, analyzers, self._attached)):
+            return
+        from degirum_tools import attach_analyzers
+
+        # PySDK's way to detach them would also end them.
+        self._custom_postprocessor = None
+        self._attached = analyzers
+        if analyzers:
+            attach_analyzers(self, analyzers)
+
+    def predict_next(self, data: Any) -> Any:
+        """Return what `predict` does, of a frame or, as compound models take it, (frame, info)."""
+        with self._one_by_one.inside():
+            return next(self.predict_batch([data]), None)
 
 
 class InnerModel(ReplayedModel):
@@ -63,19 +86,20 @@ class InnerModel(ReplayedModel):
         )
 
 
-def compound_results(compound: Any, name: str, replayed: Replayed, data: Any) -> Iterator[Any]:
-    """Yield the results that were recorded of a whole compound model.
+def compound_stand_in(compound: Any, name: str, replayed: Replayed) -> ReplayedModel:
+    """Return the stand-in of a whole compound model, the same one for each of its runs.
 
-    Its analyzers see them as they see those of any model, at the recorded time.
+    Its analyzers see results as they see those of any model, at the recorded time.
     """
-    from degirum_tools import attach_analyzers
-
-    stand_in = ReplayedZoo("", "", replayed).load_model(name)
-    stand_in.non_blocking_batch_predict = compound.non_blocking_batch_predict
-    stand_in.measure_time = compound.measure_time
-    if analyzers := list(compound._analyzers):
-        attach_analyzers(stand_in, analyzers)
-    yield from stand_in.predict_batch(data)
+    own = vars(compound)  # not by setattr: compound models set attributes on the model in them
+    if _STAND_IN not in own:
+        own[_STAND_IN] = ReplayedZoo("", "", replayed).load_model(name)
+    stand_in: ReplayedModel = own[_STAND_IN]
+    for setting in ("non_blocking_batch_predict", "measure_time"):
+        if (value := getattr(compound, setting, None)) is not None:
+            setattr(stand_in, setting, value)
+    stand_in.attach(list(own.get("_analyzers") or ()))
+    return stand_in
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]

@@ -63,8 +63,8 @@ class Recorder:
 
     The first frame begins the session, which reaches the disk within a second from then on; what is
     marked and logged before waits in memory. It is sealed by `close`, or when the program ends
-    without it. Each model gets a session of its own: the first one in ``output``, others beside it.
-    They have a clock and a ``group`` in common.
+    without it. Each model gets a session of its own, as do results that are added: the first one in
+    ``output``, others beside it. They have a clock and a ``group`` in common.
 
     Example:
 
@@ -130,7 +130,7 @@ class Recorder:
         self._is_beginning = False
         self._models: list[Any] = []
         self._watches: list[Watch] = []
-        #: By the identity of a model (which may have no hash), or by name.
+        #: By name and identity of a model (which may have no hash) or gizmo; None: what is added.
         self._sessions: dict[Hashable, ProgramSession] = {}
         #: The first session, which has the events and signals.
         self._main: ProgramSession | None = None
@@ -173,7 +173,7 @@ class Recorder:
             media_time_s = finite("media_time_s", media_time_s)
         with self._lock:
             self._check_open()
-            session = self._main or self._begin(None, describe_result(result))
+            session = self._sessions.get(None) or self._begin(None, describe_result(result))
         capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
         session.add(result, image, capture)
 
@@ -190,7 +190,8 @@ class Recorder:
 
         Args:
             model: A PySDK model, or a compound model.
-            name: Puts its session into ``output-NAME.parquet``.
+            name: Puts its session into ``output-NAME.parquet``. If another model has the name, a
+                number is added.
 
         Example::
 
@@ -391,7 +392,7 @@ class Recorder:
         with self._lock:
             if self._is_closed:
                 return None
-            key = name if name is not None else key
+            key = name, key  # models of the same name do not share a session
             return self._sessions.get(key) or self._begin(key, described(), name)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
@@ -407,7 +408,7 @@ class Recorder:
         output = self.output
         if self._sessions or name is not None:
             taken = {session.writer.output for session in self._sessions.values()}
-            output = path_beside(output, name, described, taken)
+            output = path_beside(output, name, described, taken, overwrite=self._overwrite)
         outputs = [] if self._sessions else [*self._outputs]
         frames = NewestFrame(output) if self._is_viewed else None
         if frames is not None:

@@ -147,20 +147,26 @@ class ProgramSession:
 
 
 def path_beside(
-    output: Path, name: str | None, described: Metadata, others: Collection[Path] = ()
+    output: Path,
+    name: str | None,
+    described: Metadata,
+    others: Collection[Path] = (),
+    *,
+    overwrite: bool = False,
 ) -> Path:
     """Return the path of a recorder's further session, named after NAME or after its model.
 
     Args:
         others: The sessions that the recorder has already. Different names may look the same in a
             file's name; the later ones get a number.
+        overwrite: Whether one of an earlier recorder is replaced.
 
     Raises:
         OutputError: There are too many of one name.
     """
     word = file_word(name or described.get("model", {}).get("name") or "") or "session"
     path = output.with_name(f"{output.stem}-{word}{output.suffix}")
-    if name is None:
+    if name is None and not overwrite:
         return free_path(path)
     stem, number = path.stem, 1
     while path in others:

@@ -98,12 +98,14 @@ class _Session(ProgramSession):
     is_over = False
 
     def hold(self, result: Any, capture: Capture) -> None:
-        with self._surviving():
-            super().hold(result, capture)
+        if not self.is_over:
+            with self._surviving():
+                super().hold(result, capture)
 
     def release(self) -> None:
-        with self._surviving():
-            super().release()
+        if not self.is_over:
+            with self._surviving():
+                super().release()
 
     def end(self, ending: Ending) -> None:
         with self._surviving():
@@ -112,14 +114,12 @@ class _Session(ProgramSession):
 
     @contextlib.contextmanager
     def _surviving(self) -> Any:
-        if self.is_over:
-            yield
-            return
         try:
             yield
         except Exception as error:
+            if not self.is_over:
+                _say(f"{_reason(error)}; the program goes on, and is not recorded any more")
             self.is_over = True
-            _say(f"{_reason(error)}; the program goes on, and is not recorded any more")
 
 
 class _Sessions:
@@ -134,8 +134,6 @@ class _Sessions:
         self._process = os.getpid()
         #: By the identity of a model, which may be equal to others.
         self._found: dict[int, tuple[weakref.ref[Any], _Session]] = {}
-        #: Those of models that are gone, too.
-        self._all: list[_Session] = []
         self._has_failed = False
 
     def of(self, model: Any) -> _Session | None:
@@ -149,6 +147,7 @@ class _Sessions:
                 known, session = self._found[id(model)]
                 if known() is model:
                     return session
+            self._end_gone()
             try:
                 reference = weakref.ref(model)
                 session = self._begin(describe_model(model).metadata)
@@ -156,9 +155,15 @@ class _Sessions:
                 self._has_failed = True
                 _say(f"{_reason(error)}; the program goes on, and is not recorded")
                 return None
-            self._all.append(session)
             self._found[id(model)] = reference, session
             return session
+
+    def _end_gone(self) -> None:
+        """Seal the sessions of models that are gone: each keeps threads and files."""
+        for key, (known, session) in list(self._found.items()):
+            if known() is None:
+                session.end(Ending())
+                del self._found[key]
 
     def renew_lock(self) -> None:
         """Make a new lock: another thread may have held the old one at the fork."""
@@ -169,7 +174,7 @@ class _Sessions:
             # Python keeps the error that a program died of.
             error = getattr(sys, "last_value", None)
             ending = Ending() if error is None else Ending.after(error)
-            for session in self._all:
+            for _, session in self._found.values():
                 session.writer.hurry()
                 session.end(ending)
 

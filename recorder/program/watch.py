@@ -242,16 +242,17 @@ class _Given:
 
         The result has the frame's image, or its info; where it has neither (a file's name) results
         come in the order of the frames. A model may give several results for one frame, and a
-        program may give the same array again and again, with another picture in it.
+        program may give the same array again and again, with another picture in it, or one info
+        with all frames.
         """
-        image, info = getattr(result, "image", None), getattr(result, "info", None)
         waiting = self._waiting
-        fitting = [
-            (item.is_answered, index)
-            for index, item in enumerate(waiting)
-            if item.image is image or (info is not None and info is item.mark)
-        ]
-        if fitting:
+        fits = [item.fits(result) for item in waiting]
+        if most := max(fits, default=0):
+            fitting = [
+                (item.is_answered, index)
+                for index, item in enumerate(waiting)
+                if fits[index] == most
+            ]
             for _ in range(min(fitting)[1]):  # these got no (further) result
                 waiting.popleft()
             waiting[0].is_answered = True
@@ -281,3 +282,8 @@ class _Waiting:
         self.mark = image if info is None else info
         self.capture = capture
         self.is_answered = False
+
+    def fits(self, result: Any) -> int:
+        """Return how many of image and info a result has of this frame."""
+        image, info = getattr(result, "image", None), getattr(result, "info", None)
+        return [self.image is image, info is not None and self.mark is info].count(True)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.format import digest
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.program import unchanged_program
 from dgrec.recorder.program.run import Recorded, run_program
@@ -157,6 +158,28 @@ def test_one_array_for_all_frames(output: Path) -> None:
     assert [row["source_frame"] for row in rows] == [0, 1, 2, 3]
     stamps = [row["captured_at"] for row in rows]
     assert len(set(stamps)) == 4
+
+
+@pytest.mark.parametrize("infos", [["cam0"] * 8, [f"frame {index}" for index in range(8)]])
+def test_frames_without_a_result_are_passed_over(output: Path, infos: list[str]) -> None:
+    """Also where all frames have the same info."""
+
+    class Gate(PysdkDouble):
+        def predict_batch(self, data: Any) -> Any:
+            for index, (image, info) in enumerate(data):
+                if index % 2:
+                    (result,) = super().predict_batch([image])
+                    result._frame_info = info
+                    yield result
+
+    pictures = [np.full_like(IMAGE, index) for index in range(8)]
+    model = Gate("Detection", lambda index: [make_detection(index)])
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        list(model.predict_batch(zip(pictures, infos, strict=True)))
+    with dgrec.open(output) as session:
+        rows = [session.row(position) for position in range(len(session))]
+    assert [row["source_frame"] for row in rows] == [1, 3, 5, 7]
+    assert [row["pixel_digest"] for row in rows] == [digest(each) for each in pictures[1::2]]
 
 
 def test_a_model_with_a_list_and_arguments_of_its_own(output: Path) -> None:
@@ -454,9 +477,9 @@ def write_program(folder: Path, text: str) -> list[str]:
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
-    def run(text: str) -> tuple[int, list[Recorded]]:
+    def run(text: str, **options: Any) -> tuple[int, list[Recorded]]:
         command = write_program(tmp_path, text)
-        return run_program(command, tmp_path / "recorded", RecordingOptions())
+        return run_program(command, tmp_path / "recorded", RecordingOptions(**options))
 
     return run
 
@@ -507,6 +530,55 @@ def test_an_odd_program_is_not_disturbed(recorded: Any, capfd: pytest.CaptureFix
     )
     assert (code, capfd.readouterr().err) == (5, "")
     assert sorted(each.frames for each in found) == [1, 5]
+
+
+@pytest.mark.slow
+def test_what_cannot_be_recorded_is_said_once_and_does_not_disturb(
+    recorded: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, found = recorded(
+        """
+        grey, other = IMAGE[:, :, 0], Model()
+        model = Model()
+        assert len(list(model.predict_batch([IMAGE, grey, IMAGE, grey, IMAGE]))) == 5
+        for _ in range(3):
+            model.predict(grey)
+        other(IMAGE)
+        sys.exit(7)
+        """,
+        video="raw",
+    )
+    (line,) = capfd.readouterr().err.splitlines()
+    assert (code, line.startswith("dgrec run: ")) == (7, True)
+    assert line.endswith("the program goes on, and is not recorded any more")
+    assert sorted(each.frames for each in found) == [1, 1]
+    assert [each.recovery for each in found] == [None] * 2
+
+
+@pytest.mark.slow
+def test_models_that_are_gone_keep_no_threads_and_files(
+    recorded: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, found = recorded(
+        """
+        import threading, time, weakref
+
+        def used():
+            model = Model()
+            model.predict(IMAGE)
+            known = weakref.ref(model)
+            del model
+            while known() is not None:  # its result is recorded a moment later
+                time.sleep(0.01)
+            return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+        first = used()
+        assert [used() for _ in range(5)][-1] <= first
+        """
+    )
+    assert (code, capfd.readouterr().err) == (0, "")
+    assert [each.frames for each in found] == [1] * 6
+    assert [each.recovery for each in found] == [None] * 6
 
 
 @pytest.mark.slow
@@ -754,3 +826,44 @@ def test_models_without_a_hash_are_distinguished(output: Path) -> None:
         list(one.predict_batch([IMAGE] * 2))
         list(other.predict_batch([IMAGE] * 3))
     assert [len(dgrec.open(path)) for path in recorder.files] == [2, 3]
+
+
+def test_what_is_added_is_not_in_the_session_of_a_model(output: Path) -> None:
+    model = double()
+    with dgrec.Recorder(output) as recorder, recorder.watch(model):
+        list(model.predict_batch([IMAGE]))
+        recorder.add([])
+        list(model.predict_batch([IMAGE]))
+        recorder.add([])
+        recorder.add([])
+    assert [path.name for path in recorder.files] == ["s.parquet", "s-session.parquet"]
+    assert [len(dgrec.open(path)) for path in recorder.files] == [2, 3]
+
+
+def test_models_of_one_name_have_a_session_each(output: Path) -> None:
+    one, other = double(), double()
+    with (
+        dgrec.Recorder(output) as recorder,
+        recorder.watch(one, name="x"),
+        recorder.watch(other, name="x"),
+    ):
+        list(one.predict_batch([IMAGE]))
+        list(other.predict_batch([IMAGE] * 2))
+        list(one.predict_batch([IMAGE]))
+        list(one.predict_batch([IMAGE]))
+    assert [path.name for path in recorder.files] == ["s-x.parquet", "s-x-2.parquet"]
+    assert [len(dgrec.open(path)) for path in recorder.files] == [3, 2]
+
+
+def test_all_sessions_of_a_recorder_are_replaced(output: Path) -> None:
+    for count in (1, 2):
+        one, other = double(), double()
+        with (
+            dgrec.Recorder(output, overwrite=True) as recorder,
+            recorder.watch(one),
+            recorder.watch(other),
+        ):
+            list(one.predict_batch([IMAGE] * count))
+            list(other.predict_batch([IMAGE] * count))
+    assert sorted(output.parent.iterdir()) == sorted(recorder.files)
+    assert [len(dgrec.open(path)) for path in recorder.files] == [2, 2]

@@ -167,8 +167,9 @@ def test_a_compound_model_is_given_back_as_one(program: Program, compound: str) 
 
 
 OPENERS = """
-    import json, sys
+    import importlib.util, json, sys
     sys.path.insert(0, {root!r})
+    assert importlib.util.find_spec("cv2").has_location
     import cv2
     import degirum
     from tests.dgrec.stand_in.numbered import number_in
