@@ -166,12 +166,51 @@ def test_a_compound_model_is_given_back_as_one(program: Program, compound: str) 
     assert f"{sample.MODEL_NAME}: only the results of {compound[:12]}" in refused.stderr
 
 
+FRAME_BY_FRAME = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from degirum_tools import CombiningCompoundModel
+from degirum_tools.compound_models.compound_models import ModelLike
+from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, picture
+
+class Own(ModelLike):
+    def __init__(self, model1, model2):
+        self.model1, self.model2 = model1, model2
+
+    def predict_batch(self, data):
+        yield from self.model1.predict_batch(data)
+
+parts = [
+    ScriptedModel("DetectionYolo", lambda number: OUTPUTS["yolo"][1](1 + number % 3), name=name)
+    for name in ("detector", "parts")
+]
+still = picture(1)
+for compound in (CombiningCompoundModel(*parts), Own(*parts)):
+    for run in (compound, compound.predict):
+        print(json.dumps([run(still).results for _ in range(4)]))
+    (result,) = compound.predict_batch([(still, "info")])
+    print(result.info)
+"""
+
+
+def test_a_compound_model_that_is_run_frame_by_frame(program: Program) -> None:
+    """Frames with the same pixels are taken in order, and a class of the program's own is, too."""
+    root = str(Path(__file__).parents[2])
+    live = program.run(["-o", "rec"], FRAME_BY_FRAME, root)
+    assert live.returncode == 0, live.stderr
+    results = [json.loads(line) for line in live.stdout.splitlines() if line != "info"]
+    assert [len({json.dumps(each) for each in run}) > 1 for run in results] == [True] * 4
+    again = program.run(["--replay", "rec", "--pace", "fast"], FRAME_BY_FRAME, root)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == live.stdout
+
+
 OPENERS = """
     import importlib.util, json, sys
     sys.path.insert(0, {root!r})
+    import degirum
     assert importlib.util.find_spec("cv2").has_location
     import cv2
-    import degirum
     from tests.dgrec.stand_in.numbered import number_in
     from degirum_tools import create_video_stream, open_video_stream, streams
 
