@@ -107,6 +107,7 @@ def of_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, s
     return "a/x.mp4", "b/x.mp4"
 
 
+@pytest.mark.slow
 def test_sources_of_one_name_are_several_sessions(
     run: Run, tmp_path: Path, of_one_name: tuple[str, str]
 ) -> None:
@@ -301,6 +302,7 @@ def test_others_are_shown_together_only_if_asked_for(
 # --- clip --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "end"), [("0.4s", "0.9s"), ("2026-01-02T03:04:05.4Z", "2026-01-02T03:04:05.9Z")]
 )

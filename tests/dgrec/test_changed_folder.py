@@ -60,6 +60,7 @@ def _another(session: dgrec.Session) -> int:
         return len(list(own))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_session_stays_the_one_that_was_opened(here: Path, name: str) -> None:
     for what, use in USES.items():

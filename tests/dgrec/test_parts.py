@@ -354,6 +354,7 @@ def test_only_damaged_parts(tmp_path: Path) -> None:
         dgrec.open(tmp_path / "s.parquet")
 
 
+@pytest.mark.slow
 def test_parts_that_an_earlier_version_began(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

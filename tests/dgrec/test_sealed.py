@@ -126,6 +126,7 @@ def test_encodings(whole: Path) -> None:
     assert columns["frame"].statistics.max == 39
 
 
+@pytest.mark.slow
 def test_float64_costs_little(tmp_path: Path) -> None:
     """Lossless at up to 18 bytes a detection, although scores are noise."""
     rows = [make_row(i, results, timing={}) for i, results in enumerate(smooth_boxes(2000, 10))]
@@ -265,6 +266,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
 # --- damage ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_bit_flips_are_reported_or_harmless(
     whole: Path, expected: list[dict[str, Any]], tmp_path: Path
 ) -> None:

@@ -39,6 +39,7 @@ def eager_threads() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
+@pytest.mark.slow
 def test_sql_of_a_session_at_work_for_another_thread_says_so(path: Path) -> None:
     endless = "SELECT sum(a.range * b.range) FROM range(10000000) a, range(10000000) b"
     with ThreadPoolExecutor(1) as pool:

@@ -269,6 +269,7 @@ def test_scores_and_corners_beyond_what_can_be_measured(tmp_path: Path) -> None:
     assert (label.detections, label.mean_score) == (7, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["camera", "writer"])
 def test_losses_count_where_it_is_not_known_what_the_first_row_lost(
     tmp_path: Path, place: str

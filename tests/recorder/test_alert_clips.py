@@ -254,6 +254,7 @@ def test_alerts_of_events() -> None:
     assert found[0].rule == "fps < 1"
 
 
+@pytest.mark.slow
 def test_a_recording_never_waits_for_a_clip(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

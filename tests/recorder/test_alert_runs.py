@@ -171,6 +171,7 @@ def test_recordings_that_are_merged_are_runs(tmp_path: Path) -> None:
     assert ends == [START_NS // 1000 + 15_000_000, None] * 2
 
 
+@pytest.mark.slow
 def test_parts_that_are_gone_are_no_silence(tmp_path: Path) -> None:
     runs = Runs(tmp_path / "s.parquet", lambda: [Alerts(RULES[:2])], split_every=5.0)
     runs.begin()
@@ -184,6 +185,7 @@ def test_parts_that_are_gone_are_no_silence(tmp_path: Path) -> None:
         assert alerts_of(session, RULES[:2]) == []
 
 
+@pytest.mark.slow
 def test_the_part_with_the_beginning_of_a_run_is_kept(tmp_path: Path) -> None:
     """--keep-only alerts: else nobody would know that there was no recorder for a time."""
     made: list[Moments] = []
@@ -213,6 +215,7 @@ def test_the_part_with_the_beginning_of_a_run_is_kept(tmp_path: Path) -> None:
         assert len(restarts(session.metadata["events"])) == 1
 
 
+@pytest.mark.slow
 def test_what_is_between_moments_is_no_silence(tmp_path: Path) -> None:
     runs = Runs(
         tmp_path / "s.parquet",

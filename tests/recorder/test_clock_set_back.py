@@ -86,6 +86,7 @@ def test_the_file_grows_as_before(tmp_path: Path) -> None:
     assert len(written) > FRAMES - 25  # all but the last second
 
 
+@pytest.mark.slow
 def test_after_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     child = subprocess.Popen([sys.executable, "-m", __name__, str(path)])
@@ -192,6 +193,7 @@ def test_stamps_of_a_file_may_be_anything() -> None:
     assert shown_us(stamps[:0]).tolist() == []
 
 
+@pytest.mark.slow
 def test_stamps_of_two_threads_cross(tmp_path: Path) -> None:
     """Frames that were captured in another order than their results came keep their pictures."""
     path, copy = tmp_path / "s.parquet", tmp_path / "copy"

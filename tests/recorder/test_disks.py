@@ -154,6 +154,7 @@ def test_exit_code_4_means_the_disk(
     assert sorted(disk.path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_below_pysdks_own_folder(
     dgrec: Command, new_disk: Callable[[int], Disk]
 ) -> None:

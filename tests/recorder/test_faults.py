@@ -152,6 +152,7 @@ def test_every_call_of_recover_fails_once(tmp_path: Path, kind: Kind) -> None:
     assert faults.at > 8
 
 
+@pytest.mark.slow
 def test_rows_written_before_a_failure_are_there_and_later_ones_too(tmp_path: Path) -> None:
     """The writer is told of the failure; whoever goes on after it loses nothing else."""
     for faults in sweep(tmp_path, Kind(errno.EIO, torn=True)):

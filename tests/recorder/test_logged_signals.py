@@ -311,6 +311,7 @@ def journal_with_silence(path: Path, *, end: bool = True) -> Path:
 VALUES = [1.0, 2.0, 2.5, 2.75, 3.0, 5.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [True, False])
 def test_values_of_a_silence_belong_to_the_next_row(tmp_path: Path, end: bool) -> None:
     path = journal_with_silence(tmp_path / "s.arrows", end=end)
@@ -376,6 +377,7 @@ def test_what_is_logged_before_the_first_frame_is_bounded_and_counted(
     assert logged(path) == {"n": [float(n) for n in range(15, 25)]}
 
 
+@pytest.mark.slow
 def test_many_values_belong_to_the_frames_before_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,6 +440,7 @@ def test_parts_of_an_earlier_version_are_continued(tmp_path: Path) -> None:
 # --- clips -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_clip_has_what_was_logged_in_its_time(tmp_path: Path) -> None:
     journal = journal_with_silence(tmp_path / "s.arrows")
     cases: list[tuple[tuple[int, int], list[float]]] = [

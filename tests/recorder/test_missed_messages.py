@@ -107,6 +107,7 @@ class Made:
         return frames, left_out, rest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refused", [0, 1, 2])
 def test_frames_of_a_target_that_died_are_those_with_changes(tmp_path: Path, refused: int) -> None:
     made = Made(tmp_path / "s.parquet")
@@ -119,6 +120,7 @@ def test_frames_of_a_target_that_died_are_those_with_changes(tmp_path: Path, ref
     assert (frames, left_out) == (7, 7 - refused)  # the end is one more
 
 
+@pytest.mark.slow
 def test_frames_of_a_target_that_is_too_slow_are_those_with_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +158,7 @@ def test_what_ended_at_the_end_is_sent_once(tmp_path: Path, count: int, is_again
     )
 
 
+@pytest.mark.slow
 def test_each_run_has_ends_of_its_own(tmp_path: Path) -> None:
     made = Made(tmp_path / "s.parquet")
     for kind in ("refused", "taken", "killed", "nothing"):
@@ -214,6 +217,7 @@ def test_only_frames_that_are_kept_can_be_had_later(tmp_path: Path, found: range
     assert len(found) <= len(rest) < 40
 
 
+@pytest.mark.slow
 def test_frames_of_parts_that_were_removed_cannot_be_had_later(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     made = Made(path, PayloadOptions(), split_every=1.0, keep_last=2.0)
@@ -323,6 +327,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(later_delivery, "_PATIENCE_S", 1.0)
 
 
+@pytest.mark.slow
 def test_targets_of_a_recording_of_moments_count_its_rows(tmp_path: Path) -> None:
     """Frames that are not kept count for nothing, and each third frame is due, kept or not."""
     made = Made(tmp_path / "s.parquet", PayloadOptions(form="full", every=3))

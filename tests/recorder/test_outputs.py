@@ -352,6 +352,7 @@ def test_an_output_cannot_close_its_recording_while_that_begins(tmp_path: Path) 
     assert "an output cannot close the recording that it watches" in note
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_a_hurry")
 def test_the_end_does_not_wait_for_a_thread_that_waits_for_an_output(tmp_path: Path) -> None:
     """It waited for the lock of the thread, without end."""
@@ -651,6 +652,7 @@ def test_there_is_room_for_one_frame_at_least(tmp_path: Path) -> None:
     assert output.seen == 3
 
 
+@pytest.mark.slow
 def test_a_target_that_is_opened_again_is_not_closed_by_who_was_left_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

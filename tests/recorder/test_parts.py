@@ -433,6 +433,7 @@ def test_a_part_that_cannot_be_begun_does_not_end_the_recording(
         assert session.damage == []
 
 
+@pytest.mark.slow
 def test_a_writer_that_fails_leaves_the_sealed_parts(output: Path) -> None:
     journal = journal_of(output, Splitting(every_s=5))
     writer = RowWriter(journal, policy="block")

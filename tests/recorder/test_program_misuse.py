@@ -680,6 +680,7 @@ pid = None
         assert len(session) == 5
 
 
+@pytest.mark.slow
 def test_the_end_of_a_program_waits_for_a_thread_that_closes_its_recorder(tmp_path: Path) -> None:
     """The thread was cut off, and what it sealed was left as a journal."""
     program = textwrap.dedent(
@@ -761,6 +762,7 @@ def test_the_name_of_a_session_that_was_removed_is_free_again(output: Path) -> N
             path.unlink()
 
 
+@pytest.mark.slow
 def test_names_of_all_scripts_are_told_apart(output: Path) -> None:
     """Different names are different sessions, also where a file's name cannot tell them apart."""
     names = [

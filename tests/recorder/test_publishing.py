@@ -164,6 +164,7 @@ def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, broker: Broker) 
     assert set(range(361, 600)) <= {*numbers}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("qos", [0, 1])
 def test_messages_keep_their_order_while_a_connection_begins(broker: Broker, qos: int) -> None:
     """A broker that answers late: what was kept before is sent first."""
@@ -194,6 +195,7 @@ def test_messages_keep_their_order_while_a_connection_begins(broker: Broker, qos
     assert list(dict.fromkeys(subscriber.messages)) == [b"%d" % number for number in range(15)]
 
 
+@pytest.mark.slow
 def test_a_connection_that_ends_as_soon_as_it_has_begun(broker: Broker) -> None:
     """Where paho is in the middle of sending what it kept, nothing can be given to it."""
     with Subscriber(broker.port, "found") as subscriber, Doorkeeper(broker.port) as door:
@@ -213,6 +215,7 @@ def test_a_connection_that_ends_as_soon_as_it_has_begun(broker: Broker) -> None:
     assert list(dict.fromkeys(subscriber.messages)) == [b"%d" % number for number in range(9)]
 
 
+@pytest.mark.slow
 def test_the_state_of_an_alert_is_the_newest_one_however_a_connection_began(broker: Broker) -> None:
     device = Device("cam", "model", ("crowd",))
     topic = device.alert_topics("found")["crowd"]
@@ -241,6 +244,7 @@ def test_the_state_of_an_alert_is_the_newest_one_however_a_connection_began(brok
     assert after.messages[-1] == b"OFF"
 
 
+@pytest.mark.slow
 def test_a_connection_that_the_broker_takes_for_alive_does_not_say_offline_later(
     broker: Broker,
 ) -> None:
@@ -254,6 +258,7 @@ def test_a_connection_that_the_broker_takes_for_alive_does_not_say_offline_later
         target.close()
 
 
+@pytest.mark.slow
 def test_a_target_can_be_closed_while_a_connection_begins(broker: Broker) -> None:
     """A broker that answers when it is over, and then confirms nothing."""
     with Doorkeeper(broker.port) as door:
@@ -278,6 +283,7 @@ def test_a_target_can_be_closed_while_a_connection_begins(broker: Broker) -> Non
     assert problems == ["1 of 1 messages were not delivered: the broker did not confirm them"]
 
 
+@pytest.mark.slow
 def test_a_broker_that_confirms_nothing_says_that_the_recorder_is_gone(
     broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,6 +339,7 @@ def test_a_line_that_is_being_written_keeps_its_file(tmp_path: Path) -> None:
     assert refused == [f"{tmp_path / 'lines'}: publishing ended: it is closed"]
 
 
+@pytest.mark.slow
 def test_no_message_is_lost_while_a_broker_is_away(tmp_path: Path, broker: Broker) -> None:
     """With QoS 0, paho keeps none."""
     session = record(tmp_path / "s.parquet", 300)
@@ -665,6 +672,7 @@ def test_a_certificate_that_is_missing() -> None:
         open_target(address, {})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_target_that_did_not_get_everything_fails_the_command(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
@@ -673,6 +681,7 @@ def test_a_target_that_did_not_get_everything_fails_the_command(tmp_path: Path) 
         publish(session, [address], speed=None)
 
 
+@pytest.mark.slow
 def test_a_web_server_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(3))
     attempts: Counter[str] = Counter()
@@ -690,6 +699,7 @@ def test_a_web_server_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_broker_that_is_waited_for_is_said_once(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", make_rows(120))
     said: list[str] = []
@@ -729,6 +739,7 @@ def broker_that_answers(answer: bytes) -> Iterator[str]:
         thread.join(PATIENCE_S)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_why_a_broker_refuses_for_now_is_said() -> None:
     """It was taken for a connection: "the broker did not confirm them"."""

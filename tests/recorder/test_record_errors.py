@@ -139,6 +139,7 @@ def test_an_output_that_exists(dgrec: Command) -> None:
     assert (dgrec.folder / "s.parquet").read_bytes() == b"something of worth"
 
 
+@pytest.mark.slow
 def test_an_output_that_is_a_pipe(dgrec: Command) -> None:
     os.mkfifo(dgrec.folder / "s.parquet")
     for extra in ([], ["--overwrite"]):
@@ -147,6 +148,7 @@ def test_an_output_that_is_a_pipe(dgrec: Command) -> None:
     assert (dgrec.folder / "s.parquet").is_fifo()
 
 
+@pytest.mark.slow
 def test_a_home_in_which_pysdk_cannot_make_its_folder(dgrec: Command) -> None:
     """PySDK itself ends the process then, by SIGABRT."""
     home = dgrec.folder / "home"

@@ -632,7 +632,10 @@ def test_a_camera_is_recorded_with_its_pictures(dgrec: Command) -> None:
         assert json.loads(json.dumps(recorded["video_size"])) == [640, 480]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 700), (700, 1), (2, 2), (6000, 4000)])
+@pytest.mark.parametrize(
+    "size",
+    [(1, 1), (1, 700), (700, 1), (2, 2), pytest.param((6000, 4000), marks=pytest.mark.slow)],
+)
 def test_lossless_pictures_of_any_size(size: tuple[int, int], tmp_path: Path) -> None:
     """Line cameras have one row of pixels; FFV1 takes a large picture in several slices."""
     images = [np.full((size[1], size[0], 3), (9, 80, value), np.uint8) for value in (7, 200)]

@@ -216,6 +216,7 @@ def test_a_defect_of_the_journal_does_not_hang_the_recording(slow: SlowJournal) 
 # --- flushing ---
 
 
+@pytest.mark.slow
 def test_rows_are_written_while_more_are_coming(slow: SlowJournal) -> None:
     """A new row does not put off those that wait already."""
     slow.gate.set()

@@ -95,6 +95,7 @@ def test_later_equals_live(tmp_path: Path, kind: str) -> None:
             assert {k: other.row[k] for k in unchanged} == {k: old.row[k] for k in unchanged}
 
 
+@pytest.mark.slow
 def test_what_analyzers_added_before_is_replaced(tmp_path: Path) -> None:
     first, second, plain = (tmp_path / f"{name}.parquet" for name in ("a", "b", "c"))
     record_analyzed(first, [*KINDS["lines"](), ZoneCounter({"left": LEFT})])

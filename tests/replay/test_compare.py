@@ -279,6 +279,7 @@ def test_other_work_on_the_machine_is_said_beside_the_verdict(dgrec: Run, tmp_pa
     assert not any("other work" in line for line in same["conclusion"])
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_glob_stand_for_their_sessions(dgrec: Run, tmp_path: Path) -> None:
     for i in range(6):
         folder = tmp_path / ("base" if i < 3 else "new")
@@ -594,6 +595,7 @@ def test_a_side_with_a_value_of_zero_has_a_mean(tmp_path: Path) -> None:
     assert row.reason == "is 0 in one of the sessions: a ratio needs more"
 
 
+@pytest.mark.slow
 def test_stamps_that_are_all_the_same_have_no_rates(tmp_path: Path) -> None:
     """In no time nothing can stall, and nothing comes: both are not known, not the same."""
     rows = [make_row(i, captured_ns=START_NS, completed_ns=START_NS + 9_000_000) for i in range(50)]

@@ -284,6 +284,7 @@ def test_parts_that_were_sealed_meanwhile_count(tmp_path: Path, ends: bool) -> N
         journal.close()
 
 
+@pytest.mark.slow
 def test_a_part_that_is_removed_while_it_is_counted_is_not_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

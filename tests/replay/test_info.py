@@ -132,6 +132,7 @@ def test_a_session_without_frames(dgrec: Run, tmp_path: Path) -> None:
     assert row_of(text_info(dgrec, path), "a frame takes") == "-"
 
 
+@pytest.mark.slow
 def test_states_of_a_journal(dgrec: Run, tmp_path: Path) -> None:
     live = tmp_path / "live.arrows"
     writer = JournalWriter(live, new_metadata(), durability="never")
@@ -158,6 +159,7 @@ def gap(seconds: float, **more: Any) -> dict[str, Any]:
     return {"kind": "gap", "from": stamp, "seconds": seconds, "reason": "the stream ended", **more}
 
 
+@pytest.mark.slow
 def test_gaps_of_a_journal(dgrec: Run, tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path / "s.arrows", new_metadata(), durability="never")
     writer.write(make_rows(5), events=[gap(8.8), {"kind": "size", "width": 64}])
@@ -186,6 +188,7 @@ def test_a_session_without_gaps_has_no_table_of_them(dgrec: Run, session: Path) 
     assert "in all" not in text_info(dgrec, session)
 
 
+@pytest.mark.slow
 def test_damage_is_listed(dgrec: Run, tmp_path: Path) -> None:
     path = write_journal(tmp_path / "s.arrows", make_rows(50), end=False)
     data = bytearray(path.read_bytes())

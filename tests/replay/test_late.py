@@ -67,6 +67,7 @@ def test_all_who_waited_name_the_frame_that_began_it(
     assert {row["behind_frame"] for row in rows if row["frame"] in (50, 130)} == {None}
 
 
+@pytest.mark.slow
 def test_more_than_there_are(dgrec: Run, tmp_path: Path) -> None:
     path = with_hiccups(tmp_path / "s.parquet", {50: 300})
     every, more = (dgrec("stats", path, "--late", number) for number in ("1000", "9" * 30))

@@ -76,6 +76,7 @@ def check(found: Pipeline, simulated: Simulated) -> None:
     assert ("it is not the source" in text) <= (simulated.pipeline.camera_ms is not None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS)
 def test_the_limit_of_a_quiet_machine_is_named(recorded: Recorded, name: str) -> None:
     limit, pipeline = LIMITS[name]
@@ -110,6 +111,7 @@ def test_what_is_said_under_bad_conditions_is_right_or_not_said(
     check(found, simulated)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LIMITS)
 def test_without_the_limit_the_rate_is_no_more_than_is_said(recorded: Recorded, name: str) -> None:
     limit, pipeline = LIMITS[name]

@@ -75,6 +75,7 @@ def test_frames_may_have_been_captured_before_the_first_one(
     _check_times(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["captured_at", "completed_at"])
 @pytest.mark.parametrize("odd", [None, 253_380_000_000_000_000])
 def test_a_row_without_a_stamp_is_no_step(odd: int | None, column: str, tmp_path: Path) -> None:

@@ -276,6 +276,7 @@ def _later(path: Path) -> list[pa.RecordBatch]:
         ]
 
 
+@pytest.mark.slow
 def test_sessions_of_a_program_are_joined(tmp_path: Path) -> None:
     """Their source has the name of their file."""
     a, b, c, d = (tmp_path / f"{name}.parquet" for name in "abcd")

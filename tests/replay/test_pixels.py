@@ -548,6 +548,7 @@ def annotated_session(folder: Path, *, digests: bool = True) -> tuple[Path, Path
     return write_session(folder / "s.parquet", rows, {**metadata, "video": entries}), raw, drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("renamed", [True, False])
 def test_an_annotated_video_is_known_and_numbered_as_it_was_recorded(
     tmp_path: Path, renamed: bool

@@ -27,6 +27,7 @@ def run(*arguments: str | Path) -> str:
     return str(result.output)
 
 
+@pytest.mark.slow
 def test_stats_have_it_as_a_stage(session: Path, tmp_path: Path) -> None:
     # The slower of two targets had taken frame n after 30 + n milliseconds; the last 5 it has not.
     times = np.arange(15) + 30.0
@@ -44,6 +45,7 @@ def test_stats_have_it_as_a_stage(session: Path, tmp_path: Path) -> None:
     assert "ublished" not in run("stats", plain, "--why")
 
 
+@pytest.mark.slow
 def test_why_says_how_long_and_what_is_missing(session: Path) -> None:
     text = " ".join(run("stats", session, "--why").split())
     with dgrec.open(session) as opened:

@@ -325,6 +325,7 @@ def test_wrong_sql_names_what_is_wrong(dgrec: Run, session: Path) -> None:
     assert "LINE 1" not in line
 
 
+@pytest.mark.slow
 def test_what_a_statement_names_of_the_library_is_there(session: Path) -> None:
     with dgrec_package.open(session) as opened:
         names = {name for (name,) in opened.sql("SHOW TABLES").fetchall()}

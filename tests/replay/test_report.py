@@ -360,6 +360,7 @@ def test_odd_sessions(rows: list[Any], tmp_path: Path) -> None:
     json.dumps(page.plots, allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frames", [40, 4000])
 def test_what_has_no_time_is_in_no_plot_over_time(tmp_path: Path, frames: int) -> None:
     """It would be drawn at the first frame."""

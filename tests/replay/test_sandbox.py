@@ -292,6 +292,7 @@ def test_a_second_ctrl_c_waits_for_no_statement(
         wait_until(lambda: connection.interrupt() or has_ended.done())
 
 
+@pytest.mark.slow
 def test_a_wrong_statement_is_one_also_while_its_journal_is_sealed(tmp_path: Path) -> None:
     with dgrec_package.Recorder(tmp_path / "s.parquet") as recorder:
         recorder.add([])
@@ -320,6 +321,7 @@ def test_a_file_that_goes_away_is_one_line(tmp_path: Path) -> None:
             SqlReader([session])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement", ["SELECT count(*) FROM frames", "FROM warm_up", "SHOW TABLES"]
 )

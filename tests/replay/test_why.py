@@ -415,6 +415,7 @@ def test_a_short_recording_does_not_show_how_busy_a_part_was(dgrec: Run, tmp_pat
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("latencies", "mean"), [((0, 0), "0"), ((-5, 5), "0"), ((-5, -3), "-4")])
 def test_latencies_that_are_none_give_no_rate(
     dgrec: Run, tmp_path: Path, latencies: tuple[int, ...], mean: str

@@ -176,6 +176,7 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
     assert browser.console == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("video", ["annotated", "none"])
 def test_without_its_source_it_has_the_pictures_that_the_page_shows(
     video: str, tmp_path: Path
@@ -194,6 +195,7 @@ def test_without_its_source_it_has_the_pictures_that_the_page_shows(
         assert note == "no pictures: source.mp4 is not where it was"
 
 
+@pytest.mark.slow
 def test_folder_is_replaced_only_where_it_is_an_export(
     tmp_path: Path, dgrec: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,6 +337,7 @@ def test_parts_of_the_time_line_are_what_the_server_says(
     assert marked["drop"] == list(range(0, 400, 7))
 
 
+@pytest.mark.slow
 def test_an_export_is_cut_into_parts_by_rows_not_by_the_load_of_the_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

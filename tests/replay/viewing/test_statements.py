@@ -105,6 +105,7 @@ def test_every_question_can_be_asked(session: Path) -> None:
         assert answer(reader, late["sql"])["frame_column"] == 0
 
 
+@pytest.mark.slow
 def test_what_limited_a_recording(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", uneven_rows(120))
     with opened(path) as (session, reader):
