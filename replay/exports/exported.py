@@ -20,6 +20,7 @@ from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import finite, with_odd_values
 from dgrec.replay.exports.pictures import Pictures
+from dgrec.replay.exports.shown_video import ShownVideo
 from dgrec.replay.query import DetectionFilter
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class Exported:
         Both count from 0, and rise. A frame that is not in the video has -1, and counts as a loss.
 
         Raises:
-            ConfigError: The recording is in parts, with a video each.
+            ConfigError: The recording is in parts, with a video each; or the format names the
+                video, in which boxes would be elsewhere.
         """
         if self.pictures is None and len(self.footage.parts) > 1:
             raise ConfigError(
@@ -175,6 +177,9 @@ class Exported:
         if self.pictures is None and self.footage.path is None:
             lacking = self.footage.lacking
             self.notes.append(f"{lacking}: frames are numbered as they were recorded")
+        video: ShownVideo | None = None
+        if self.pictures is None and self._target.says_video:
+            video = ShownVideo(self.footage)
         last = -1
         for block in self.blocks():
             numbers = np.arange(block.rows.num_rows) + block.first_index
@@ -191,6 +196,8 @@ class Exported:
             numbers = np.where(numbers > highest[:-1], numbers, -1)
             last = int(highest[-1])
             is_lost = numbers < 0
+            if video is not None:
+                video.check(block, ~is_lost)
             self.leave_out_frames(
                 "that are not in the video",
                 np.count_nonzero(is_lost),

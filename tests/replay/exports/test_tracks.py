@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import Row
 from dgrec.replay.exports import corners_of
-from tests.factory import edited, make_detection, make_row, write_session
-from tests.replay.clips import number_in
+from tests.factory import edited, make_detection, make_row, new_metadata, write_session
+from tests.replay.clips import HEIGHT, WIDTH, file_source, number_in, write_clip
 from tests.replay.exports.made import NUMBERED, SIZE, detections, numbered, tracked
 
 
@@ -171,6 +172,35 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     assert [number_in(cv2.imread(str(each))) for each in pictures] == [
         3 + 2 * i for i in range(0, NUMBERED, 2)
     ]
+
+
+def recorded(folder: Path, rows: list[Row]) -> Path:
+    """Write a session of a camera, with a recorded video of numbered pictures beside it."""
+    video = write_clip(folder / "own.mp4", 12)
+    facts = {key: file_source(video)[key] for key in ("file", "size", "sha256")}
+    source = {"given": "0", "kind": "camera", "fps": 30.0, "live": True}
+    entries = [{"kind": "raw", "frames": 12, **facts}]
+    return write_session(folder / "own.parquet", rows, new_metadata(source=source, video=entries))
+
+
+def test_cvat_refuses_a_video_of_another_size(tmp_path: Path) -> None:
+    """Boxes are in pixels of the frames, those of a task in pixels of the video."""
+    # Encoders make sides even; the size of one is not known; two are not in the video.
+    sizes = [(WIDTH, HEIGHT), (WIDTH - 1, HEIGHT), (0, 0), (640, 480), (640, 480), (640, 360)]
+    rows = [
+        make_row(i, width=width, height=height, video_frame=None if height == 480 else i)
+        for i, (width, height) in enumerate(sizes)
+    ]
+    output = tmp_path / "tracks.xml"
+    said = f"own.mp4 is {WIDTH}x{HEIGHT} instead of the frames' 640x360.* --images jpg"
+    with dgrec.open(recorded(tmp_path, rows)) as session:
+        with pytest.raises(ConfigError, match=said):
+            session.export(output)
+        assert not output.exists()
+        assert session.export(output, end="5").frames == 3
+        session.export(tmp_path / "pictures.xml", images="jpg")
+    shown = cv2.imread(str(tmp_path / "pictures.images" / "frame-000005.jpg"))
+    assert shown.shape == (360, 640, 3)
 
 
 @pytest.mark.parametrize("form", ["coco", "cvat", "supervision-json"])
