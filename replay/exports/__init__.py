@@ -11,6 +11,7 @@ stages          begin and end of each stage of a frame
 tracks          detections ordered by track
 pictures        writes pictures of frames
 packets         the packets of a session's video
+shown_video     the video whose frames an export numbers
 losses          what a format cannot hold, counted
 geometry        masks as run lengths and outlines; corners of turned boxes
 format          `ExportFormat`, the base class; the registry of formats

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dgrec.footage import column_values
 from dgrec.format import CORNERS
 
 _Array = np.ndarray[Any, Any]
@@ -97,6 +98,12 @@ class Block:
         """Return width and height of a frame in pixels; 0 where they are unknown."""
         width, height = (self.rows.column(name)[row].as_py() for name in ("width", "height"))
         return max(width or 0, 0), max(height or 0, 0)
+
+    def sizes(self) -> _Array:
+        """Return width and height of all frames in pixels; 0 where they are unknown."""
+        columns = (column_values(self.rows.column(name))[0] for name in ("width", "height"))
+        sizes: _Array = np.maximum(np.stack([*columns], axis=1), 0)
+        return sizes
 
     def places(self) -> list[pa.Array]:
         """Return left and upper edges, widths and heights of all detections; all need boxes."""

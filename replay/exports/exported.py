@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from dgrec.replay.exports.classes import Classes
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import finite, with_odd_values
 from dgrec.replay.exports.pictures import Pictures
+from dgrec.replay.exports.shown_video import ShownVideo, recorded_rate
 from dgrec.replay.query import DetectionFilter
 
 if TYPE_CHECKING:
@@ -165,7 +167,8 @@ class Exported:
         Both count from 0, and rise. A frame that is not in the video has -1, and counts as a loss.
 
         Raises:
-            ConfigError: The recording is in parts, with a video each.
+            ConfigError: The recording is in parts, with a video each; or the format names the
+                video, in which boxes would be elsewhere.
         """
         if self.pictures is None and len(self.footage.parts) > 1:
             raise ConfigError(
@@ -175,6 +178,9 @@ class Exported:
         if self.pictures is None and self.footage.path is None:
             lacking = self.footage.lacking
             self.notes.append(f"{lacking}: frames are numbered as they were recorded")
+        video: ShownVideo | None = None
+        if self.pictures is None and self._target.says_video:
+            video = ShownVideo(self.footage)
         last = -1
         for block in self.blocks():
             numbers = np.arange(block.rows.num_rows) + block.first_index
@@ -191,6 +197,8 @@ class Exported:
             numbers = np.where(numbers > highest[:-1], numbers, -1)
             last = int(highest[-1])
             is_lost = numbers < 0
+            if video is not None:
+                video.check(block, ~is_lost)
             self.leave_out_frames(
                 "that are not in the video",
                 np.count_nonzero(is_lost),
@@ -298,10 +306,31 @@ class Exported:
     @property
     def video_rate(self) -> float:
         """Frames a second of the video or pictures that `shown_blocks` numbers."""
+        if self.pictures is not None:
+            return self.rate
+        if self.footage.column == "video_frame":
+            rows = self.session.batches(columns=["video_frame", "captured_at"])
+            return recorded_rate(rows) or self.rate
         rate = self.metadata.get("source", {}).get("fps")
-        if self.pictures is None and isinstance(rate, int | float) and 0.1 <= rate <= 1000:
-            return float(rate)
-        return self.rate
+        is_usual = isinstance(rate, int | float) and 0.1 <= rate <= 1000
+        return float(rate) if is_usual else self.rate
+
+    def one_size(self, sizes: Counter[tuple[int, int]]) -> tuple[int, int]:
+        """Return the most frequent size, for a format that has only one; the others are counted.
+
+        Args:
+            sizes: Of all its frames.
+        """
+        known = Counter({size: count for size, count in sizes.items() if all(size)})
+        if not known:
+            return 0, 0
+        ((width, height), count) = known.most_common(1)[0]
+        self.losses.add(
+            f"{self._target.name} says {width}x{height} also for frames of another size",
+            known.total() - count,
+            "frame",
+        )
+        return width, height
 
     # --- inside ---
 

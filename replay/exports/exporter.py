@@ -39,6 +39,7 @@ from dgrec.replay.exports.selection import (
     parse_split,
     split_positions,
 )
+from dgrec.replay.rendering import earlier_pictures
 
 if TYPE_CHECKING:
     from dgrec.session import Session
@@ -303,6 +304,8 @@ class _Place:
     def __init__(self, path: Path, target: ExportFormat, images: str, *, overwrite: bool) -> None:
         self.outputs = [path]
         self.prefix = ""
+        #: The names that an earlier export has in the folder; None: pictures.
+        self._replaced = target.replaced if target.is_folder else None
         self._path, self._overwrite, self._is_finished = path, overwrite, False
         self._file: NewFile | None = None
         self._folder: NewFolder | None = None
@@ -333,11 +336,20 @@ class _Place:
         assert self._folder is not None
         if not self._overwrite and any(folder.iterdir()):
             raise OutputError(f"{folder}: another program has written to it meanwhile")
-        for new in sorted(self._folder.temporary.iterdir()):
-            old = folder / new.name
+        made = self._folder.temporary
+        names = {new.name for new in made.iterdir()}
+        earlier = self._replaced
+        if earlier is None:
+            earlier = tuple(picture.name for picture in earlier_pictures(folder))
+        # What only the earlier one had would be taken for a part of this one.
+        for name in sorted({*names, *earlier}):
+            old = folder / name
             if old.is_dir() and not old.is_symlink():
                 shutil.rmtree(old)
-            os.replace(new, old)
+            elif name not in names:
+                old.unlink(missing_ok=True)
+            if name in names:
+                os.replace(made / name, old)
 
     def __enter__(self) -> Self:
         return self

@@ -46,7 +46,8 @@ class ExportFormat(ABC):
     member_suffix: ClassVar[str] = ""
     #: Whether the output is a folder.
     is_folder: ClassVar[bool] = False
-    #: The names in a folder, which ``--overwrite`` replaces; the first one is always there.
+    #: The names in a folder, which ``--overwrite`` replaces or removes; the first one is always
+    #: there.
     replaced: ClassVar[tuple[str, ...]] = ()
     #: What it can hold of a detection; `LOSSES` of `dgrec.replay.exports.exported` names the rest.
     holds: ClassVar[frozenset[str]] = frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from dgrec.replay.exports.geometry import corners_of
 _PLACE = ("x_min", "y_min", "x_max", "y_max", "angle", "score")
 #: Higher ids of tracks may be too large for the programs that read them.
 _HIGHEST = 2**31 - 1
-_COLUMNS = ", ".join(("at", *_PLACE))
+_COLUMNS = ", ".join(("at", *_PLACE, "width", "height"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Place:
     box: tuple[float, float, float, float]
     angle: float
     score: float | None
+    #: Width and height of the frame in pixels; 0 where they are unknown.
+    size: tuple[int, int]
 
     def corners(self) -> list[tuple[float, float]]:
         """Return the corners of the turned box, upper left first."""
@@ -63,8 +66,8 @@ class Tracks:
         self.frames = 0
         #: How many of the frames up to that number are exported.
         self.shown = 0
-        #: The size of the last frame's picture.
-        self.size = (0, 0)
+        #: Width and height of these, and how many have them.
+        self.sizes = Counter[tuple[int, int]]()
         #: The time of the last frame, in microseconds since the first one's.
         self.last_us = 0
         #: The labels, in the order in which they come.
@@ -89,7 +92,7 @@ class Tracks:
         run("BEGIN")
         run(
             "CREATE TABLE place (track INTEGER, label TEXT, at INTEGER, x_min REAL, y_min REAL, "
-            "x_max REAL, y_max REAL, angle REAL, score REAL)"
+            "x_max REAL, y_max REAL, angle REAL, score REAL, width INTEGER, height INTEGER)"
         )
         first_us: int | None = None
         for block, numbers in exported.shown_blocks():
@@ -99,7 +102,8 @@ class Tracks:
             last = int(shown[-1])
             self.shown += len(shown)
             self.frames = int(numbers[last]) + 1
-            self.size = block.size(last)
+            sizes = block.sizes()
+            self.sizes.update(map(tuple, sizes[shown].tolist()))
             first_us = int(block.times_us[shown[0]]) if first_us is None else first_us
             self.last_us = int(block.times_us[last]) - first_us
             names = map(Classes.name, *(block.values(name) for name in ("label", "category_id")))
@@ -108,11 +112,12 @@ class Tracks:
                 names,
                 numbers[block.row_of].tolist(),
                 *(block.values(name) for name in _PLACE),
+                *sizes[block.row_of].T.tolist(),
                 strict=True,
             )
             kept = [row for row in rows if row[2] >= 0]
             self.labels |= dict.fromkeys(row[1] for row in kept)
-            self._database.executemany("INSERT INTO place VALUES (?,?,?,?,?,?,?,?,?)", kept)
+            self._database.executemany("INSERT INTO place VALUES (?,?,?,?,?,?,?,?,?,?,?)", kept)
         run("CREATE INDEX by_track ON place (track)")
         changed = run(
             "SELECT count(*) FROM (SELECT track, label, min(rowid) FROM place WHERE track IS NOT "
@@ -172,7 +177,9 @@ def _place(
     y_max: float,
     angle: float | None,
     score: float | None,
+    width: int,
+    height: int,
 ) -> Place:
     turned = angle if angle is not None and math.isfinite(angle) else 0.0
     sure = score if score is not None and math.isfinite(score) else None
-    return Place(at, (x_min, y_min, x_max, y_max), turned, sure)
+    return Place(at, (x_min, y_min, x_max, y_max), turned, sure, (width, height))

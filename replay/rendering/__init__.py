@@ -17,7 +17,7 @@ from dgrec.replay.rendering.outputs import ReplayOutput, choose_output
 from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.scene import Scene
 from dgrec.replay.rendering.selection import Selection, select_frames
-from dgrec.replay.rendering.sinks import encode_picture
+from dgrec.replay.rendering.sinks import earlier_pictures, encode_picture
 
 __all__ = [
     "Canvas",
@@ -26,6 +26,7 @@ __all__ = [
     "Selection",
     "canvas_for",
     "choose_output",
+    "earlier_pictures",
     "encode_picture",
     "select_frames",
     "write_replay",

@@ -114,14 +114,19 @@ class PictureFolder(Sink):
     def _merge(self, folder: Path) -> None:
         if not self._overwrite:
             check_new_folder(folder, overwrite=False)  # it was empty when this began
-        for old in folder.iterdir():
-            if re.fullmatch(r"frame-\d{6,}\.(png|jpg)", old.name):
-                old.unlink()
+        for old in earlier_pictures(folder):
+            old.unlink()
         for new in sorted(self._new.temporary.iterdir()):
             os.replace(new, folder / new.name)
 
     def discard(self) -> None:
         self._new.discard()
+
+
+def earlier_pictures(folder: Path) -> list[Path]:
+    """Return the files in a folder that have the names of pictures that dgrec wrote."""
+    names = re.compile(r"frame-\d{6,}\.(png|jpg)")
+    return [path for path in folder.iterdir() if names.fullmatch(path.name) and not path.is_dir()]
 
 
 def picture_folder(suffix: str) -> Target:

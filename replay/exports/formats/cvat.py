@@ -49,7 +49,7 @@ class Cvat(ExportFormat):
 
 
 def _write_head(file: TextIO, exported: Exported, tracks: Tracks) -> None:
-    width, height = tracks.size
+    width, height = exported.one_size(tracks.sizes)
     labels = "".join(
         f"<label><name>{text(label)}</name><type>rectangle</type><attributes>"
         "<attribute><name>score</name><mutable>True</mutable><input_type>text</input_type>"

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dgrec.replay.exports import Exported, ExportFormat, Losses, Place, Track, Tracks, utf8
+from dgrec.errors import ConfigError
+from dgrec.replay.exports import Exported, ExportFormat, Place, Track, Tracks, utf8
 from dgrec.replay.exports.formats.xml_text import quoted
 
 
@@ -35,7 +36,7 @@ class LabelStudio(ExportFormat):
             file.write(f'"predictions": [{{"model_version": {json.dumps(model)}, "result": [')
             for number, track in enumerate(tracks):
                 file.write(",\n" if number else "\n")
-                file.write(json.dumps(_region(number, track, tracks, rate, exported.losses)))
+                file.write(json.dumps(_region(number, track, tracks, rate, exported)))
             file.write("\n]}]}]\n")
             labels = list(tracks.labels)
         (path / "label_config.xml").write_text(_config(labels, rate), "utf-8")
@@ -47,7 +48,7 @@ def _video_name(exported: Exported) -> str:
 
 
 def _region(
-    number: int, track: Track, tracks: Tracks, rate: float, losses: Losses
+    number: int, track: Track, tracks: Tracks, rate: float, exported: Exported
 ) -> dict[str, Any]:
     sequence: list[dict[str, Any]] = []
     scores = []
@@ -55,7 +56,7 @@ def _region(
     for place in track.places:
         if sequence and place.at > before + 1:
             sequence[-1]["enabled"] = False  # not shown until the next one
-        sequence.append(_keyframe(place, tracks.size, rate, losses))
+        sequence.append(_keyframe(place, rate, exported))
         scores += [place.score] if place.score is not None else []
         before = place.at
     if sequence and before + 1 < tracks.frames:
@@ -75,13 +76,20 @@ def _region(
     }
 
 
-def _keyframe(place: Place, size: tuple[int, int], rate: float, losses: Losses) -> dict[str, Any]:
-    width, height = (max(1, side) for side in size)
+def _keyframe(place: Place, rate: float, exported: Exported) -> dict[str, Any]:
+    width, height = place.size
+    if 0 in place.size:
+        raise ConfigError(
+            f"{exported.session.path}: frame {place.at} of the video has no recorded size, of "
+            "which Label Studio's numbers are percentages"
+        )
     box = place.box
     if not place.angle:
         x_min, x_max = (min(max(x, 0.0), width) for x in (box[0], box[2]))
         y_min, y_max = (min(max(y, 0.0), height) for y in (box[1], box[3]))
-        losses.add("cut boxes at the edge of the picture", (x_min, y_min, x_max, y_max) != box)
+        exported.losses.add(
+            "cut boxes at the edge of the picture", (x_min, y_min, x_max, y_max) != box
+        )
         place = replace(place, box=(x_min, y_min, x_max, y_max))
     x_min, y_min, x_max, y_max = place.box
     left, top = place.corners()[0]  # Label Studio turns boxes about this corner

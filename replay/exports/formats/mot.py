@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from configparser import ConfigParser
 from pathlib import Path
@@ -95,7 +96,7 @@ class MotSequence(ExportFormat):
         classes = exported.classes(contiguous=True)
         (path / "gt").mkdir()
         (path / "det").mkdir()
-        frames, size = 0, (0, 0)
+        frames, sizes = 0, Counter[tuple[int, int]]()
         is_other = False
         source = path / "source_frames.txt"
         with (
@@ -112,7 +113,7 @@ class MotSequence(ExportFormat):
                     write_joined(numbered, pc.binary_join_element_wise(lines, "\n", ""))
                 else:
                     exported.note_numbers(block, counted)
-                size = block.size(block.rows.num_rows - 1)
+                sizes.update(map(tuple, block.sizes().tolist()))
                 count = len(block.row_of)
                 none = pa.array(np.full(count, -1))
                 numbers = pa.array(counted + 1)
@@ -133,7 +134,7 @@ class MotSequence(ExportFormat):
         changed = sum(_line(name) != name for name in classes.names.values())
         exported.losses.add("labels.txt has other white space than labels", changed, "label")
         (path / "gt" / "labels.txt").write_text(names, "utf-8")
-        _write_info(exported, path, frames, size)
+        _write_info(exported, path, frames, exported.one_size(sizes))
 
 
 def _line(name: str) -> str:

@@ -117,8 +117,14 @@ def _line(number: int, values: Sequence[float]) -> str:
     return " ".join([str(number), *map(repr, values)]) + "\n"
 
 
-def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
-    """Return centre and size of each box as parts of the picture's size, and which are in it."""
+def _cut(
+    exported: Exported, block: Block, chosen: _Array | bool = True
+) -> tuple[_Array, _Array, _Array]:
+    """Return each box, cut at the edge of its picture; the picture's size; and which are in it.
+
+    Args:
+        chosen: Which boxes are counted.
+    """
     row_of = pa.array(block.row_of)
     width, height = (
         block.rows.column(name).take(row_of).to_numpy(zero_copy_only=False).astype(np.float64)
@@ -132,8 +138,15 @@ def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
     top, bottom = np.clip(y_min, 0, height), np.clip(y_max, 0, height)
     is_there = (right > left) & (bottom > top)
     is_cut = (left != x_min) | (right != x_max) | (top != y_min) | (bottom != y_max)
-    exported.losses.add("cut boxes at the edge of the picture", np.count_nonzero(is_there & is_cut))
-    exported.leave_out("boxes that are not in the picture", np.count_nonzero(~is_there))
+    is_cut &= is_there & chosen
+    exported.losses.add("cut boxes at the edge of the picture", np.count_nonzero(is_cut))
+    exported.leave_out("boxes that are not in the picture", np.count_nonzero(~is_there & chosen))
+    return np.stack([left, top, right, bottom]), np.stack([width, height]), is_there
+
+
+def _boxes(exported: Exported, block: Block) -> tuple[_Array, _Array]:
+    """Return centre and size of each box as parts of the picture's size, and which are in it."""
+    (left, top, right, bottom), (width, height), is_there = _cut(exported, block)
     centre = [(left + right) / 2 / width, (top + bottom) / 2 / height]
     return np.stack([*centre, (right - left) / width, (bottom - top) / height], axis=1), is_there
 
@@ -223,15 +236,23 @@ class YoloObb(Yolo):
     holds = _HOLDS | {"angle"}
 
     def _lines(self, exported: Exported, classes: Classes, block: Block) -> list[str | None]:
+        turned = pc.not_equal(pc.fill_null(block.column("angle"), 0.0), 0.0)
+        is_turned = turned.to_numpy(zero_copy_only=False)
+        cut, _, is_there = _cut(exported, block, ~is_turned)
+        boxes = cut.T.tolist()
         found: list[str | None] = []
         for frame in block.frames():
             width, height = frame.size
             for each in frame.detections:
-                corners = corners_of(each.box, each.angle)
+                index = len(found)
+                box = each.box if is_turned[index] else boxes[index]
+                corners = corners_of(box, each.angle)
                 values = [part for x, y in corners for part in (x / width, y / height)]
-                is_inside = all(0 <= value <= 1 for value in values)
+                is_inside = bool(is_there[index])  # if not, it has been counted with the boxes
+                if is_turned[index]:
+                    is_inside = all(0 <= value <= 1 for value in values)
+                    if not is_inside:
+                        exported.leave_out("turned boxes that reach over the picture's edge")
                 number = classes.number(each.label, each.category_id)
                 found.append(_line(number, values) if is_inside else None)
-                if not is_inside:
-                    exported.leave_out("turned boxes that reach over the picture's edge")
         return found

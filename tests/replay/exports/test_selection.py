@@ -172,6 +172,44 @@ def test_nothing_is_overwritten_by_accident(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_nothing_of_an_earlier_sequence_stays(tmp_path: Path) -> None:
+    """Its numbers of frames, and its pictures, would be taken for those of the new one."""
+    path = numbered(tmp_path)
+    rows = [make_row(i, [make_detection(0, track_id=1)]) for i in range(20)]
+    other = write_session(tmp_path / "s.parquet", rows)
+    sequence = tmp_path / "walk"
+    with dgrec.open(path) as session:
+        session.export(sequence, "mot", images="jpg", every=2)
+    (sequence / "notes.txt").write_text("mine")
+    dgrec.export(other, tmp_path / "new", "mot")
+    before = sorted(each.name for each in sequence.iterdir())
+    with pytest.raises(DgrecError):
+        dgrec.export(other, sequence, "mot", images="jpg", overwrite=True)  # it has no pictures
+    assert sorted(each.name for each in sequence.iterdir()) == before
+    assert {"img1", "source_frames.txt"} < {*before}
+    dgrec.export(other, sequence, "mot", overwrite=True)
+    names = {each.name for each in (tmp_path / "new").iterdir()}
+    assert {each.name for each in sequence.iterdir()} == {*names, "notes.txt"}
+
+
+def test_no_picture_of_an_earlier_export_stays(tmp_path: Path) -> None:
+    """Pictures that were not covered, for example; a task of the folder would count them."""
+    path = numbered(tmp_path)
+    pictures = tmp_path / "t.images"
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "t.xml", images="png", every=2)
+        (pictures / "frame-mine.png").write_text("mine")
+        (pictures / "frame-000007.png").mkdir()
+        report = session.export(tmp_path / "t.xml", images="jpg", every=3, overwrite=True)
+    ours = {f"frame-{number:06}.jpg" for number in range(0, NUMBERED, 3)}
+    assert report.pictures == len(ours)
+    assert {each.name for each in pictures.iterdir()} == {
+        *ours,
+        "frame-mine.png",
+        "frame-000007.png",
+    }
+
+
 def test_the_footage_of_a_recording_is_never_replaced(tmp_path: Path) -> None:
     path = numbered(tmp_path)
     footage = tmp_path / "clip.mp4"

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 import dgrec
-from dgrec.errors import DgrecError
+from dgrec.errors import ConfigError, DgrecError
+from dgrec.format import Row
 from dgrec.replay.exports import corners_of
-from tests.factory import edited, make_detection, make_row, write_session
-from tests.replay.clips import number_in
+from tests.factory import edited, later, make_detection, make_row, new_metadata, write_session
+from tests.replay.clips import HEIGHT, WIDTH, file_source, number_in, write_clip
 from tests.replay.exports.made import NUMBERED, SIZE, detections, numbered, tracked
 
 
@@ -173,6 +174,35 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     ]
 
 
+def recorded(folder: Path, rows: list[Row]) -> Path:
+    """Write a session of a camera, with a recorded video of numbered pictures beside it."""
+    video = write_clip(folder / "own.mp4", 12)
+    facts = {key: file_source(video)[key] for key in ("file", "size", "sha256")}
+    source = {"given": "0", "kind": "camera", "fps": 30.0, "live": True}
+    entries = [{"kind": "raw", "frames": 12, **facts}]
+    return write_session(folder / "own.parquet", rows, new_metadata(source=source, video=entries))
+
+
+def test_cvat_refuses_a_video_of_another_size(tmp_path: Path) -> None:
+    """Boxes are in pixels of the frames, those of a task in pixels of the video."""
+    # Encoders make sides even; the size of one is not known; two are not in the video.
+    sizes = [(WIDTH, HEIGHT), (WIDTH - 1, HEIGHT), (0, 0), (640, 480), (640, 480), (640, 360)]
+    rows = [
+        make_row(i, width=width, height=height, video_frame=None if height == 480 else i)
+        for i, (width, height) in enumerate(sizes)
+    ]
+    output = tmp_path / "tracks.xml"
+    said = f"own.mp4 is {WIDTH}x{HEIGHT} instead of the frames' 640x360.* --images jpg"
+    with dgrec.open(recorded(tmp_path, rows)) as session:
+        with pytest.raises(ConfigError, match=said):
+            session.export(output)
+        assert not output.exists()
+        assert session.export(output, end="5").frames == 3
+        session.export(tmp_path / "pictures.xml", images="jpg")
+    shown = cv2.imread(str(tmp_path / "pictures.images" / "frame-000005.jpg"))
+    assert shown.shape == (360, 640, 3)
+
+
 @pytest.mark.parametrize("form", ["coco", "cvat", "supervision-json"])
 def test_boxes_that_are_none_are_left_out(form: str, tmp_path: Path) -> None:
     boxes = ([10.0, 10.0, 50.0, 60.0], [50.0, 60.0, 10.0, 10.0], [float("nan")] * 4, [5.0] * 4)
@@ -223,6 +253,59 @@ def test_label_studio_shows_each_box_in_its_frame_only(tmp_path: Path) -> None:
     for one, other in zip(sorted(shown), expected, strict=True):
         assert one[:3] == other[:3]
         assert np.allclose(one[3], other[3], rtol=1e-12)
+
+
+def test_label_studio_finds_frames_of_a_recorded_video(tmp_path: Path) -> None:
+    """It finds them by a rate: that of a camera, or of a file that is gone, is another one."""
+    # A video has every frame when it was captured; the source's own stamps are three times as fast.
+    rows = [
+        make_row(i, [make_detection(0, track_id=1)], video_frame=None if i == 4 else 2 * i)
+        for i in range(6)
+    ]
+    rows = [later(row, i * 66_733_400) for i, row in enumerate(rows)]
+    with dgrec.open(recorded(tmp_path, rows)) as session:
+        session.export(tmp_path / "tasks", "label-studio", start="1", end="4")
+    (task,) = json.loads((tmp_path / "tasks/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    rate = pytest.approx(2 / 0.1001001, rel=1e-4)
+    config = ElementTree.parse(tmp_path / "tasks/label_config.xml")
+    (video,) = config.iter("Video")
+    assert float(video.get("frameRate", "")) == rate
+    for key, i in zip(region["value"]["sequence"], (1, 2, 3), strict=True):
+        assert key["frame"] == 2 * i + 1
+        assert 2 * i / key["time"] == rate
+    assert 7 / region["value"]["duration"] == rate
+
+
+def test_places_are_parts_of_their_own_frame(tmp_path: Path) -> None:
+    """Frames of two sizes: those of pictures, or of two cameras one after the other."""
+    sizes = [(640, 480), (1920, 1080), (640, 480)]
+    rows = [
+        make_row(
+            i,
+            [make_detection(0, bbox=[width / 4, height / 4, width / 2, height + 9.0], track_id=1)],
+            width=width,
+            height=height,
+        )
+        for i, (width, height) in enumerate(sizes)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows)
+    report = dgrec.export(path, tmp_path / "tasks", "label-studio")
+    assert "cut boxes at the edge of the picture: 3 detections" in report.notes
+    (task,) = json.loads((tmp_path / "tasks/tasks.json").read_text())
+    (region,) = task["predictions"][0]["result"]
+    for key in region["value"]["sequence"]:
+        assert [key[name] for name in ("x", "y", "width", "height")] == [25, 25, 25, 75]
+    one = "{} says 640x480 also for frames of another size: 1 frame"
+    assert one.format("mot") in dgrec.export(path, tmp_path / "mot", "mot").notes
+    assert one.format("cvat") in dgrec.export(path, tmp_path / "t.xml").notes
+    root = ElementTree.parse(tmp_path / "t.xml")
+    assert root.findtext("meta/task/original_size/width") == "640"
+    assert "imHeight=480" in (tmp_path / "mot/seqinfo.ini").read_text()
+    said = "frame 1 of the video has no recorded size, of which Label Studio's"
+    edited(path, {"width": [640, 0, 640]})
+    with pytest.raises(ConfigError, match=said):
+        dgrec.export(path, tmp_path / "none", "label-studio")
 
 
 def test_turned_boxes_are_turned_about_the_right_point(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 
 import dgrec
 from dgrec.errors import DgrecError
+from dgrec.replay.exports import corners_of
 from tests.factory import make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import HEIGHT, WIDTH, number_in, numbered_results
 from tests.replay.exports.made import NUMBERED, numbered, with_masks, with_points
@@ -135,6 +136,34 @@ def test_poses_and_turned_boxes_come_back(tmp_path: Path) -> None:
     )
     with dgrec.open(path) as session, pytest.raises(DgrecError, match="no key points"):
         session.export(tmp_path / "none", "yolo-pose", images="none")
+
+
+def test_only_turned_boxes_at_the_edge_are_left_out(tmp_path: Path) -> None:
+    """A plain box is cut, as in the other formats of YOLO."""
+    results = [
+        make_detection(0, bbox=[-0.5, 10.0, 50.0, 60.0]),
+        make_detection(0, bbox=[600.0, 440.0, 660.0, 500.0], angle=0.0),
+        make_detection(0, bbox=[100.0, 100.0, 200.0, 140.0], angle=0.5),
+        make_detection(0, bbox=[-0.5, 100.0, 90.0, 140.0], angle=0.5),
+        make_detection(0, bbox=[700.0, 5.0, 720.0, 50.0]),
+    ]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, []), make_row(1, results)])
+    with dgrec.open(path) as session:
+        report = session.export(tmp_path / "set", "yolo-obb", images="none")
+    assert report.detections == 3
+    assert report.notes[-4:-1] == [
+        "cut boxes at the edge of the picture: 2 detections",
+        "left out boxes that are not in the picture: 1 detection",
+        "left out turned boxes that reach over the picture's edge: 1 detection",
+    ]
+    text = (tmp_path / "set/labels/train/frame-000001.txt").read_text()
+    places = [np.array(line.split()[1:], float).reshape(4, 2) for line in text.splitlines()]
+    expected = [
+        [(0, 10), (50, 10), (50, 60), (0, 60)],
+        [(600, 440), (640, 440), (640, 480), (600, 480)],
+        corners_of((100, 100, 200, 140), 0.5),
+    ]
+    assert np.allclose(np.array(places) * (640, 480), expected, rtol=1e-14)
 
 
 def test_odd_labels_do_not_break_the_description(tmp_path: Path) -> None:
