@@ -27,6 +27,8 @@ class ImportedFrame:
     timing: Mapping[str, float] = field(default_factory=dict)
     #: What analyzers added.
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: What its masks and arrays take in memory.
+    decoded_bytes: int = 0
 
 
 @dataclass(frozen=True)
