@@ -30,7 +30,7 @@ FORMATS: dict[str, tuple[str, set[str], str]] = {
     "jsonl": ("a.jsonl", _EVERYTHING, ""),
     "supervision-json": ("s.json", _PLAIN | {"track_id"}, ""),
     "coco": ("c.json", _PLAIN | {"track_id", "mask", "places"}, ""),
-    "coco-results": ("r.json", _PLAIN - {"category_id"} | {"mask", "places"}, ""),
+    "coco-results": ("r.json", _PLAIN | {"mask", "places"}, ""),
     "mot": ("walk", {"bbox", "score", "rounded"}, "det/det.txt"),
     "mot-results": ("w.txt", {"bbox", "score", "track_id", "rounded"}, ""),
     "cvat": ("t.xml", {"bbox", "label", "score", "angle", "rounded"}, ""),
@@ -143,15 +143,18 @@ def test_names_and_connections_of_key_points_come_back_from_coco(tmp_path: Path)
     path = write_session(tmp_path / "s.parquet", _rows())
     with dgrec.open(path) as session:
         session.export(tmp_path / "c.json")
+        session.export(tmp_path / "r.json", "coco-results")
     dgrec.import_(tmp_path / "c.json", tmp_path / "c.parquet")
-    with dgrec.open(tmp_path / "c.parquet") as session:
-        points = session[1].results[0]["landmarks"]
+    dgrec.import_(tmp_path / "r.json", tmp_path / "r.parquet", labels=tmp_path / "c.json")
     keys = ("label", "connect", "landmark", "score")
     expected = [
         (each["label"], list(each["connect"]), each["landmark"], None)
         for each in _points(20 + 1 / 3)
     ]
-    assert [tuple(each.get(key) for key in keys) for each in points] == expected
+    for name in ("c.parquet", "r.parquet"):
+        with dgrec.open(tmp_path / name) as session:
+            points = session[1].results[0]["landmarks"]
+        assert [tuple(each.get(key) for key in keys) for each in points] == expected
 
 
 @pytest.mark.slow
