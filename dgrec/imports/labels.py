@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from dgrec.errors import ConfigError, ImportFileError
-from dgrec.files import read_small_text
+from dgrec.files import is_file, read_small_text
 from dgrec.imports.frames import Category, Images
 from dgrec.imports.text import InvalidError, JsonReader, open_binary
 
@@ -46,13 +47,12 @@ def read_labels(text: str) -> GivenLabels:
         names_of = {each.number: each.name for each in categories.values()}
         return GivenLabels(names_of, categories, images)
     names = [name.strip() for name in text.split(",")]
-    if path.suffix or path.is_file():
+    if path.suffix or is_file(path):
         try:
             names = read_small_text(path).splitlines()
-        except FileNotFoundError:
-            names = [name.strip() for name in text.split(",")]
         except OSError as error:
-            raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
+            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ImportFileError(f"{path}: {error}") from None
     if not any(names) or len(names) > _MOST:

@@ -497,6 +497,15 @@ def test_names_of_categories_are_texts_by_number(tmp_path: Path) -> None:
         assert session[0].results[0]["label"] == "car"
 
 
+@pytest.mark.parametrize("last", ["toothbrush", "St. Bernard"])
+def test_a_list_of_names_may_be_longer_than_the_name_of_a_file(last: str, tmp_path: Path) -> None:
+    names = [*(f"class number {number}" for number in range(79)), last]
+    (tmp_path / "a.jsonl").write_text('{"detections": [{"category_id": 79, "bbox": [1, 2, 3, 4]}]}')
+    dgrec.import_(tmp_path / "a.jsonl", tmp_path / "o.parquet", labels=",".join(names))
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        assert session[0].results[0]["label"] == last
+
+
 @pytest.mark.slow
 def test_categories_of_annotations_keep_the_numbers_of_the_model(tmp_path: Path) -> None:
     """COCO's ids count from 1, as the classes of MOTChallenge do; a model's count from 0."""
