@@ -18,7 +18,14 @@ from dgrec.imports.format import FORMATS, Head, ImportFormat
 from dgrec.imports.frames import Category, Facts, Frames, Images, ImportedFrame, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
-from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of, open_binary
+from dgrec.imports.text import (
+    LONGEST_LINE,
+    InvalidError,
+    JsonReader,
+    head_of,
+    lines_of,
+    open_binary,
+)
 
 __all__ = [
     "Category",
@@ -34,6 +41,7 @@ __all__ = [
     "Input",
     "InvalidError",
     "JsonReader",
+    "LONGEST_LINE",
     "MOST_DETECTIONS",
     "head_of",
     "import_",

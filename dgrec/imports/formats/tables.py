@@ -7,12 +7,14 @@ import itertools
 import json
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
 from dgrec.format import CORNERS
 from dgrec.imports import (
+    LONGEST_LINE,
     Facts,
     Frames,
     Gathering,
@@ -28,6 +30,8 @@ from dgrec.imports import (
 
 #: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
 _DELIMITERS: Final = ",;\t"
+#: Held while the limit of a cell is another one.
+_LIMIT: Final = threading.Lock()
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 #: Names of the column with the number of the frame; the first that is there counts.
 _FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
@@ -95,7 +99,7 @@ def _delimiter(header: str) -> str:
 
 def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        for row in rows:
+        for row in _with_long_cells(rows):
             where = f"line {rows.line_num:,}"
             if not row:
                 continue
@@ -111,6 +115,23 @@ def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, A
             yield where, found
     except csv.Error as error:
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+
+
+def _with_long_cells(rows: Any) -> Iterator[list[str]]:
+    """Yield rows whose cells may be as long as a line: an embedding is longer than Python allows.
+
+    Its limit is one for the whole process, where others may read CSV, too.
+    """
+    while True:
+        with _LIMIT:
+            before = csv.field_size_limit(LONGEST_LINE)
+            try:
+                row = next(rows, None)
+            finally:
+                csv.field_size_limit(before)
+        if row is None:
+            return
+        yield row
 
 
 class SupervisionJson(ImportFormat):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import json
 import math
@@ -330,6 +331,22 @@ ADDED: list[dict[str, Any]] = [
     {"landmarks": []},
     {"label": ""},
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_long_values_come_back(name: str, tmp_path: Path) -> None:
+    """Python reads no cell of more than 131,072 characters unless it is told to."""
+    points = [{"landmark": [i / 7, i / 3], "label": "p" * 100} for i in range(900)]
+    found = make_detection(0, embedding=[i / 7 for i in range(8000)], landmarks=points)
+    path = write_session(tmp_path / "s.parquet", [make_row(0, [found])])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / name)
+    limit = csv.field_size_limit()
+    dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    assert csv.field_size_limit() == limit
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert session[0].results == [found]
 
 
 @pytest.mark.slow
