@@ -160,8 +160,8 @@ class JsonReader:
                 raise self._invalid(self._at, "is nested too deeply") from None
             except ValueError:  # Python reads no number of more than 4,300 digits
                 raise self._invalid(self._at, "has a number with too many digits") from None
-            # A number may go on in the next piece.
-            if end == len(self._text) and isinstance(found, int | float) and self._more():
+            # A number may go on in the next piece, also one that ends before `.`, `e` or `e-`.
+            if end > len(self._text) - 3 and isinstance(found, int | float) and self._more():
                 continue
             self._at = end
             return found

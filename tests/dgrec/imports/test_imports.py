@@ -18,6 +18,7 @@ import dgrec
 from dgrec import sample
 from dgrec.cli import gather
 from dgrec.imports import FORMATS
+from dgrec.imports.text import _CHUNK
 from dgrec.publishing import PublishedFrame
 from dgrec.publishing.payload import message_of
 from dgrec.replay.commands.imports import FORMATS as CHOICES
@@ -495,6 +496,18 @@ def test_names_of_categories_are_texts_by_number(tmp_path: Path) -> None:
     dgrec.import_(path, output, labels={np.int64(1): "car"})  # type: ignore[dict-item]
     with dgrec.open(output) as session:
         assert session[0].results[0]["label"] == "car"
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_numbers_may_be_anywhere_in_a_file(at: int, tmp_path: Path) -> None:
+    """Files are read in pieces, which end within a number."""
+    number = "-1.25e-07"
+    head = '{"extra": ['
+    found = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [], "categories": []}
+    rest = f"{number}], {json.dumps(found)[1:]}"
+    path = tmp_path / "a.json"
+    path.write_text(head + " " * (_CHUNK - len(head) - at) + rest)
+    assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
 
 
 @pytest.mark.parametrize("last", ["toothbrush", "St. Bernard"])
