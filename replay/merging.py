@@ -29,7 +29,14 @@ from dgrec.format import (
     write_sealed,
 )
 from dgrec.paths import part_path, session_stem
-from dgrec.replay.clip import ClipReport, Span, check_clip_output, moved_source, write_clip
+from dgrec.replay.clip import (
+    ClipReport,
+    Span,
+    check_clip_output,
+    cut_positions,
+    moved_source,
+    write_clip,
+)
 from dgrec.session import Session
 
 #: These have to be the same: the first model's labels do not fit the results of another one.
@@ -86,7 +93,7 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
         merged = stack.enter_context(Session(folder.temporary / output.name))
         report = write_clip(
             merged,
-            [Span(0, len(merged))],
+            _spans(recordings),
             output,
             overwrite=overwrite,
             description={"merged": [_described(each) for each in recordings]},
@@ -95,6 +102,14 @@ def merge(paths: Sequence[Path], output: Path, *, overwrite: bool = False) -> Cl
     if others := {name for each in sessions for name in each.schema.names} - {*SCHEMA.names}:
         report.notes.append(f"left out columns of other tools: {', '.join(sorted(others))}")
     return report
+
+
+def _spans(recordings: Sequence[_Recording]) -> list[Span]:
+    """Return all rows as spans of a clip: they jump where the recordings themselves do."""
+    last = recordings[-1]
+    cuts = [each.frames + cut for each in recordings for cut in cut_positions(each.session)]
+    limits = [0, *cuts, last.frames + len(last.session)]
+    return list(itertools.starmap(Span, itertools.pairwise(limits)))
 
 
 def _folder_beside(output: Path) -> NewFolder:

@@ -175,14 +175,20 @@ def _frame(detections: Sequence[Mapping[str, Any]], size: tuple[int, int] | None
     found = [
         item
         for item in detections
-        if "bbox" in item and item.get("label") is not None and item.get("considered") != 0
+        if "bbox" in item and item.get("label") is not None and _mark(item, "considered") != 0
     ]
     return TruthFrame(
         [item["label"] for item in found],
         np.array([item["bbox"] for item in found], np.float64).reshape(-1, 4),
-        [bool(item.get("iscrowd")) for item in found],
+        [bool(_mark(item, "iscrowd")) for item in found],
         size,
     )
+
+
+def _mark(item: Mapping[str, Any], name: str) -> Any:
+    """Return a mark of a detection; None if a program has put something else there."""
+    value = item.get(name)
+    return value if isinstance(value, int | float | str) else None
 
 
 def unrecorded(truth: Truth, recorded: int) -> list[str]:

@@ -145,6 +145,20 @@ def check_parent(path: Path) -> None:
     raise output_error(path, OSError(number, os.strerror(number)))
 
 
+def is_file(path: Path) -> bool:
+    """Return whether there is a file of this name, of which a name may be too long for any file.
+
+    `Path.is_file` raises an error for that until Python 3.13: what a user gives may be a list, or
+    the name of something else.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
+
+
 def read_small_text(path: Path, most: int = 1_000_000) -> str:
     """Return the text of a configuration file, UTF-8 with or without a byte order mark.
 

@@ -15,23 +15,33 @@ text       large text files, piece by piece
 
 from dgrec.imports import values
 from dgrec.imports.format import FORMATS, Head, ImportFormat
-from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
+from dgrec.imports.frames import Category, Facts, Frames, Images, ImportedFrame, Input
 from dgrec.imports.gathering import MOST_DETECTIONS, Gathering, too_many
 from dgrec.imports.importing import ImportReport, import_, read_frames
-from dgrec.imports.text import InvalidError, JsonReader, head_of, lines_of, open_binary
+from dgrec.imports.text import (
+    LONGEST_LINE,
+    InvalidError,
+    JsonReader,
+    head_of,
+    lines_of,
+    open_binary,
+)
 
 __all__ = [
+    "Category",
     "FORMATS",
     "Facts",
     "ImportFormat",
     "Frames",
     "Gathering",
     "Head",
+    "Images",
     "ImportReport",
     "ImportedFrame",
     "Input",
     "InvalidError",
     "JsonReader",
+    "LONGEST_LINE",
     "MOST_DETECTIONS",
     "head_of",
     "import_",

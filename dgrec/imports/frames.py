@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 #: A model has fewer classes.
 _MOST_NAMED = 100_000
@@ -27,16 +27,34 @@ class ImportedFrame:
     timing: Mapping[str, float] = field(default_factory=dict)
     #: What analyzers added.
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: What its masks and arrays take in memory.
+    decoded_bytes: int = 0
+
+
+class Category(NamedTuple):
+    """A category of COCO."""
+
+    name: str
+    #: Its number in the session.
+    number: int
+    #: Names of its key points, and pairs of connected ones, from 1.
+    points: Sequence[str] = ()
+    skeleton: Sequence[tuple[int, int]] = ()
+
+
+#: Pictures of COCO by their id as JSON: frame number, and width and height if known.
+Images = Mapping[str, tuple[int, tuple[int, int] | None]]
 
 
 @dataclass(frozen=True)
 class ImportOptions:
     """Facts about a file that the user gives, because the file does not."""
 
-    #: Names of category ids.
+    #: Names of category ids, as models number them.
     labels: Mapping[int, str] = field(default_factory=dict)
-    #: Pictures of COCO results by their id as JSON: frame number, and width and height if known.
-    images: Mapping[str, tuple[int, tuple[int, int] | None]] = field(default_factory=dict)
+    #: Categories and pictures of the COCO annotations that results belong to.
+    categories: Mapping[int, Category] = field(default_factory=dict)
+    images: Images = field(default_factory=dict)
     #: Width and height of the frames.
     size: tuple[int, int] | None = None
     #: Coordinates are parts of the width and height, from 0 to 1.

@@ -86,7 +86,7 @@ class Gathering:
     def add(
         self, detection: Mapping[str, Any], *, frame: int | None = None, image: str | None = None
     ) -> None:
-        """Add a detection of a frame, or of a picture."""
+        """Add a detection of a frame, of a picture, or of a picture that is a known frame."""
         self._add("detections", (frame, image, _encoded(detection)))
 
     def add_image(self, image: str, frame: int, facts: Mapping[str, Any]) -> None:
@@ -111,6 +111,19 @@ class Gathering:
             "ORDER BY seq LIMIT 1"
         ).fetchone()
         return None if found is None else (int(found[0]), str(found[1]))
+
+    def mixed(self) -> tuple[int, int, str] | None:
+        """Return the first detection of a picture whose frame has another picture's, too.
+
+        It is the detection's number, the frame, and the name of the other picture.
+        """
+        self._flush()
+        found = self._run(
+            "SELECT seq, frame, other FROM (SELECT seq, frame, image, first_value(image) OVER "
+            "(PARTITION BY frame ORDER BY seq) AS other FROM detections WHERE image IS NOT NULL) "
+            "WHERE image <> other ORDER BY seq LIMIT 1"
+        ).fetchone()
+        return None if found is None else (int(found[0]), int(found[1]), str(found[2]))
 
     def frames(self) -> Iterator[Gathered]:
         """Yield the frames in order, with their detections in the order of the file.

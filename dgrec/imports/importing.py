@@ -96,10 +96,11 @@ def import_(
     if frames is not None and not 0 < frames <= MOST_ADDED:
         raise ConfigError(f"frames {frames:,}: expected 1 to {MOST_ADDED:,}")
     source = _source(path, target, footage, fps, size)
-    names, images = _given_labels(labels)
+    named = _given_labels(labels)
     options = ImportOptions(
-        labels=names,
-        images=images,
+        labels=named.names,
+        categories=named.categories,
+        images=named.images,
         size=_size_of(source),
         normalized=normalized,
         frame_column=frame_column,
@@ -152,7 +153,7 @@ def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:
     for number, name in (labels or {}).items():
         check_number("labels", number, is_whole=True)
         check_text("labels", name)
-    return {int(number): name for number, name in (labels or {}).items()}, {}
+    return GivenLabels({int(number): name for number, name in (labels or {}).items()})
 
 
 def read_frames(file: Path, facts: Facts) -> Frames:

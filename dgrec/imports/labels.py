@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from dgrec.errors import ConfigError, ImportFileError
-from dgrec.files import read_small_text
+from dgrec.files import is_file, read_small_text
+from dgrec.imports.frames import Category, Images
 from dgrec.imports.text import InvalidError, JsonReader, open_binary
 
 _MOST: Final = 100_000
 
-#: Names by id, and the pictures of COCO annotations: frame number and size by id as JSON.
-GivenLabels = tuple[Mapping[int, str], Mapping[str, tuple[int, tuple[int, int] | None]]]
+
+class GivenLabels(NamedTuple):
+    """Names by a model's category ids; of COCO annotations also their own, and the pictures."""
+
+    names: Mapping[int, str]
+    categories: Mapping[int, Category] = MappingProxyType({})
+    images: Images = MappingProxyType({})
 
 
 def read_labels(text: str) -> GivenLabels:
@@ -33,19 +41,20 @@ def read_labels(text: str) -> GivenLabels:
 
         with open_binary(path) as file:
             try:
-                return coco.read_labels(JsonReader(file))
+                categories, images = coco.read_labels(JsonReader(file))
             except InvalidError as error:
                 raise ImportFileError(f"{path}: {error}") from None
+        names_of = {each.number: each.name for each in categories.values()}
+        return GivenLabels(names_of, categories, images)
     names = [name.strip() for name in text.split(",")]
-    if path.suffix or path.is_file():
+    if path.suffix or is_file(path):
         try:
             names = read_small_text(path).splitlines()
-        except FileNotFoundError:
-            names = [name.strip() for name in text.split(",")]
         except OSError as error:
-            raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
+            if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+                raise ImportFileError(f"{path}: cannot be read: {error.strerror}") from None
         except ValueError as error:
             raise ImportFileError(f"{path}: {error}") from None
     if not any(names) or len(names) > _MOST:
         raise ConfigError(f"--labels {text[:60]}: expected names, such as person,car, or a file")
-    return {number: name for number, name in enumerate(names) if name}, {}
+    return GivenLabels({number: name for number, name in enumerate(names) if name})

@@ -19,7 +19,7 @@ from dgrec.format import metadata as metadata_module
 from dgrec.imports.format import ImportFormat
 from dgrec.imports.frames import Facts, Frames, ImportedFrame, Input
 from dgrec.imports.text import InvalidError
-from dgrec.imports.values import INT32_MAX, PackedMask
+from dgrec.imports.values import INT32_MAX, EncodedValue, PackedMask
 
 #: Rows that are made at a time.
 _FRAMES_AT_ONCE: Final = 1024
@@ -42,7 +42,7 @@ _UNKNOWN: Final = (
 )
 #: Characters of all names of categories in the metadata. Detections have their own labels.
 _MOST_LABEL_TEXT: Final = 1 << 20
-_PLAIN: Final = frozenset("bbox category_id label score track_id angle mask".split())
+_PLAIN: Final = frozenset("bbox category_id label score track_id angle".split())
 
 
 class ImportedRows:
@@ -74,8 +74,7 @@ class ImportedRows:
         with contextlib.closing(self.checked()) as frames:
             for frame in frames:
                 waiting.append(frame)
-                masks = (found["mask"]["data"] for found in frame.detections if "mask" in found)
-                held += len(frame.detections) + sum(mask.nbytes for mask in masks) // 1024
+                held += len(frame.detections) + frame.decoded_bytes // 1024
                 if len(waiting) >= _FRAMES_AT_ONCE or held >= _DETECTIONS_AT_ONCE:
                     yield self._batch(waiting)
                     waiting, held = [], 0
@@ -126,10 +125,6 @@ class ImportedRows:
         self._last = frame.number
         _check_stamps(frame)
         self._check_size(frame)
-        allowance = Allowance.for_frame(*(frame.size or (0, 0)))
-        for found in frame.detections:
-            if isinstance(mask := found.get("mask"), PackedMask):
-                found["mask"] = mask.decoded(allowance)
         _check_values(frame)
         if self._given.options.normalized and not self._format.is_in_pixels:
             _to_pixels(frame)
@@ -137,6 +132,7 @@ class ImportedRows:
             if (box := found.get("bbox")) is not None:
                 self._boxes += 1
                 self._largest = max(self._largest, *map(abs, box))
+        _decode(frame)
 
     def _check_size(self, frame: ImportedFrame) -> None:
         frame.size, said = frame.size or self._facts.size, self._given.options.size
@@ -294,6 +290,17 @@ def _check_stamps(frame: ImportedFrame) -> None:
             raise InvalidError(_name(frame), "its stamps and latency are not from 1970 to 2261")
 
 
+def _decode(frame: ImportedFrame) -> None:
+    """Put masks and encoded values in the place of what the format found."""
+    allowance = Allowance.for_frame(*(frame.size or (0, 0)))
+    most = allowance.bytes_left
+    for found in frame.detections:
+        for key, value in found.items():
+            if isinstance(value, EncodedValue | PackedMask):
+                found[key] = value.decoded(allowance)
+    frame.decoded_bytes = most - allowance.bytes_left
+
+
 def _check_values(frame: ImportedFrame) -> None:
     """Refuse a frame with more values than a row can hold."""
     nested = values = 0
@@ -325,6 +332,8 @@ def _to_pixels(frame: ImportedFrame) -> None:
 
 def _counted(value: Any) -> tuple[int, int]:
     """Return how many lists and objects a value has, and how many values."""
+    if isinstance(value, EncodedValue):
+        value = value.json
     if not isinstance(value, list | dict):
         return 0, 1
     nested = values = 0
@@ -338,7 +347,8 @@ def _scale(found: dict[str, Any], size: tuple[int, int]) -> None:
     """Convert the coordinates of a detection from parts of the picture to pixels."""
     if (box := found.get("bbox")) is not None:
         found["bbox"] = [part * whole for part, whole in zip(box, (*size, *size), strict=True)]
-    for point in found.get("landmarks", ()):
+    points = found.get("landmarks")
+    for point in points if isinstance(points, list) else ():
         x, y, *rest = point["landmark"]
         point["landmark"] = [x * size[0], y * size[1], *rest]
     if isinstance(shapes := found.get("segmentation"), list):

@@ -17,7 +17,8 @@ from dgrec.errors import ImportFileError
 _CHUNK: Final = 1 << 18
 #: Longer values are refused: the annotations of a picture, with masks, take a few MB.
 _LONGEST_VALUE: Final = 64 << 20
-_LONGEST_LINE: Final = 1 << 20
+#: Characters.
+LONGEST_LINE: Final = 1 << 20
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
@@ -95,8 +96,8 @@ def lines_of(file: IO[bytes]) -> Iterator[str]:
         for line in lines:
             yield line + "\n"
         number += len(lines)
-        if len(rest) > _LONGEST_LINE:
-            raise InvalidError(f"line {number:,}", f"has more than {_LONGEST_LINE:,} characters")
+        if len(rest) > LONGEST_LINE:
+            raise InvalidError(f"line {number:,}", f"has more than {LONGEST_LINE:,} characters")
     if rest:
         yield rest
 
@@ -159,8 +160,8 @@ class JsonReader:
                 raise self._invalid(self._at, "is nested too deeply") from None
             except ValueError:  # Python reads no number of more than 4,300 digits
                 raise self._invalid(self._at, "has a number with too many digits") from None
-            # A number may go on in the next piece.
-            if end == len(self._text) and isinstance(found, int | float) and self._more():
+            # A number may go on in the next piece, also one that ends before `.`, `e` or `e-`.
+            if end > len(self._text) - 3 and isinstance(found, int | float) and self._more():
                 continue
             self._at = end
             return found

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dgrec.format import Allowance, DecodeError
+from dgrec.format import Allowance, DecodeError, json_values
 from dgrec.imports.text import InvalidError
 
 #: Coordinates beyond this are not pixels.
@@ -32,6 +32,8 @@ _RESERVED: Final = frozenset(
     "bbox category_id label score track_id angle landmarks mask data".split()
 )
 _DEEPEST: Final = 8
+#: The same where dgrec's encoding is checked afterwards: a value takes up to three levels of JSON.
+_DEEPEST_ENCODED: Final = 300
 #: Stamps are within these years: they are nanoseconds of 64 bits on their way to a session.
 _YEARS: Final = range(1970, 2262)
 _LONGEST_EXTRA: Final = 1 << 20
@@ -229,20 +231,57 @@ def plain_extras(
     Members that have a meaning in PySDK are left out, too: the format has checked those that it
     takes.
     """
+    return _extras(item, where, _DEEPEST, known, _RESERVED)
+
+
+def encoded_extras(item: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return members that are in dgrec's JSON for any Python value, to be made `EncodedValue`s.
+
+    Key points and masks are among them if they are not what PySDK has.
+    """
+    return _extras(item, where, _DEEPEST_ENCODED, (), _RESERVED - {"landmarks", "mask", "data"})
+
+
+def _extras(
+    item: Mapping[str, Any],
+    where: str,
+    deepest: int,
+    known: Collection[str],
+    reserved: Collection[str],
+) -> dict[str, Any]:
     item = {key: value for key, value in item.items() if key not in known}
     for key, value in item.items():
-        if isinstance(value, dict | list) and _depth(value) > _DEEPEST:
-            raise InvalidError(where, f"{key[:40]!r} is nested more than {_DEEPEST} levels deep")
+        if isinstance(value, dict | list) and _depth(value, deepest) > deepest:
+            raise InvalidError(where, f"{key[:40]!r} is nested more than {deepest} levels deep")
     if item and len(json.dumps(item)) > _LONGEST_EXTRA:
         raise InvalidError(where, f"has more than {_LONGEST_EXTRA:,} characters of other members")
-    return {key: value for key, value in item.items() if key not in _RESERVED}
+    return {key: value for key, value in item.items() if key not in reserved}
 
 
-def _depth(value: Any, level: int = 0) -> int:
-    if level > _DEEPEST or not isinstance(value, dict | list):
+def _depth(value: Any, deepest: int, level: int = 0) -> int:
+    if level > deepest or not isinstance(value, dict | list):
         return level
     inner = value.values() if isinstance(value, dict) else value
-    return max((_depth(item, level + 1) for item in inner), default=level + 1)
+    return max((_depth(item, deepest, level + 1) for item in inner), default=level + 1)
+
+
+@dataclass(frozen=True)
+class EncodedValue:
+    """A value that a program added to a detection, in dgrec's JSON for any Python value."""
+
+    json: Any
+    where: str
+
+    def decoded(self, allowance: Allowance) -> Any:
+        """Return the value.
+
+        Args:
+            allowance: How much memory the values of its frame may still take.
+        """
+        try:
+            return json_values.decode(self.json, allowance)
+        except DecodeError as error:
+            raise InvalidError(self.where, str(error)) from None
 
 
 def frame_of_name(name: str) -> int | None:

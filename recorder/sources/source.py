@@ -16,7 +16,7 @@ from dgrec import sample
 from dgrec.config import expand
 from dgrec.credentials import SCHEME, percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
-from dgrec.files import placed, resolved
+from dgrec.files import is_file, placed, resolved
 from dgrec.footage import file_facts
 from dgrec.paths import file_word, names_session, numbered_files, session_stem
 from dgrec.video import PacketFormat, Picture, digest_of_answer
@@ -156,7 +156,7 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
 
 
 def _is_session(text: str) -> bool:
-    return names_session(text) and (Path(text).is_file() or bool(numbered_files(Path(text))))
+    return names_session(text) and (is_file(Path(text)) or bool(numbered_files(Path(text))))
 
 
 def _session(text: str) -> Source:

@@ -16,6 +16,7 @@ alert_clips      clips of the alerts that a recording gave
 from dgrec.replay.clip.alert_clips import cut_alerts
 from dgrec.replay.clip.clip import check_clip_output, moved_source, write_clip
 from dgrec.replay.clip.recorded_videos import ClipReport
+from dgrec.replay.clip.rows import cut_positions
 from dgrec.replay.clip.spans import Span, spans_where
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Span",
     "check_clip_output",
     "cut_alerts",
+    "cut_positions",
     "moved_source",
     "spans_where",
     "write_clip",

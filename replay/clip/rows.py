@@ -28,14 +28,19 @@ class _After(NamedTuple):
     logged: dict[int, pa.StructArray]
 
 
+def cut_positions(session: Session) -> list[int]:
+    """Return the positions of the rows at which a session jumps, as a clip or by removed parts."""
+    jumps = cuts_of(session.metadata)
+    if session.parts:  # the frames of a clip count from 0
+        starts = itertools.accumulate((part.rows for part in session.parts), initial=0)
+        places = dict(zip((part.first_frame for part in session.parts), starts, strict=False))
+        jumps = [places[jump] for jump in jumps if jump in places]
+    return [jump for jump in jumps if 0 < jump < len(session)]
+
+
 def _split(session: Session, spans: Sequence[Span]) -> list[Span]:
     """Return the spans, cut where parts of the recording were removed."""
-    cuts, place = [], 0
-    jumps = set(cuts_of({**session.metadata, "clip": None}))
-    for part in session.parts:
-        if part.first_frame in jumps:
-            cuts.append(place)
-        place += part.rows
+    cuts = cut_positions(session) if session.parts else []
     found = []
     for span in spans:
         limits = [span.start, *(cut for cut in cuts if span.start < cut < span.end), span.end]
@@ -62,6 +67,8 @@ class ClipRows:
         #: Place of the first row of each span in the clip.
         self.starts = np.cumsum([0, *(span.end - span.start for span in spans)])[:-1].tolist()
         self._spans = spans
+        #: The positions at which a span ends and the next one begins.
+        self._touching = {span.end for span in spans} & {span.start for span in spans}
         self._ends = ends = [*self.starts[1:], self.count]
         #: The spans as the metadata describes them.
         self.ranges = [
@@ -158,12 +165,15 @@ class ClipRows:
         for index in range(first_span, end_span):
             span = self._spans[index]
             first, last = self.starts[index] - place, self._ends[index] - 1 - place
-            if first >= 0 and lengths[first] and span.start > 0:
+            # Between spans that touch, all is in the clip, and in its row already.
+            is_first = span.start > 0 and span.start not in self._touching
+            if first >= 0 and lengths[first] and is_first:
                 items = signals_of(rows, first)
                 began = self.facts["captured_at"][self.starts[index]]
                 is_within = pc.greater_equal(pc.struct_field(items, "at"), began)
                 found[first] = items.filter(is_within)
-            if last < rows.num_rows and span.end in self._after.logged:
+            is_last = span.end not in self._touching
+            if last < rows.num_rows and is_last and span.end in self._after.logged:
                 items = found[last] if last in found else signals_of(rows, last)
                 found[last] = pa.concat_arrays([items, self._after.logged[span.end]])
         return with_signals(rows, found) if found else rows

@@ -105,6 +105,8 @@ def test_what_only_looks_like_a_session(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     with pytest.raises(SourceError, match="no such source"):
         parse_source(str(path))
+    with pytest.raises(SourceError, match="file name too long"):
+        parse_source("x" * 300 + ".parquet")
     path.write_bytes(b"PAR1 and nothing else")
     with pytest.raises(SourceError, match=r"s\.parquet: "):
         parse_source(str(path))

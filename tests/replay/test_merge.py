@@ -22,10 +22,12 @@ from click.testing import CliRunner, Result
 import dgrec
 from dgrec import sample
 from dgrec.cli import gather
-from dgrec.format import SCHEMA, JournalWriter, build_batch, write_sealed
+from dgrec.footage import session_times
+from dgrec.format import SCHEMA, JournalWriter, Signal, build_batch, cuts_of, write_sealed
 from dgrec.paths import part_path
 from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.merging import merge
+from dgrec.replay.stats.caveats import caveats
 from dgrec.replay.verify import verify
 from dgrec.session import open_sessions
 from dgrec.video import VideoReader
@@ -174,6 +176,61 @@ def test_recordings_in_parts_and_imported_ones(tmp_path: Path) -> None:
     output = tmp_path / "imported.parquet"
     merge([tmp_path / "late.parquet", tmp_path / "early.parquet"], output)
     assert [row["source_frame"] for row in rows_of(output)] == [*range(3, 8), *range(50, 55)]
+
+
+def _times_s(path: Path) -> list[float]:
+    with dgrec.open(path) as session:
+        found: list[float] = (np.concatenate([*session_times(session)]) / 1e6).tolist()
+        return found
+
+
+@pytest.mark.slow
+def test_what_jumps_goes_on_without_a_pause_once_it_is_joined(tmp_path: Path) -> None:
+    """Only the time between two recordings is a gap."""
+    rows = [  # each with a value between the capture of the frame and its result
+        row._replace(signals=[Signal("rpm", row.captured_ns + 1_000_000, float(at))])
+        for at, row in enumerate(make_rows(200))
+    ]
+    moments = {"a": (0, 50), "b": (100, 150)}
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows, new_metadata("s"))) as session:
+        for name, starts in moments.items():
+            spans = [Span(start, start + 10) for start in starts]
+            write_clip(session, spans, tmp_path / f"{name}.parquet")
+    output = tmp_path / "o.parquet"
+    assert merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], output).spans == 2
+    again = tmp_path / "again.parquet"
+    with dgrec.open(tmp_path / "s.parquet") as session:
+        write_clip(session, [Span(180, 185)], tmp_path / "c.parquet")
+    merge([output, tmp_path / "c.parquet"], again)
+    for path in (output, again):
+        with dgrec.open(path) as session:
+            assert cuts_of(session.metadata) == [10, 30]
+            assert any("A clip of 3 moments" in each for each in caveats(session))
+            logged = session.sql_rows("SELECT value FROM signals ORDER BY time")
+        # Values until the next frame's result are the moment's.
+        every = [start + at for starts in moments.values() for start in starts for at in range(11)]
+        assert [value for (value,) in logged][: len(every)] == every
+        steps = np.diff(_times_s(path))
+        assert (np.flatnonzero(steps > 0.5) + 1).tolist() == [20, 40][: len(steps) // 20]
+
+
+def test_parts_that_were_removed_leave_no_pause_in_what_is_joined(tmp_path: Path) -> None:
+    for number, first in enumerate((100, 300), 1):
+        rows = [
+            later(row, first * SECOND)._replace(source_frame=first + at)
+            for at, row in enumerate(make_rows(10))
+        ]
+        part = {"number": number, "set_id": "s", "first_frame": first}
+        about = {"part": part, "source": CAMERA, "options": {"keep_only": "alerts"}}
+        about = new_metadata("p", session_id=f"part{number}", **about)
+        write_session(part_path(tmp_path / "p.parquet", number), rows, about)
+    last = recording(tmp_path / "last.parquet", 600)
+    output = tmp_path / "o.parquet"
+    merge([tmp_path / "p.parquet", last], output)
+    with dgrec.open(tmp_path / "p.parquet") as parts, dgrec.open(output) as session:
+        assert cuts_of(parts.metadata) == [300]
+        assert cuts_of(session.metadata) == [10]
+    assert (np.flatnonzero(np.diff(_times_s(output)) > 0.5) + 1).tolist() == [20]
 
 
 def _pixels_of(path: Path, most: int | None = None) -> tuple[str, list[np.ndarray[Any, Any]]]:

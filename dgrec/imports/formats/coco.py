@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final
 
 from dgrec.imports import (
+    Category,
     Facts,
     Frames,
     Gathering,
     Head,
+    Images,
     ImportedFrame,
     ImportFormat,
     Input,
@@ -26,6 +28,7 @@ _ANNOTATION: Final = (
     "track_id".split()
 )
 _MOST_CATEGORIES: Final = 100_000
+_Categories = Mapping[int, Category]
 
 
 class Coco(ImportFormat):
@@ -49,35 +52,25 @@ class Coco(ImportFormat):
                 yield from _annotations(reader, gathering, facts)
 
 
-def read_labels(
-    reader: JsonReader,
-) -> tuple[dict[int, str], dict[str, tuple[int, tuple[int, int] | None]]]:
+def read_labels(reader: JsonReader) -> tuple[_Categories, Images]:
     """Return the categories of annotations, and their pictures by id."""
-    labels: dict[int, str] = {}
+    categories: _Categories = {}
     images: dict[str, tuple[int, tuple[int, int] | None]] = {}
     for key in reader.members():
         if key == "categories":
-            labels = {number: each.name for number, each in _categories(reader).items()}
+            categories = _categories(reader)
         elif key == "images":
             for index, item in enumerate(reader.elements()):
                 name, frame, size = _image(item, f"images[{index}]")
+                if name in images:
+                    raise InvalidError(
+                        f"images[{index}]", f"has the id {name}, as an image before it"
+                    )
                 images[name] = frame, size
         else:
             reader.skip()
     reader.end()
-    return labels, images
-
-
-class _Category(NamedTuple):
-    name: str
-    #: Its number in the session.
-    number: int
-    #: Names of its key points, and pairs of connected ones, from 1.
-    points: Sequence[str] = ()
-    skeleton: Sequence[tuple[int, int]] = ()
-
-
-_Categories = dict[int, _Category]
+    return categories, images
 
 
 def _annotations(reader: JsonReader, gathering: Gathering, facts: Facts) -> Frames:
@@ -102,11 +95,7 @@ def _annotations(reader: JsonReader, gathering: Gathering, facts: Facts) -> Fram
             raise InvalidError(
                 key, "is missing: COCO annotations have images, annotations, categories"
             )
-    for column, what in (("image", "has the id"), ("frame", "is frame")):
-        if (repeated := gathering.repeated(column)) is not None:
-            raise InvalidError(
-                f"images[{repeated[0]}]", f"{what} {repeated[1]}, as an image before it"
-            )
+    _check_images(gathering, "images")
     if gathering.images and (lost := gathering.without_image()) is not None:
         raise InvalidError(f"annotations[{lost[0]}]", f"there is no image {lost[1]}")
     if not gathering.images:
@@ -120,19 +109,38 @@ def _annotations(reader: JsonReader, gathering: Gathering, facts: Facts) -> Fram
         yield ImportedFrame(number, detections, size=None if size is None else tuple(size))
 
 
+def _check_images(gathering: Gathering, where: str) -> None:
+    """Refuse pictures that have the id or the frame of another one."""
+    for column, what in (("image", "has the id"), ("frame", "is frame")):
+        if (repeated := gathering.repeated(column)) is not None:
+            raise InvalidError(
+                f"{where}[{repeated[0]}]", f"{what} {repeated[1]}, as an image before it"
+            )
+
+
 def _results(reader: JsonReader, gathering: Gathering, given: Input, facts: Facts) -> Frames:
     images, labels = given.options.images, given.options.labels
+    categories = given.options.categories or {
+        number: Category(name, number) for number, name in labels.items()
+    }
     for name, (frame, size) in images.items():
         gathering.add_image(name, frame, {"size": size})
+    _check_images(gathering, "--labels: images")
     for index, item in enumerate(reader.elements()):
         where = f"results[{index}]"
         _add(gathering, item, where, facts, None if images else _frame_of_id(item, where))
     reader.end()
     if images and (lost := gathering.without_image()) is not None:
         raise InvalidError(f"results[{lost[0]}]", f"there is no image {lost[1]}")
+    if not images and (mixed := gathering.mixed()) is not None:
+        index, frame, image = mixed
+        raise InvalidError(
+            f"results[{index}]",
+            f"its image_id is frame {frame}, as is {image[:60]}; --labels with the annotations "
+            "says which frames they are",
+        )
     facts.is_sparse = not images
-    facts.labels.update(labels)
-    categories = {number: _Category(name, number) for number, name in labels.items()}
+    facts.labels.update((each.number, each.name) for each in categories.values())
     for number, picture, found in gathering.frames():
         size = picture.get("size")
         detections = [_detection(item, f"results[{seq}]", categories, facts) for seq, item in found]
@@ -144,7 +152,7 @@ def _categories(reader: JsonReader) -> _Categories:
 
     Ids count from 1; dgrec's exports also have the model's own number, which counts from 0.
     """
-    found: _Categories = {}
+    found: dict[int, Category] = {}
     for index, item in enumerate(reader.elements()):
         where = f"categories[{index}]"
         category = values.objects(item, where)
@@ -156,7 +164,7 @@ def _categories(reader: JsonReader) -> _Categories:
         own = category.get("model_category_id", number)
         points = category.get("keypoints")
         names = points if isinstance(points, list) else []
-        found[number] = _Category(
+        found[number] = Category(
             values.label(category.get("name"), "name", where),
             values.count(own, "model_category_id", where, values.INT32_MAX),
             [values.label(name, "keypoints", where) for name in names],
@@ -237,10 +245,13 @@ def _add(
         raise InvalidError(where, "'iscrowd' is neither 0 nor 1")
     if is_crowd:
         found["more"]["iscrowd"] = 1
+    image = annotation.get("image_id")
     if frame is None:
-        gathering.add(found, image=_image_id(annotation.get("image_id"), "image_id", where))
+        gathering.add(found, image=_image_id(image, "image_id", where))
     else:
-        gathering.add(found, frame=frame)
+        gathering.add(
+            found, frame=frame, image=json.dumps(image) if isinstance(image, str) else None
+        )
 
 
 def _detection(
@@ -269,9 +280,7 @@ def _detection(
     )
 
 
-def _points(
-    flat: Any, category: _Category | None, where: str, facts: Facts
-) -> list[dict[str, Any]]:
+def _points(flat: Any, category: Category | None, where: str, facts: Facts) -> list[dict[str, Any]]:
     """Return key points. The third number of each is COCO's visibility, or in results a score."""
     if not isinstance(flat, list) or len(flat) % 3:
         raise InvalidError(where, "'keypoints' is not [x, y, visibility, ...]")
@@ -290,7 +299,7 @@ def _points(
     return [point for point, kept in zip(found, there, strict=True) if kept is not None]
 
 
-def _connected(points: list[dict[str, Any]], category: _Category | None) -> list[dict[str, Any]]:
+def _connected(points: list[dict[str, Any]], category: Category | None) -> list[dict[str, Any]]:
     """Return key points with their connections, each at the first of its two ends."""
     for pair in () if category is None else category.skeleton:
         first, last = sorted(end - 1 for end in pair)

@@ -204,7 +204,7 @@ def _frame(
     detections = []
     captured_us: int | None = None
     for index, (line, box, about) in enumerate(zip(loops, boxes, abouts, strict=True)):
-        if not about and (text := _text_of(index, box, texts, len(boxes), where)):
+        if not about and (text := _text_of(index, box, texts, len(boxes), where).strip()):
             about = _parsed(text)
         found = _detection(box, about, where, facts)
         if index in points:
@@ -349,7 +349,7 @@ def _detection(
                 whole[key] = values.whole(values.exact(about[key]), key, where, bits)
     except ValueError:
         raise InvalidError(where, f"{key!r} is not a number") from None
-    label = values.label(about.get("label", ""), "label", where) or None
+    label = values.label(about["label"], "label", where) if "label" in about else None
     if label is not None:
         facts.name(whole.get("category_id"), label)
     # Without the box before its rotation, the box around the line is the best there is.

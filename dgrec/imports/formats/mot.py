@@ -65,7 +65,9 @@ class Mot(ImportFormat):
         last = 0
         _read_sequence(given.path, facts)
         source = _read_numbers(given.path)
-        labels = dict(given.options.labels) or _read_labels(given.path, facts)
+        # Classes count from 1, as the categories of COCO do.
+        named = {number: each.name for number, each in given.options.categories.items()}
+        labels = named or dict(given.options.labels) or _read_labels(given.path, facts)
         with Gathering() as gathering:
             rows = csv.reader(lines_of(given.file))
             try:

@@ -7,12 +7,14 @@ import itertools
 import json
 import math
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Final
 
 from dgrec.format import CORNERS
 from dgrec.imports import (
+    LONGEST_LINE,
     Facts,
     Frames,
     Gathering,
@@ -28,6 +30,8 @@ from dgrec.imports import (
 
 #: What may separate the columns: spreadsheets write semicolons where commas are in numbers.
 _DELIMITERS: Final = ",;\t"
+#: Held while the limit of a cell is another one.
+_LIMIT: Final = threading.Lock()
 _DECIMAL_COMMA: Final = re.compile(r"[+-]?\d+,\d+")
 #: Names of the column with the number of the frame; the first that is there counts.
 _FRAME: Final = "source_frame frame frame_number frame_index frame_id frame_idx".split()
@@ -95,23 +99,39 @@ def _delimiter(header: str) -> str:
 
 def _csv_rows(rows: Any, names: list[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        for row in rows:
+        for row in _with_long_cells(rows):
             where = f"line {rows.line_num:,}"
             if not row:
                 continue
             if len(row) != len(names):
                 raise InvalidError(where, f"has {len(row)} values for {len(names)} columns")
-            found = dict(zip(names, row, strict=True))
+            found = {name: cell or None for name, cell in zip(names, row, strict=True)}
             for name in (*CORNERS, "score", "confidence"):
-                if _DECIMAL_COMMA.fullmatch(found.get(name, "")):
+                text = found.get(name) or ""
+                if _DECIMAL_COMMA.fullmatch(text):
                     raise InvalidError(
-                        where,
-                        f"{name} is {found[name][:20]}, with a decimal comma; write it with a "
-                        "point",
+                        where, f"{name} is {text[:20]}, with a decimal comma; write it with a point"
                     )
             yield where, found
     except csv.Error as error:
         raise InvalidError(f"line {rows.line_num:,}", str(error)) from None
+
+
+def _with_long_cells(rows: Any) -> Iterator[list[str]]:
+    """Yield rows whose cells may be as long as a line: an embedding is longer than Python allows.
+
+    Its limit is one for the whole process, where others may read CSV, too.
+    """
+    while True:
+        with _LIMIT:
+            before = csv.field_size_limit(LONGEST_LINE)
+            try:
+                row = next(rows, None)
+            finally:
+                csv.field_size_limit(before)
+        if row is None:
+            return
+        yield row
 
 
 class SupervisionJson(ImportFormat):
@@ -144,7 +164,10 @@ def _frames(rows: Iterable[tuple[str, Mapping[str, Any]]], given: Input, facts: 
     with Gathering() as gathering:
         for where, row in rows:
             frame, detection = _detection(row, where, given, facts)
-            gathering.add({"found": detection, "frame": _facts(row, where)}, frame=frame)
+            added = _added(row, where, facts)
+            gathering.add(
+                {"found": detection, "added": added, "frame": _facts(row, where)}, frame=frame
+            )
         for number, _, found in gathering.frames():
             yield _frame(number, found)
 
@@ -154,9 +177,11 @@ def _frame(number: int, rows: list[tuple[int, dict[str, Any]]]) -> ImportedFrame
     size, time_s, captured_us, completed_us = rows[0][1]["frame"]
     detections = []
     for seq, row in rows:
-        item = row["found"]
+        item, where = row["found"], f"detection {seq}"
         if "mask" in item:
-            item["mask"] = values.coco_mask(item["mask"], f"detection {seq}")
+            item["mask"] = values.coco_mask(item["mask"], where)
+        for key, value in row["added"].items():
+            item[key] = values.EncodedValue(value, f"{where}: {key[:40]!r}")
         detections.append(item)
     return ImportedFrame(
         number,
@@ -186,7 +211,9 @@ def _detection(
     box = _box(row, where, facts)
     known: dict[str, Any] = {}
     for key, names in _NAMES.items():
-        found = next((row[name] for name in names if row.get(name) not in (None, "")), None)
+        # dgrec's own JSON has an empty text where the label is one.
+        absent = (None,) if key == "label" and _is_export(row) else (None, "")
+        found = next((row[name] for name in names if row.get(name) not in absent), None)
         if found is not None:
             known[key] = found
     if "label" in known:
@@ -255,21 +282,12 @@ def _size(row: Mapping[str, Any], where: str) -> tuple[int, int] | None:
 
 
 def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
-    """Return angle, mask, key points and further keys as dgrec's own exports write them."""
-    found: dict[str, Any] = {}
-    for key in _AS_JSON:
-        value = row.get(key)
-        if value in (None, ""):
-            continue
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
-                raise InvalidError(where, f"{key!r} is not JSON") from None
-        found[key] = value
-    shapes = values.plain_extras(values.objects(found.get("extra", {}), where), where)
-    if found.get("landmarks"):
-        shapes["landmarks"] = values.landmarks(found["landmarks"], where, facts.notes)
+    """Return angle, mask and key points as dgrec's own exports write them."""
+    shapes: dict[str, Any] = {}
+    if not _is_export(row):
+        shapes = values.plain_extras(_extra(row, where), where)
+    if (points := _json_of(row, "landmarks", where)) is not None:
+        shapes["landmarks"] = values.landmarks(points, where, facts.notes)
     if (angle := _value(row.get("angle"))) not in (None, ""):
         shapes["angle"] = values.number(angle, "angle", where)
     if counts := row.get("mask_rle"):
@@ -278,6 +296,32 @@ def _shapes(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
             raise InvalidError(where, "has a mask, but no width and height of its frame")
         shapes["mask"] = {"size": [size[1], size[0]], "counts": counts}
     return shapes
+
+
+def _added(row: Mapping[str, Any], where: str, facts: Facts) -> dict[str, Any]:
+    """Return what programs added to a detection, as dgrec's own exports encode it."""
+    if not _is_export(row):
+        return {}
+    added = values.encoded_extras(_extra(row, where), where)
+    if added.pop("$value", None) is not None:  # it is all of the detection
+        facts.notes["results that are not dictionaries of names are left out"] += 1
+    return added
+
+
+def _extra(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    found = _json_of(row, "extra", where)
+    return {} if found is None else values.objects(found, where)
+
+
+def _json_of(row: Mapping[str, Any], key: str, where: str) -> Any:
+    """Return the value of a column that holds JSON; None if there is none."""
+    value = row.get(key)
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value else None
+    except (ValueError, RecursionError):
+        raise InvalidError(where, f"{key!r} is not JSON") from None
 
 
 def _value(text: Any) -> Any:

@@ -18,6 +18,7 @@ import dgrec
 from dgrec import sample
 from dgrec.cli import gather
 from dgrec.imports import FORMATS
+from dgrec.imports.text import _CHUNK
 from dgrec.publishing import PublishedFrame
 from dgrec.publishing.payload import message_of
 from dgrec.replay.commands.imports import FORMATS as CHOICES
@@ -495,6 +496,70 @@ def test_names_of_categories_are_texts_by_number(tmp_path: Path) -> None:
     dgrec.import_(path, output, labels={np.int64(1): "car"})  # type: ignore[dict-item]
     with dgrec.open(output) as session:
         assert session[0].results[0]["label"] == "car"
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_numbers_may_be_anywhere_in_a_file(at: int, tmp_path: Path) -> None:
+    """Files are read in pieces, which end within a number."""
+    number = "-1.25e-07"
+    head = '{"extra": ['
+    found = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [], "categories": []}
+    rest = f"{number}], {json.dumps(found)[1:]}"
+    path = tmp_path / "a.json"
+    path.write_text(head + " " * (_CHUNK - len(head) - at) + rest)
+    assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
+
+
+@pytest.mark.parametrize("last", ["toothbrush", "St. Bernard"])
+def test_a_list_of_names_may_be_longer_than_the_name_of_a_file(last: str, tmp_path: Path) -> None:
+    names = [*(f"class number {number}" for number in range(79)), last]
+    (tmp_path / "a.jsonl").write_text('{"detections": [{"category_id": 79, "bbox": [1, 2, 3, 4]}]}')
+    dgrec.import_(tmp_path / "a.jsonl", tmp_path / "o.parquet", labels=",".join(names))
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        assert session[0].results[0]["label"] == last
+
+
+@pytest.mark.slow
+def test_categories_of_annotations_keep_the_numbers_of_the_model(tmp_path: Path) -> None:
+    """COCO's ids count from 1, as the classes of MOTChallenge do; a model's count from 0."""
+    categories = [{"id": 1, "name": "face", "model_category_id": 0}, {"id": 3, "name": "car"}]
+    images = [{"id": 7, "file_name": "0.jpg"}]
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"images": images, "categories": categories}))
+    box = '"bbox": [1, 2, 30, 40]'
+    for name, text, expected in (
+        ("r.json", f'[{{"image_id": 7, "category_id": 1, "score": 1, {box}}}]', ("face", 0)),
+        ("a.csv", HEAD.decode().strip() + ",class_id\n0,1,2,30,40,0", ("face", 0)),
+        ("a.jsonl", f'{{"detections": [{{"category_id": 3, {box}}}]}}', ("car", 3)),
+        ("gt.txt", "1,1,1,2,30,40,1,1,1", ("face", 1)),
+    ):
+        (tmp_path / name).write_text(text)
+        dgrec.import_(tmp_path / name, tmp_path / "o.parquet", labels=labels, overwrite=True)
+        with dgrec.open(tmp_path / "o.parquet") as session:
+            (found,) = session[0].results
+            assert (found["label"], found["category_id"]) == expected, name
+            assert session.metadata["model"]["labels"][str(expected[1])] == expected[0]
+
+
+@pytest.mark.slow
+def test_pictures_of_one_number_are_not_one_frame(tmp_path: Path) -> None:
+    results, labels = tmp_path / "r.json", tmp_path / "labels.json"
+    found = {"category_id": 0, "bbox": [1, 2, 30, 40], "score": 0.5}
+    pairs: list[tuple[list[Any], list[Any], str]] = [
+        (["cam1/01", "cam1/01", "cam2/01"], [], 'results[2]: its image_id is frame 1, as is "cam1'),
+        ([1, 2], [1, 2], "--labels: images[1]: is frame 1, as an image before it"),
+        ([1, 1], [1, 1], "images[1]: has the id 1, as an image before it"),
+    ]
+    for ids, images, problem in pairs:
+        results.write_text(json.dumps([{"image_id": each, **found} for each in ids]))
+        named = [{"id": each, "file_name": f"cam{each}/0001.jpg"} for each in images]
+        labels.write_text(json.dumps({"images": named}))
+        with pytest.raises(dgrec.ImportFileError, match=re.escape(problem)):
+            dgrec.import_(results, tmp_path / "o.parquet", labels=labels if images else None)
+    # Of other formats, only the names are of interest.
+    (tmp_path / "a.csv").write_bytes(HEAD + b"0,1,2,30,40")
+    labels.write_text(json.dumps({"images": [{"id": n, "file_name": "1.jpg"} for n in range(2)]}))
+    dgrec.import_(tmp_path / "a.csv", tmp_path / "o.parquet", labels=labels)
 
 
 def test_a_number_beyond_one_is_no_score(tmp_path: Path) -> None:

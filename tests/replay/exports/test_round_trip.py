@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import datetime as dt
+import json
 import math
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +19,7 @@ from click.testing import CliRunner
 import dgrec
 from dgrec.cli import gather
 from dgrec.comparison import accuracy
-from dgrec.format import Row
+from dgrec.format import CORNERS, Row
 from tests.factory import START_NS, make_detection, make_row, new_metadata, write_session
 from tests.replay.exports.made import CONNECTED, POINTS, disc
 
@@ -28,7 +31,7 @@ FORMATS: dict[str, tuple[str, set[str], str]] = {
     "jsonl": ("a.jsonl", _EVERYTHING, ""),
     "supervision-json": ("s.json", _PLAIN | {"track_id"}, ""),
     "coco": ("c.json", _PLAIN | {"track_id", "mask", "places"}, ""),
-    "coco-results": ("r.json", _PLAIN - {"category_id"} | {"mask", "places"}, ""),
+    "coco-results": ("r.json", _PLAIN | {"mask", "places"}, ""),
     "mot": ("walk", {"bbox", "score", "rounded"}, "det/det.txt"),
     "mot-results": ("w.txt", {"bbox", "score", "track_id", "rounded"}, ""),
     "cvat": ("t.xml", {"bbox", "label", "score", "angle", "rounded"}, ""),
@@ -141,15 +144,18 @@ def test_names_and_connections_of_key_points_come_back_from_coco(tmp_path: Path)
     path = write_session(tmp_path / "s.parquet", _rows())
     with dgrec.open(path) as session:
         session.export(tmp_path / "c.json")
+        session.export(tmp_path / "r.json", "coco-results")
     dgrec.import_(tmp_path / "c.json", tmp_path / "c.parquet")
-    with dgrec.open(tmp_path / "c.parquet") as session:
-        points = session[1].results[0]["landmarks"]
+    dgrec.import_(tmp_path / "r.json", tmp_path / "r.parquet", labels=tmp_path / "c.json")
     keys = ("label", "connect", "landmark", "score")
     expected = [
         (each["label"], list(each["connect"]), each["landmark"], None)
         for each in _points(20 + 1 / 3)
     ]
-    assert [tuple(each.get(key) for key in keys) for each in points] == expected
+    for name in ("c.parquet", "r.parquet"):
+        with dgrec.open(tmp_path / name) as session:
+            points = session[1].results[0]["landmarks"]
+        assert [tuple(each.get(key) for key in keys) for each in points] == expected
 
 
 @pytest.mark.slow
@@ -309,6 +315,114 @@ def test_odd_values_come_back_or_are_counted(output: tuple[str, set[str]], tmp_p
     with dgrec.open(tmp_path / "back.parquet") as session:
         found = [{k: v for k, v in r.results[0].items() if k in fields} for r in session]
     assert found == [_kept(each, fields) for each in odd]
+
+
+def _nested(depth: int) -> Any:
+    return [_nested(depth - 1)] if depth else (1, math.nan)
+
+
+ADDED: list[dict[str, Any]] = [
+    {"embedding": np.arange(3, dtype=np.float32), "pair": (1, 2), "raw": b"xy"},
+    {"ratio": math.nan, "names": {"a", "b"}, "by_id": {1: (2,)}, "like": {"$float": "nan"}},
+    {"at": dt.datetime(2026, 1, 2, tzinfo=dt.UTC), "inner": {"deep": [np.float32(0.5)]}},
+    {"nested": _nested(60), "extra": {"a": 1}, "none": None},
+    {"mask": np.zeros((4, 5), np.uint8)},
+    {"landmarks": [{"landmark": "somewhere", "score": math.inf}]},
+    {"landmarks": []},
+    {"label": ""},
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_long_values_come_back(name: str, tmp_path: Path) -> None:
+    """Python reads no cell of more than 131,072 characters unless it is told to."""
+    points = [{"landmark": [i / 7, i / 3], "label": "p" * 100} for i in range(900)]
+    found = make_detection(0, embedding=[i / 7 for i in range(8000)], landmarks=points)
+    path = write_session(tmp_path / "s.parquet", [make_row(0, [found])])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / name)
+    limit = csv.field_size_limit()
+    dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    assert csv.field_size_limit() == limit
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert session[0].results == [found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_values_that_programs_added_come_back(name: str, tmp_path: Path) -> None:
+    found = [make_detection(0, **each) for each in ADDED]
+    path = write_session(
+        tmp_path / "s.parquet", [make_row(i, [each]) for i, each in enumerate(found)]
+    )
+    with dgrec.open(path) as session:
+        notes = session.export(tmp_path / name).notes
+    assert notes == []
+    report = dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    assert report.notes == ()
+    if name == "a.csv":  # as a label that is not there
+        del found[-1]["label"]
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        for result, each in zip(session, found, strict=True):
+            np.testing.assert_equal(result.results, [each])
+            kinds = {key: type(value) for key, value in result.results[0].items()}
+            assert kinds == {key: type(value) for key, value in each.items()}
+
+
+def test_results_that_are_no_detections_are_counted(tmp_path: Path) -> None:
+    found = ["text", {"$odd": 1}, make_detection(0)]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "a.jsonl")
+    report = dgrec.import_(tmp_path / "a.jsonl", tmp_path / "back.parquet")
+    assert report.notes == ("results that are not dictionaries of names are left out (2)",)
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert session[0].results == [{}, {}, found[-1]]
+
+
+def test_arrays_are_no_marks_of_ground_truth(tmp_path: Path) -> None:
+    marks = {"iscrowd": np.ones(2), "considered": np.zeros(2)}
+    path = write_session(tmp_path / "s.parquet", [make_row(0, [make_detection(0, **marks)])])
+    with dgrec.open(path) as session:
+        session.export(tmp_path / "a.jsonl")
+    assert accuracy(path, tmp_path / "a.jsonl").recall == 1.0
+
+
+@pytest.mark.parametrize("name", ["s.json", "x.mcap"])
+def test_empty_labels_come_back(name: str, tmp_path: Path) -> None:
+    found = [make_detection(0, label=""), make_detection(1, label=...)]
+    path = write_session(tmp_path / "s.parquet", [make_row(0, found)])
+    kind = "supervision-json" if name == "s.json" else None
+    with dgrec.open(path) as session:
+        session.export(tmp_path / name, kind, images="none")
+    dgrec.import_(tmp_path / name, tmp_path / "back.parquet")
+    with dgrec.open(tmp_path / "back.parquet") as session:
+        assert [each.get("label") for each in session[0].results] == ["", None]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ({"$ndarray": ["<f4", [10**9], "eF5j"]}, "decodes to 4,000,000,000 bytes"),
+        ({"$bytes": 5}, "expected a text, not int"),
+        ({"$tuple": {"a": 1}}, "expected a list, not dict"),
+    ],
+)
+def test_what_no_export_wrote_is_refused(value: Any, problem: str, tmp_path: Path) -> None:
+    row = dict(zip(CORNERS, range(4), strict=True), frame=0, source_frame=0, time_s=0.0)
+    path, output = tmp_path / "a.jsonl", tmp_path / "back.parquet"
+    path.write_text(json.dumps({**row, "extra": json.dumps({"emb": value})}))
+    with pytest.raises(dgrec.ImportFileError) as error:
+        dgrec.import_(path, output)
+    assert str(error.value).startswith(f"{path}: detection 0: 'emb': {problem}")
+    assert not output.exists()
+    # A table of another program has its own meaning of it.
+    del row["time_s"]
+    path.write_text(json.dumps({**row, "extra": {"emb": value}}))
+    dgrec.import_(path, output)
+    with dgrec.open(output) as session:
+        assert session[0].results[0]["emb"] == value
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
