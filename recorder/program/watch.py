@@ -245,8 +245,9 @@ class _Given:
         program may give the same array again and again, with another picture in it, or one info
         with all frames.
         """
+        image, info = getattr(result, "image", None), getattr(result, "info", None)
         waiting = self._waiting
-        fits = [item.fits(result) for item in waiting]
+        fits = [item.fits(image, info) for item in waiting]
         if most := max(fits, default=0):
             fitting = [
                 (item.is_answered, index)
@@ -283,7 +284,6 @@ class _Waiting:
         self.capture = capture
         self.is_answered = False
 
-    def fits(self, result: Any) -> int:
-        """Return how many of image and info a result has of this frame."""
-        image, info = getattr(result, "image", None), getattr(result, "info", None)
+    def fits(self, image: Any, info: Any) -> int:
+        """Return how many of a result's image and info are those of this frame."""
         return [self.image is image, info is not None and self.mark is info].count(True)
