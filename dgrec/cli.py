@@ -7,6 +7,7 @@ for pyarrow, DuckDB or PySDK.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import platform
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 import click
 
 from dgrec.credentials import redact_text, remember
-from dgrec.errors import ConfigError, DgrecError, StorageError
+from dgrec.errors import ConfigError, DgrecError, OutputError, StorageError
 from dgrec.files import output_error
 from dgrec.options import Command, Completed, verbosity_options
 from dgrec.terminal import detail, echo, is_verbose, line, set_verbosity
@@ -121,6 +122,8 @@ def _end_of_output(error: OSError) -> NoReturn:
     if isinstance(error, BrokenPipeError):
         raise SystemExit(0) from None
     problem = output_error(error.filename or "standard output", error)
+    if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):  # of a file to read or to write
+        problem = OutputError(f"{error.filename}: cannot be opened: {error.strerror}")
     echo(f"Error: {problem}", err=True)
     raise SystemExit(problem.exit_code) from None
 

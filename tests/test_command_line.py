@@ -423,3 +423,12 @@ def test_the_descriptor_is_what_it_was() -> None:
     for thread in threading.enumerate():
         if thread.name == "dgrec-native-messages":
             thread.join(60)
+
+
+@pytest.mark.parametrize("command", ["recover", "run", "replay", "info"])
+def test_a_name_too_long_for_any_file_is_not_said_to_be_written(command: str) -> None:
+    name = "x" * 300 + ".arrows"
+    done = run(command, name)
+    assert done.exit_code == 1
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(rf"Error: {name}: cannot be (opened|read): File name too long", line)
