@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 #: A gap of more rows is jumped over by row group; shorter ones are read.
 _WORTH_A_JUMP = 2048
 
-_NUMBER = re.compile(r"\d+\Z", re.ASCII)
+#: Python makes no integers of thousands of digits.
+_NUMBER = re.compile(r"\d{1,4000}\Z", re.ASCII)
 _FRACTION = re.compile(r"[\d.]+\Z", re.ASCII)
 
 

@@ -75,8 +75,8 @@ class VideoFrames:
         self._counting = _CountingReader(path)
 
     def read(self, index: int) -> Image | None:
-        """Return frame ``index``; None if the video ends before it, or it cannot be decoded."""
-        if self.length is not None and index >= self.length:
+        """Return frame ``index``; None if the video does not have it, or it cannot be decoded."""
+        if index < 0 or (self.length is not None and index >= self.length):
             return None
         if self._kept is not None:
             image = self._kept.read(index)

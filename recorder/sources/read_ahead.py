@@ -42,13 +42,13 @@ class ReadAhead:
         with self._changed:
             while not self._changed.wait_for(self._is_due, _LOOK_S):
                 pass  # in steps, so that signals are handled
-            if self._error is not None:
+            if self._pictures:
+                picture = self._pictures.popleft()
+                self._changed.notify_all()
+                return picture
+            if self._error is not None:  # once the pictures before it have been handed out
                 raise self._error
-            if not self._pictures:
-                return None
-            picture = self._pictures.popleft()
-            self._changed.notify_all()
-            return picture
+            return None
 
     def release(self) -> None:
         with self._changed:

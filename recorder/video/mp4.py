@@ -68,6 +68,8 @@ def frame_stamps(path: Path) -> list[int]:
         for packet in container.demux(stream):
             if packet.size == 0 or packet.is_corrupt:
                 continue
+            if packet.pts is None:  # as in a stream without a container: not the recorder's
+                continue
             if packet.is_keyframe:
                 last = []
             last.append(packet)

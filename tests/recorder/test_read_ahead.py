@@ -9,12 +9,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import psutil
 import pytest
 
 import dgrec as library
-from dgrec.errors import DgrecError
+from dgrec.errors import DgrecError, SourceError
+from dgrec.recorder.sources.read_ahead import ReadAhead
 from dgrec.session import open_session
 from tests.footage import FRAMES, Encoding, encode
 from tests.recorder.command import Command, names
@@ -38,6 +40,31 @@ def rows_in(path: Path) -> int:
             return len(session)
     except (DgrecError, OSError):
         return 0
+
+
+def test_what_was_read_before_an_error_is_handed_out() -> None:
+    """However much later than the error."""
+
+    class Failing:
+        left = 4
+
+        def read(self) -> Any:
+            self.left -= 1
+            if self.left < 0:
+                raise SourceError("cannot be read")
+            return self.left
+
+        def release(self) -> None:
+            pass
+
+    ahead = ReadAhead(cast(Any, Failing()))
+    found = [ahead.read() for _ in range(3)]
+    ahead._thread.join(PATIENCE_S)
+    found.append(ahead.read())
+    assert found == [3, 2, 1, 0]
+    with pytest.raises(SourceError, match="cannot be read"):
+        ahead.read()
+    ahead.release()
 
 
 @pytest.mark.slow

@@ -37,6 +37,7 @@ from dgrec.replay.verify import verify
 from dgrec.session import Session
 from dgrec.video import import_av
 from tests.factory import CLOSING, write_journal
+from tests.footage import Encoding, encode
 from tests.recorder.command import Command, error_of, names
 from tests.recorder.doubles import (
     PysdkDouble,
@@ -599,6 +600,12 @@ def test_recovering_beside_another_video(tmp_path: Path, footage: Path) -> None:
     assert (tmp_path / "v.mp4").read_bytes() == before
     with Session(tmp_path / "v.parquet") as session:
         assert session.metadata["video"] == []
+    # A stream without times.
+    write_journal(journal, rows, {**metadata, "video": [entry]}, end=False)
+    (tmp_path / "v.parquet").unlink()
+    encode(tmp_path / "v.h264", Encoding()).rename(tmp_path / "v.mp4")
+    result = recover(journal)
+    assert result.videos == (f"{tmp_path}/v.mp4: is not the video of this recording; left out",)
     # Killed before the first fragment was complete.
     write_journal(journal, rows, {**metadata, "video": [entry]}, end=False)
     (tmp_path / "v.parquet").unlink()

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dgrec
+from dgrec.errors import ConfigError
 from dgrec.footage import (
     FIRST_STEP_US,
     LONGEST_USUAL_STEP_US,
@@ -179,6 +180,13 @@ def test_positions_are_those_of_a_walk_over_all_rows(odd_session: Path, kind: st
                 text = (EPOCH + dt.timedelta(microseconds=wanted)).isoformat()
             expected = next((at for at, time in enumerate(times) if time >= wanted), len(rows))
             assert resolve(session, parse_position(text)) == expected
+
+
+def test_numbers_of_any_length_are_positions_or_refused() -> None:
+    assert parse_position("9" * 400).value == 10**400 - 1
+    for text in ("9" * 5000, "9" * 5000 + "s"):
+        with pytest.raises(ConfigError, match="is not a valid position"):
+            parse_position(text)
 
 
 def test_a_position_in_utc_reads_the_row_groups_that_may_hold_it(

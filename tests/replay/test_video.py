@@ -140,6 +140,7 @@ def test_reading_forwards_needs_no_index(tmp_path: Path) -> None:
         assert number_in(image) == index
     assert not clip.has_index
     assert clip.read(FRAMES) is None
+    assert clip.read(-1) is None
     clip.close()
 
 
