@@ -21,6 +21,7 @@ from dgrec.format import (
     RESTARTED,
     SCHEMA,
     Event,
+    Journal,
     Metadata,
     Row,
     is_being_written,
@@ -38,7 +39,7 @@ from dgrec.paths import (
 )
 from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
-from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
+from dgrec.session import RecordedFile, first_frame, is_in_set, parts_in_set, parts_of
 
 #: How often to look for the parts of earlier runs while another process seals them.
 _ATTEMPTS = 5
@@ -65,7 +66,8 @@ class Earlier:
     has_damage: bool = False
     #: When the newest run ended.
     ended_us: int = 0
-    #: Parts that may be removed when they are too old or too many, the oldest first.
+    #: The parts, the oldest first. The sealed ones may be removed when they are too old or too
+    #: many; a journal stays, and counts for the room that all take.
     parts: tuple[SealedPart, ...] = ()
 
     def check(self, output: Path, metadata: Metadata) -> None:
@@ -151,13 +153,18 @@ class Continuation:
 def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], None]) -> None:
     """Seal the journals that killed runs left, and report each; those that cannot be sealed stay.
 
+    So do those of another recording: sealed, they could hide the parts that are continued.
+
     Raises:
         OutputError: Another process is recording under this name.
     """
-    for journal in parts_of(output):
-        if journal.suffix != JOURNAL_SUFFIX:
-            continue
+    journals = [path for path in parts_of(output) if path.suffix == JOURNAL_SUFFIX]
+    for journal in journals:
         _check_free(journal)
+    _, set_id = parts_in_set(output) if journals else ([], None)
+    for journal in journals:
+        if not is_in_set(journal, str(set_id)):
+            continue
         try:
             result = recover(journal)
         except DgrecError as error:
@@ -228,7 +235,7 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
 def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
     beside = videos_beside(path, file.metadata)
     journal = journal_path(path)
-    if journal != path and journal.exists():  # it could not be read completely
+    if _is_sealed_from(path, file, journal):  # it could not be read completely
         beside.append(journal)
     ended_ns = 0
     if len(file):
@@ -237,6 +244,15 @@ def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
         ended_ns = path.stat().st_mtime_ns
     first = first_frame(file.metadata)
     return SealedPart(path, tuple(beside), ended_ns, first, 0, set_id)
+
+
+def _is_sealed_from(path: Path, file: RecordedFile, journal: Path) -> bool:
+    """Return whether a part was sealed from the journal of its name, which is still there."""
+    if journal == path:
+        return False
+    with contextlib.suppress(DgrecError, OSError):
+        return Journal.open(journal).metadata.get("session_id") == file.metadata.get("session_id")
+    return False
 
 
 def _numbers(output: Path) -> Iterator[int]:

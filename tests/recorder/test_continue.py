@@ -23,7 +23,7 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import Earlier, continuation, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
-from tests.factory import make_detection, make_rows, new_metadata, write_session
+from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 from tests.recorder.test_parts import names
@@ -313,6 +313,47 @@ def test_a_damaged_journal_goes_with_its_part(output: Path) -> None:
     begin(output, Retention(total=1)).run()
     assert not journal.exists()
     assert len(names(output.parent)) == 1
+
+
+@pytest.mark.slow
+def test_retention_leaves_a_journal_that_could_not_be_sealed(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else holds its rows; but it counts for what all parts take."""
+    kill(output)
+    (journal,) = output.parent.glob("*.arrows")
+    monkeypatch.setattr("dgrec.recorder.recovery.seal", lambda *_, **__: fail())
+    begin(output, Retention(total=40_000)).run()  # two parts, or one and the journal
+    monkeypatch.undo()
+    assert names(output.parent) == [journal.name, "s-0005.parquet"]
+    begin(output).run()
+    (frame,) = columns(output, "frame")
+    assert frame == [2, *range(frame[1], 3 + 2 * FRAMES)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_the_journal_of_another_recording_stays(output: Path, is_whole: bool) -> None:
+    """One that was to overwrite this one, and was killed before its first part was sealed."""
+    begin(output).run()
+    other = output.with_name("s-0001.arrows")
+    write_journal(other, make_rows(7), other_metadata())
+    if not is_whole:
+        other.write_bytes(other.read_bytes()[:8])
+    before = other.read_bytes()
+    begin(output, Retention(total=1)).run()
+    assert names(output.parent) == [other.name, "s-0006.parquet"]
+    # Sealed, it would be read instead of what is continued.
+    begin(output).run()
+    assert other.read_bytes() == before
+    frame, _ = columns(output, "frame", "source_frame")
+    assert frame == list(range(frame[0], 3 * FRAMES))
+    assert frame[0] > FRAMES
+
+
+def other_metadata() -> Metadata:
+    part = {"number": 1, "set_id": "other", "first_frame": 0}
+    return {**new_metadata("s"), "part": part}
 
 
 @pytest.mark.parametrize(
