@@ -282,6 +282,30 @@ def test_what_is_in_the_way_is_numbered_past(output: Path, tmp_path: Path) -> No
         assert [line[:6] for line in session.damage] == ["part 3", "part 7"]
 
 
+@pytest.mark.slow
+def test_frames_of_a_part_whose_rows_are_damaged_count(output: Path) -> None:
+    begin(output).run()
+    before = find_earlier(output)
+    media, captured = columns(output, "media_time_s", "captured_at")
+    damaged = output.with_name("s-0003.parquet")
+    data = bytearray(damaged.read_bytes())
+    data[4:104] = bytes(100)  # the first page
+    damaged.write_bytes(data)
+    after = find_earlier(output)
+    assert after.media_time_s == media[-2]
+    for name in ("frames", "source_frames", "captured_ns", "completed_ns", "metadata", "parts"):
+        assert getattr(after, name) == getattr(before, name), name
+    begin(output).run()
+    with dgrec.open(output.with_name("s-0004.parquet")) as session:
+        row = session.frames.to_pylist()[0]
+    assert (row["frame"], row["source_frame"]) == (FRAMES, FRAMES)
+    passed_s = (row["captured_at"] - captured[-2]).total_seconds()
+    assert row["media_time_s"] == pytest.approx(media[-2] + passed_s, abs=1e-5)
+    # It is not kept for longer than others.
+    begin(output, Retention(total=1)).run()
+    assert len(names(output.parent)) == 1
+
+
 def test_a_journal_that_cannot_be_sealed_stays_and_is_read(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
