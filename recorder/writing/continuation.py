@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.footage import videos_beside
+from dgrec.footage import videos_of_its_name
 from dgrec.format import (
     LAST_US,
     LATER_COLUMNS,
@@ -266,7 +266,7 @@ def _highest_ns(file: RecordedFile, name: str) -> int:
 
 def _kept(file: RecordedFile, first: int, completed_ns: int, set_id: str) -> SealedPart:
     path = file.path
-    beside = videos_beside(path, file.metadata)
+    beside = videos_of_its_name(path, file.metadata)
     journal = journal_path(path)
     if _is_sealed_from(path, file, journal):  # it could not be read completely
         beside.append(journal)

@@ -23,7 +23,14 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import Earlier, continuation, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
-from tests.factory import make_detection, make_rows, new_metadata, write_journal, write_session
+from tests.factory import (
+    CLOSING,
+    make_detection,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 from tests.recorder.test_parts import names
@@ -206,6 +213,19 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     frame, _ = columns(output, "frame", "source_frame")
     assert frame == list(range(frame[0], 3 + 2 * FRAMES))
     assert frame[0] > 0
+
+
+def test_a_copy_takes_no_video_of_the_original_with_it(tmp_path: Path) -> None:
+    part = tmp_path / "s-0001.parquet"
+    names_video = {**CLOSING, "video": [{"file": "s-0001.mp4", "kind": "raw"}]}
+    write_session(part, make_rows(3), other_metadata(), closing=names_video)
+    video = tmp_path / "s-0001.mp4"
+    video.write_bytes(b"footage")
+    shutil.copy(part, tmp_path / "t-0001.parquet")
+    for name, left in (("t", [part.name, video.name]), ("s", [])):
+        removable = find_earlier(tmp_path / name).parts
+        sealer_module.Sealer(Retention(total=1), Clock(), earlier=removable).close()
+        assert sorted(names(tmp_path)) == sorted(left)
 
 
 @pytest.mark.slow
