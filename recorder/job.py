@@ -169,6 +169,8 @@ class Plan:
     options: RecordingOptions
     continues: bool = False
     makes_folder: bool = False
+    #: What earlier runs left, if it continues them.
+    earlier: Earlier = NOTHING_EARLIER
 
     def make_folder(self) -> None:
         """Make the folder of the session, if it is to be made."""
@@ -239,18 +241,21 @@ def make_plan(
     pattern = request.output_pattern
     is_made = makes_folder(pattern)
     output = output_path(pattern, source.name, request.moment)
+    earlier = NOTHING_EARLIER
     if request.continues:
         check_folder(output, makes_folder=is_made)
         if output.exists():  # opening the recording's name would open this file, not the parts
             raise exists_already(output)
         recover_parts(output, report)
+        # Before the source is opened: nobody takes its frames meanwhile.
+        earlier = find_earlier(output)
     else:
         check_output(output, request.overwrite, split=is_split, makes_folder=is_made)
     check_room(output.parent, options.min_free)
     request.publishing.check_files(output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
-    return Plan(source, output, options, request.continues, is_made)
+    return Plan(source, output, options, request.continues, is_made, earlier)
 
 
 def _for_source(options: RecordingOptions, source: Source) -> RecordingOptions:
@@ -373,11 +378,9 @@ def prepare(
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
-    """Return what earlier runs left, if this recording continues them."""
-    if not plan.continues:
-        return NOTHING_EARLIER
-    earlier = find_earlier(plan.output)
-    if not reader.has_end:
+    """Return what earlier runs left, continued at the first frame of repeated footage."""
+    earlier = plan.earlier
+    if not (plan.continues and reader.has_end):
         return earlier
     if not plan.options.loop:
         raise ConfigError(

@@ -23,7 +23,7 @@ from dgrec.format import (
 )
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, new_video_path, sealed_path, video_names
 from dgrec.recorder.video import recover_videos
-from dgrec.session import part_of, parts_of
+from dgrec.session import journals_of, part_of
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,7 @@ def _no_journal(path: Path) -> str:
         return f"{path}: is a folder; name one journal in it"
     if path.exists() and not path.is_file():
         return f"{path}: is a pipe or a device, not a journal"
-    left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
-    if left:
+    if left := journals_of(path):
         return f"{path}: is a recording in parts; its journal is {left[-1]}"
     sealed = sealed_path(path)
     is_sealed = path.suffix == JOURNAL_SUFFIX and sealed.is_file()

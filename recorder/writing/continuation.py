@@ -40,7 +40,14 @@ from dgrec.paths import (
 )
 from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
-from dgrec.session import RecordedFile, first_frame, is_in_set, parts_in_set, parts_of
+from dgrec.session import (
+    RecordedFile,
+    first_frame,
+    is_in_set,
+    journals_of,
+    parts_in_set,
+    set_of,
+)
 
 #: How often to look for the parts of earlier runs while another process seals them.
 _ATTEMPTS = 5
@@ -161,10 +168,10 @@ def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], 
     Raises:
         OutputError: Another process is recording under this name.
     """
-    journals = [path for path in parts_of(output) if path.suffix == JOURNAL_SUFFIX]
+    journals = journals_of(output)
     for journal in journals:
         _check_free(journal)
-    _, set_id = parts_in_set(output) if journals else ([], None)
+    set_id = set_of(output) if journals else None
     for journal in journals:
         if not is_in_set(journal, str(set_id)):
             continue
@@ -202,6 +209,15 @@ def _left_by(chosen: list[tuple[int, Path]], earlier: Earlier) -> Earlier:
         # A part whose footer is damaged cannot be continued, and must not be removed.
         with contextlib.suppress(DgrecError, OSError), RecordedFile(path, check=False) as file:
             earlier = _after(earlier, file)
+    # By their footers all but the time of the source is known, and decoding rows takes long. What
+    # journals hold is known from their last row only.
+    for _, path in reversed(chosen):
+        with (
+            contextlib.suppress(DgrecError, OSError, IndexError),
+            RecordedFile(path, check=False) as file,
+        ):
+            if len(file):
+                return _after_row(earlier, file.row(len(file) - 1))
     return earlier
 
 
@@ -217,7 +233,7 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
     # Reading a journal has added its rows up.
     totals = file.metadata.get("totals", {}) if file.sealed else file.totals
     ended_at = file.metadata.get("ended_at") if file.sealed else file.ended_at
-    earlier = replace(
+    return replace(
         earlier,
         metadata=file.metadata,
         columns=tuple(file.schema.names),
@@ -229,15 +245,6 @@ def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
         ended_us=max(earlier.ended_us, stamp_us(ended_at) or completed_ns // 1000),
         parts=(*earlier.parts, _kept(file, first, completed_ns, str(earlier.set_id))),
     )
-    row = _last_row(file)
-    return earlier if row is None else _after_row(earlier, row)
-
-
-def _last_row(file: RecordedFile) -> dict[str, Any] | None:
-    """Return the last row; None if there is none, or it is damaged."""
-    with contextlib.suppress(DgrecError, OSError, IndexError):
-        return file.row(len(file) - 1) if len(file) else None
-    return None
 
 
 def _after_row(earlier: Earlier, row: dict[str, Any]) -> Earlier:

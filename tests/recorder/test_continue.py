@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format import JournalWriter, Metadata
+from dgrec.format import JournalWriter, Metadata, SealedFile, utc_ns
 from dgrec.paths import part_path
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
@@ -458,6 +458,33 @@ def test_repeated_footage_is_counted_where_its_container_does_not_say(
         shown = [number_in(result.image) for result in pixels.results(session)]
     pictures = [0, 1, 2, 4, 5, 6, 7] if name == "damaged.mp4" else list(range(8))
     assert shown == [*pictures, *pictures][:10] * 2
+
+
+@pytest.mark.slow
+def test_only_rows_of_the_newest_part_are_read(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week of parts of a minute would otherwise take minutes to continue."""
+    kill(output)
+    kill(output)
+    begin(output).run()
+    real = SealedFile.batches
+    read: list[str] = []
+
+    def batches(file: SealedFile, *args: Any, **options: Any) -> Any:
+        read.append(file.path.name)
+        return real(file, *args, **options)
+
+    monkeypatch.setattr(SealedFile, "batches", batches)
+    earlier = find_earlier(output)
+    assert read == [names(output.parent)[-1]]
+    monkeypatch.undo()
+    captured, completed = columns(output, "captured_at", "completed_at")
+    assert earlier.frames == earlier.source_frames == len(captured)
+    assert earlier.captured_ns == utc_ns(captured[-1])
+    assert earlier.completed_ns == utc_ns(completed[-1])
+    ended = [columns(part.path, "completed_at")[0][-1] for part in earlier.parts]
+    assert [part.ended_ns for part in earlier.parts] == list(map(utc_ns, ended))
 
 
 def test_two_services_of_one_name(output: Path) -> None:
