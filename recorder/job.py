@@ -282,8 +282,8 @@ def prepare(
     inference: Inference | None = None,
     analyzers: Sequence[Any] = (),
     group: Group | None = None,
-) -> Job:
-    """Make a recording ready to run; ``stack`` releases what it holds.
+) -> Callable[[], Job]:
+    """Make a recording ready to begin; ``stack`` releases what it holds.
 
     Args:
         announce: Prints a line without waiting.
@@ -292,8 +292,11 @@ def prepare(
         analyzers: Those that are attached while the model runs.
         group: What it shares with the recordings that are made together with it.
 
+    Returns:
+        What begins it: from then on there is a journal.
+
     Raises:
-        DgrecError: An output cannot be written.
+        DgrecError: It cannot be recorded like that, or an output cannot be written.
     """
     source, given = plan.source, request.options
     video = video_options(plan.options)
@@ -339,6 +342,7 @@ def prepare(
         outputs.append(frames)
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
+    recorder: SessionWriter
     alerting = Alerting.of(
         request.rules,
         request.on_alert,
@@ -350,31 +354,36 @@ def prepare(
         feed=alert_feed,
     )
     outputs += alerting.outputs
-    plan.make_folder()
     policy = given.policy or ("block" if can_wait else "drop-oldest")
-    # Last, since from here on there is a journal.
-    recorder = SessionWriter(
-        plan.output,
-        replace(
-            plan.options,
-            policy=policy,
-            # Footage can wait for the encoder, wherever it comes from.
-            video_policy=given.video_policy or ("block" if can_wait else plan.options.video_policy),
-        ),
-        metadata=metadata,
-        overwrite=request.overwrite,
-        clock=clock,
-        earlier=earlier,
-        sources=len(request.sources),
-        outputs=[OutputQueue(each, policy) for each in outputs],
-        packets=packets,
-        moments=alerting.moments,
-    )
-    inference = inference or _inference(loaded, request, announce)
-    stream = Stream(
-        loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
-    )
-    return Job(source, stream, _expected_frames(reader, given), alerting.clips, frames)
+    # Footage can wait for the encoder, wherever it comes from.
+    video_policy = given.video_policy or ("block" if can_wait else plan.options.video_policy)
+
+    def begin() -> Job:
+        nonlocal recorder
+        plan.make_folder()
+        recorder = SessionWriter(
+            plan.output,
+            replace(plan.options, policy=policy, video_policy=video_policy),
+            metadata=metadata,
+            overwrite=request.overwrite,
+            clock=clock,
+            earlier=earlier,
+            sources=len(request.sources),
+            outputs=[OutputQueue(each, policy) for each in outputs],
+            packets=packets,
+            moments=alerting.moments,
+        )
+        stream = Stream(
+            loaded.model,
+            capture,
+            recorder,
+            clock=clock,
+            inference=inference or _inference(loaded, request, announce),
+            analyzers=analyzers,
+        )
+        return Job(source, stream, _expected_frames(reader, given), alerting.clips, frames)
+
+    return begin
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
