@@ -19,6 +19,7 @@ from dgrec.options import (
     Completed,
     NamedPath,
     Parsed,
+    SessionOutput,
     SessionPath,
     analyzer_options,
     json_option,
@@ -328,7 +329,7 @@ def record_command(
 @click.option(
     "-o",
     "--output",
-    type=NamedPath(path_type=Path, dir_okay=False, is_file=True),
+    type=SessionOutput(path_type=Path, dir_okay=False, is_file=True),
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dgrec.alerts import without_clip
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
-from dgrec.files import lock
+from dgrec.files import check_session_name, lock
 from dgrec.footage import base_name, difference_of, own_videos
 from dgrec.format import (
     Journal,
@@ -79,8 +79,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
     Raises:
         NotASessionError: Nothing in the file is readable.
-        OutputError: The sealed file exists already, or another process is writing or recovering the
-            journal.
+        OutputError: The sealed file exists already, or cannot have that name, or another process is
+            writing or recovering the journal.
         StorageError: The journal cannot be read, or the sealed file not be written. Both are as
             before.
     """
@@ -92,6 +92,7 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
             f"{journal_path}: is not a journal ({JOURNAL_SUFFIX}); "
             f"`dgrec verify {journal_path}` checks whether it is whole"
         )
+    check_session_name(output)
     removed = False
     try:
         with _locked(journal_path):

@@ -329,6 +329,22 @@ def test_what_was_recorded_as_json(folder: Path) -> None:
     assert run("record", "sample", "--json", "--publish", "-").exit_code == 2
 
 
+def test_a_journal_is_recovered_to_a_session(folder: Path) -> None:
+    journal = write_journal(folder / "cut.arrows", make_rows(20), new_metadata())
+    before = sorted(folder.iterdir())
+    for name in ("whole.arrows", "whole.mp4"):
+        refused = run("recover", "cut", "-o", name)
+        assert refused.exit_code == 1
+        assert refused.stderr == (
+            f"Error: {name}: a session is Parquet; choose a name that ends in .parquet\n"
+        )
+    assert sorted(folder.iterdir()) == before
+    done("recover", "cut", "-o", "whole")
+    assert not journal.exists()
+    (listed,) = json.loads(done("list", "whole.parquet", "--json").stdout)
+    assert (listed["frames"], listed["state"]) == (20, "sealed")
+
+
 def test_what_was_written_as_json(folder: Path) -> None:
     write_journal(folder / "cut.arrows", make_rows(20), new_metadata())
     done("export", "door", "-o", "given.jsonl", "--format", "jsonl")
