@@ -279,8 +279,28 @@ def run_run(
     return code
 
 
-def run_recover(journal: Path, output: Path | None, keep: bool, *, as_json: bool = False) -> int:
-    """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
+def run_recover(
+    journals: Sequence[Path], output: Path | None, keep: bool, *, as_json: bool = False
+) -> int:
+    """Recover journals, report on stderr what was kept and lost, and return the exit code.
+
+    Raises:
+        DgrecError: The only one cannot be recovered. With several, its error is printed, the others
+            are recovered, and the highest exit code is returned.
+    """
+    codes = []
+    for journal in journals:
+        try:
+            codes.append(_run_recover(journal, output, keep, as_json=as_json))
+        except DgrecError as error:
+            if len(journals) == 1:
+                raise
+            _say_error(error)
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+def _run_recover(journal: Path, output: Path | None, keep: bool, *, as_json: bool) -> int:
     console = Console(stderr=True)
     journal = session_file(journal)
     result = recover(journal, output, keep=keep)

@@ -379,6 +379,22 @@ def test_what_was_written_as_json(folder: Path) -> None:
         assert "both write to standard output" in refused.stderr
 
 
+def test_each_of_several_journals_is_recovered(folder: Path) -> None:
+    write_journal(folder / "good.arrows", make_rows(20), new_metadata())
+    damaged = write_journal(folder / "damaged.arrows", make_rows(20), new_metadata())
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    (folder / "empty.arrows").touch()
+    result = run("recover", "empty.arrows", "gone.arrows", "damaged.arrows", "good.arrows")
+    assert result.exit_code == 3
+    said = result.stderr
+    assert "Error: empty.arrows: is empty" in said
+    assert "Error: gone.arrows: no such journal" in said
+    assert "Lost: " in said
+    assert said.endswith("good.arrows: kept 20 frames with 20 detections in good.parquet.\n")
+    assert run("recover", "empty.arrows", "gone.arrows").exit_code == 1
+    assert run("recover", "empty.arrows").exit_code == 1
+
+
 # --- output --------------------------------------------------------------------------------------
 
 
