@@ -19,6 +19,7 @@ from dgrec.options import (
     Completed,
     NamedPath,
     Parsed,
+    SessionOutput,
     SessionPath,
     analyzer_options,
     json_option,
@@ -328,7 +329,7 @@ def record_command(
 @click.option(
     "-o",
     "--output",
-    type=NamedPath(path_type=Path, dir_okay=False, is_file=True),
+    type=SessionOutput(path_type=Path, dir_okay=False, is_file=True),
     help="Session file to write.  [default: the journal's name with .parquet]",
 )
 @click.option("--keep", is_flag=True, help="Leave the journal where it is, also when all is saved.")
@@ -342,14 +343,14 @@ def recover_command(
     the session file is on disk, unless part of it was lost. A video beside it is cut after its last
     complete frame, and the session records how far it goes. Exit code 0: everything was saved. 3:
     sealed, but part of the journal is damaged. 1: nothing could be read. 4: the session file could
-    not be written, and the journal is unchanged.
+    not be written, and the journal is unchanged. Of several journals each is tried, and the highest
+    code is returned.
     """
     if output is not None and len(journals) > 1:
         raise click.UsageError("--output goes with one journal")
     from dgrec.recorder.command import run_recover
 
-    code = max(run_recover(journal, output, keep, as_json=as_json) for journal in journals)
-    raise SystemExit(code)
+    raise SystemExit(run_recover(journals, output, keep, as_json=as_json))
 
 
 @click.command(

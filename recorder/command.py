@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -72,8 +72,8 @@ def run_record(request: RecordRequest) -> int:
         signals = stack.enter_context(StopSignals())
         if request.model.is_bundled:
             console.say("No model named: using the bundled face detector on the CPU.")
-        # Each source has a model with its own settings and pipeline. All are loaded before there is
-        # a journal: until then Ctrl-C leaves nothing behind.
+        # Each source has a model with its own settings and pipeline. All are loaded and prepared
+        # before there is a journal: until then errors and Ctrl-C leave nothing behind.
         models = [load_model(request.model) for _ in opened]
         for (plan, _), loaded in zip(opened, models, strict=True):
             device = getattr(loaded.model, "device_type", "")
@@ -87,10 +87,11 @@ def run_record(request: RecordRequest) -> int:
         analyzers = [request.analyzers.make(loaded.labels) for loaded in models]
         group = make_group([plan for plan, _ in opened], request)
         say = announcer.announce
-        jobs = [
+        prepared = [
             prepare(plan, reader, loaded, request, stack, say, analyzers=attached, group=group)
             for (plan, reader), loaded, attached in zip(opened, models, analyzers, strict=True)
         ]
+        jobs = _begin(prepared)
         signals.stop = lambda: _stop(jobs)
         signals.hurry = lambda: _hurry(jobs)
         signals.abandon = lambda: _say_left(jobs)
@@ -109,6 +110,21 @@ def run_record(request: RecordRequest) -> int:
                 say_written([], as_json=True, said=job.stream.notes, **written)
     codes = [_exit_code(job, console, request.options.min_free) for job in jobs]
     return max([*codes, *(1 for _ in failed)])
+
+
+def _begin(prepared: Sequence[Callable[[], Job]]) -> list[Job]:
+    """Begin all recordings, or none."""
+    jobs: list[Job] = []
+    try:
+        for begin in prepared:
+            jobs.append(begin())
+    except BaseException:
+        for job in jobs:
+            with suppress(OSError, DgrecError):
+                job.recorder.journal.unlink()
+                job.recorder.close()  # without its journal nothing is sealed
+        raise
+    return jobs
 
 
 def _viewing(
@@ -263,8 +279,28 @@ def run_run(
     return code
 
 
-def run_recover(journal: Path, output: Path | None, keep: bool, *, as_json: bool = False) -> int:
-    """Recover one journal, report on stderr what was kept and lost, and return the exit code."""
+def run_recover(
+    journals: Sequence[Path], output: Path | None, keep: bool, *, as_json: bool = False
+) -> int:
+    """Recover journals, report on stderr what was kept and lost, and return the exit code.
+
+    Raises:
+        DgrecError: The only one cannot be recovered. With several, its error is printed, the others
+            are recovered, and the highest exit code is returned.
+    """
+    codes = []
+    for journal in journals:
+        try:
+            codes.append(_run_recover(journal, output, keep, as_json=as_json))
+        except DgrecError as error:
+            if len(journals) == 1:
+                raise
+            _say_error(error)
+            codes.append(error.exit_code)
+    return max(codes)
+
+
+def _run_recover(journal: Path, output: Path | None, keep: bool, *, as_json: bool) -> int:
     console = Console(stderr=True)
     journal = session_file(journal)
     result = recover(journal, output, keep=keep)

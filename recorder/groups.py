@@ -11,7 +11,6 @@ from dgrec.clock import Clock
 from dgrec.errors import ConfigError
 from dgrec.format import Metadata, uuid7
 from dgrec.recorder.destination import output_path
-from dgrec.recorder.writing import find_earlier
 
 if TYPE_CHECKING:
     from dgrec.recorder.job import Plan, RecordRequest
@@ -53,7 +52,7 @@ def make_group(plans: Sequence[Plan], request: RecordRequest) -> Group | None:
     if not request.together:
         return None
     names = [plan.output.name for plan in plans]
-    earlier = [find_earlier(plan.output) for plan in plans if plan.continues]
+    earlier = [plan.earlier for plan in plans]
     groups = [(each.metadata or {}).get("group", {}) for each in earlier]
     ids = {group["id"] for group in groups if group.get("id")}
     if len(ids) > 1:

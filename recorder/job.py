@@ -169,6 +169,8 @@ class Plan:
     options: RecordingOptions
     continues: bool = False
     makes_folder: bool = False
+    #: What earlier runs left, if it continues them.
+    earlier: Earlier = NOTHING_EARLIER
 
     def make_folder(self) -> None:
         """Make the folder of the session, if it is to be made."""
@@ -239,18 +241,21 @@ def make_plan(
     pattern = request.output_pattern
     is_made = makes_folder(pattern)
     output = output_path(pattern, source.name, request.moment)
+    earlier = NOTHING_EARLIER
     if request.continues:
         check_folder(output, makes_folder=is_made)
         if output.exists():  # opening the recording's name would open this file, not the parts
             raise exists_already(output)
         recover_parts(output, report)
+        # Before the source is opened: nobody takes its frames meanwhile.
+        earlier = find_earlier(output)
     else:
         check_output(output, request.overwrite, split=is_split, makes_folder=is_made)
     check_room(output.parent, options.min_free)
     request.publishing.check_files(output)
     if not request.continues:
         check_videos(output, video, request.overwrite, split=is_split)
-    return Plan(source, output, options, request.continues, is_made)
+    return Plan(source, output, options, request.continues, is_made, earlier)
 
 
 def _for_source(options: RecordingOptions, source: Source) -> RecordingOptions:
@@ -277,8 +282,8 @@ def prepare(
     inference: Inference | None = None,
     analyzers: Sequence[Any] = (),
     group: Group | None = None,
-) -> Job:
-    """Make a recording ready to run; ``stack`` releases what it holds.
+) -> Callable[[], Job]:
+    """Make a recording ready to begin; ``stack`` releases what it holds.
 
     Args:
         announce: Prints a line without waiting.
@@ -287,8 +292,11 @@ def prepare(
         analyzers: Those that are attached while the model runs.
         group: What it shares with the recordings that are made together with it.
 
+    Returns:
+        What begins it: from then on there is a journal.
+
     Raises:
-        DgrecError: An output cannot be written.
+        DgrecError: It cannot be recorded like that, or an output cannot be written.
     """
     source, given = plan.source, request.options
     video = video_options(plan.options)
@@ -334,6 +342,7 @@ def prepare(
         outputs.append(frames)
     if request.display:
         outputs.append(OverlayWindow(f"dgrec: {source.name}", capture.stop))
+    recorder: SessionWriter
     alerting = Alerting.of(
         request.rules,
         request.on_alert,
@@ -345,39 +354,42 @@ def prepare(
         feed=alert_feed,
     )
     outputs += alerting.outputs
-    plan.make_folder()
     policy = given.policy or ("block" if can_wait else "drop-oldest")
-    # Last, since from here on there is a journal.
-    recorder = SessionWriter(
-        plan.output,
-        replace(
-            plan.options,
-            policy=policy,
-            # Footage can wait for the encoder, wherever it comes from.
-            video_policy=given.video_policy or ("block" if can_wait else plan.options.video_policy),
-        ),
-        metadata=metadata,
-        overwrite=request.overwrite,
-        clock=clock,
-        earlier=earlier,
-        sources=len(request.sources),
-        outputs=[OutputQueue(each, policy) for each in outputs],
-        packets=packets,
-        moments=alerting.moments,
-    )
-    inference = inference or _inference(loaded, request, announce)
-    stream = Stream(
-        loaded.model, capture, recorder, clock=clock, inference=inference, analyzers=analyzers
-    )
-    return Job(source, stream, _expected_frames(reader, given), alerting.clips, frames)
+    # Footage can wait for the encoder, wherever it comes from.
+    video_policy = given.video_policy or ("block" if can_wait else plan.options.video_policy)
+
+    def begin() -> Job:
+        nonlocal recorder
+        plan.make_folder()
+        recorder = SessionWriter(
+            plan.output,
+            replace(plan.options, policy=policy, video_policy=video_policy),
+            metadata=metadata,
+            overwrite=request.overwrite,
+            clock=clock,
+            earlier=earlier,
+            sources=len(request.sources),
+            outputs=[OutputQueue(each, policy) for each in outputs],
+            packets=packets,
+            moments=alerting.moments,
+        )
+        stream = Stream(
+            loaded.model,
+            capture,
+            recorder,
+            clock=clock,
+            inference=inference or _inference(loaded, request, announce),
+            analyzers=analyzers,
+        )
+        return Job(source, stream, _expected_frames(reader, given), alerting.clips, frames)
+
+    return begin
 
 
 def _earlier(plan: Plan, reader: SourceReader) -> Earlier:
-    """Return what earlier runs left, if this recording continues them."""
-    if not plan.continues:
-        return NOTHING_EARLIER
-    earlier = find_earlier(plan.output)
-    if not reader.has_end:
+    """Return what earlier runs left, continued at the first frame of repeated footage."""
+    earlier = plan.earlier
+    if not (plan.continues and reader.has_end):
         return earlier
     if not plan.options.loop:
         raise ConfigError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dgrec.alerts import without_clip
 from dgrec.errors import DgrecError, NotASessionError, OutputError, StorageError
-from dgrec.files import lock
+from dgrec.files import check_session_name, lock
 from dgrec.footage import base_name, difference_of, own_videos
 from dgrec.format import (
     Journal,
@@ -23,7 +23,7 @@ from dgrec.format import (
 )
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX, new_video_path, sealed_path, video_names
 from dgrec.recorder.video import recover_videos
-from dgrec.session import part_of, parts_of
+from dgrec.session import journals_of, part_of
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
 
     Raises:
         NotASessionError: Nothing in the file is readable.
-        OutputError: The sealed file exists already, or another process is writing or recovering the
-            journal.
+        OutputError: The sealed file exists already, or cannot have that name, or another process is
+            writing or recovering the journal.
         StorageError: The journal cannot be read, or the sealed file not be written. Both are as
             before.
     """
@@ -92,6 +92,7 @@ def recover(journal_path: Path, output: Path | None = None, *, keep: bool = Fals
             f"{journal_path}: is not a journal ({JOURNAL_SUFFIX}); "
             f"`dgrec verify {journal_path}` checks whether it is whole"
         )
+    check_session_name(output)
     removed = False
     try:
         with _locked(journal_path):
@@ -201,8 +202,7 @@ def _no_journal(path: Path) -> str:
         return f"{path}: is a folder; name one journal in it"
     if path.exists() and not path.is_file():
         return f"{path}: is a pipe or a device, not a journal"
-    left = [part for part in parts_of(path) if part.suffix == JOURNAL_SUFFIX]
-    if left:
+    if left := journals_of(path):
         return f"{path}: is a recording in parts; its journal is {left[-1]}"
     sealed = sealed_path(path)
     is_sealed = path.suffix == JOURNAL_SUFFIX and sealed.is_file()

@@ -32,6 +32,8 @@ class StopSignals:
     Python runs signal handlers in the main thread only, once for all signals that have come by
     then, and that thread may be waiting inside PySDK for a model that hangs. Therefore a thread
     reads from the pipe into which the interpreter writes each signal as it comes.
+    Signals that are ignored stay ignored, here and in what PySDK starts: SIGHUP after ``nohup``,
+    SIGINT in the background jobs of a script.
     Enter it before the model is loaded. Until `stop` is set, a signal ends the process: there is
     nothing to save yet.
     """
@@ -43,14 +45,15 @@ class StopSignals:
         self._received = 0
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.getsignal(number) for number in _NUMBERS}
+        handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+        self._previous = {n: each for n, each in handlers.items() if each is not signal.SIG_IGN}
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._previous_pipe = signal.set_wakeup_fd(self._pipe[1])
-        for number in _NUMBERS:
+        for number in self._previous:
             # Instead of the default action; without a handler nothing is written to the pipe.
             signal.signal(number, lambda *_: None)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, _NUMBERS)
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._previous)
         _set_usual(self._mask)
         self._thread = threading.Thread(target=self._wait, name="dgrec-signals", daemon=True)
         self._thread.start()
@@ -74,9 +77,9 @@ class StopSignals:
 
     def _wait(self) -> None:
         # One thread has to receive them; threads that were started earlier may do so as well.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._previous)
         while (byte := os.read(self._pipe[0], 1)) != _END:
-            if byte[0] in _NUMBERS:
+            if byte[0] in self._previous:
                 self._handle(byte[0])
 
     def _handle(self, number: int) -> None:

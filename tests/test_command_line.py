@@ -329,6 +329,22 @@ def test_what_was_recorded_as_json(folder: Path) -> None:
     assert run("record", "sample", "--json", "--publish", "-").exit_code == 2
 
 
+def test_a_journal_is_recovered_to_a_session(folder: Path) -> None:
+    journal = write_journal(folder / "cut.arrows", make_rows(20), new_metadata())
+    before = sorted(folder.iterdir())
+    for name in ("whole.arrows", "whole.mp4"):
+        refused = run("recover", "cut", "-o", name)
+        assert refused.exit_code == 1
+        assert refused.stderr == (
+            f"Error: {name}: a session is Parquet; choose a name that ends in .parquet\n"
+        )
+    assert sorted(folder.iterdir()) == before
+    done("recover", "cut", "-o", "whole")
+    assert not journal.exists()
+    (listed,) = json.loads(done("list", "whole.parquet", "--json").stdout)
+    assert (listed["frames"], listed["state"]) == (20, "sealed")
+
+
 def test_what_was_written_as_json(folder: Path) -> None:
     write_journal(folder / "cut.arrows", make_rows(20), new_metadata())
     done("export", "door", "-o", "given.jsonl", "--format", "jsonl")
@@ -361,6 +377,22 @@ def test_what_was_written_as_json(folder: Path) -> None:
         refused = run(*words, "--json")
         assert refused.exit_code == 2, words
         assert "both write to standard output" in refused.stderr
+
+
+def test_each_of_several_journals_is_recovered(folder: Path) -> None:
+    write_journal(folder / "good.arrows", make_rows(20), new_metadata())
+    damaged = write_journal(folder / "damaged.arrows", make_rows(20), new_metadata())
+    damaged.write_bytes(damaged.read_bytes()[:-1000])
+    (folder / "empty.arrows").touch()
+    result = run("recover", "empty.arrows", "gone.arrows", "damaged.arrows", "good.arrows")
+    assert result.exit_code == 3
+    said = result.stderr
+    assert "Error: empty.arrows: is empty" in said
+    assert "Error: gone.arrows: no such journal" in said
+    assert "Lost: " in said
+    assert said.endswith("good.arrows: kept 20 frames with 20 detections in good.parquet.\n")
+    assert run("recover", "empty.arrows", "gone.arrows").exit_code == 1
+    assert run("recover", "empty.arrows").exit_code == 1
 
 
 # --- output --------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from dgrec.recorder.groups import make_group
 from dgrec.recorder.job import Plan, RecordRequest, make_plan
 from dgrec.recorder.options import RecordingOptions
 from dgrec.replay.verify import verify
+from dgrec.session import RecordedFile
 from tests.factory import CLOSING, make_rows, new_metadata, write_journal, write_session
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S, wait_until
@@ -145,7 +146,9 @@ def test_one_source_is_not_recorded_together(run: Run, tmp_path: Path) -> None:
     assert "--together takes several sources" in done.output
 
 
-def test_a_group_that_is_continued_keeps_its_id_and_its_clock(tmp_path: Path) -> None:
+def test_a_group_that_is_continued_keeps_its_id_and_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = make_rows(3)
     for name in ("sample", "yard"):
         part = {"number": 1, "set_id": f"set of {name}", "first_frame": 0}
@@ -157,6 +160,8 @@ def test_a_group_that_is_continued_keeps_its_id_and_its_clock(tmp_path: Path) ->
         continues=True,
         options=RecordingOptions(split_every=60, loop=True),
     )
+    # The parts were looked at before the sources are opened, whose frames would be lost meanwhile.
+    monkeypatch.setattr(RecordedFile, "__init__", lambda *_, **__: pytest.fail("opened again"))
     group = make_group(plans, request)
     assert group is not None
     assert group.description["id"] == GROUP["id"]

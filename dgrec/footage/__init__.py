@@ -27,6 +27,7 @@ from dgrec.footage.recorded_files import (
     recorded_video,
     refuse_recorded,
     videos_beside,
+    videos_of_its_name,
     why_not_there,
 )
 from dgrec.footage.timeline import (
@@ -71,5 +72,6 @@ __all__ = [
     "resolve",
     "session_times",
     "videos_beside",
+    "videos_of_its_name",
     "why_not_there",
 ]

@@ -86,17 +86,25 @@ def videos_beside(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
 def own_videos(session: Path) -> list[Path]:
     """Return the videos that go if the session file is replaced; none if it is damaged or absent.
 
-    Only those of its own name: the video of a copy, a renamed session or an analyzed one may be
-    that of another session, which is still there.
+    See `videos_of_its_name`.
     """
     with contextlib.suppress(DgrecError, OSError, KeyError, TypeError):
         sealed = SealedFile(session)
         sealed.close()
-        if "analyzed" in sealed.metadata:
-            return []
-        names = video_names(session)
-        return [path for path in videos_beside(session, sealed.metadata) if path in names]
+        return videos_of_its_name(session, sealed.metadata)
     return []
+
+
+def videos_of_its_name(session: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Return the videos that go with the session file.
+
+    Only those of its own name: the video of a copy, a renamed session or an analyzed one may be
+    that of another session, which is still there.
+    """
+    if "analyzed" in metadata:
+        return []
+    names = video_names(session)
+    return [path for path in videos_beside(session, metadata) if path in names]
 
 
 def recorded_video(folder: Path, item: Mapping[str, Any]) -> Path | None:

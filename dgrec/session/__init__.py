@@ -10,16 +10,18 @@ from dgrec.session.discovery import (
     unreadable,
 )
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, rows_of
-from dgrec.session.names import session_file
-from dgrec.session.notebook import table_card
-from dgrec.session.parts import (
-    Part,
+from dgrec.session.membership import (
     first_frame,
     is_in_set,
+    journals_of,
     part_of,
     parts_in_set,
     parts_of,
+    set_of,
 )
+from dgrec.session.names import session_file
+from dgrec.session.notebook import table_card
+from dgrec.session.parts import Part
 from dgrec.session.restarts import restarts, run_ended_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
@@ -37,6 +39,7 @@ __all__ = [
     "find_sessions",
     "first_frame",
     "is_in_set",
+    "journals_of",
     "names_something",
     "open_found",
     "open_session",
@@ -48,6 +51,7 @@ __all__ = [
     "rows_of",
     "run_ended_us",
     "session_file",
+    "set_of",
     "table_card",
     "unreadable",
 ]

@@ -16,8 +16,8 @@ from dgrec.errors import ConfigError, DgrecError, NotASessionError, value_text
 from dgrec.files import resolved
 from dgrec.format import Span, have_common_frames, merged_from, original_of, recorded_spans
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIXES, numbered_files, sealed_path
+from dgrec.session.membership import part_of
 from dgrec.session.names import session_file
-from dgrec.session.parts import part_of
 from dgrec.session.session import Session
 
 if TYPE_CHECKING:

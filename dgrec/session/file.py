@@ -243,6 +243,14 @@ class RecordedFile:
         """Return a position before which a column is below ``value`` (`SealedFile`)."""
         return 0 if self._sealed is None else self._sealed.first_at_least(name, value)
 
+    def highest(self, name: str) -> int | None:
+        """Return the largest value of a column of a sealed file, by its footer (`SealedFile`).
+
+        None where that does not tell, and for a journal.
+        """
+        bounds = None if self._sealed is None else self._sealed.bounds(name)
+        return None if bounds is None else bounds[1]
+
     def stamp_bounds(self) -> list[tuple[int, int]] | None:
         """Return the earliest and the latest time of capture, and those of results.
 

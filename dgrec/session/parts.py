@@ -23,79 +23,26 @@ from dgrec.format import (
     LATER_COLUMNS,
     TOTALLED,
     Checksums,
-    Journal,
     Metadata,
-    SealedFile,
     StartLosses,
     is_being_written,
     loses_at_start,
     merged_targets,
 )
 from dgrec.paths import (
-    JOURNAL_SUFFIX,
     SESSION_SUFFIX,
     journal_path,
     numbered_files,
-    part_number,
     part_path,
     sealed_path,
     session_stem,
 )
 from dgrec.session.added_metadata import added_machine, added_totals
 from dgrec.session.file import RecordedFile
+from dgrec.session.membership import first_frame, parts_in_set
 
 #: The recorder may seal or remove parts while they are being opened.
 _ATTEMPTS = 5
-
-
-def parts_of(output: Path) -> list[Path]:
-    """Return the files that are parts of any recording with this name, sealed or not."""
-    return [path for _, path in numbered_files(output) if _membership(path)[0] is not None]
-
-
-def part_of(file: Path) -> tuple[Path, str | None] | None:
-    """Return (name of the recording, id of the set) of a part; None for any other file.
-
-    The id is None for a file with a part's name that is too damaged to tell.
-    """
-    part = part_number(file)
-    if part is None:
-        return None
-    set_id, broken = _membership(file)
-    if set_id is None and not broken:
-        return None
-    return file.with_name(f"{part[0]}{SESSION_SUFFIX}"), set_id
-
-
-def is_in_set(path: Path, set_id: str) -> bool:
-    """Return whether a file is a part of that set, or too damaged to tell."""
-    found, broken = _membership(path)
-    return broken or found == set_id
-
-
-def first_frame(metadata: Metadata) -> int:
-    """Return the number of the first frame of a session, which is not 0 in a later part."""
-    return metadata.get("part", {}).get("first_frame") or 0
-
-
-def _metadata(path: Path) -> Metadata:
-    """Return the metadata of a file without reading its rows."""
-    if path.suffix == JOURNAL_SUFFIX:
-        return Journal.open(path).metadata
-    sealed = SealedFile(path, check=False)
-    sealed.close()
-    return sealed.metadata
-
-
-def _membership(path: Path) -> tuple[str | None, bool]:
-    """Return which set a file belongs to, if any, and whether it is too damaged to tell."""
-    try:
-        part = _metadata(path).get("part")
-    except OSError:
-        return None, False  # it was removed
-    except DgrecError:
-        return None, True
-    return (None if part is None else str(part.get("set_id"))), False
 
 
 @dataclass(frozen=True)
@@ -471,22 +418,3 @@ _OF_ONE_PART = tuple(
     "part ended_at end_reason end_detail notes totals machine events signals video damage "
     "is_finite targets".split()
 )
-
-
-def parts_in_set(path: Path) -> tuple[list[tuple[int, Path]], str | None]:
-    """Return (number, path) of the parts of one set, each number once, and the set's id.
-
-    Two sets share a name until the first part of a recording that overwrites an older one is
-    sealed. Until then the older one is returned.
-    """
-    files = [(number, file, *_membership(file)) for number, file in numbered_files(path)]
-    ids = [(id_, file.suffix == SESSION_SUFFIX) for _, file, id_, _ in files if id_ is not None]
-    set_id = next((id_ for id_, sealed in ids if sealed), ids[0][0] if ids else None)
-    chosen: dict[int, Path] = {}
-    for number, file, id_, _ in files:
-        if id_ is not None and id_ == set_id:
-            chosen.setdefault(number, file)
-    for number, file, _, broken in files:
-        if broken:  # opening it reports what is wrong with it
-            chosen.setdefault(number, file)
-    return sorted(chosen.items()), set_id

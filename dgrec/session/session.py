@@ -27,10 +27,11 @@ from dgrec.files import placed
 from dgrec.format import SCHEMA, DecodeError, Journal, Metadata
 from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 from dgrec.session.file import RecordedFile, damaged_frame, each_row, flat_detections
+from dgrec.session.membership import first_frame
 from dgrec.session.names import session_file
 from dgrec.session.notebook import session_card
 from dgrec.session.notices import Notices
-from dgrec.session.parts import Part, PartSet, first_frame
+from dgrec.session.parts import Part, PartSet
 from dgrec.session.result import RecordedResult
 from dgrec.terminal import detail
 from dgrec.units import counted

@@ -236,7 +236,7 @@ def _recorded(
         opening = partial(open_source, plan.source, stall_timeout_s=timeout_s)
         reader = open_patiently(plan.source, opening, _log.warning)
         stack.callback(reader.release)
-        job = prepare(
+        begin = prepare(
             plan,
             reader,
             loaded,
@@ -247,6 +247,7 @@ def _recorded(
             inference=HERE,
             analyzers=as_list(analyzers),
         )
+        job = begin()
         writers.append(job.stream.recorder)
         folder, name = plan.output.parent, session_stem(plan.output)
         frames = [] if job.frames is None else [job.frames]

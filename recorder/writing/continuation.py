@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.footage import videos_beside
+from dgrec.footage import videos_of_its_name
 from dgrec.format import (
+    LAST_US,
     LATER_COLUMNS,
     RESTARTED,
     SCHEMA,
     Event,
+    Journal,
     Metadata,
     Row,
     is_being_written,
@@ -38,7 +40,14 @@ from dgrec.paths import (
 )
 from dgrec.recorder.recovery import Recovery, recover
 from dgrec.recorder.writing.sealer import SealedPart
-from dgrec.session import RecordedFile, first_frame, parts_in_set, parts_of
+from dgrec.session import (
+    RecordedFile,
+    first_frame,
+    is_in_set,
+    journals_of,
+    parts_in_set,
+    set_of,
+)
 
 #: How often to look for the parts of earlier runs while another process seals them.
 _ATTEMPTS = 5
@@ -57,15 +66,18 @@ class Earlier:
     #: Frames so far, and frames of the source.
     frames: int = 0
     source_frames: int = 0
-    #: Times of the last row; 0 without one.
+    #: The source's own time of the last row that could be read, and when that was captured.
     media_time_s: float | None = None
+    media_captured_ns: int = 0
+    #: Times of the last row; 0 without one.
     captured_ns: int = 0
     completed_ns: int = 0
     #: Whether pictures could not be decoded.
     has_damage: bool = False
     #: When the newest run ended.
     ended_us: int = 0
-    #: Parts that may be removed when they are too old or too many, the oldest first.
+    #: The parts, the oldest first. The sealed ones may be removed when they are too old or too
+    #: many; a journal stays, and counts for the room that all take.
     parts: tuple[SealedPart, ...] = ()
 
     def check(self, output: Path, metadata: Metadata) -> None:
@@ -138,7 +150,7 @@ class Continuation:
         if self._offset_s is None:
             before, self._offset_s = self._earlier.media_time_s, 0.0
             if before is not None:  # as after a gap of a camera: the time that passed
-                passed_s = (captured_ns - self._earlier.captured_ns) / 1e9
+                passed_s = (captured_ns - self._earlier.media_captured_ns) / 1e9
                 self._offset_s = before + passed_s - time_s
         return self._offset_s + time_s
 
@@ -151,13 +163,18 @@ class Continuation:
 def recover_parts(output: Path, report: Callable[[Path, Recovery | DgrecError], None]) -> None:
     """Seal the journals that killed runs left, and report each; those that cannot be sealed stay.
 
+    So do those of another recording: sealed, they could hide the parts that are continued.
+
     Raises:
         OutputError: Another process is recording under this name.
     """
-    for journal in parts_of(output):
-        if journal.suffix != JOURNAL_SUFFIX:
-            continue
+    journals = journals_of(output)
+    for journal in journals:
         _check_free(journal)
+    set_id = set_of(output) if journals else None
+    for journal in journals:
+        if not is_in_set(journal, str(set_id)):
+            continue
         try:
             result = recover(journal)
         except DgrecError as error:
@@ -189,14 +206,18 @@ def find_earlier(output: Path) -> Earlier:
 
 def _left_by(chosen: list[tuple[int, Path]], earlier: Earlier) -> Earlier:
     for _, path in chosen:
-        # A damaged part cannot be continued, and must not be removed.
+        # A part whose footer is damaged cannot be continued, and must not be removed.
         with contextlib.suppress(DgrecError, OSError), RecordedFile(path, check=False) as file:
-            earlier = replace(
-                _after(earlier, file),
-                metadata=file.metadata,
-                columns=tuple(file.schema.names),
-                parts=(*earlier.parts, _kept(path, file, str(earlier.set_id))),
-            )
+            earlier = _after(earlier, file)
+    # By their footers all but the time of the source is known, and decoding rows takes long. What
+    # journals hold is known from their last row only.
+    for _, path in reversed(chosen):
+        with (
+            contextlib.suppress(DgrecError, OSError, IndexError),
+            RecordedFile(path, check=False) as file,
+        ):
+            if len(file):
+                return _after_row(earlier, file.row(len(file) - 1))
     return earlier
 
 
@@ -206,37 +227,67 @@ def _check_free(path: Path) -> None:
 
 
 def _after(earlier: Earlier, file: RecordedFile) -> Earlier:
-    """Return ``earlier`` with the rows of one more part."""
-    frames = max(earlier.frames, first_frame(file.metadata))
-    ended_us = max(earlier.ended_us, stamp_us(file.ended_at) or 0)
-    has_damage = earlier.has_damage or bool(file.totals["dropped_camera"])
-    earlier = replace(earlier, ended_us=ended_us, has_damage=has_damage)
-    if not len(file):
-        return replace(earlier, frames=frames)
-    row = file.row(len(file) - 1)
-    media_time_s = row["media_time_s"]
+    """Return ``earlier`` with one more part, by its footer: its rows may be damaged."""
+    first = first_frame(file.metadata)
+    completed_ns = _highest_ns(file, "completed_at")
+    # Reading a journal has added its rows up.
+    totals = file.metadata.get("totals", {}) if file.sealed else file.totals
+    ended_at = file.metadata.get("ended_at") if file.sealed else file.ended_at
     return replace(
         earlier,
-        frames=max(frames, (row["frame"] or 0) + 1),
+        metadata=file.metadata,
+        columns=tuple(file.schema.names),
+        frames=max(earlier.frames, first + len(file), _after_highest(file, "frame")),
+        source_frames=max(earlier.source_frames, _after_highest(file, "source_frame")),
+        captured_ns=max(earlier.captured_ns, _highest_ns(file, "captured_at")),
+        completed_ns=max(earlier.completed_ns, completed_ns),
+        has_damage=earlier.has_damage or bool(totals.get("dropped_camera")),
+        ended_us=max(earlier.ended_us, stamp_us(ended_at) or completed_ns // 1000),
+        parts=(*earlier.parts, _kept(file, first, completed_ns, str(earlier.set_id))),
+    )
+
+
+def _after_row(earlier: Earlier, row: dict[str, Any]) -> Earlier:
+    captured_ns = _ns(row["captured_at"])
+    if row["media_time_s"] is not None:
+        earlier = replace(earlier, media_time_s=row["media_time_s"], media_captured_ns=captured_ns)
+    return replace(
+        earlier,
+        frames=max(earlier.frames, (row["frame"] or 0) + 1),
         source_frames=max(earlier.source_frames, (row["source_frame"] or 0) + 1),
-        media_time_s=earlier.media_time_s if media_time_s is None else media_time_s,
-        captured_ns=max(earlier.captured_ns, _ns(row["captured_at"])),
+        captured_ns=max(earlier.captured_ns, captured_ns),
         completed_ns=max(earlier.completed_ns, _ns(row["completed_at"])),
     )
 
 
-def _kept(path: Path, file: RecordedFile, set_id: str) -> SealedPart:
-    beside = videos_beside(path, file.metadata)
+def _after_highest(file: RecordedFile, name: str) -> int:
+    """Return the number after the highest one of a column; 0 if that is not known."""
+    highest = file.highest(name)
+    return 0 if highest is None else highest + 1
+
+
+def _highest_ns(file: RecordedFile, name: str) -> int:
+    us = file.highest(name)
+    return 0 if us is None or us >= LAST_US else us * 1000
+
+
+def _kept(file: RecordedFile, first: int, completed_ns: int, set_id: str) -> SealedPart:
+    path = file.path
+    beside = videos_of_its_name(path, file.metadata)
     journal = journal_path(path)
-    if journal != path and journal.exists():  # it could not be read completely
+    if _is_sealed_from(path, file, journal):  # it could not be read completely
         beside.append(journal)
-    ended_ns = 0
-    if len(file):
-        ended_ns = _ns(file.row(len(file) - 1)["completed_at"])
-    if not ended_ns:
-        ended_ns = path.stat().st_mtime_ns
-    first = first_frame(file.metadata)
+    ended_ns = completed_ns or path.stat().st_mtime_ns
     return SealedPart(path, tuple(beside), ended_ns, first, 0, set_id)
+
+
+def _is_sealed_from(path: Path, file: RecordedFile, journal: Path) -> bool:
+    """Return whether a part was sealed from the journal of its name, which is still there."""
+    if journal == path:
+        return False
+    with contextlib.suppress(DgrecError, OSError):
+        return Journal.open(journal).metadata.get("session_id") == file.metadata.get("session_id")
+    return False
 
 
 def _numbers(output: Path) -> Iterator[int]:

@@ -16,7 +16,7 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError, OutputError, StorageError
 from dgrec.footage import own_videos, videos_beside
 from dgrec.format import Event, Journal, JournalWriter, Metadata, SealedFile, seal
-from dgrec.paths import sealed_path
+from dgrec.paths import JOURNAL_SUFFIX, sealed_path
 from dgrec.recorder.options import Retention
 from dgrec.recorder.video import SegmentVideos
 from dgrec.recorder.writing.moments import Moments, Sample
@@ -88,7 +88,8 @@ class Sealer:
         has_rows: Returns whether it has rows, which are then the newest.
         replaces: Files of an older recording, to be removed once a part is sealed.
         earlier: Parts of earlier runs of the recording, the oldest first; they may be removed too,
-            but not by ``only``: their alerts are not known any more.
+            but not by ``only``: their alerts are not known any more. Journals among them only count
+            for what is there.
         moments: The times whose parts are kept, if ``keep`` asks for that.
     """
 
@@ -116,7 +117,9 @@ class Sealer:
         # Any other file that has a part's name is not replaced.
         self._replaceable = set(replaces)
         #: In the order of their rows.
-        self._sealed: list[SealedPart] = list(earlier)
+        self._sealed = [part for part in earlier if part.path.suffix != JOURNAL_SUFFIX]
+        #: Journals of earlier runs that could not be sealed.
+        self._left = [part for part in earlier if part.path.suffix == JOURNAL_SUFFIX]
         self._earlier = {part.path for part in earlier}
         self._failed: list[_Finished] = []
         self._failures: dict[Path, OutputError] = {}
@@ -346,7 +349,7 @@ class Sealer:
                 return True
         if keep.total is None:
             return False
-        taken = sum(part.size for part in self._sealed)
+        taken = sum(part.size for part in [*self._sealed, *self._left])
         if not self._has_last:  # the last journal is among those that wait, or sealed
             taken += self._current_bytes()
         return taken + self.waiting_bytes + self.waiting_video_bytes > keep.total

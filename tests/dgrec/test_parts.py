@@ -14,7 +14,7 @@ from dgrec.errors import DamagedSessionError, DgrecError, NotASessionError
 from dgrec.files import lock
 from dgrec.format import AT_START, SCHEMA, Journal, JournalWriter, Row, seal
 from dgrec.paths import numbered_files, part_path
-from dgrec.session import Session, parts_of
+from dgrec.session import Session, membership, parts_of
 from dgrec.session import parts as parts_module
 from tests.dgrec.compare import assert_same
 from tests.factory import make_detection, make_row, new_metadata, write_session
@@ -515,15 +515,15 @@ def test_a_part_that_is_sealed_while_a_set_is_opened_is_in_it(
     for number in range(1, 4):
         rows = ROWS[10 * number : 10 * number + 10]
         write_part(output, number, rows, first_frame=10 * number, sealed=number < part)
-    original = parts_module._membership
+    original = membership._membership
 
-    def membership(path: Path) -> tuple[str | None, bool]:
+    def look(path: Path) -> tuple[str | None, bool]:
         journal = part_path(output, part).with_suffix(".arrows")
         if path == journal and journal.exists():
             seal_part(journal)
         return original(path)
 
-    monkeypatch.setattr(parts_module, "_membership", membership)
+    monkeypatch.setattr(membership, "_membership", look)
     with dgrec.open(output) as session:
         assert session.damage == []
         assert [each.number for each in session.parts] == [1, 2, 3]

@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, DgrecError, OutputError
-from dgrec.format import JournalWriter, Metadata
+from dgrec.format import JournalWriter, Metadata, SealedFile, utc_ns
 from dgrec.paths import part_path
 from dgrec.recorder.capture import Capture
 from dgrec.recorder.options import Retention, Splitting
@@ -23,7 +23,14 @@ from dgrec.recorder.stream import Stream
 from dgrec.recorder.writing import Earlier, continuation, find_earlier, recover_parts
 from dgrec.recorder.writing import sealer as sealer_module
 from dgrec.replay.verify import verify
-from tests.factory import make_detection, make_rows, new_metadata, write_session
+from tests.factory import (
+    CLOSING,
+    make_detection,
+    make_rows,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.recorder.command import Command
 from tests.recorder.doubles import PysdkDouble, ScriptedFrames, new_stream
 from tests.recorder.test_parts import names
@@ -208,6 +215,19 @@ def test_retention_counts_the_parts_of_all_runs(output: Path) -> None:
     assert frame[0] > 0
 
 
+def test_a_copy_takes_no_video_of_the_original_with_it(tmp_path: Path) -> None:
+    part = tmp_path / "s-0001.parquet"
+    names_video = {**CLOSING, "video": [{"file": "s-0001.mp4", "kind": "raw"}]}
+    write_session(part, make_rows(3), other_metadata(), closing=names_video)
+    video = tmp_path / "s-0001.mp4"
+    video.write_bytes(b"footage")
+    shutil.copy(part, tmp_path / "t-0001.parquet")
+    for name, left in (("t", [part.name, video.name]), ("s", [])):
+        removable = find_earlier(tmp_path / name).parts
+        sealer_module.Sealer(Retention(total=1), Clock(), earlier=removable).close()
+        assert sorted(names(tmp_path)) == sorted(left)
+
+
 @pytest.mark.slow
 def test_what_took_the_name_of_a_part_is_not_removed(output: Path) -> None:
     begin(output).run()
@@ -282,6 +302,30 @@ def test_what_is_in_the_way_is_numbered_past(output: Path, tmp_path: Path) -> No
         assert [line[:6] for line in session.damage] == ["part 3", "part 7"]
 
 
+@pytest.mark.slow
+def test_frames_of_a_part_whose_rows_are_damaged_count(output: Path) -> None:
+    begin(output).run()
+    before = find_earlier(output)
+    media, captured = columns(output, "media_time_s", "captured_at")
+    damaged = output.with_name("s-0003.parquet")
+    data = bytearray(damaged.read_bytes())
+    data[4:104] = bytes(100)  # the first page
+    damaged.write_bytes(data)
+    after = find_earlier(output)
+    assert after.media_time_s == media[-2]
+    for name in ("frames", "source_frames", "captured_ns", "completed_ns", "metadata", "parts"):
+        assert getattr(after, name) == getattr(before, name), name
+    begin(output).run()
+    with dgrec.open(output.with_name("s-0004.parquet")) as session:
+        row = session.frames.to_pylist()[0]
+    assert (row["frame"], row["source_frame"]) == (FRAMES, FRAMES)
+    passed_s = (row["captured_at"] - captured[-2]).total_seconds()
+    assert row["media_time_s"] == pytest.approx(media[-2] + passed_s, abs=1e-5)
+    # It is not kept for longer than others.
+    begin(output, Retention(total=1)).run()
+    assert len(names(output.parent)) == 1
+
+
 def test_a_journal_that_cannot_be_sealed_stays_and_is_read(
     output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,6 +357,47 @@ def test_a_damaged_journal_goes_with_its_part(output: Path) -> None:
     begin(output, Retention(total=1)).run()
     assert not journal.exists()
     assert len(names(output.parent)) == 1
+
+
+@pytest.mark.slow
+def test_retention_leaves_a_journal_that_could_not_be_sealed(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else holds its rows; but it counts for what all parts take."""
+    kill(output)
+    (journal,) = output.parent.glob("*.arrows")
+    monkeypatch.setattr("dgrec.recorder.recovery.seal", lambda *_, **__: fail())
+    begin(output, Retention(total=40_000)).run()  # two parts, or one and the journal
+    monkeypatch.undo()
+    assert names(output.parent) == [journal.name, "s-0005.parquet"]
+    begin(output).run()
+    (frame,) = columns(output, "frame")
+    assert frame == [2, *range(frame[1], 3 + 2 * FRAMES)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_the_journal_of_another_recording_stays(output: Path, is_whole: bool) -> None:
+    """One that was to overwrite this one, and was killed before its first part was sealed."""
+    begin(output).run()
+    other = output.with_name("s-0001.arrows")
+    write_journal(other, make_rows(7), other_metadata())
+    if not is_whole:
+        other.write_bytes(other.read_bytes()[:8])
+    before = other.read_bytes()
+    begin(output, Retention(total=1)).run()
+    assert names(output.parent) == [other.name, "s-0006.parquet"]
+    # Sealed, it would be read instead of what is continued.
+    begin(output).run()
+    assert other.read_bytes() == before
+    frame, _ = columns(output, "frame", "source_frame")
+    assert frame == list(range(frame[0], 3 * FRAMES))
+    assert frame[0] > FRAMES
+
+
+def other_metadata() -> Metadata:
+    part = {"number": 1, "set_id": "other", "first_frame": 0}
+    return {**new_metadata("s"), "part": part}
 
 
 @pytest.mark.parametrize(
@@ -373,6 +458,33 @@ def test_repeated_footage_is_counted_where_its_container_does_not_say(
         shown = [number_in(result.image) for result in pixels.results(session)]
     pictures = [0, 1, 2, 4, 5, 6, 7] if name == "damaged.mp4" else list(range(8))
     assert shown == [*pictures, *pictures][:10] * 2
+
+
+@pytest.mark.slow
+def test_only_rows_of_the_newest_part_are_read(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A week of parts of a minute would otherwise take minutes to continue."""
+    kill(output)
+    kill(output)
+    begin(output).run()
+    real = SealedFile.batches
+    read: list[str] = []
+
+    def batches(file: SealedFile, *args: Any, **options: Any) -> Any:
+        read.append(file.path.name)
+        return real(file, *args, **options)
+
+    monkeypatch.setattr(SealedFile, "batches", batches)
+    earlier = find_earlier(output)
+    assert read == [names(output.parent)[-1]]
+    monkeypatch.undo()
+    captured, completed = columns(output, "captured_at", "completed_at")
+    assert earlier.frames == earlier.source_frames == len(captured)
+    assert earlier.captured_ns == utc_ns(captured[-1])
+    assert earlier.completed_ns == utc_ns(completed[-1])
+    ended = [columns(part.path, "completed_at")[0][-1] for part in earlier.parts]
+    assert [part.ended_ns for part in earlier.parts] == list(map(utc_ns, ended))
 
 
 def test_two_services_of_one_name(output: Path) -> None:

@@ -6,13 +6,19 @@ import contextlib
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dgrec import sample
-from dgrec.errors import SessionError
+from dgrec.errors import OutputError, SessionError
+from dgrec.recorder import command
+from dgrec.recorder.options import RecordingOptions
+from dgrec.recorder.session_writer import SessionWriter
 from dgrec.session import Session
-from tests.recorder.command import Command, names
+from tests.factory import make_rows, new_metadata, write_session
+from tests.recorder.command import Command, error_of, names
 from tests.recorder.network_camera import MjpegCamera
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -85,6 +91,41 @@ def test_none_that_can_be_opened(dgrec: Command) -> None:
     assert "cam97: " in line
     assert "cam98: " in line
     assert names(dgrec.folder) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [(), ("--together",)])
+def test_one_that_cannot_be_recorded_leaves_nothing_of_the_others(
+    dgrec: Command, clip: Path, how: tuple[str, ...]
+) -> None:
+    """A service would add an empty part of the others at each start."""
+    part = {"number": 1, "set_id": "a", "first_frame": 0}
+    name = "s-yard-0001.parquet"
+    other = new_metadata("s", part=part, source={"given": "cam7", "kind": "camera"})
+    write_session(dgrec.folder / name, make_rows(3), other)
+    split = ("--output", "s-{source}.parquet", "--split-every", "10m", "--continue", "--loop")
+    done = dgrec.record("sample", clip.name, *split, *how, "--max-frames", "5")
+    assert "has parts of another source (cam7, not yard.mp4)" in error_of(done)
+    assert names(dgrec.folder) == [name, "yard.mp4"]
+
+
+@pytest.mark.slow
+def test_one_that_cannot_begin_leaves_nothing_of_the_others(tmp_path: Path) -> None:
+    output = tmp_path / "s.parquet"
+    old = write_session(output, make_rows(3)).read_bytes()
+
+    def begin() -> Any:
+        options = RecordingOptions(video="raw", signals="host")
+        return SimpleNamespace(recorder=SessionWriter(output, options, overwrite=True))
+
+    def fail() -> Any:
+        assert (tmp_path / "s.arrows").exists()
+        raise OutputError("no room for another one")
+
+    with pytest.raises(OutputError, match="no room"):
+        command._begin([begin, fail])
+    assert names(tmp_path) == ["s.parquet"]
+    assert output.read_bytes() == old
 
 
 @pytest.mark.slow

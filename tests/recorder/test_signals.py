@@ -155,6 +155,30 @@ def test_a_signal_while_the_model_loads_leaves_nothing(dgrec: Command, start: St
 
 
 @pytest.mark.slow
+def test_ignored_signals_stay_ignored(dgrec: Command, start: Start) -> None:
+    """Under nohup, and in the background of a script, also while the model loads."""
+    ignored = (signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ignored}
+    try:
+        process = start()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("No model named")
+    journal = dgrec.folder / "s.arrows"
+    for _ in range(2):
+        for number in ignored:
+            os.killpg(process.pid, number)
+        enough = frames_in(journal) + 30
+        wait_until(partial(lambda n: frames_in(journal) >= n, enough), process=process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, stderr
+    assert_sealed(dgrec.folder, "interrupted")
+
+
+@pytest.mark.slow
 def test_other_models_of_the_process_keep_their_worker(loaded: LoadedModel) -> None:
     """A command that ends within a program leaves what the program runs alone."""
     loaded.model.predict(np.zeros((128, 128, 3), np.uint8))
