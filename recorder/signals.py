@@ -32,8 +32,10 @@ class StopSignals:
     Python runs signal handlers in the main thread only, once for all signals that have come by
     then, and that thread may be waiting inside PySDK for a model that hangs. Therefore a thread
     reads from the pipe into which the interpreter writes each signal as it comes.
-    Signals that are ignored stay ignored, here and in what PySDK starts: SIGHUP after ``nohup``,
-    SIGINT in the background jobs of a script.
+
+    SIGHUP stays ignored where it is, as after ``nohup``. SIGINT does not: a script's background
+    jobs begin with it ignored, and ``kill -INT`` is how the script ends them in order.
+
     Enter it before the model is loaded. Until `stop` is set, a signal ends the process: there is
     nothing to save yet.
     """
@@ -46,7 +48,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         handlers = {number: signal.getsignal(number) for number in _NUMBERS}
-        self._previous = {n: each for n, each in handlers.items() if each is not signal.SIG_IGN}
+        if handlers[signal.SIGHUP] is signal.SIG_IGN:
+            del handlers[signal.SIGHUP]
+        self._previous = handlers
         self._pipe = os.pipe()
         os.set_blocking(self._pipe[1], False)
         self._previous_pipe = signal.set_wakeup_fd(self._pipe[1])
