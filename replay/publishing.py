@@ -151,7 +151,7 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     last_us: int | None = None
     runs = deque(restarts(source_events(session)))
     for number, frame in _frames(session):
-        while runs and runs[0].source_frame <= frame.source_frame:
+        while runs and runs[0].began_by(frame.source_frame, frame.completed_us):
             began_us = runs.popleft().began_us
             while alerts and (stamp_us(alerts[0].get("at")) or 0) < began_us:
                 event = alerts.popleft()

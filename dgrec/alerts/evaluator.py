@@ -47,7 +47,8 @@ class Alert:
         since_us: When its condition began to hold.
         fired_us: When it had held for long enough.
         ended_us: When it ceased to hold; None: it still did at the end.
-        source_frame: The frame at which it fired; None: no frame had come for too long.
+        source_frame: The frame at which it fired; None: no frame had come for too long, or its
+            number is not known.
     """
 
     name: str
@@ -120,10 +121,13 @@ class Evaluator:
         self._windows = _Windows({*self._wanted})
         self._last_us: int | None = None
 
-    def frame(self, frame: AlertFrame, source_frame: int, *, is_after_others: bool = False) -> None:
+    def frame(
+        self, frame: AlertFrame, source_frame: int | None, *, is_after_others: bool = False
+    ) -> None:
         """Take the next frame.
 
         Args:
+            source_frame: Its number in the source, if it is known.
             is_after_others: Frames that are not there any more came before it.
         """
         now = frame.completed_us
@@ -158,7 +162,9 @@ class Evaluator:
 
     # --- inside ---
 
-    def _holds(self, state: _State, frame: AlertFrame, source_frame: int, values: Values) -> bool:
+    def _holds(
+        self, state: _State, frame: AlertFrame, source_frame: int | None, values: Values
+    ) -> bool:
         if state.event is None:
             return state.rule.holds(values)
         try:
@@ -166,7 +172,8 @@ class Evaluator:
         except DgrecError as error:
             if not state.has_reported:
                 state.has_reported = True
-                self._on_problem(state.rule.name, f"frame {source_frame}: {error}")
+                where = "" if source_frame is None else f"frame {source_frame}: "
+                self._on_problem(state.rule.name, f"{where}{error}")
             return False
 
     def _fire(self, state: _State, alert: Alert) -> None:

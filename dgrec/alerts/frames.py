@@ -88,7 +88,7 @@ def alerts_of(
     moments = {part.first_frame for part in session.parts if _is_moment(part)}
     cuts = {*cuts_of(session.metadata)}  # of a clip, whose frames are numbered anew
     for number, frame, source_frame in _frames(session, evaluator.wants_added):
-        while runs and runs[0].source_frame <= source_frame:
+        while runs and runs[0].began_by(source_frame, frame.completed_us):
             evaluator.restart(runs.pop(0).ended_us)
         # If only times around alerts were kept, the gaps between them are not silence.
         is_after_others = expected is not None and number != expected
@@ -107,8 +107,11 @@ def _is_moment(part: Part) -> bool:
     return bool(part.metadata.get("options", {}).get("only_on_alert"))
 
 
-def _frames(session: Session, with_added: bool) -> Iterator[tuple[int, AlertFrame, int]]:
-    """Yield the number of each row, the row as rules see it, and its number in the source."""
+def _frames(session: Session, with_added: bool) -> Iterator[tuple[int, AlertFrame, int | None]]:
+    """Yield the number of each row, the row as rules see it, and its number in the source.
+
+    Another tool may have left that one out.
+    """
     leaves = [f"detections.list.element.{name}" for name in _LEAVES]
     columns = ["frame", "source_frame", "completed_at", "captured_at", "restore"]
     columns += [*ROW_VALUES, *leaves]

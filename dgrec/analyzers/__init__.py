@@ -11,7 +11,7 @@ texts          makes texts that can be drawn
 
 from dgrec.analyzers.drawing import Drawing, Notice, drawing_of, with_degirum_counts
 from dgrec.analyzers.recorded_time import recorded_time
-from dgrec.analyzers.request import AnalyzerRequest
+from dgrec.analyzers.request import AnalyzerRequest, failure_of
 from dgrec.analyzers.settings import (
     added_by,
     analyzers_of_model,
@@ -42,6 +42,7 @@ __all__ = [
     "drawable",
     "drawable_result",
     "drawing_of",
+    "failure_of",
     "recorded_time",
     "remove_added",
     "with_degirum_counts",

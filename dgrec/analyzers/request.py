@@ -40,6 +40,11 @@ class AnalyzerRequest:
     def __bool__(self) -> bool:
         return bool(self.tracker or self.functions)
 
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether the tracker looks at the pictures, and not at the detections alone."""
+        return bool(self._settings.get("reset_at_scene_cut"))
+
     def make(self, labels: Collection[str] = ()) -> list[Any]:
         """Return new analyzers, the tracker first.
 
@@ -56,6 +61,13 @@ class AnalyzerRequest:
         for function in self.functions:
             analyzers += _called(function)
         return analyzers
+
+
+def failure_of(analyzer: Any, error: Exception, where: str) -> DgrecError:
+    """Return what an analyzer raised as an error in one line, such as "at frame 7"."""
+    text = (str(error).strip().splitlines() or [""])[0]
+    kind = type(error).__name__
+    return DgrecError(f"{type(analyzer).__name__} failed {where}: {kind}: {text}")
 
 
 # --- the tracker -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from dgrec.analyzers import AnalyzerRequest
+from dgrec.analyzers import AnalyzerRequest, failure_of
 from dgrec.arguments import given_path, one_or_more, with_parameters
 from dgrec.comparison.blocks import Floats, Mask
 from dgrec.comparison.boxes import SAME_IOU, FrameBoxes, frames_of, overlaps, shares_inside
@@ -60,6 +60,7 @@ def whatif(
 
     Raises:
         ConfigError: A setting asks for detections that were not recorded, or cannot be applied.
+        DgrecError: A tracker cannot follow the boxes; the message names the frame.
         TruthError: The ground truth cannot be read, or is for other frames or labels.
         SessionError: The session cannot be read.
 
@@ -93,6 +94,12 @@ def whatif(
     if len(chosen) > _MOST_SETTINGS:
         raise ConfigError(f"{len(chosen):,} settings; at most {_MOST_SETTINGS:,} fit in one pass")
     requests = {text: AnalyzerRequest((text,)) for text in trackers}
+    for text, request in requests.items():
+        if request.needs_pictures:
+            raise ConfigError(
+                f"--tracker: {text}: finding scene cuts needs the pictures, which are not read "
+                "here; dgrec analyze reads them"
+            )
     annotated = None if truth is None else read_truth(given_path("truth", truth), session)
     tally = _Tally(session, chosen, requests, annotated)
     for frame in frames_of(session):
@@ -329,7 +336,11 @@ class _Tally:
                 continue
             result = _Result(list(_detections(frame, mask)))
             for analyzer in analyzers:
-                analyzer.analyze(result)
+                try:
+                    analyzer.analyze(result)
+                except Exception as error:  # such as a box with an infinite corner
+                    where = f"at frame {frame.position} of {self._session.path}"
+                    raise failure_of(analyzer, error, where) from error
             found = [item["track_id"] for item in result.results if "track_id" in item]
             outcome.tracked += len(found)
             ids.update(found)

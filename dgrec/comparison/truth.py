@@ -53,6 +53,12 @@ class Truth:
     labels: tuple[str, ...]
 
 
+@dataclass
+class _Facts(Facts):
+    #: The digest of the video whose frames are counted, if it is known.
+    sha256: str | None = None
+
+
 def read_truth(path: Path, session: Session) -> Truth:
     """Read ground truth: a file of any format that can be imported, or a session.
 
@@ -64,7 +70,7 @@ def read_truth(path: Path, session: Session) -> Truth:
             of the source it has.
     """
     frames: dict[int, TruthFrame] = {}
-    facts = Facts()
+    facts = _Facts()
     if not path.exists():  # the name of a session, without its suffix
         path = session_file(path)
     try:
@@ -80,32 +86,82 @@ def read_truth(path: Path, session: Session) -> Truth:
         raise TruthError(f"{path}: has no frames")
     if not labels:
         raise TruthError(f"{path}: has no boxes with labels")
-    numbered = _by_source(path, frames, facts.counts, session)
+    numbered = _by_source(path, frames, facts, session)
     return Truth(path, numbered, tuple(dict.fromkeys(labels)))
 
 
 def _by_source(
-    path: Path, frames: dict[int, TruthFrame], counts: str | None, session: Session
+    path: Path, frames: dict[int, TruthFrame], facts: _Facts, session: Session
 ) -> dict[int, TruthFrame]:
     """Return frames by their numbers in the source.
 
     Args:
-        frames: By their numbers in the video or folder named ``counts``.
+        frames: By their numbers in the video or folder that the facts name.
     """
-    name = base_name(counts)
+    name = base_name(facts.counts)
     if name.endswith(PICTURES_SUFFIX):
         raise TruthError(
             f"{path}: its frames are numbered as the pictures in {name}, not as in the source; "
             "export it without --images"
         )
-    if not any(base_name(each.get("file")) == name for each in _videos(session)):
+    source: Mapping[str, Any] = session.metadata.get("source", {})
+    videos: list[Mapping[str, Any]] = [*_videos(session)]
+    video = max(videos, key=lambda each: _likeness(facts, each), default={})
+    likeness, likeness_of_source = _likeness(facts, video), _likeness(facts, source)
+    if not likeness or likeness < likeness_of_source:
         return frames
     found: dict[int, TruthFrame] = {}
+    differ = False
     for batch in session.batches(["source_frame", "video_frame"]):
         for number, shown in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            differ = differ or frames.get(number) is not frames.get(shown)
             if shown in frames and number is not None:
                 found[number] = frames[shown]
+    if likeness == likeness_of_source:
+        is_video = _is_as_long(frames, facts, video, source) if differ else False
+        if is_video is None:
+            raise TruthError(
+                f"{path}: has the frames of {name}, as the source and the video recorded with the "
+                "session are called; dgrec import it with --video, and compare with that session"
+            )
+        if not is_video:
+            return frames
+    if not found:
+        raise TruthError(
+            f"{path}: none of its frames was recorded (its first is {min(frames)} of the recorded "
+            "video)"
+        )
     return found
+
+
+def _likeness(facts: _Facts, video: Mapping[str, Any]) -> int:
+    """Return how surely a video in the metadata is the one whose frames are counted.
+
+    Returns:
+        0 if it is not, 1 if it has the name, 2 if it has the digest.
+    """
+    known = video.get("sha256")
+    if facts.sha256 and known:
+        return 2 if known == facts.sha256 else 0
+    name = base_name(facts.counts)
+    return int(bool(name) and base_name(video.get("file")) == name)
+
+
+def _is_as_long(
+    frames: Mapping[int, TruthFrame],
+    facts: _Facts,
+    video: Mapping[str, Any],
+    source: Mapping[str, Any],
+) -> bool | None:
+    """Return whether frames are those of the recorded video, and not of a source named alike.
+
+    Only their count says it: None if it is that of both, or of neither.
+    """
+    count, others = video.get("frames"), source.get("frames")
+    if count and max(frames) >= count:
+        return False
+    is_one = facts.frames is not None and count != others and facts.frames in (count, others)
+    return facts.frames == count if is_one else None
 
 
 def _videos(session: Session) -> list[VideoEntry]:
@@ -123,13 +179,14 @@ def _of_file(path: Path, facts: Facts) -> _Found:
             yield frame.number, frame.size, frame.detections
 
 
-def _of_session(path: Path, facts: Facts) -> _Found:
+def _of_session(path: Path, facts: _Facts) -> _Found:
     from dgrec.session import Session
 
     with Session(path) as session:
         source = session.metadata.get("source", {})
         if source.get("kind") == "file":
             facts.counts = base_name(source.get("file"))
+            facts.sha256, facts.frames = source.get("sha256"), source.get("frames")
         names = session.metadata.get("model", {}).get("labels", {}).values()
         facts.labels.update(enumerate(name for name in names if isinstance(name, str)))
         sizes = (

@@ -60,13 +60,14 @@ class MissedMessages:
         ended = deque(sorted(self.entry.get("ended", [])))
         for options, row, is_left_out in self._rows():
             frame = self._frame(row)
-            while runs and runs[0].source_frame <= frame.source_frame:
+            while runs and runs[0].began_by(frame.source_frame, frame.completed_us):
                 yield from _ends(made, last, ended, runs.pop(0).source_frame)
                 made = last = None
             made = made or Messages(options, self.session_id)
             captured = row["captured_at"] if row["latency_ms"] is not None else None
             captured_ns = None if captured is None else utc_ns(captured)
-            last = Outgoing(frame.source_frame, captured_ns, made.frame(frame))
+            number = -1 if frame.source_frame is None else frame.source_frame  # in no range
+            last = Outgoing(number, captured_ns, made.frame(frame))
             if is_left_out and last.messages:
                 yield last
         yield from _ends(made, last, ended)

@@ -26,10 +26,10 @@ class PublishedFrame:
     """A recorded frame, from the recorder or from a session."""
 
     session: str
-    source_frame: int
+    #: Another tool may have left it out, and stamps.
+    source_frame: int | None
     media_time_s: float | None
     captured_us: int | None
-    #: Another tool may have left stamps out.
     completed_us: int | None
     latency_ms: float | None
     size: tuple[int, int]

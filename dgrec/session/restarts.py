@@ -21,6 +21,17 @@ class Restart(NamedTuple):
     ended_us: int
     began_us: int
 
+    def began_by(self, source_frame: int | None, at_us: int | None) -> bool:
+        """Return whether the run had begun when a frame came.
+
+        Args:
+            source_frame: The frame's number in the source; another tool may have left it out.
+            at_us: The frame's stamp, which says it then.
+        """
+        if source_frame is None:
+            return at_us is not None and self.began_us <= at_us
+        return self.source_frame <= source_frame
+
 
 def run_ended_us(event: Mapping[str, Any]) -> int | None:
     """Return when the run before ended; None if the event does not begin another run."""

@@ -13,7 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.analyzers import added_by, class_of, describe, recorded_time, remove_added
+from dgrec.analyzers import (
+    added_by,
+    class_of,
+    describe,
+    failure_of,
+    recorded_time,
+    remove_added,
+)
 from dgrec.errors import DgrecError, OutputError, VideoError
 from dgrec.files import check_new_file, check_session_name
 from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
@@ -178,7 +185,7 @@ class _Runner:
                 each.finalize()
             except Exception as problem:
                 if kind is None:
-                    raise _failure(each, problem, "at its end") from problem
+                    raise failure_of(each, problem, "at its end") from problem
 
     def analyzed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """Return a batch with what the analyzers add to its rows."""
@@ -207,7 +214,7 @@ class _Runner:
                 except DgrecError:
                     raise
                 except Exception as error:
-                    raise _failure(each, error, f"at frame {frame.frame}") from error
+                    raise failure_of(each, error, f"at frame {frame.frame}") from error
         attributes = {**frame.attributes, **result_values.added_values(result)}
         return Row(
             source_frame=0,
@@ -249,12 +256,6 @@ class _Runner:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _failure(analyzer: Any, error: Exception, where: str) -> DgrecError:
-    text = (str(error).strip().splitlines() or [""])[0]
-    kind = type(error).__name__
-    return DgrecError(f"{type(analyzer).__name__} failed {where}: {kind}: {text}")
 
 
 @functools.cache

@@ -119,7 +119,7 @@ def compare_command(
     if truth is not None:
         if base or new or fail_on or links or not sessions:
             raise click.UsageError("--truth goes with one SESSION or several, and nothing else")
-        _judge(sessions, truth, form, output, overwrite=overwrite)
+        _judge(sessions, truth, form, output, with_clips=with_clips, overwrite=overwrite)
         return
     if sessions and (base or new):
         raise click.UsageError("give BASE and NEW, or --base and --new, not both")
@@ -163,7 +163,13 @@ def compare_command(
 
 
 def _judge(
-    paths: Sequence[Path], truth: Path, form: str, output: Path | None, *, overwrite: bool
+    paths: Sequence[Path],
+    truth: Path,
+    form: str,
+    output: Path | None,
+    *,
+    with_clips: bool,
+    overwrite: bool,
 ) -> None:
     """Compare sessions with ground truth."""
     import dgrec
@@ -172,7 +178,7 @@ def _judge(
     from dgrec.session import open_sessions
 
     with contextlib.ExitStack() as stack:
-        opened = open_sessions(paths, _refuse, on_clip=say_clip)
+        opened = open_sessions(paths, _refuse, with_clips=with_clips, on_clip=say_clip)
         for session in opened:
             stack.enter_context(session)
             say_damage(session)

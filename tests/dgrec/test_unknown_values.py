@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
+from dgrec.alerts import alerts_of, parse_rule
+from dgrec.format import RESTARTED, utc_text
 from dgrec.format.schema import METADATA_KEY
+from dgrec.publishing import PayloadOptions, missed_messages_of, parse_target
+from dgrec.replay.publishing import publish
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain, measure, time_line
 from dgrec.replay.verify import verify
@@ -20,6 +26,7 @@ from dgrec.session import Session
 from tests.factory import (
     CAMERA,
     edited,
+    later,
     make_detection,
     make_row,
     make_rows,
@@ -337,3 +344,38 @@ def test_why_says_so_where_no_part_can_be_told_to_have_been_busy(tmp_path: Path)
         (pipeline,) = explain([session], reader)
     assert pipeline.limit is None
     assert "This file does not say how busy its parts were" in pipeline.findings[0]
+
+
+@pytest.mark.slow
+def test_runs_of_frames_without_a_number_are_told_by_their_stamps(tmp_path: Path) -> None:
+    """Alerts, and what is published, begin anew with each run."""
+    item = make_detection(label="person")
+    rows = [make_row(i, [item]) for i in range(10)]
+    rows[5:] = [later(row, 10**10) for row in rows[5:]]
+    gap = {
+        "kind": "gap",
+        "reason": RESTARTED,
+        "from": utc_text(rows[4].captured_ns),
+        "to": utc_text(rows[5].captured_ns),
+        "source_frame": 5,
+    }
+    target = {"target": "lines.jsonl", "only_changes": True, "left_out": [[0, 9]]}
+    metadata = new_metadata(events=[gap], targets=[target])
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    found = []
+    for numbers in (range(10), [None] * 10):
+        edited(path, {"source_frame": list(numbers)})
+        lines = tmp_path / f"{len(found)}.jsonl"
+        with dgrec.open(path) as session:
+            alerts = alerts_of(session, [parse_rule("some = count('person') >= 1")])
+            options = PayloadOptions(only_changes=True)
+            publish(session, [parse_target(str(lines))], options, speed=None)
+            missed = [*missed_messages_of(session, "lines.jsonl").frames()]
+        assert all(each.source_frame >= 0 or each.is_end for each in missed)
+        values = [json.loads(line) for line in lines.read_text().splitlines()]
+        for value in values:
+            value.pop("source_frame", None)
+        found.append(([replace(alert, source_frame=None) for alert in alerts], values))
+    assert len(found[0][0]) == 2
+    assert [value["change"] for value in found[0][1]] == ["started", "ended"] * 2
+    assert found[0] == found[1]

@@ -401,6 +401,18 @@ def test_moments_of_a_session_are_as_fast_as_it(dgrec: Run, base: Path, tmp_path
 
 
 @pytest.mark.slow
+def test_clips_in_a_folder_are_judged_where_they_are_asked_for(dgrec: Run, tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", timed_rows(20, 1), metadata())
+    clip = ("clip", path, "--where", "frame < 5", "-o", tmp_path / "clip.parquet")
+    assert dgrec(*clip).exit_code == 0
+    for options, names in (((), ["s"]), (("--with-clips",), ["clip", "s"])):
+        result = dgrec("compare", "--truth", path, tmp_path, "--format", "json", *options)
+        judged = [Path(row["path"]).stem for row in json.loads(result.stdout)["sessions"]]
+        assert sorted(judged) == names
+        assert ("left out (--with-clips counts it)" in result.stderr) == (not options)
+
+
+@pytest.mark.slow
 def test_some_sessions_without_a_value_are_counted(dgrec: Run, tmp_path: Path) -> None:
     paths = [
         write_session(tmp_path / f"{i}.parquet", timed_rows(300 if i == 4 else 1200, i))

@@ -254,6 +254,7 @@ def run_whatif(dgrec: Callable[..., Result]) -> Callable[..., Result]:
         (("--threshold", "0:1:0.0001"), 2, "is not a valid range"),
         (("--threshold", "0.3:0.9:0.01", "--nms", "0:0.9:0.05"), 1, "settings; at most 1,000"),
         (("--tracker", "nonsense=1"), 2, "no setting 'nonsense'"),
+        (("--tracker", "reset_at_scene_cut=yes"), 1, "needs the pictures, which are not read here"),
         (("--truth", "missing.json"), 1, "missing.json: cannot be read: No such file"),
         (("--threshold", "0.5", "--plot", "plot.svg"), 2, "a plot is a PNG"),
         (("--threshold", "0.5", "--plot", "plot.png"), 2, "--plot takes two thresholds"),
@@ -376,6 +377,21 @@ def test_boxes_without_a_score_or_with_an_angle_are_refused(
     result = run(write(tmp_path / "b.parquet", turned), "--nms", "0.5")
     assert result.exit_code == 1
     assert "frame 0 has boxes with an angle" in result.output
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("box", [[float("-inf"), 20.0, 30.0, 40.0], [30.0, 40.0, 30.0, 40.0]])
+def test_a_box_that_no_tracker_can_follow_gets_one_line(
+    run: Callable[..., Result], tmp_path: Path, box: list[float]
+) -> None:
+    item = {"label": "car", "category_id": 0, "score": 0.9, "bbox": box}
+    path = write(tmp_path / "odd.parquet", lambda frame: [item])
+    result = run(path, "--tracker", "track_thresh=0.3")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: ObjectTracker failed at frame ")
+    assert f" of {path}: ValueError: " in result.stderr
+    assert "Traceback" not in result.output
+    assert run(path, "--tracker", "reset_at_scene_cut=no", "--threshold", "0.95").exit_code == 0
 
 
 @pytest.mark.slow
