@@ -11,6 +11,7 @@ from dgrec.format import is_being_written, leaves_of, video_entries
 from dgrec.replay.events import damage_events, source_events
 from dgrec.replay.output import Destination, Section, json_text, write_report
 from dgrec.session import Session
+from dgrec.sql import has_device_values
 from dgrec.units import count_text, counted, size_text
 
 #: Longer values are shortened in the table, not in JSON.
@@ -95,16 +96,11 @@ def _signals(session: Session) -> dict[str, int]:
 
 
 def _has_device_values(session: Session) -> bool:
-    """Return whether an accelerator gave values of its own with the first result.
-
-    They count as signals; the view ``signals`` looks no further for them either.
-    """
+    """Return whether an accelerator gave values of its own, which count as signals."""
     try:
-        first = next(session.batches(["timing"], 0, 1), None)
+        return has_device_values(session)
     except DgrecError:  # what can be known of a damaged file is shown all the same
         return False
-    names = [] if first is None else [name for name, _ in first.column(0)[0].as_py() or ()]
-    return any(name.startswith("Device") and not name.endswith("Duration_ms") for name in names)
 
 
 def _columns(session: Session) -> list[dict[str, Any]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import math
-import numbers
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +14,8 @@ from dgrec.format import CORNERS
 
 #: Values of a detection that can be compared: a text, and numbers.
 _DETECTION_VALUES = ("label", "score", *CORNERS, "width", "height", "track_id", "category_id")
+#: What Python turns into a number though it is none.
+NO_NUMBERS: Final = (bool, np.bool_, str, bytes, bytearray)
 
 
 class DetectionCondition:
@@ -71,13 +72,21 @@ def _value(node: ast.expr) -> str | None:
 
 def known_number(value: Any) -> float | None:
     """Return a number of a detection; None if it is not a number, or unknown (NaN)."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+    number = number_of(value)
+    return None if number is None or math.isnan(number) else number
+
+
+def number_of(value: Any) -> float | None:
+    """Return a value as its typed column has it; None if it is not a number.
+
+    The column has those of texts and of True and False too, which are no numbers here.
+    """
+    if isinstance(value, NO_NUMBERS):
         return None
     try:
-        number = float(value)
-    except OverflowError:  # an integer of hundreds of digits
+        return float(value)
+    except Exception:  # it may be of any class, or an integer of hundreds of digits
         return None
-    return None if math.isnan(number) else number
 
 
 def _box(box: Any) -> list[float | None]:

@@ -203,8 +203,13 @@ def _known(number: float | None) -> float | None:
 
 def _scores(results: Any, label: str | None) -> Iterator[float | None]:
     for item in results if isinstance(results, list) else ():
-        if isinstance(item, Mapping) and (label is None or item.get("label") == label):
+        if isinstance(item, Mapping) and (label is None or _is_called(item, label)):
             yield known_number(item.get("score"))
+
+
+def _is_called(item: Mapping[Any, Any], label: str) -> bool:
+    name = item.get("label")  # an array would be compared item by item
+    return isinstance(name, str) and name == label
 
 
 @dataclass

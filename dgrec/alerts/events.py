@@ -6,8 +6,6 @@ them to the first frame at which it is not.
 
 from __future__ import annotations
 
-import contextlib
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from dgrec.alerts.condition import LONGEST
+from dgrec.alerts.detections import number_of
 from dgrec.alerts.rule import Rule, parse_rule
 from dgrec.analyzers import recorded_time
 from dgrec.arguments import check_text
@@ -104,10 +103,8 @@ def _known(item: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (label := item.get("label")) is not None:
         found["label"] = label
-    score = item.get("score")
-    if isinstance(score, numbers.Real) and not isinstance(score, bool):
-        with contextlib.suppress(OverflowError):  # an integer of hundreds of digits
-            found["score"] = float(score)
+    if (score := number_of(item.get("score"))) is not None:
+        found["score"] = score
     return found
 
 

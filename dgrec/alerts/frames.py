@@ -8,11 +8,13 @@ from typing import Any
 import pyarrow as pa
 
 from dgrec import compute as pc
+from dgrec.alerts.detections import NO_NUMBERS
 from dgrec.alerts.evaluator import Alert, AlertFrame, Evaluator
 from dgrec.alerts.events import ADDED
 from dgrec.alerts.rule import ROW_VALUES, Rule
 from dgrec.analyzers import with_degirum_counts
 from dgrec.format import (
+    Allowance,
     DecodeError,
     Metadata,
     Row,
@@ -20,6 +22,7 @@ from dgrec.format import (
     json_values,
     known_end,
     milliseconds,
+    parse_json,
     stage_values,
     stamp_us,
 )
@@ -29,6 +32,8 @@ from dgrec.session import Part, Session, restarts
 _NAMED = 10
 
 _LEAVES = ("label", "score", "extra")
+#: Names in ``extra`` of what the columns do not have as it was.
+_APART = ('"label"', '"score"', '"$value"')
 
 
 def frame_of(row: Row, *, with_added: bool = False) -> AlertFrame:
@@ -153,20 +158,37 @@ def _added(attributes: Mapping[str, Any] | str | None) -> dict[str, Any]:
 
 
 def _results(batch: pa.RecordBatch) -> list[list[dict[str, Any]] | None]:
-    """Return label and score of each detection; None for frames with results of another form."""
+    """Return label and score of each detection; None for frames that have to be restored."""
     lists = batch.column("detections")
     flat = lists.flatten()
-    labels = pc.struct_field(flat, "label").to_pylist()
-    scores = pc.struct_field(flat, "score").to_pylist()
-    extras = pc.struct_field(flat, "extra").to_pylist()
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_pylist()
+    leaves = [pc.struct_field(flat, name).to_pylist() for name in _LEAVES]
+    items = list(map(_item, *leaves))
     found: list[list[dict[str, Any]] | None] = []
     start = 0
-    for length in lengths:
-        inside = range(start, start + length)
-        if any('"$value"' in (extras[index] or "") for index in inside):
-            found.append(None)
-        else:
-            found.append([{"label": labels[i], "score": scores[i]} for i in inside])
+    for length in pc.fill_null(pc.list_value_length(lists), 0).to_pylist():
+        inside = [item for item in items[start : start + length] if item is not None]
+        found.append(inside if len(inside) == length else None)
         start += length
     return found
+
+
+def _item(label: str | None, score: float | None, extra: str | None) -> dict[str, Any] | None:
+    """Return label and score of a detection from its columns; None if it has to be restored.
+
+    Of a value that its column cannot hold, that has what is nearest, and ``extra`` the value.
+    """
+    item: dict[str, Any] = {"label": label, "score": score}
+    if not extra or not any(name in extra for name in _APART):
+        return item
+    try:
+        values = parse_json(extra)
+        if not isinstance(values, dict) or "$value" in values:
+            return None
+        apart = {name: values[name] for name in item if name in values}
+        recorded = json_values.decode(apart, Allowance())
+    except DecodeError:  # restoring it says so
+        return None
+    item["label"] = recorded.get("label", label)
+    if isinstance(recorded.get("score"), NO_NUMBERS):
+        item["score"] = None  # any other number is in the column, also that of an unknown class
+    return item

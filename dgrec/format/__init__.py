@@ -69,6 +69,7 @@ from dgrec.format.schema import (
     NULLABLE_SCHEMA,
     SCHEMA,
     STAGE_KEYS,
+    TIMING_NAME_LEAF,
 )
 from dgrec.format.signals import (
     LONGEST_NAME,
@@ -136,6 +137,7 @@ __all__ = [
     "RowTotals",
     "SCHEMA",
     "STAGE_KEYS",
+    "TIMING_NAME_LEAF",
     "SealedFile",
     "Signal",
     "Span",

@@ -414,17 +414,22 @@ class SealedFile:
             return next(batches, None)
 
     def _narrowed(self, stored: pa.Schema, names: list[str] | None) -> pa.Schema:
-        """Return the schema that rows are cast to; detections stay as read if only parts were.
+        """Return the schema that rows are cast to.
 
-        Filling in the other parts and decoding texts would take several times as long as reading.
+        Detections and timings stay as read if only parts were. Filling in the other parts and
+        decoding texts would take several times as long as reading.
         """
-        at = self.schema.get_field_index("detections")
-        if not any(name.startswith("detections.") for name in names or ()):
-            return self.schema
-        if not self.stored_schema.field("detections").type.equals(SCHEMA.field("detections").type):
-            return self.schema
-        narrow = stored.field("detections").type
-        return self.schema.set(at, self.schema.field(at).with_type(narrow))
+        schema = self.schema
+        for column in ("detections", "timing"):
+            is_part = any(name.startswith(f"{column}.") for name in names or ())
+            if is_part and self._has_known_type(column):
+                at = schema.get_field_index(column)
+                schema = schema.set(at, schema.field(at).with_type(stored.field(column).type))
+        return schema
+
+    def _has_known_type(self, column: str) -> bool:
+        """Return whether a column of `SCHEMA` has its type in the file."""
+        return bool(self.stored_schema.field(column).type.equals(SCHEMA.field(column).type))
 
     def _stored_name(self, name: str) -> str | None:
         """Return the name under which Arrow reads a column or a leaf; None if there is none."""
@@ -432,7 +437,10 @@ class SealedFile:
         if column not in self.schema.names:
             return None
         # Another tool may have other names for the items of a list, or have left out this leaf.
-        return name if name in self._leaves else column
+        # Half a map cannot be cast to another type.
+        if name not in self._leaves or (column == "timing" and not self._has_known_type(column)):
+            return column
+        return name
 
     def column_bytes(self) -> list[tuple[str, pa.DataType, int]]:
         """Return name, type and compressed size of every leaf of the stored columns."""

@@ -24,6 +24,8 @@ STAGE_KEYS: Final = {
 #: Parts of detections that can be read alone: boxes and masks are most of a file.
 LABEL_LEAF: Final = "detections.list.element.label"
 SCORE_LEAF: Final = "detections.list.element.score"
+#: The names in ``timing``, without the numbers.
+TIMING_NAME_LEAF: Final = "timing.key_value.key"
 
 LANDMARK: Final = pa.struct(
     [

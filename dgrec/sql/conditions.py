@@ -37,6 +37,8 @@ def _written_out(match: re.Match[str]) -> str:
     wanted = "true" if label is None else f"d.label = {label}"
     if score is not None:
         wanted += f" AND d.score >= {score}"
+    if score is not None or name.lower() == "best":
+        wanted += " AND NOT isnan(d.score)"  # for DuckDB the largest number
     found = f"list_filter(detections, lambda d: {wanted})"
     if name.lower() == "count":
         return f"coalesce(len({found}), 0)"

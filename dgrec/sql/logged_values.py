@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec import compute as pc
-from dgrec.format import SCHEMA, dumps, from_metadata
+from dgrec.format import SCHEMA, TIMING_NAME_LEAF, dumps, from_metadata
 
 if TYPE_CHECKING:
     from dgrec.sql.views import Queryable
@@ -86,9 +86,8 @@ def _late_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
 def _device_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
     """Yield what accelerators report of themselves with each result, in the column ``timing``."""
     for session in sessions:
-        first = next(session.batches(["timing"], 0, 1), None)
-        if first is None or not len(_device_values(first)[0]):
-            continue  # reading the timing of a day takes a second
+        if not has_device_values(session):
+            continue  # reading the numbers of a day takes a second
         for batch in session.batches(["timing", "completed_at", "frame"]):
             rows, names, values = _device_values(batch)
             columns = [
@@ -101,16 +100,31 @@ def _device_signals(sessions: Sequence[Queryable]) -> Iterator[pa.RecordBatch]:
             yield pa.RecordBatch.from_arrays(columns, schema=_SIGNALS)
 
 
+def has_device_values(session: Queryable) -> bool:
+    """Return whether accelerators reported anything of themselves with any result."""
+    for batch in session.batches([TIMING_NAME_LEAF]):
+        timing = batch.column("timing")
+        pairs = timing.cast(_PAIRS) if pa.types.is_map(timing.type) else timing
+        names = pc.struct_field(pairs.flatten(), "key").dictionary_encode().dictionary
+        if pc.any(_is_of_device(names)).as_py():
+            return True
+    return False
+
+
 def _device_values(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array, pa.Array]:
     """Return rows, names and values of all numbers of a device except durations."""
     timing = batch.column("timing")
     lists = timing.cast(_PAIRS)
     rows = pc.list_parent_indices(lists)
     names, values = lists.flatten().flatten()
-    wanted = pc.and_not(
+    wanted = _is_of_device(names)
+    return rows.filter(wanted), names.filter(wanted), values.filter(wanted)
+
+
+def _is_of_device(names: pa.Array) -> pa.Array:
+    return pc.and_not(
         pc.starts_with(names, pattern="Device"), pc.ends_with(names, pattern="Duration_ms")
     )
-    return rows.filter(wanted), names.filter(wanted), values.filter(wanted)
 
 
 _TIMING: Final[pa.MapType] = SCHEMA.field("timing").type

@@ -12,11 +12,14 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import dgrec
 from dgrec import sample
 from dgrec.format import Row
+from dgrec.format.schema import METADATA_KEY
 from dgrec.sql import library, views
 from dgrec.sql.logged_values import STREAMS
 from tests.factory import (
@@ -888,6 +891,40 @@ def test_creating_the_library_leaves_only_its_names_behind(paths: dict[str, Path
     views = {entry.name for entry in library.entries() if entry.kind == "view"}
     own = {"frames", "detections", "frame_labels", "sessions", "library"}
     assert names - {"_sessions", "_frame_labels", "_label_batches", *STREAMS} == views | own
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["journal", "sealed", "nullable", "large_texts", "pairs"])
+def test_signals_have_an_accelerator_that_reported_nothing_at_first(
+    tmp_path: Path, form: str
+) -> None:
+    rows = uneven_rows(10, seed=3)
+    rows[1:] = [row._replace(timing={"DeviceTemperature_C": 40.0}) for row in rows[1:]]
+    if form == "journal":
+        path = write_journal(tmp_path / "s.arrows", rows)
+    else:
+        path = write_session(tmp_path / "s.parquet", rows)
+    if form == "nullable":
+        edited(path, {"timing": [None] + 9 * [[("DeviceTemperature_C", 40.0)]]})
+    elif form == "large_texts":
+        _with_timing_as(path, pa.map_(pa.large_string(), pa.float64()))
+    elif form == "pairs":
+        pair = pa.struct([("key", pa.string()), ("value", pa.float64())])
+        _with_timing_as(path, pa.list_(pair))
+    with dgrec.open(path) as session:
+        found = session.sql_rows("SELECT frame, name, value FROM signals ORDER BY frame")
+    assert found == [(frame, "DeviceTemperature_C", 40.0) for frame in range(1, 10)]
+
+
+def _with_timing_as(path: Path, type_: pa.DataType) -> None:
+    """Give a session's column ``timing`` another type, as another tool may."""
+    file = pq.ParquetFile(path)
+    table, metadata = file.read(), file.metadata.metadata
+    file.close()
+    schema = pa.schema([f.with_type(type_) if f.name == "timing" else f for f in table.schema])
+    timing = table.column("timing").cast(type_)
+    table = table.set_column(schema.get_field_index("timing"), schema.field("timing"), timing)
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: metadata[METADATA_KEY]}), path)
 
 
 @pytest.mark.parametrize("interrupted", ["begin", "commit", "rollback"])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from dgrec.alerts import alerts_of, parse_rule
+from dgrec.alerts import alerts_of, parse_rule, parse_rules
 from dgrec.format import RESTARTED, utc_text
 from dgrec.format.schema import METADATA_KEY
 from dgrec.publishing import PayloadOptions, missed_messages_of, parse_target
@@ -23,6 +23,7 @@ from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain, measure, time_line
 from dgrec.replay.verify import verify
 from dgrec.session import Session
+from dgrec.sql import frame_condition
 from tests.factory import (
     CAMERA,
     edited,
@@ -321,6 +322,32 @@ def test_a_stamp_beyond_all_dates_is_none_whoever_reads_the_file(tmp_path: Path,
         assert (session.totals["dropped"], session.totals["dropped_at_start"]) == (38, 2)
         # 37 rows have both stamps, over 39 steps of the source.
         assert measure(session).throughput_fps == pytest.approx(29.97 * 36 / 39, rel=0.01)
+
+
+@pytest.mark.slow
+def test_a_score_of_nan_is_unknown_to_conditions_on_frames_and_to_alerts(tmp_path: Path) -> None:
+    scores: list[list[float | None]] = [[NAN, 0.2], [0.95], [NAN], [math.inf], [None, 0.3], [None]]
+    rows = []
+    for number, each in enumerate(scores):
+        found = [make_detection(1, score=score) for score in each]
+        rows += [make_row(2 * number, found), make_row(2 * number + 1, [])]  # ends an alert
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
+        for condition, frames in {
+            "best('car') > 0.9": [2, 6],
+            "best('car') < 0.4": [0, 8],
+            "best() >= 0": [0, 2, 6, 8],
+            "count('car') = 2": [0, 8],
+        }.items():
+            fired = alerts_of(session, parse_rules([f"a={condition.replace(' = ', ' == ')}"]))
+            assert [alert.source_frame for alert in fired] == frames, condition
+            assert _frames_where(session, condition) == frames, condition
+        assert _frames_where(session, "count('car', 0.9) > 0") == [2, 6]
+        assert _frames_where(session, "best('car', 0.25) < 0.5") == [8]
+
+
+def _frames_where(session: Session, condition: str) -> list[int]:
+    asked = f"SELECT frame FROM frames WHERE {frame_condition(condition)} ORDER BY frame"
+    return [frame for (frame,) in session.sql(asked).fetchall()]
 
 
 def test_windows_of_stamps_that_are_far_apart_are_refused(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import itertools
 import json
+import math
 import os
 import random
 import shlex
@@ -13,6 +15,8 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -102,22 +106,68 @@ def test_a_label_that_the_model_does_not_have_is_said(tmp_path: Path) -> None:
     assert said == expected
 
 
-def test_scores_that_are_no_numbers_are_unknown(tmp_path: Path) -> None:
-    """An integer of hundreds of digits is no float; a file from elsewhere may hold one."""
+class Kind(str, enum.Enum):  # noqa: UP042 - the text of a StrEnum is its value
+    CAR = "car"
+
+
+class Text(str):
+    pass
+
+
+class OfSomeLibrary:
+    """A number that is not kept as such, as a tensor is."""
+
+    def __float__(self) -> float:
+        return 0.75
+
+
+NUMBERS = (
+    1,
+    np.float32(0.75),
+    np.array(0.75),
+    Decimal("0.75"),
+    Fraction(3, 4),
+    OfSomeLibrary(),
+    math.inf,
+)
+NO_NUMBERS = (
+    True,
+    np.True_,
+    "0.9",
+    b"0.9",
+    Text("0.9"),
+    np.str_("0.9"),
+    None,
+    math.nan,
+    10**400,
+    [0.9],
+    np.array([0.9, 0.9]),
+)
+CARS = (Kind.CAR, Text("car"), np.str_("car"))
+NO_CARS = (None, 5, b"car", ("car",), "car\ud800", np.array(["car", "bus"]))
+
+
+@pytest.mark.slow
+def test_odd_labels_and_scores_mean_the_same_live_and_recorded(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(
-        "Trigger: two\nwhen: ObjectCount\nwith: {min score: 0.5}\nis greater than: 1\n"
+        "Trigger: event\nwhen: ObjectCount\nwith: {min score: 0.5}\nis greater than: 0\n"
         "during: [1, frame]\nfor at least: [1, frame]\n"
     )
-    rules = parse_rules(["best=best() > 0.3", str(tmp_path / "e.yaml")])
-    odd = (10**400, "0.9", None, True)
-    results = [[make_detection(0, score=0.4)], [make_detection(0, score=each) for each in odd]]
-    path = write_session(
-        tmp_path / "s.parquet", [make_row(i, each) for i, each in enumerate(results)]
-    )
-    with dgrec.open(path) as session:
-        found = [(each.name, each.source_frame) for each in alerts_of(session, rules)]
-    # EventDetector counts what has no score.
-    assert found == [("best", 0), ("two", 1)]
+    texts = ["car=count('car') > 0", "best=best() >= 0.75", "low=best() < 0.75"]
+    rules = parse_rules([*texts, str(tmp_path / "e.yaml")])
+    odd: list[tuple[Any, Any, set[str]]] = [
+        *(("car", score, {"car", "best", "event"}) for score in NUMBERS),
+        *(("car", score, {"car"}) for score in NO_NUMBERS),
+        *((label, 0.75, {"car", "best", "event"}) for label in CARS),
+        *((label, 0.75, {"best", "event"}) for label in NO_CARS),
+    ]
+    with watched(tmp_path / "s.parquet", *rules) as (recorder, _):
+        for label, score, _ in odd:
+            recorder.add([{"label": label, "score": score, "bbox": [1.0, 2.0, 3.0, 4.0]}])
+            recorder.add([])  # ends the alerts
+    found = {(name, frame) for name, *_, frame in as_recorded(tmp_path / "s.parquet", *rules)}
+    for number, (label, score, fired) in enumerate(odd):
+        assert {name for name, frame in found if frame == 2 * number} == fired, (label, score)
 
 
 @contextlib.contextmanager
