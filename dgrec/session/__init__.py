@@ -20,7 +20,7 @@ from dgrec.session.parts import (
     parts_in_set,
     parts_of,
 )
-from dgrec.session.restarts import restarts, run_ended_us
+from dgrec.session.restarts import Runs, restarts, run_ended_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -29,6 +29,7 @@ __all__ = [
     "Part",
     "RecordedFile",
     "RecordedResult",
+    "Runs",
     "Session",
     "connect",
     "current_path",
