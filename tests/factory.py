@@ -17,7 +17,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgrec.format import Delivery, Journal, JournalWriter, MaskMode, Row, deliveries_as_note, seal
+from dgrec.format import (
+    Delivery,
+    Journal,
+    JournalWriter,
+    MaskMode,
+    Row,
+    deliveries_as_note,
+    seal,
+    utc_text,
+)
 from dgrec.format import metadata as metadata_module
 from dgrec.format.schema import METADATA_KEY
 
@@ -34,6 +43,7 @@ __all__ = [
     "make_rows",
     "new_metadata",
     "rate_of",
+    "restart",
     "smooth_boxes",
     "without_column",
     "write_journal",
@@ -116,6 +126,18 @@ def make_rows(count: int, **overrides: Any) -> list[Row]:
 def later(row: Row, by_ns: int) -> Row:
     """Return a row as it would be if its frame had come later."""
     return row._replace(captured_ns=row.captured_ns + by_ns, completed_ns=row.completed_ns + by_ns)
+
+
+def restart(row: Row) -> dict[str, Any]:
+    """Return the event that ``row`` is the first of another run."""
+    stamp = utc_text(row.captured_ns)
+    return {
+        "kind": "gap",
+        "from": stamp,
+        "to": stamp,
+        "source_frame": row.source_frame,
+        "ended": stamp,
+    }
 
 
 def smooth_boxes(frames: int, boxes: int, seed: int = 0) -> list[list[dict[str, Any]]]:

@@ -45,17 +45,21 @@ class AnalyzerRequest:
         """Whether the tracker looks at the pictures, and not at the detections alone."""
         return bool(self._settings.get("reset_at_scene_cut"))
 
-    def make(self, labels: Collection[str] = ()) -> list[Any]:
+    def make(self, labels: Collection[str] = (), *, again: bool = False) -> list[Any]:
         """Return new analyzers, the tracker first.
 
         Args:
             labels: Labels of the model, as far as they are known.
+            again: Whether the user's files are run again, as in another process: analyzers may be
+                made where a file begins, and others be kept there.
 
         Raises:
             ConfigError: The tracker is to follow a label that the model does not have.
             DgrecError: The user's file fails; the message names its line.
         """
         analyzers: list[Any] = []
+        if again:
+            _forget_modules()
         if self.tracker:
             analyzers += _tracker(self._settings, labels)
         for function in self.functions:
@@ -213,6 +217,18 @@ def _called(text: str) -> list[Any]:
     return analyzers
 
 
+#: The names of the modules of users' files.
+_loaded: set[str] = set()
+
+
+def _forget_modules() -> None:
+    """Run users' files again when they are next asked for."""
+    _module.cache_clear()
+    for name in _loaded:
+        sys.modules.pop(name, None)
+    _loaded.clear()
+
+
 @functools.cache
 def _module(path: Path, shown: str) -> ModuleType:
     """Return a Python file as a module. Its code runs once."""
@@ -226,7 +242,9 @@ def _module(path: Path, shown: str) -> ModuleType:
         raise DgrecError(f"{shown}: is not a Python file; expected FILE.py:function")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # as dataclasses need
-    sys.path.append(str(path.parent))  # modules beside the file
+    _loaded.add(name)
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))  # modules beside the file
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:

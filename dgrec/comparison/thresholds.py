@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -28,7 +28,7 @@ from dgrec.comparison.truth import (
     unrecorded,
 )
 from dgrec.errors import ConfigError, value_text
-from dgrec.session import Session
+from dgrec.session import Runs, Session
 from dgrec.stand_in import settings
 from dgrec.units import counted
 
@@ -150,11 +150,14 @@ class _Tally:
         self._top_k = settings.recorded_limits(parameters).get(settings.TOP_K.property)
         self._has_classes = False
         labels = [text for text in model.get("labels", {}).values() if isinstance(text, str)]
-        self._trackers = [
+        self._make_trackers: Callable[[], list[list[Any]]] = lambda: [
             trackers[setting.tracker].make(labels) if setting.tracker is not None else []
             for setting in chosen
         ]
-        self._ids: list[set[int]] = [set() for _ in chosen]
+        self._trackers = self._make_trackers()
+        self._runs, self._run = Runs(session.metadata.get("events", [])), 0
+        #: The tracks found, by run and id.
+        self._ids: list[set[tuple[int, int]]] = [set() for _ in chosen]
         self._labels: dict[str | None, int] = {}
         #: How often each label was found, by its number.
         self._counts = [np.zeros(0, np.int64) for _ in chosen]
@@ -329,6 +332,9 @@ class _Tally:
         outcome.gaps += int(gaps[: max(0, len(gaps) - 2)].sum())
 
     def _track(self, frame: FrameBoxes, masks: list[Mask]) -> None:
+        run = self._runs.number(frame.source_frame)
+        if run != self._run:  # as they would have begun anew while recording
+            self._run, self._trackers = run, self._make_trackers()
         for outcome, analyzers, ids, mask in zip(
             self._outcomes, self._trackers, self._ids, masks, strict=True
         ):
@@ -343,7 +349,7 @@ class _Tally:
                     raise failure_of(analyzer, error, where) from error
             found = [item["track_id"] for item in result.results if "track_id" in item]
             outcome.tracked += len(found)
-            ids.update(found)
+            ids.update((run, track) for track in found)
 
     def _judge(self, frame: FrameBoxes, masks: list[Mask], truth: TruthFrame) -> None:
         crowd = np.array(truth.is_crowd, np.bool_)

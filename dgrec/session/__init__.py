@@ -22,7 +22,7 @@ from dgrec.session.membership import (
 from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import Part
-from dgrec.session.restarts import restarts, run_ended_us
+from dgrec.session.restarts import Runs, restarts, run_ended_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -31,6 +31,7 @@ __all__ = [
     "Part",
     "RecordedFile",
     "RecordedResult",
+    "Runs",
     "Session",
     "connect",
     "current_path",

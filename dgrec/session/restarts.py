@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -52,3 +53,22 @@ def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:
             if isinstance(number, int) and began_us is not None:
                 found.append(Restart(number, ended_us, began_us))
     return sorted(found)
+
+
+class Runs:
+    """Tells in which run of a recording a frame is. Trackers begin anew in each.
+
+    Args:
+        events: Of the metadata.
+    """
+
+    def __init__(self, events: Iterable[Mapping[str, Any]]) -> None:
+        self._starts = [restart.source_frame for restart in restarts(events)]
+
+    @property
+    def are_several(self) -> bool:
+        return bool(self._starts)
+
+    def number(self, source_frame: int | None) -> int:
+        """Return the run's number, from 0, as in the SQL view ``tracks``."""
+        return 0 if source_frame is None else bisect_right(self._starts, source_frame)

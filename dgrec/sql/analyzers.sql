@@ -23,26 +23,32 @@ SELECT session_id, frame, zone, nullif(label.key, 'total') AS label,
 FROM zone, json_each(zone.counts) AS label WHERE try_cast(label.value AS BIGINT) IS NOT NULL;
 
 -- Counts of a LineCounter at each frame: a row for each line (from 0), direction and label; label
--- is NULL for all labels together. Counts are running totals, unless accumulate was False.
--- Directions are left and right of the line, or (absolute_directions) left, right, top and bottom.
+-- is NULL for all labels together. Counts are running totals of a run (from 0), unless accumulate
+-- was False. Directions are left and right of the line, or (absolute_directions) left, right, top
+-- and bottom.
 CREATE VIEW lines AS
 WITH counted AS (
-    SELECT session_id, frame, line.key AS line,
+    SELECT session_id, frame, source_frame, line.key AS line,
            json_extract(line.value, '$."$object"[1]') AS counts
-    FROM (SELECT session_id, frame, json_extract(_added(attributes), '$.line_counts') AS counts
+    FROM (SELECT session_id, frame, source_frame,
+                 json_extract(_added(attributes), '$.line_counts') AS counts
           FROM frames WHERE contains(attributes, '"line_counts"')) AS added,
          json_each(added.counts) AS line
 ), directions AS (
-    SELECT session_id, frame, line, NULL AS label, direction.key AS direction, direction.value
+    SELECT session_id, frame, source_frame, line, NULL AS label, direction.key AS direction,
+           direction.value
     FROM counted, json_each(counts) AS direction
     UNION ALL
-    SELECT session_id, frame, line, label.key, direction.key, direction.value
+    SELECT session_id, frame, source_frame, line, label.key, direction.key, direction.value
     FROM counted, json_each(counts, '$.for_class') AS label,
          json_each(label.value) AS direction
 )
-SELECT session_id, frame, line::BIGINT AS line, label, direction,
-       try_cast(value AS BIGINT) AS count
-FROM directions WHERE try_cast(value AS BIGINT) IS NOT NULL;
+SELECT d.session_id, frame, line::BIGINT AS line, label, direction,
+       try_cast(value AS BIGINT) AS count, coalesce(r.run, 0) AS run
+FROM directions d LEFT JOIN _later_runs r
+    ON d.session_id = r.session_id
+   AND d.source_frame >= r.source_frame AND d.source_frame < r.next_source_frame
+WHERE try_cast(value AS BIGINT) IS NOT NULL;
 
 -- Detections that crossed a line (from 0), as a LineCounter saw it: a row for each crossing.
 -- direction is NULL unless return_direction_in_results was True.

@@ -36,12 +36,17 @@ ORDER BY session_id, detections DESC, label;
 
 -- Tracks, where a tracker gave track ids: the number of frames of each, the first and the last of
 -- them, and the time between their captures (dwell_s). label is the track's most frequent label.
+-- run counts from 0: a tracker begins anew in each, and gives the same ids to other objects.
 CREATE VIEW tracks AS
-SELECT session_id, track_id,
+SELECT d.session_id, track_id,
        list_max([{'count': e.value, 'label': e.key} FOR e IN map_entries(histogram(label))]).label
            AS label,
        count(DISTINCT frame) AS frames,
        min(frame) AS first_frame, max(frame) AS last_frame, min(captured_at) AS first_seen,
-       (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s
-FROM detections WHERE track_id IS NOT NULL GROUP BY session_id, track_id
-ORDER BY session_id, track_id;
+       (epoch_us(max(captured_at)) - epoch_us(min(captured_at))) / 1e6 AS dwell_s,
+       coalesce(r.run, 0) AS run
+FROM detections d LEFT JOIN _later_runs r
+    ON d.session_id = r.session_id
+   AND d.source_frame >= r.source_frame AND d.source_frame < r.next_source_frame
+WHERE track_id IS NOT NULL GROUP BY d.session_id, track_id, coalesce(r.run, 0)
+ORDER BY d.session_id, track_id, run;

@@ -498,6 +498,23 @@ UNION ALL SELECT * FROM _device_signals WHERE isfinite(value);
 -- out by then; NULL before the first.
 CREATE VIEW events AS SELECT * FROM _events;
 
+-- Whether an event begins another run: the recorder was started again, or recordings were merged.
+-- Older files say so by the reason alone.
+CREATE MACRO _is_restart(kind, text, details) AS
+    kind = 'gap' AND (details->>'ended' IS NOT NULL OR text = 'the recorder was started again');
+
+-- Runs after the first one: their numbers, from 1, and their frames by the numbers in the source,
+-- up to the one before next_source_frame. Analyzers begin anew in each run.
+CREATE VIEW _later_runs AS
+SELECT session_id, source_frame,
+       lead(source_frame, 1, 9223372036854775807) OVER numbers AS next_source_frame,
+       row_number() OVER numbers AS run
+FROM (
+    SELECT session_id, TRY_CAST(details->>'source_frame' AS BIGINT) AS source_frame
+    FROM _events WHERE _is_restart(kind, text, details)
+) WHERE source_frame IS NOT NULL
+WINDOW numbers AS (PARTITION BY session_id ORDER BY source_frame);
+
 -- Alerts of rules, as the recorder gave them: since when the rule held, when it fired, and when it
 -- was over (NULL: it held to the end). One that held at the end of a run, with others after it,
 -- ended with that run.
@@ -506,6 +523,6 @@ SELECT session_id, text AS name, details->>'rule' AS rule, from_at AS since, to_
        (SELECT arg_min(greatest(coalesce(TRY_CAST(e.details->>'ended' AS TIMESTAMPTZ), e.from_at), a.to_at), e.to_at)
         FROM _events e WHERE e.session_id = a.session_id AND e.to_at >= a.to_at
           AND ((e.kind = 'alert_end' AND e.text = a.text)
-               OR (e.kind = 'gap' AND (e.details->>'ended' IS NOT NULL OR e.text = 'the recorder was started again')))) AS ended,
+               OR _is_restart(e.kind, e.text, e.details))) AS ended,
        (details->>'source_frame')::BIGINT AS source_frame
 FROM _events a WHERE kind = 'alert';

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +37,7 @@ from dgrec.format import (
 )
 from dgrec.paths import numbered_files, part_path
 from dgrec.replay.clip import moved_source
-from dgrec.session import Session, parts_of, rows_of
+from dgrec.session import Runs, Session, parts_of, rows_of
 
 #: Rows that are converted to Python values at a time.
 _ROWS_IN_PYTHON = 256
@@ -58,7 +58,7 @@ class _Target:
 
 def write_analysis(
     session: Session,
-    analyzers: Sequence[Any],
+    make: Callable[[], Sequence[Any]],
     output: Path,
     *,
     video: Path | None = None,
@@ -67,11 +67,12 @@ def write_analysis(
     """Run analyzers over a session's frames, in order, and write a new session.
 
     The rest of each row stays as it is. What earlier analyzers of the same classes had added is
-    replaced. A recording in parts gives a set of parts.
+    replaced. A recording in parts gives a set of parts. Where the recorder began again, so do the
+    analyzers.
 
     Args:
         session: The session, in any form.
-        analyzers: New analyzers, in the order in which they run.
+        make: Returns new analyzers, in the order in which they run; called for each run.
         output: The new session, which ends in ``.parquet``.
         video: Where the pixels are, if an analyzer needs them and dgrec does not find them itself.
         overwrite: Whether existing files may be replaced.
@@ -87,7 +88,7 @@ def write_analysis(
     check_analysis_output(session, output, overwrite=overwrite)
     set_id, written = str(uuid7()), []
     with ExitStack() as stack:
-        runner = stack.enter_context(_Runner(session, analyzers, video))
+        runner = stack.enter_context(_Runner(session, make, video))
         for target in _targets(session, output, runner, set_id):
             schema = _schema(target)
             write_sealed(
@@ -162,12 +163,17 @@ def _schema(target: _Target) -> pa.Schema:
 class _Runner:
     """Runs analyzers over rows, which are given in order."""
 
-    def __init__(self, session: Session, analyzers: Sequence[Any], video: Path | None) -> None:
-        self.entries = describe(analyzers)
+    def __init__(
+        self, session: Session, make: Callable[[], Sequence[Any]], video: Path | None
+    ) -> None:
+        self._make, self._analyzers = make, list(make())
+        self.entries = describe(self._analyzers)
         #: Classes whose earlier analyzers are replaced: what they add is known.
         self.replaced = {e["class"] for e in self.entries if any(added_by(e["class"]))}
         self._session, self._metadata = session, session.metadata
-        self._analyzers = list(analyzers)
+        self._runs = Runs(self._metadata.get("events", []))
+        #: The run of the last row.
+        self._run: int | None = None
         self._video = video
         self._pixels: Pixels | None = None
         self._labels: dict[Any, Any] | None = None
@@ -180,11 +186,15 @@ class _Runner:
     def __exit__(self, kind: type | None, error: object, trace: object) -> None:
         if self._pixels is not None:
             self._pixels.close()
-        for each in self._analyzers:
+        self._finalize(raises=kind is None)
+
+    def _finalize(self, *, raises: bool) -> None:
+        analyzers, self._analyzers = self._analyzers, []
+        for each in analyzers:
             try:
                 each.finalize()
             except Exception as problem:
-                if kind is None:
+                if raises:
                     raise failure_of(each, problem, "at its end") from problem
 
     def analyzed(self, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -199,6 +209,11 @@ class _Runner:
         return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def _row(self, row: dict[str, Any]) -> Row:
+        run = self._runs.number(row["source_frame"])
+        if self._run is not None and run != self._run:
+            self._finalize(raises=True)
+            self._analyzers = list(self._make())
+        self._run = run
         frame = self._session.restored(row, self._metadata)
         remove_added(frame.results, frame.attributes, self.replaced)
         if self._labels is None:

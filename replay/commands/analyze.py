@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -41,10 +42,11 @@ def analyze_command(
 ) -> None:
     """Run analyzers of degirum_tools over the results of SESSION, and write a new session.
 
-    The model does not run: tracks, zones and lines are what they would have been live. Where
-    analyzers ask for the time they get that at which the frame's result came out. Everything else
-    stays as it was recorded; a video stays beside SESSION, and is found if the new session is put
-    there, too. What earlier analyzers of the same classes had added is replaced.
+    The model does not run: tracks, zones and lines are what they would have been live. In each run
+    of a recording that was continued or merged, analyzers begin anew, and FILE.py is run again.
+    Where analyzers ask for the time they get that at which the frame's result came out. Everything
+    else stays as it was recorded; a video stays beside SESSION, and is found if the new session is
+    put there, too. What earlier analyzers of the same classes had added is replaced.
     """
     import dgrec
     from dgrec.analyzers import AnalyzerRequest
@@ -58,8 +60,15 @@ def analyze_command(
         check_analysis_output(opened, output, overwrite=overwrite)
         say_damage(opened)
         labels = opened.metadata.get("model", {}).get("labels", {}).values()
-        analyzers = request.make([label for label in labels if isinstance(label, str)])
-        written = write_analysis(opened, analyzers, output, video=video, overwrite=overwrite)
+        known = [label for label in labels if isinstance(label, str)]
+        names: list[str] = []
+
+        def make() -> list[Any]:
+            analyzers = request.make(known, again=bool(names))
+            names[:] = [type(each).__name__ for each in analyzers]
+            return analyzers
+
+        written = write_analysis(opened, make, output, video=video, overwrite=overwrite)
         frames = len(opened)
         is_apart = bool(opened.metadata.get("video")) and (
             output.absolute().parent != session.absolute().parent
@@ -68,7 +77,6 @@ def analyze_command(
         f"{output}: the recorded video stays beside {session}; pictures need a copy of it "
         f"beside {output}"
     )
-    names = [type(each).__name__ for each in analyzers]
     parts = f" in {len(written):,} parts" if len(written) > 1 else ""
     say_written(
         [f"{output}: {counted(frames, 'frame')}{parts} with {', '.join(names)}"],

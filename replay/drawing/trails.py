@@ -12,7 +12,7 @@ import numpy as np
 
 from dgrec.replay.drawing.neighbours import Neighbours
 from dgrec.replay.drawing.painter import Painter
-from dgrec.session import RecordedResult, Session
+from dgrec.session import RecordedResult, Runs, Session
 from dgrec.video import Image
 
 #: The centre of each track's box.
@@ -51,8 +51,13 @@ class Trails(Painter):
     ) -> None:
         self._length = length
         self._kept = kept
-        self._neighbours = Neighbours(session, self._centres)
+        self._runs = Runs(session.metadata.get("events", []))
+        self._neighbours = Neighbours(session, self._picked)
         self._found = False
+
+    def _picked(self, row: Mapping[str, Any]) -> tuple[int, _Centres]:
+        """Return the number of a row's run, and the centres."""
+        return self._runs.number(row["source_frame"]), self._centres(row)
 
     def _centres(self, row: Mapping[str, Any]) -> _Centres:
         detections = row["detections"]
@@ -72,8 +77,10 @@ class Trails(Painter):
     def paths(self, result: RecordedResult) -> dict[int, list[tuple[float, float]]]:
         """Return the paths to draw on a frame, by track."""
         position = self._neighbours.note(result)
+        run, now = self._neighbours[position]
         back = itertools.islice(self._neighbours.before(position), self._length - 1)
-        frames = [self._neighbours[position], *back]
+        # In an earlier run, the same id was another object's.
+        frames = [now, *(each for at, each in back if at == run)]
         return _trails_of(frames[::-1])
 
     def draw(self, result: RecordedResult, image: Image) -> Image:

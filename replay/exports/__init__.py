@@ -9,6 +9,7 @@ classes         numbers for labels
 odd_values      values that only JSON holds, back in their columns
 stages          begin and end of each stage of a frame
 tracks          detections ordered by track
+track_ids       track ids that no two tracks share
 pictures        writes pictures of frames
 packets         the packets of a session's video
 shown_video     the video whose frames an export numbers

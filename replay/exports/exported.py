@@ -22,6 +22,7 @@ from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.odd_values import finite, with_odd_values
 from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.exports.shown_video import ShownVideo, recorded_rate
+from dgrec.replay.exports.track_ids import TrackIds
 from dgrec.replay.query import DetectionFilter
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Exported:
         self.pictures = pictures
         self.splits = [name for name, _ in positions]
         self.losses = Losses()
+        self._track_ids = TrackIds(session, self.losses)
         #: Frames and detections so far.
         self.frame_count = self.detection_count = 0
         #: Frames without detections that the format cannot hold, and detections without a box or
@@ -396,6 +398,7 @@ class Exported:
         self._count_losses(rows, found, row_of)
         if "not finite" not in self._target.holds:
             found = finite(found, self._held, self.losses)
+        found = self._track_ids.unique(rows, found, row_of.tolist())
         self.frame_count += rows.num_rows
         self.detection_count += len(row_of)
         return Block(split, index, positions, times_us, rows, pictures, found, row_of, index_of)

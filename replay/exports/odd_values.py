@@ -90,7 +90,7 @@ def with_odd_values(
         kept = {name: value for name, value in values.items() if name not in _TYPED}
         if kept:
             rest[index] = json.dumps(kept) if keeps_extra else ""
-    return _replaced(
+    return replaced(
         found,
         {
             "landmarks": pa.array(points, DETECTION.field("landmarks").type),
@@ -129,10 +129,11 @@ def finite(found: pa.StructArray, held: Collection[str], losses: Losses) -> pa.S
         columns["landmarks"] = pa.array(points, DETECTION.field("landmarks").type)
         if "landmarks" in held:
             losses.add("left out places of key points that are not finite", count, "point")
-    return _replaced(found, columns) if columns else found
+    return replaced(found, columns) if columns else found
 
 
-def _replaced(found: pa.StructArray, columns: dict[str, pa.Array]) -> pa.StructArray:
+def replaced(found: pa.StructArray, columns: dict[str, pa.Array]) -> pa.StructArray:
+    """Return detections with some of their fields replaced."""
     names = [field.name for field in found.type]
     arrays = [columns[name] if name in columns else pc.struct_field(found, name) for name in names]
     return pa.StructArray.from_arrays(arrays, names)

@@ -12,6 +12,7 @@ where there is any:
 - ``ops``: see `dgrec.overlay.operations`.
 - ``tracks``: ``[d, track, color, x, y]`` for each detection with a track: the center of its box,
   for trails over the last frames.
+- ``run``: of the recorder, from 1 for the second: a track is another object's in each run.
 - ``labels``, ``scores``: of the detections, for filters: a label is an index of the answer's
   ``labels``, or -1; a score may be null.
 - ``notes``: what is left out, and why.
@@ -37,12 +38,12 @@ from dgrec.replay.viewing.bounded_rows import bounded_rows
 from dgrec.replay.viewing.label_colors import label_color, labels_of
 from dgrec.replay.viewing.pictures import jpeg
 from dgrec.replay.viewing.videos import LARGEST_DIGESTED
-from dgrec.session import RecordedResult, Session
+from dgrec.session import RecordedResult, Runs, Session
 
 __all__ = ["Drawings", "drawings", "label_color", "thumbnail"]
 
 #: The columns that are needed of a row.
-_COLUMNS = ["frame", "captured_at", "completed_at", "width", "height", "timing"]
+_COLUMNS = ["frame", "source_frame", "captured_at", "completed_at", "width", "height", "timing"]
 _COLUMNS += ["detections", "attributes", "restore"]
 #: An answer ends after the frame that exceeds it: some megabytes.
 _MOST_WEIGHT = 1_500_000
@@ -103,6 +104,7 @@ class Drawings:
     def __init__(self, session: Session, start: int) -> None:
         self._session, self._start = session, start
         self._metadata = session.metadata
+        self._runs = Runs(self._metadata.get("events", []))
         self._colors = Colors()
         self._labels = labels_of(session)
         self._names: dict[str, int] = {}
@@ -128,6 +130,8 @@ class Drawings:
         if row["detections"] is not None:
             tracks = self._note(row, result, operations)
         frame = _frame(operations, tracks)
+        if run := self._runs.number(row["source_frame"]):
+            frame["run"] = run
         _add_labels(frame, row["detections"] or (), self._names)
         self._frames.append(frame)
         self._weight += operations.weight + 100

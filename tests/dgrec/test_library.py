@@ -29,6 +29,7 @@ from tests.factory import (
     make_detection,
     make_row,
     new_metadata,
+    restart,
     without_column,
     write_journal,
     write_session,
@@ -622,6 +623,43 @@ def test_there_are_tracks_in_what_is_tested(paths: dict[str, Path]) -> None:
     with contextlib.closing(Recording(paths["tracks"])) as r:
         assert len(r.ask("FROM tracks")) == 4
         assert {row["label"] for row in r.ask("FROM tracks")} == {"cat", "dog"}
+
+
+def test_tracks_and_totals_begin_anew_in_each_run(tmp_path: Path) -> None:
+    """Runs begin at frames 6 and 9; at frame 3, a camera was back."""
+    from degirum_tools.analyzers.line_count import LineCounts, SingleLineCounts
+
+    def row(i: int) -> Row:
+        line = LineCounts()
+        line.left = i % 3 + (i < 6)
+        line.for_class["car"] = SingleLineCounts()
+        line.for_class["car"].left = line.left
+        found = [make_detection(track_id=track) for track in (1, 2) if track == 1 or i > 8]
+        return make_row(i, found, attributes={"line_counts": [line]})
+
+    rows = [row(i) for i in range(12)]
+    older = {**restart(rows[9]), "reason": "the recorder was started again"}
+    back = {**restart(rows[3]), "reason": "no frame for 5 s"}
+    del older["ended"], back["ended"]
+    metadata = new_metadata(events=[back, restart(rows[6]), older])
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    with dgrec.open(path) as session:
+        tracks = "SELECT track_id, run, frames, first_frame, last_frame FROM tracks"
+        assert session.sql_rows(tracks) == [
+            (1, 0, 6, 0, 5),
+            (1, 1, 3, 6, 8),
+            (1, 2, 3, 9, 11),
+            (2, 2, 3, 9, 11),
+        ]
+        dwell = session.sql_rows("SELECT dwell_s FROM tracks WHERE track_id = 1 AND run = 1")
+        assert dwell == [
+            (pytest.approx(seconds(rows[8].captured_ns, rows[6].captured_ns) / 1000, abs=2e-6),)
+        ]
+        left = "FROM lines WHERE direction = 'left' GROUP BY ALL ORDER BY ALL"
+        totals = [(0, 3), (1, 2), (2, 2)]
+        assert session.sql_rows(f"SELECT label, run, max(count) {left}") == [
+            (label, *total) for label in ("car", None) for total in totals
+        ]
 
 
 # --- the pipeline ------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_later_equals_live(model: Any, clip: str, tmp_path: Path, name: str) -> 
     ]
     list(dgrec.predict_stream(model, clip, output=bare))
     with dgrec.open(bare) as session:
-        write_analysis(session, ANALYZERS[name](), later)
+        write_analysis(session, ANALYZERS[name], later)
     assert verify(later) == []
     with dgrec.open(live) as first, dgrec.open(later) as second:
         for one, other, image in zip(first, second, images, strict=True):

@@ -34,7 +34,7 @@ from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.commands.replay import replay_command
 from dgrec.replay.verify import verify
 from tests.analyzed import SIZE, record_analyzed
-from tests.factory import make_detection, make_row, write_session
+from tests.factory import make_detection, make_row, new_metadata, restart, write_session
 from tests.replay.test_parts import write_parts
 
 WHOLE = [[0, 0], [319, 0], [319, 239], [0, 239]]
@@ -63,7 +63,7 @@ KINDS: dict[str, Callable[[], list[Any]]] = {
 
 def analyze(path: Path, analyzers: list[Any], output: Path, **options: Any) -> list[Path]:
     with dgrec.open(path) as session:
-        return write_analysis(session, analyzers, output, **options)
+        return write_analysis(session, lambda: analyzers, output, **options)
 
 
 def untimed(item: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +273,8 @@ def test_of_a_recording_in_parts(tmp_path: Path, journal: bool) -> None:
     write_parts(source, journal=journal)
     with dgrec.open(source) as session:
         frames = len(session)
-        written = write_analysis(session, [ObjectTracker(track_buffer=1000), Count()], output)
+        analyzers = [ObjectTracker(track_buffer=1000), Count()]
+        written = write_analysis(session, lambda: analyzers, output)
     assert len(written) > 1
     assert not output.exists()
     with dgrec.open(output) as session:
@@ -283,7 +284,39 @@ def test_of_a_recording_in_parts(tmp_path: Path, journal: bool) -> None:
         assert session.damage == []
     assert verify(output) == []
     with dgrec.open(source) as session, pytest.raises(OutputError, match="exists"):
-        write_analysis(session, [Count()], output)
+        write_analysis(session, lambda: [Count()], output)
+
+
+@pytest.mark.slow
+def test_analyzers_begin_anew_in_each_run(tmp_path: Path) -> None:
+    """Nothing moves, so one tracker would follow it from one run into the next."""
+    still = make_detection(bbox=[10.0, 10.0, 50.0, 90.0], label="person")
+    rows = [make_row(i, [still]) for i in range(30)]
+    events = [restart(rows[0]), restart(rows[10]), restart(rows[20])]
+    source = write_session(tmp_path / "s.parquet", rows, new_metadata(events=events))
+    made, ended = [], []
+
+    class Ends(Count):
+        def finalize(self) -> None:
+            ended.append(self.seen)
+
+    def make() -> list[Any]:
+        made.append(Ends())
+        assert len(ended) == len(made) - 1
+        return [ObjectTracker(), ZoneCounter([WHOLE], use_tracking=True), made[-1]]
+
+    with dgrec.open(source) as session:
+        write_analysis(session, make, tmp_path / "out.parquet")
+    assert ended == [10, 10, 10]
+    with dgrec.open(tmp_path / "out.parquet") as session:
+        assert session.sql_rows("SELECT run, track_id, first_frame, last_frame FROM tracks") == [
+            (1, 1, 0, 9),
+            (2, 1, 10, 19),
+            (3, 1, 20, 29),
+        ]
+        assert [frame.count for frame in session] == [*range(1, 11)] * 3
+        zones = [frame.results[0]["frames_in_zone"][0] for frame in session]
+        assert zones[:10] == zones[10:20] == zones[20:]
 
 
 def test_columns_of_another_tool_stay(tmp_path: Path) -> None:
@@ -351,6 +384,28 @@ def test_the_command(tmp_path: Path) -> None:
     again = run(source, "-o", output, "--tracker")
     assert isinstance(again.exception, OutputError)
     assert run(source, "-o", output, "--tracker", "--overwrite", "--quiet").stdout == ""
+
+
+def test_a_users_file_runs_again_in_each_run(tmp_path: Path) -> None:
+    """As live: it may hold its analyzers itself."""
+    rows = [make_row(i, []) for i in range(6)]
+    events = [restart(rows[2]), restart(rows[4])]
+    source = write_session(tmp_path / "s.parquet", rows, new_metadata(events=events))
+    (tmp_path / "held.py").write_text(
+        "from degirum_tools import ResultAnalyzerBase\n"
+        "class Counts(ResultAnalyzerBase):\n"
+        "    seen = 0\n"
+        "    def analyze(self, result):\n"
+        "        self.seen += 1\n"
+        "        result.count = self.seen\n"
+        "held = [Counts()]\n"
+        "def counts():\n    return held\n"
+    )
+    done = run(source, "-o", tmp_path / "o.parquet", "--analyzers", f"{tmp_path}/held.py:counts")
+    assert done.stdout == f"{tmp_path / 'o.parquet'}: 6 frames with Counts\n"
+    with dgrec.open(tmp_path / "o.parquet") as session:
+        assert [frame.count for frame in session] == [1, 2] * 3
+        assert session.metadata["analyzers"][0]["class"] == "held.Counts"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,15 @@ from dgrec.replay.clip import clip as clip_module
 from dgrec.replay.rendering import write_replay
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter
-from tests.factory import START_NS, edited, make_rows, write_journal, write_session
+from tests.factory import (
+    START_NS,
+    edited,
+    make_rows,
+    new_metadata,
+    restart,
+    write_journal,
+    write_session,
+)
 from tests.forks import forking
 from tests.replay.clips import (
     HEIGHT,
@@ -653,6 +661,27 @@ def test_events_of_rows_without_the_number_of_a_source_frame(tmp_path: Path) -> 
         clip_module.write_clip(session, [Span(0, 6)], tmp_path / "clip.parquet")
     with library.open(tmp_path / "clip.parquet") as clip:
         assert [event["source_frame"] for event in clip.metadata["events"]] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("spans", "is_in_it"),
+    [
+        ([Span(0, 3), Span(7, 9)], True),
+        ([Span(0, 3), Span(5, 9)], True),
+        ([Span(0, 3)], False),
+        ([Span(6, 9)], False),
+    ],
+)
+def test_a_clip_of_two_runs_is_of_two_runs(
+    tmp_path: Path, spans: list[Span], is_in_it: bool
+) -> None:
+    rows = make_rows(10)
+    event = restart(rows[5])
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(events=[event]))
+    with library.open(path) as session:
+        clip_module.write_clip(session, spans, tmp_path / "clip.parquet")
+    with library.open(tmp_path / "clip.parquet") as clip:
+        assert clip.metadata["events"] == [event] * is_in_it
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import dgrec
 from dgrec.replay.drawing import Trails
 from dgrec.replay.drawing.trails import track_color
 from dgrec.replay.query import DetectionFilter
-from tests.factory import make_detection, make_row, new_metadata, write_session
+from tests.factory import make_detection, make_row, new_metadata, restart, write_session
 from tests.replay.test_render import replay
 
 
@@ -43,6 +43,17 @@ def test_paths(path: Path, order: Any) -> None:
             if any(i % 3 for i in last):
                 wanted[8] = [(310.0, 20.0 + 4 * i) for i in last if i % 3]
             assert trails.paths(session.result(frame)) == wanted
+
+
+def test_a_path_begins_anew_with_its_tracker(tmp_path: Path) -> None:
+    rows = [make_row(i, boxes(i)) for i in range(40)]
+    metadata = new_metadata(events=[restart(rows[20])])
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    with dgrec.open(path) as session:
+        trails = Trails(session, 10)
+        for frame, first in ((19, 10), (20, 20), (23, 20)):
+            paths = trails.paths(session.result(frame))
+            assert paths[7] == [(20.0 + 5 * i, 110.0) for i in range(first, frame + 1)]
 
 
 @pytest.mark.slow

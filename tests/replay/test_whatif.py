@@ -18,7 +18,7 @@ import dgrec
 from dgrec.comparison import thresholds, whatif
 from dgrec.stand_in import settings
 from dgrec.units import parse_steps
-from tests.factory import make_row, new_metadata, write_session
+from tests.factory import make_detection, make_row, new_metadata, restart, write_session
 
 LABELS = ("car", "bus", "person")
 
@@ -143,6 +143,16 @@ def test_tracks_are_those_of_a_tracker_behind_the_model(recorded: Path) -> None:
     with dgrec.open(recorded) as session:
         answer = whatif(session, [0.5], trackers=[text])
     assert answer.outcomes[0].tracks == len(ids) > 5
+
+
+def test_trackers_begin_anew_in_each_run(tmp_path: Path) -> None:
+    rows = [
+        make_row(i, [make_detection(score=0.9, bbox=[10.0, 10.0, 90.0, 90.0])]) for i in range(20)
+    ]
+    metadata = new_metadata(events=[restart(rows[10])])
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows, metadata)) as session:
+        answer = whatif(session, trackers=["track_thresh=0.4"])
+    assert answer.outcomes[0].tracks == 2
 
 
 def truth_of(path: Path) -> Path:

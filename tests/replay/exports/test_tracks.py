@@ -20,7 +20,15 @@ import dgrec
 from dgrec.errors import ConfigError, DgrecError
 from dgrec.format import Row
 from dgrec.replay.exports import corners_of
-from tests.factory import edited, later, make_detection, make_row, new_metadata, write_session
+from tests.factory import (
+    edited,
+    later,
+    make_detection,
+    make_row,
+    new_metadata,
+    restart,
+    write_session,
+)
 from tests.replay.clips import HEIGHT, WIDTH, file_source, number_in, write_clip
 from tests.replay.exports.made import NUMBERED, SIZE, detections, numbered, tracked
 
@@ -114,6 +122,28 @@ def test_pictures_of_a_mot_sequence_have_the_numbers_of_its_lines(tmp_path: Path
         frame = 2 + 3 * index
         assert number_in(cv2.imread(str(picture))) == 3 + 2 * frame
         assert sum(1 << int((left - 8) // 24) for left in boxes[index + 1]) == frame
+
+
+def test_tracks_of_two_runs_are_two_tracks(tmp_path: Path) -> None:
+    """The first run has the ids 1, 2 and 4; the second 1, 2 and 3: 3 is free."""
+    ids = [(1, 2), (1, 4), (1, 2, 3), (1, 2, 3)]
+    rows = [make_row(i, [make_detection(track_id=t) for t in each]) for i, each in enumerate(ids)]
+    metadata = new_metadata(events=[restart(rows[2])])
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    written = [(1, 2), (1, 4), (3, 5, 6), (3, 5, 6)]
+    with dgrec.open(path) as session:
+        for name in ("t.txt", "t.csv", "t.xml", "t.json"):
+            report = session.export(tmp_path / name)
+            assert "gave a track of a later run another id: 3 tracks" in report.notes, name
+        session.export(tmp_path / "studio", "label-studio")
+    lines = _lines(tmp_path / "t.txt")
+    assert [(int(n), int(track)) for n, track, *_ in lines] == [
+        (i + 1, track) for i, each in enumerate(written) for track in each
+    ]
+    root = ElementTree.parse(tmp_path / "t.xml").getroot()
+    assert {track.get("id") for track in root.iter("track")} == {*"123456"}
+    (task,) = json.loads((tmp_path / "studio" / "tasks.json").read_text())
+    assert len(task["predictions"][0]["result"]) == 6
 
 
 def _cvat_tracks(path: Path) -> list[tuple[str, dict[int, Any]]]:

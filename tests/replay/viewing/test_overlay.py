@@ -16,7 +16,7 @@ import dgrec
 from dgrec.replay.viewing import overlay
 from dgrec.replay.viewing.overlay import drawings, label_color, thumbnail
 from tests.analyzed import everything, record_analyzed
-from tests.factory import edited, make_detection, make_row, new_metadata, write_session
+from tests.factory import edited, make_detection, make_row, new_metadata, restart, write_session
 from tests.replay.test_overlay import (
     CASES,
     COLORS,
@@ -88,6 +88,16 @@ def test_an_answer_is_json_of_numbers_and_texts(
     assert tracks == {1, 2}
     colors = [drawn["colors"][color] for _, _, color, *_ in frame["tracks"]]
     assert colors[0] != colors[1]
+
+
+def test_frames_of_later_runs_say_so(tmp_path: Path) -> None:
+    """The page draws no trail from one run to the next."""
+    rows = [make_row(i, [make_detection(track_id=1)]) for i in range(6)]
+    events = [restart(rows[2]), restart(rows[4])]
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(events=events))
+    with dgrec.open(path) as session:
+        frames = drawings(session, 1, 6)["frames"]
+    assert [frame.get("run", 0) for frame in frames] == [0, 1, 1, 2, 2]
 
 
 @pytest.mark.slow

@@ -72,6 +72,8 @@ export interface DrawnFrame {
   readonly labels: readonly number[];
   readonly scores: readonly (number | null)[];
   readonly tracks?: readonly Track[];
+  /** The run of the recorder, if it is not the first: in each, trackers begin anew. */
+  readonly run?: number;
   /** What is left out. */
   readonly notes?: readonly string[];
 }

@@ -158,13 +158,13 @@ export class Stage {
     return { keep: keepOf(drawn, filter, matches), picture: this.below, before };
   }
 
-  /** The frames before, for trails; none where the recording has trails of its own. */
+  /** The frames of the run before, for trails; none where the recording has trails of its own. */
   private before(drawn: Drawing): Drawing[] | undefined {
     if (!drawn.frame.tracks || hasTrails(drawn.frame)) return undefined;
     const before: Drawing[] = [];
     for (let i = this.at - 1; i > this.at - TRAIL; i -= 1) {
       const earlier = this.session.drawnNow(i);
-      if (earlier) before.push(earlier);
+      if (earlier && earlier.frame.run === drawn.frame.run) before.push(earlier);
     }
     return before;
   }
