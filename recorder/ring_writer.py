@@ -25,6 +25,8 @@ from dgrec.units import size_text
 _ON_ITS_WAY_US = 1_000_000
 #: The most logged values that wait for a row.
 _MOST_SIGNALS = 100_000
+#: Lost ones are counted for times of this length.
+_LOST_TOGETHER_NS = 1_000_000
 #: The most kept times that are remembered, since a target may take something of them later.
 _MOST_KEPT = 1000
 
@@ -70,7 +72,9 @@ class RingWriter:
         if encodes is not None:
             self._encoder = VideoRecorder(encodes, Names(writer.journal.path))
         self._events: list[Event] = []
-        self._signals: deque[Signal] = deque(maxlen=_MOST_SIGNALS)
+        self._signals: deque[Signal] = deque()
+        #: Those that there was no room for: until when, and how many.
+        self._lost_signals: deque[tuple[int, int]] = deque()
         #: What targets have taken of the rows in the ring, by their source frames.
         self._deliveries: dict[int, list[Delivery]] = {}
         #: The first and the last source frame of each time that was kept.
@@ -129,6 +133,8 @@ class RingWriter:
         if self._error is not None:
             raise self._error
         with self._changed:
+            if len(self._signals) >= _MOST_SIGNALS:
+                self._lose(self._signals.popleft())
             self._signals.append(signal)
 
     def deliver(self, delivery: Delivery) -> None:
@@ -194,7 +200,7 @@ class RingWriter:
             while (task := self._next()) is not None:
                 task()
             if self._has_rows:
-                self._log(self._take_signals(self.ring.end_ns))
+                self._log(self._take_signals(self.ring.end_ns, keeps=True))
             return
         except DgrecError as error:
             failure = error
@@ -239,7 +245,7 @@ class RingWriter:
                 return partial(self._leave, entry)
             if not self._has_rows:  # a moment needs no older values
                 self._take_signals(completed_ns - self.ring.before_us * 1000)
-            return partial(self._keep, entry, self._take_signals(completed_ns))
+            return partial(self._keep, entry, self._take_signals(completed_ns, keeps=True))
         silence_s = self._silence_s()
         return self._cut if silence_s is not None and silence_s <= 0 else None
 
@@ -252,7 +258,22 @@ class RingWriter:
         # On a busy machine the rules may not have been applied to the last rows yet.
         return left_s if left_s or not self.ring.may_go_on else None
 
-    def _take_signals(self, until_ns: int) -> list[Signal]:
+    def _lose(self, signal: Signal) -> None:
+        """Count a value as lost, which matters if its time turns out to be kept."""
+        until_ns, count = signal.at_ns, 1
+        if self._lost_signals:
+            last_ns, before = self._lost_signals[-1]
+            if until_ns // _LOST_TOGETHER_NS <= last_ns // _LOST_TOGETHER_NS:
+                self._lost_signals.pop()
+                until_ns, count = max(last_ns, until_ns), before + 1
+        self._lost_signals.append((until_ns, count))
+
+    def _take_signals(self, until_ns: int, *, keeps: bool = False) -> list[Signal]:
+        """Take the values until a time; ``keeps`` says whether they are to be recorded."""
+        while self._lost_signals and self._lost_signals[0][0] <= until_ns:
+            _, count = self._lost_signals.popleft()
+            if keeps:
+                self._writer.lost_signals += count
         taken = []
         while self._signals and self._signals[0].at_ns <= until_ns:
             taken.append(self._signals.popleft())

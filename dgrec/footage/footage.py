@@ -49,6 +49,9 @@ class Footage:
     column: Literal["source_frame", "video_frame"] = "source_frame"
     #: Whether the recording repeated the file, with frame numbers that went on.
     loops: bool = False
+    #: For a repeated file: how many frames a round had, and its rate, as far as it says.
+    round_frames: int | None = field(default=None, compare=False)
+    fps: float | None = field(default=None, compare=False)
     #: A note for the user about the choice, in one line; "" for none.
     note: str = ""
     #: Why there is no video, in a few words.
@@ -172,8 +175,7 @@ def _from_source(source: Mapping[str, Any], folder: Path) -> tuple[Footage | Non
         if check.uncovered:
             uncovered = uncovered or f"{path.name} only names other files ({check.uncovered})"
         elif not check.difference:
-            loops = bool(source.get("loop"))
-            return Footage(path, "source_frame", loops, check.doubt, named=check.named), ""
+            return replace(_source_footage(path, source, check), note=check.doubt), ""
         else:
             why = f" ({check.difference})" if check.named else ""
             changed = changed or f"{path.name} is no longer the file that was recorded{why}"
@@ -337,8 +339,7 @@ def _given(session: Session, video: Path, source: Mapping[str, Any]) -> Footage:
         changed = bool(check.difference) or not source.get("sha256")
         if changed:
             _check_shape(session, video, source)
-        loops = bool(source.get("loop"))
-        return Footage(video, "source_frame", loops, note, changed=changed, named=check.named)
+        return replace(_source_footage(video, source, check), note=note, changed=changed)
     number, item, difference = known
     note = f"{video.name} is not the video that was recorded: {difference}" if difference else ""
     if not session.parts:
@@ -348,6 +349,18 @@ def _given(session: Session, video: Path, source: Mapping[str, Any]) -> Footage:
     others = [(part.first_frame, Footage(None, "video_frame")) for part in session.parts]
     others[number] = (others[number][0], found)
     return replace(found, parts=tuple(others))
+
+
+def _source_footage(path: Path, source: Mapping[str, Any], check: _SourceCheck) -> Footage:
+    if not source.get("loop"):
+        return Footage(path, named=check.named)
+    return Footage(
+        path,
+        loops=True,
+        round_frames=source.get("frames"),
+        fps=source.get("fps"),
+        named=check.named,
+    )
 
 
 def _recorded_as(session: Session, video: Path) -> tuple[int, Mapping[str, Any], str] | None:

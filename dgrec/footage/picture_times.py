@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 from dgrec.errors import VideoError
 from dgrec.footage.footage import Footage
 from dgrec.footage.frame_index import FrameIndex, UntrustedIndexError
-from dgrec.footage.pixels import is_other_video, row_time_s, tolerance_s
+from dgrec.footage.pixels import is_in_round, is_other_video, row_time_s, tolerance_s
 from dgrec.footage.table_index import TableIndex
+from dgrec.footage.video_frames import VideoFrames
 from dgrec.video import MOST_REORDERED, import_av, open_container
 
 #: Pictures before that of the first row: a video of kept packets begins with a key frame.
@@ -41,6 +43,7 @@ class PictureTimes:
 
     def __init__(self, footage: Footage, path: Path) -> None:
         self.footage = footage
+        self._path = path
         self._av = import_av()
         self._container = open_container(path, str(path))
         try:
@@ -90,8 +93,11 @@ class PictureTimes:
 
     def _number(self, number: int, time_s: float | None) -> int | str:
         """Return the number of the picture that a row has in the index."""
-        if self.footage.loops:
-            number %= self.length
+        if self.footage.loops and number >= self.length:
+            is_sure = self._has_last and is_in_round(
+                self.footage, number, time_s, self.length, self._seconds, self._tolerance_s
+            )
+            return number % self.length if is_sure else "other"
         if number < 0:
             return "other"
         if number < self.length:
@@ -105,6 +111,16 @@ class PictureTimes:
         if found is None:
             return "ends" if number >= self.length else "other"
         return found
+
+    @functools.cached_property
+    def _has_last(self) -> bool:
+        """Return whether the last picture of the index can be decoded: rounds are as long."""
+        try:
+            frames = VideoFrames(self._path, changed=self.footage.changed)
+        except VideoError:
+            return False
+        with contextlib.closing(frames):
+            return frames.read(self.length - 1) is not None
 
     def _find(self, time_s: float) -> int | None:
         tolerance = int(self._tolerance_s / self._tick)

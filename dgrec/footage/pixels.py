@@ -74,6 +74,39 @@ def row_time_s(
     return float((captured - started_at).total_seconds()) + shift_s
 
 
+def is_in_round(
+    footage: Footage,
+    number: int,
+    time_s: float | None,
+    length: int,
+    at_s: Callable[[int], float | None],
+    tolerance_s: float,
+) -> bool:
+    """Return whether a row of a later round of a repeated file has the picture of that number.
+
+    Numbers and times of rows count on. The times tell whether the recorder could decode all
+    pictures before, but the last ones: a round would be shorter otherwise.
+
+    Args:
+        number: The row's number, beyond the file's last picture.
+        time_s: The row's time, if it has one.
+        length: The number of pictures in the file.
+        at_s: Returns the time of one of them.
+    """
+    if footage.changed and footage.round_frames != length:
+        return False  # at a constant rate, the times fit any length
+    if time_s is None:
+        return True
+    rounds, number = divmod(number, length)
+    first_s, last_s, shown_s = at_s(0), at_s(length - 1), at_s(number)
+    if first_s is None or last_s is None or shown_s is None:
+        return False
+    # As `FileSource` does: the last picture is shown for one period.
+    period_s = 1 / footage.fps if footage.fps and footage.fps > 0 else 0.0
+    expected_s = shown_s + rounds * (last_s - first_s + period_s)
+    return abs(time_s - expected_s) <= tolerance_s * (rounds + 1)
+
+
 def is_other_video(footage: Footage, find: Callable[[float], int | None]) -> bool:
     """Return whether no row's time is in a changed video.
 
@@ -106,6 +139,7 @@ class _RowVideo:
             if before_s is not None:
                 self._started_at = captured_at - dt.timedelta(seconds=before_s)
         self._other: bool | None = None
+        self._checked_length: int | None = None
         self._tolerance_s = tolerance_s(footage, self.frames.tick_s)
 
     def image(self, row: Mapping[str, Any]) -> Image | str:
@@ -126,7 +160,13 @@ class _RowVideo:
                 return "damaged"
             image = self._read(int(index))
         time_s = row_time_s(footage, self._started_at, row)
-        if image is not None and (time_s is None or self._is_at(time_s)):
+        if footage.loops and frames.has_index and self._is_past(int(index)):
+            length = frames.length or 1
+            if is_in_round(footage, int(index), time_s, length, frames.time_of, self._tolerance_s):
+                return "damaged" if image is None else image
+            if footage.changed:
+                return "other"
+        elif image is not None and (time_s is None or self._is_at(time_s)):
             return image
         if not footage.changed:
             if image is not None and footage.column == "video_frame":
@@ -175,11 +215,18 @@ class _RowVideo:
         return at is None or abs(at - time_s) <= self._tolerance_s
 
     def _read(self, index: int) -> Image | None:
-        frames, loops = self.frames, self.footage.loops
-        image = frames.read(index % frames.length if loops and frames.length else index)
-        if image is None and loops and frames.length and index >= frames.length:
+        frames = self.frames
+        image = frames.read(index) if frames.length is None or index < frames.length else None
+        if image is None and self.footage.loops and self._is_past(index):
             # Reading past the end has shown the length, and so which frame of the loop this is.
-            image = frames.read(index % frames.length)
+            # An index is right about it if its last frame is there; else frames are counted.
+            while self._checked_length != frames.length:
+                self._checked_length = frames.length
+                if frames.length:
+                    frames.read(frames.length - 1)
+            if frames.length is None:
+                frames.read(index)
+            image = frames.read(index % (frames.length or 1))
         return image
 
 

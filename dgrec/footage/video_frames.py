@@ -137,8 +137,10 @@ class VideoFrames:
         return self._kept is not None and self._kept.frame(index) is not None
 
     def time_of(self, index: int) -> float | None:
-        """Return the time of a frame in a video of kept packets, without decoding it."""
-        return None if self._kept is None else self._kept.time_of(index)
+        """Return the time of a frame without decoding it; None without an index."""
+        if self._kept is not None:
+            return self._kept.time_of(index)
+        return None if self._seeking is None else self._seeking.time_of(index)
 
     def count_frames(self) -> None:
         """Count frames from now on: the index is wrong. (Packets that were kept are counted.)"""
@@ -276,6 +278,14 @@ class _SeekingReader:
             return None
         self.time_s = float((pts - (self._stream.start_time or 0)) * self._stream.time_base)
         return self._converter.image(decoded)
+
+    def time_of(self, frame: int) -> float | None:
+        """Return the time of a frame; None if the index cannot be read."""
+        try:
+            ticks = self.index.pts(frame) - (self._stream.start_time or 0)
+        except (UntrustedIndexError, OSError, ValueError, self._av.FFmpegError):
+            return None
+        return float(ticks * self._stream.time_base)
 
     def find(self, time_s: float, tolerance_s: float) -> int | None:
         """Return the number of the frame nearest to a time (`time_s`), if near enough."""

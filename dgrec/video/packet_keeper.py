@@ -46,7 +46,7 @@ class PacketKeeper:
             return None
         number = first.opaque[0] if first.opaque else 0
         try:
-            self._format = packet_format(stream, packets[0], len(packets) - 1 - number)
+            self._format = packet_format(stream, packets[number], len(packets) - 1 - number)
         except VideoError:
             return None
         for number, packet in enumerate(packets):

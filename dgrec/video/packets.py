@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -150,7 +151,7 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
     """Return the format of a stream's packets.
 
     Args:
-        first: One of its packets.
+        first: The packet of its first picture.
         ahead: How many packets the decoder needed after that of the first picture.
 
     Raises:
@@ -158,15 +159,24 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
     """
     av = import_av()
     context = stream.codec_context
-    codec, extradata = context.name, bytes(context.extradata or b"")
-    if codec not in _KEPT_CODECS or (codec in _WITH_PARAMETERS and not extradata):
+    codec = context.name
+    if codec not in _KEPT_CODECS:
         raise VideoError(f"packets of {codec} are not kept")
     made = io.BytesIO()
     try:
-        with av.open(made, "w", format="nut") as container:
-            copied = container.add_stream_from_template(stream)
-            copied.time_base = stream.time_base
-            container.mux(copy_of(first, copied, 0, 0, stream.time_base))
+        with contextlib.ExitStack() as opened:
+            described = stream
+            if codec in _WITH_PARAMETERS and not context.extradata:
+                # FFmpeg joined the stream too long before a key frame to find its parameters.
+                alone = av.open(io.BytesIO(bytes(first)), format=codec)
+                described = opened.enter_context(alone).streams.video[0]
+            extradata = bytes(described.codec_context.extradata or b"")
+            if codec in _WITH_PARAMETERS and not extradata:
+                raise VideoError(f"packets of {codec} cannot be kept: they lack parameters")
+            with av.open(made, "w", format="nut") as container:
+                copied = container.add_stream_from_template(described)
+                copied.time_base = stream.time_base
+                container.mux(copy_of(first, copied, 0, 0, stream.time_base))
         size = int(context.width), int(context.height)
         # One more than the decoder waits for, which may turn out to be too few.
         reordered = min(ahead + 1, MOST_REORDERED) if context.has_b_frames else 0
@@ -174,7 +184,7 @@ def packet_format(stream: Any, first: Any, ahead: int) -> PacketFormat:
         with av.open(io.BytesIO(), "w", format="mp4") as trial:
             added = known.add_stream(trial)
             trial.mux(copy_of(first, added, 0, 0, stream.time_base))
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (av.FFmpegError, OSError, ValueError, IndexError) as error:
         raise VideoError(f"packets of {codec} cannot be kept: {error}") from None
     return known
 

@@ -31,8 +31,8 @@ _LOOK_EVERY = 32
 class Frame:
     """One frame as it was read.
 
-    ``time_s`` is its time for leaving out frames and for ``--duration``: in the footage for a file,
-    since the first frame for a live source.
+    ``time_s`` is its time for leaving out frames and for ``--duration``, since the first frame: in
+    the footage for a file.
     """
 
     image: Any
@@ -173,6 +173,8 @@ class FileSource(FrameSource):
         self._fps = reader.fps
         self._first_ns = 0
         self._time = SteadyTime(round(1e9 / self._fps) if self._fps else _STEP_NS, _GAP_NS)
+        self._begun_ns: int | None = None  # the first frame's time: not 0 for a part or a clip
+        self._begins_round = False
         self._loop_start_s = 0.0
         self._loop_start = 0  # added to the numbers that pictures have
         self._lost = 0  # at the end of the previous loop
@@ -219,11 +221,13 @@ class FileSource(FrameSource):
         index = self._next_frame
         self._set_size(width, height, captured)
         self._next_frame += 1
-        media_s = None if picture.time is None else float(picture.time) + self._loop_start_s
+        media_s = self._media_s(picture)
         if media_s is None and not self._fps and self._time.now is None:
             time_s = (captured - self._first_ns) / 1e9
         else:
-            time_s = self._time.at(None if media_s is None else round(media_s * 1e9)) / 1e9
+            at_ns = self._time.at(None if media_s is None else round(media_s * 1e9))
+            self._begun_ns = at_ns if self._begun_ns is None else self._begun_ns
+            time_s = (at_ns - self._begun_ns) / 1e9
         lost, self._lost = picture.lost_before + self._lost, 0
         if lost:
             self._damage.add(lost, index, captured, media_s)
@@ -256,7 +260,15 @@ class FileSource(FrameSource):
         self._loop_start += self._reader.announced or 0
         self._reader = reopen()
         self._ahead = None if self._ahead is None else ReadAhead(self._reader)
-        last_ns = self._time.now
-        if last_ns is not None:
+        self._begins_round = True
+
+    def _media_s(self, picture: Picture) -> float | None:
+        """Return a picture's time in the footage; rounds of a loop follow each other."""
+        if picture.time is None:
+            return None
+        if self._begins_round and self._time.now is not None:
             # The last frame is shown for one period before the first is shown again.
-            self._loop_start_s = last_ns / 1e9 + (1 / self._fps if self._fps else 0.0)
+            period_s = 1 / self._fps if self._fps else 0.0
+            self._loop_start_s = self._time.now / 1e9 + period_s - float(picture.time)
+        self._begins_round = False
+        return float(picture.time) + self._loop_start_s

@@ -92,6 +92,7 @@ class VideoRecorder:
         #: How many frames are in the video, and how many were left out, by reason.
         self.recorded = 0
         self.states: Counter[VideoState] = Counter()
+        self._unkept = 0  # frames of a connection whose packets cannot be kept
         self.all: list[SegmentVideos] = []
         self._names = names
         self._replaces = tuple(replaces)
@@ -152,6 +153,8 @@ class VideoRecorder:
         """
         self.change(segment)
         self.pass_over(packets, own)
+        if own is None and not packets and state is None:
+            self._unkept += 1
         size = sum(packet.size for packet in packets)
         state = state or self._state_of(segment, size)
         place = KeptPlace(None, "no_key_frame", [])
@@ -247,7 +250,13 @@ class VideoRecorder:
             for file in videos.files
             if file.failure is not None
         ]
-        return [*failed, *(note for videos in kept for note in videos.notes)]
+        unkept = [
+            f"The video lacks {counted(self._unkept, 'frame')}: the source came back with packets "
+            "that cannot be kept, as of another codec, or of interlaced or turned pictures "
+            "(--codec h264 encodes those of any source)"
+        ]
+        of_parts = [note for videos in kept for note in videos.notes]
+        return [*failed, *(unkept if self._unkept else []), *of_parts]
 
     def close(self) -> None:
         """Encode what waits, end the videos, and stop the thread."""

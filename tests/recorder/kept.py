@@ -55,6 +55,7 @@ def record_kept(
     video: str = "raw",
     keeps: bool = True,
     digests: bool = True,
+    notes: list[str] | None = None,
     **choices: Any,
 ) -> dict[int, str]:
     """Record a source with its packets; return the digest of each frame as the model saw it.
@@ -62,6 +63,7 @@ def record_kept(
     Args:
         watch: Called after each row, with how many there are.
         keeps: Whether packets are kept; otherwise pictures are encoded.
+        notes: Gets the recording's notes for the user.
     """
     seen: dict[int, str] = {}
     clock = Clock()
@@ -101,6 +103,8 @@ def record_kept(
     )
     stream.run()
     capture.release()
+    if notes is not None:
+        notes += stream.notes
     return seen
 
 

@@ -251,6 +251,65 @@ def test_a_source_that_comes_back_with_another_codec(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_a_source_that_comes_back_long_before_a_key_frame(codec: str, tmp_path: Path) -> None:
+    """FFmpeg then gives up looking for the parameters, which the key frame brings."""
+    params = "keyint=250:min-keyint=250:scenecut=0:log-level=none"
+    how = Encoding(codec=codec, format="mpegts", options={codec[3:] + "-params": params})
+    source, whole = tmp_path / "source.ts", encode(tmp_path / "whole.ts", how, 280)
+    encode(source, how, FRAMES)
+    with av.open(str(whole)) as container:
+        second = [packet.pos for packet in container.demux(video=0) if packet.size][1]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(whole.read_bytes()[second:])
+
+    def watch(count: int) -> None:
+        time.sleep(0.003)
+        if count == 5:
+            joined.replace(source)  # it is opened again at its end
+
+    output = tmp_path / "s.parquet"
+    notes: list[str] = []
+    seen = record_kept(source, output, loop=True, max_frames=50, watch=watch, notes=notes)
+
+    with dgrec.open(output) as session:
+        assert len(session) == 50 > FRAMES
+        assert differing(session, seen) == (0, 0)
+    assert notes == []
+
+
+@pytest.mark.slow
+def test_a_source_that_comes_back_with_packets_that_cannot_be_kept(
+    footage: Path, tmp_path: Path
+) -> None:
+    source = shutil.copy(footage / "h264.ts", tmp_path / "source.ts")
+    other = encode(tmp_path / "other.ts", Encoding(codec="mpeg4", format="mpegts"))
+
+    def watch(count: int) -> None:
+        time.sleep(0.003)
+        if count == 5:
+            other.replace(source)  # it is opened again at its end
+
+    output = tmp_path / "s.parquet"
+    notes: list[str] = []
+    record_kept(
+        source,
+        output,
+        loop=True,
+        max_frames=40,
+        watch=watch,
+        notes=notes,
+        splitting=Splitting(0.05),
+    )
+
+    with dgrec.open(output) as session:
+        without = sum(row["video_state"] is not None for row in map(session.row, range(40)))
+    assert without == 40 - FRAMES
+    [note] = notes  # one, however many parts there are
+    assert note.startswith(f"The video lacks {without} frames: the source came back with packets ")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("split", [None, 0.02])
 def test_pictures_without_stamps_that_lack_their_reference(
     split: float | None, tmp_path: Path

@@ -18,6 +18,7 @@ import dgrec
 from dgrec.alerts import parse_rule
 from dgrec.clock import Clock
 from dgrec.errors import ConfigError, StorageError
+from dgrec.recorder import ring_writer
 from dgrec.recorder.options import RecordingOptions, Splitting
 from dgrec.recorder.outputs import Alerts
 from dgrec.recorder.recovery import recover
@@ -502,6 +503,32 @@ def test_a_program_with_events_and_values(tmp_path: Path) -> None:
     assert {*kept} <= {*logged}
     assert len(logged) <= len(kept) + 60
     assert verify(output) == []
+
+
+@pytest.mark.slow
+def test_values_that_the_memory_has_no_room_for_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ring_writer, "_MOST_SIGNALS", 100)
+    output = tmp_path / "s.parquet"
+    alerts = Alerts([parse_rule("seen=count() > 0")])
+    with dgrec.Recorder(
+        output, outputs=[alerts], only_on_alert=True, before=0.4, after=0.0
+    ) as recorder:
+        for number in range(30):
+            time.sleep(0.7 if number == 15 else 0.002)  # what was lost before belongs to no alert
+            recorder.add([])
+            for value in range(20):
+                recorder.log("value", value)
+        time.sleep(0.002)
+        recorder.add([{"label": "cat", "score": 0.5, "bbox": [1.0, 2.0, 3.0, 4.0]}])
+    with dgrec.open(output) as session:
+        rows = len(session)
+        kept = session.sql("SELECT count(*) FROM signals").fetchall()[0][0]
+        lost = session.metadata["totals"]["signals_left_out"]
+    assert rows < 31
+    assert lost > 0
+    assert kept + lost == 20 * rows  # with those between the first one and the row before it
 
 
 def test_what_makes_no_sense(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import dgrec
 from dgrec.errors import SourceError
 from dgrec.recorder.sources import parse_source
+from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.verify import verify
 from tests.dgrec.stand_in.numbered import clip, number_in, record, wrong
 from tests.factory import make_rows, write_session
@@ -60,6 +61,20 @@ def test_numbers_and_stamps_are_those_recorded(
     assert [number for number, _ in again] == numbers
     before = rows_of(recorded)
     assert again[: len(before)] == [row for row in before if row in again[: len(before)]]
+
+
+def test_time_counts_from_the_first_picture_of_a_clip(footage: Path, tmp_path: Path) -> None:
+    recorded = record(footage, tmp_path / "first.parquet")
+    cut = tmp_path / "clip.parquet"
+    with dgrec.open(recorded) as session:
+        write_clip(session, [Span(10, 20)], cut)
+
+    limited = record(cut, tmp_path / "limited.parquet", duration=0.2)
+    assert [number for number, _ in rows_of(limited)] == list(range(10, 15))  # 25 per second
+    looped = record(cut, tmp_path / "looped.parquet", loop=True, max_frames=25)
+    with dgrec.open(looped) as session:
+        stamps = [session.row(row)["media_time_s"] for row in range(25)]
+    assert stamps == pytest.approx([(10 + number) / 25 for number in range(25)], abs=1e-6)
 
 
 def test_another_run_is_compared_frame_by_frame(footage: Path, tmp_path: Path) -> None:

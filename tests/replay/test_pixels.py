@@ -13,7 +13,7 @@ import pytest
 import dgrec
 from dgrec import sample
 from dgrec.errors import VideoError
-from dgrec.footage import Footage, Pixels, VideoFrames, find_footage
+from dgrec.footage import Footage, PictureTimes, Pixels, VideoFrames, find_footage
 from dgrec.format import Journal, JournalWriter, Metadata, seal, utc_text
 from dgrec.replay.verify import verify
 from dgrec.video import VideoWriter, import_av
@@ -626,6 +626,65 @@ def test_footage_that_is_plainly_other_is_refused(
         f"{video}: is not the footage that was recorded, nor a scaled copy: {size[0]}x{size[1]} "
         f"instead of {WIDTH}x{HEIGHT}, {why}"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["the file", "another encoding", "a copy that was cut"])
+def test_rounds_of_a_loop_in_a_copy_of_the_file(tmp_path: Path, kind: str) -> None:
+    """The times of rows count on as well: each round lasts 90 pictures of 40 ms."""
+    source = write_clip(tmp_path / "numbered.mp4", FRAMES)
+    video, there = source, list(range(FRAMES)) * 3
+    if kind == "another encoding":
+        video = write_clip(tmp_path / "copy.mp4", FRAMES, b_frames=0)
+    elif kind == "a copy that was cut":
+        video = write_clip(tmp_path / "cut.mp4", 80)
+        there = [*range(80), *[-1] * 190]
+    rows = [numbered_row(n, n, media_time_s=n * 0.04) for n in range(3 * FRAMES)]
+    metadata = numbered_metadata(file_source(source, loop=True, frames=FRAMES))
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows, metadata)) as session:
+        footage = find_footage(session, video)
+        with Pixels(footage) as pixels:
+            images = [pixels.frame(session.row(n)) for n in range(3 * FRAMES)]
+            assert pixels.missing == there.count(-1)
+        times = PictureTimes(footage, video)
+        shown = [times.of(session.row(n)) for n in range(3 * FRAMES)]
+        times.close()
+    assert [-1 if image is None else number_in(image) for image in images] == there
+    numbers = [-1 if isinstance(each, str) else round(each.pts_s / 0.04) for each in shown]
+    assert numbers == there
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [range(40, 43), range(FRAMES - 2, FRAMES)])
+def test_a_loop_of_a_file_whose_pictures_could_not_all_be_decoded(
+    tmp_path: Path, lost: range
+) -> None:
+    """The index counts them, the recorder did not; it would give the pictures of other rows."""
+    source = write_clip(tmp_path / "numbered.mp4", FRAMES, b_frames=0, group=1)
+    with av.open(str(source)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0)]
+    data = bytearray(source.read_bytes())
+    for number in lost:
+        at, size = packets[number]
+        data[at : at + size] = bytes([255]) * size
+    source.write_bytes(data)
+    decoded = [number for number in range(FRAMES) if number not in lost]
+    period_s = decoded[-1] * 0.04 + 0.04
+    rows = [
+        numbered_row(frame, frame, media_time_s=number * 0.04 + round_ * period_s)
+        for frame, (round_, number) in enumerate((r, n) for r in range(3) for n in decoded)
+    ]
+    metadata = numbered_metadata(file_source(source, loop=True, frames=FRAMES))
+    late = range(FRAMES, 3 * len(decoded))
+    expected = [decoded[frame % len(decoded)] for frame in late]
+    with dgrec.open(write_session(tmp_path / "s.parquet", rows, metadata)) as session:
+        footage = find_footage(session)
+        with Pixels(footage) as pixels:
+            images = [pixels.frame(session.row(frame)) for frame in late]
+        times = PictureTimes(footage, source)
+        assert {times.of(session.row(frame)) for frame in late} == {"other"}
+        times.close()
+    assert [None if image is None else number_in(image) for image in images] == expected
 
 
 @pytest.mark.slow

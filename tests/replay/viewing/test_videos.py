@@ -90,6 +90,17 @@ def test_the_file_that_was_recorded(tmp_path: Path) -> None:
             assert check(client, name.replace(".", "-")) == ["source"], name
 
 
+def test_a_file_that_was_recorded_in_a_loop(tmp_path: Path) -> None:
+    names = ("plain.mp4", "b-late.mp4", "uneven.mp4", "late.mkv")
+    for name in names:
+        source = clip(tmp_path / name, FRAMES, **FOOTAGE[name])
+        output = tmp_path / f"{name.replace('.', '-')}.parquet"
+        record(source, output, every=3, loop=True, max_frames=FRAMES)
+    with served(tmp_path) as client:
+        for name in names:
+            assert check(client, name.replace(".", "-")) == ["source"], name
+
+
 def _recorded(folder: Path) -> None:
     source = clip(folder / "source.mp4", FRAMES, **FOOTAGE["uneven.mp4"])
     record(source, folder / "s.parquet", video="raw")
