@@ -137,6 +137,8 @@ class Ring:
         self._losses = _Losses()
         #: When the last row came that left for want of room.
         self._lost_us = 0
+        #: Packets of rows that were lost: what follows needs them.
+        self._carried: list[KeptPacket] = []
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -164,9 +166,11 @@ class Ring:
         else:
             packet.captured_ns = entry.row.captured_ns
             entry.packets, entry.own = [packet], packet
-            more = 0 if entry.is_gone else _size_of_packets(entry.packets)
+            more = _size_of_packets(entry.packets)
             entry.size += more
             self.size += more
+            if entry.is_gone:
+                self._carried.append(packet)
         self._look_for_start(entry)
 
     def left_unencoded(self, state: VideoState) -> None:
@@ -267,6 +271,9 @@ class Ring:
             if not self._spans and not self._is_old():
                 self._lost_us = self._entries[0].completed_us
         entry = self._remove()
+        if entry.own is not None and self._carried:
+            self.size -= _size_of_packets(self._carried)
+            entry.packets, self._carried = [*self._carried, *entry.packets], []
         if fate == "leave":
             self._losses = self._losses.after(entry.row, skipped=1)
         else:
@@ -274,11 +281,18 @@ class Ring:
         return entry
 
     def drop(self) -> None:
-        """Lose the oldest row, since what is to be recorded is not written fast enough."""
+        """Lose the oldest row, since what is to be recorded is not written fast enough.
+
+        If that makes too little room, the pictures up to the next key frame are lost, too.
+        """
         entry = self._remove()
         entry.is_gone = True
         self._losses = self._losses.after(entry.row, dropped=1)
         self.dropped += 1
+        self._carried += entry.packets
+        self.size += _size_of_packets(entry.packets)
+        if self.is_full:
+            self._lose_pictures()
 
     def finish(self) -> None:
         """Note that nothing more comes: rows that belong to no alert leave."""
@@ -293,6 +307,23 @@ class Ring:
             self._starts.popleft()
         self._taken += 1
         return entry
+
+    def _lose_pictures(self) -> None:
+        """Lose the oldest packets, up to a row that a file can begin with."""
+        freed = _size_of_packets(self._carried)
+        self._carried = []
+        for entry in self._entries:
+            is_start = bool(self._starts) and self._starts[0][0] == entry.number
+            if is_start and (freed or not entry.packets):
+                break
+            if is_start:
+                self._starts.popleft()
+            if entry.packets:
+                size = _size_of_packets(entry.packets)
+                entry.packets, entry.own, entry.state = [], None, entry.state or "no_key_frame"
+                entry.size -= size
+                freed += size
+        self.size -= freed
 
     def _look_for_start(self, entry: RingEntry) -> None:
         """Note whether a file can begin with a row; without a video, any can."""

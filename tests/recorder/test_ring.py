@@ -241,6 +241,60 @@ def test_what_is_too_large_leaves_early_and_is_counted() -> None:
     assert ring.shortened_s is not None
 
 
+def dropped_from(ring: Ring, results: list[Any], keys: set[int]) -> list[RingEntry]:
+    """Return the 40 rows of an alert, but those that a full ring drops, as they are taken."""
+    for number in range(40):
+        row = make_row(number, results, completed_ns=START_NS + number * 40_000_000)
+        own = packet(number, is_key=number in keys, size=10_000)
+        ring.add(RingEntry(row, [own], own))
+        if number == 0:
+            ring.fire("a", START_US, {"kind": "alert"})
+        while ring.is_full:
+            ring.drop()
+    ring.judge(40)
+    assert ring.take_events()
+    taken = [ring.take("keep") for _ in range(len(ring))]
+    assert ring.size == 0
+    assert sum(entry.row.dropped_writer for entry in taken) == ring.dropped > 0
+    return taken
+
+
+def test_a_row_that_is_dropped_leaves_its_packet_to_the_next() -> None:
+    """Otherwise all pictures up to the next key frame would be lost with it."""
+    mask = [{"mask": {"data": np.zeros((1000, 1000), np.float32)}}]
+    taken = dropped_from(Ring(10, 10, has_video=True, limit=100_000_000), mask, {0})
+    assert len(taken) < 30
+    assert [each.number for entry in taken for each in entry.packets] == list(range(40))
+    assert all(entry.own is not None and entry.own is entry.packets[-1] for entry in taken)
+
+
+def test_pictures_are_dropped_before_more_than_a_few_rows() -> None:
+    """Rows are small beside packets: dropping them alone would make no room."""
+    taken = dropped_from(Ring(10, 10, has_video=True, limit=200_000), [], {0, 10, 20, 30})
+    assert len(taken) >= 36
+    numbers = [each.number for entry in taken for each in entry.packets]
+    assert numbers in (list(range(30, 40)), list(range(20, 40)))
+    states = {entry.row.source_frame: entry.state for entry in taken}
+    assert {number for number, state in states.items() if state is None} == {*numbers}
+    assert {*states.values()} == {None, "no_key_frame"}
+
+
+def test_the_packet_of_a_dropped_row_may_still_be_with_the_encoder() -> None:
+    ring = Ring(10, 10, has_video=True)
+    for number in range(4):
+        row = make_row(number, completed_ns=START_NS + number * 40_000_000)
+        ring.add(RingEntry(row, is_encoding=True))
+    ring.fire("a", START_US, {"kind": "alert"})
+    ring.drop()
+    for number in range(4):
+        ring.encoded(packet(number, is_key=number == 0))
+    ring.judge(4)
+    assert ring.take_events()
+    taken = [ring.take("keep") for _ in range(3)]
+    assert [[each.number for each in entry.packets] for entry in taken] == [[0, 1], [2], [3]]
+    assert ring.size == 0
+
+
 def test_memory_of_nested_and_of_endless_results() -> None:
     endless: list[Any] = []
     endless.append(endless)
