@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 import dgrec
 from dgrec import sample
+from dgrec.alerts import alerts_of, parse_rules
 from dgrec.cli import gather
 from dgrec.errors import DamagedSessionError, NotASessionError
 from dgrec.format import DecodeError, json_values
@@ -214,6 +215,16 @@ def test_json_stands_for_no_more_than_a_frame_can_hold(text: str, what: str) -> 
     assert len(json_values.loads(within, allowance)) == 901
     with pytest.raises(DecodeError, match=what):
         json_values.loads(beyond, allowance)
+
+
+def test_alerts_parse_no_more_than_a_frame_can_hold(tmp_path: Path) -> None:
+    """They look into a detection's further values alone, without the rest of its frame."""
+    (row,) = make_rows(1)
+    row.results = [make_detection(1, label=7, more=[[]] * 1_000_001)]
+    with dgrec.open(write_session(tmp_path / "s.parquet", [row])) as session:
+        rules = parse_rules(["a=count() > 0"])
+        with pytest.raises(DamagedSessionError, match="more than 1,000,000 lists and objects"):
+            alerts_of(session, rules)
 
 
 @pytest.mark.slow

@@ -180,15 +180,17 @@ def _item(label: str | None, score: float | None, extra: str | None) -> dict[str
     item: dict[str, Any] = {"label": label, "score": score}
     if not extra or not any(name in extra for name in _APART):
         return item
+    allowance = Allowance()
     try:
-        values = parse_json(extra)
+        values = parse_json(extra, allowance)
         if not isinstance(values, dict) or "$value" in values:
             return None
         apart = {name: values[name] for name in item if name in values}
-        recorded = json_values.decode(apart, Allowance())
+        recorded = json_values.decode(apart, allowance)
     except DecodeError:  # restoring it says so
         return None
-    item["label"] = recorded.get("label", label)
+    name = recorded.get("label", label)
+    item["label"] = name if isinstance(name, str) else None  # nothing else is a rule's label
     if isinstance(recorded.get("score"), NO_NUMBERS):
         item["score"] = None  # any other number is in the column, also that of an unknown class
     return item

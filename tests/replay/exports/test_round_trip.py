@@ -336,7 +336,7 @@ ADDED: list[dict[str, Any]] = [
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_long_values_come_back(name: str, tmp_path: Path) -> None:
-    """Python reads no cell of more than 131,072 characters unless it is told to."""
+    """By default, Python reads no cell of more than 131,072 characters."""
     points = [{"landmark": [i / 7, i / 3], "label": "p" * 100} for i in range(900)]
     found = make_detection(0, embedding=[i / 7 for i in range(8000)], landmarks=points)
     path = write_session(tmp_path / "s.parquet", [make_row(0, [found])])
