@@ -83,7 +83,8 @@ class Recorder:
             (``max_frames``, ``duration``, ``fps``, ``every``, ``loop``) are for `predict_stream`.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``, as
             docs/format.md has it. What a watched model or a result says of itself is added.
-        overwrite: Replace the session that is there, once there is a new one.
+        overwrite: Replace the session that is there, and others of an earlier recorder of this
+            name, once there are new ones.
         outputs: An output that watches the recording, or several.
         view: Show it in a browser, from its first frame on; see docs/view.md. Its address is
             printed on stderr.

@@ -26,7 +26,7 @@ from dgrec.recorder.program import unchanged_program
 from dgrec.recorder.program.run import Recorded, run_program
 from dgrec.recorder.program.session import Capture
 from dgrec.replay.verify import verify
-from tests.factory import make_detection
+from tests.factory import make_detection, new_metadata, write_session
 from tests.forks import forking
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import PATIENCE_S
@@ -869,3 +869,27 @@ def test_all_sessions_of_a_recorder_are_replaced(output: Path) -> None:
             list(other.predict_batch([IMAGE] * count))
     assert sorted(output.parent.iterdir()) == sorted(recorder.files)
     assert [len(dgrec.open(path)) for path in recorder.files] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"group": {"name": "s-session"}},
+        {"group": {"name": "s", "members": ["s-session.parquet", "s-door.parquet"]}},
+        {"group": {"name": "s"}, "analyzed": {"name": "s-double"}},
+        {"group": {"name": "s"}, "clip": {"name": "s"}},
+    ],
+    ids=["recorder", "--together", "analysis", "clip"],
+)
+def test_a_session_of_another_recording_is_not_replaced(output: Path, metadata: Any) -> None:
+    """Nobody had named it: it was deleted without a word."""
+    other = write_session(output.with_name("s-session.parquet"), [], new_metadata(**metadata))
+    before = other.read_bytes()
+    for count in (1, 2):
+        with dgrec.Recorder(output, overwrite=True) as recorder, recorder.watch(model := double()):
+            list(model.predict_batch([IMAGE]))
+            for _ in range(count):
+                recorder.add([])
+        assert [path.name for path in recorder.files] == ["s.parquet", "s-session-2.parquet"]
+        assert [len(dgrec.open(path)) for path in recorder.files] == [1, count]
+    assert other.read_bytes() == before
