@@ -842,6 +842,24 @@ def test_what_is_added_is_not_in_the_session_of_a_model(output: Path) -> None:
     assert [len(dgrec.open(path)) for path in recorder.files] == [2, 3]
 
 
+@pytest.mark.parametrize("first", ["watch", "gizmo", "add"])
+def test_moments_of_alerts_are_those_of_one_source(output: Path, first: str) -> None:
+    """Alerts watch the first session. A second one broke the model's loop with another error."""
+    alerts = dgrec.Alerts("any=fps >= 0")
+    with dgrec.Recorder(output, outputs=alerts, only_on_alert=True) as recorder:
+        uses: dict[str, Callable[[], object]] = {
+            "watch": lambda: recorder.watch(double()),
+            "gizmo": recorder.gizmo,
+            "add": lambda: recorder.add([]),
+        }
+        uses[first]()
+        for name in uses.keys() - ({"add"} & {first}):
+            with pytest.raises(dgrec.ConfigError, match="only_on_alert: the alerts watch one"):
+                uses[name]()
+        if first == "add":
+            recorder.add([])
+
+
 def test_models_of_one_name_have_a_session_each(output: Path) -> None:
     one, other = double(), double()
     with (
