@@ -348,6 +348,28 @@ def test_a_fork_of_an_unchanged_program_records_while_its_parent_begins(
     assert len(list(tmp_path.glob("app*.parquet"))) == 1
 
 
+def test_a_model_that_first_runs_while_the_program_ends_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread: the end met a session more than it had begun with, and left them unsealed."""
+    monkeypatch.setenv(unchanged_program.FOLDER, str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    sessions = unchanged_program._Sessions()
+    models = [double(), double()]
+    for model in models:
+        assert sessions.of(model) is not None
+    end = unchanged_program._Session.end
+
+    def end_late(session: Any, ending: Any) -> None:
+        models.append(double())
+        assert sessions.of(models[-1]) is None
+        end(session, ending)
+
+    monkeypatch.setattr(unchanged_program._Session, "end", end_late)
+    sessions.close()
+    assert [dgrec.open(path).sealed for path in tmp_path.iterdir()] == [True, True]
+
+
 def test_an_output_that_leaves_by_any_exception_does_not_hang_the_program(output: Path) -> None:
     class Leaves(dgrec.Output):
         capacity = 2
