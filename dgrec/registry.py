@@ -39,8 +39,9 @@ class Registry(dict[str, type[_T]]):
                 f"{_place_of(found)} and {_place_of(other)} have the same name, {name!r}: "
                 f"give one of them another"
             )
-        for old in [key for key, each in self.items() if _place_of(each) == _place_of(found)]:
-            del self[old]
+        if "<locals>" not in found.__qualname__:  # else a function may make several
+            for old in [key for key, each in self.items() if _place_of(each) == _place_of(found)]:
+                del self[old]
         self[name] = found
 
     def load(self) -> Self:

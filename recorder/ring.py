@@ -38,6 +38,9 @@ class RingEntry:
     row: Row
     packets: list[KeptPacket] = field(default_factory=list)
     own: KeptPacket | None = None
+    #: The packet that a file begins with whose first row this is. Where a decoder puts pictures in
+    #: order, it came with an earlier row.
+    first: KeptPacket | None = None
     #: Why it has no picture, if that is known.
     state: VideoState | None = None
     #: Whether its picture is with the encoder.
@@ -310,26 +313,29 @@ class Ring:
 
     def _lose_pictures(self) -> None:
         """Lose the oldest packets, up to a row that a file can begin with."""
-        freed = _size_of_packets(self._carried)
-        self._carried = []
+        lost, self._carried = self._carried, []
         for entry in self._entries:
-            is_start = bool(self._starts) and self._starts[0][0] == entry.number
-            if is_start and (freed or not entry.packets):
-                break
-            if is_start:
+            if self._starts and self._starts[0][0] == entry.number:
+                at = len(lost)
+                if entry.first is not None:
+                    came = [*lost, *entry.packets]
+                    at = min(at, came.index(entry.first)) if entry.first in came else 0
+                if at or entry.own is None:
+                    lost, self._carried = lost[:at], lost[at:]
+                    break
                 self._starts.popleft()
-            if entry.packets:
-                size = _size_of_packets(entry.packets)
+            if entry.packets or entry.own is not None:
+                lost += entry.packets
+                entry.size -= _size_of_packets(entry.packets)
                 entry.packets, entry.own, entry.state = [], None, entry.state or "no_key_frame"
-                entry.size -= size
-                freed += size
-        self.size -= freed
+        self.size -= _size_of_packets(lost)
 
     def _look_for_start(self, entry: RingEntry) -> None:
         """Note whether a file can begin with a row; without a video, any can."""
         begins = not self._has_video or entry.state == "encoder_failed"
         if entry.own is not None:
             begins = self._group.add(entry.packets, entry.own)
+            entry.first = next(iter(self._group.start_of(entry.own)), None) if begins else None
         if begins and not entry.is_gone:
             self._starts.append((entry.number, entry.completed_us))
             if len(self._starts) > 1 and self._starts[-2][0] > entry.number:

@@ -95,7 +95,7 @@ class Messages:
 
     def frame(self, frame: PublishedFrame) -> list[Message]:
         """Return the messages of a frame that is looked at."""
-        key = f"{self._key}-{frame.source_frame}"
+        key = self._key_of(frame)
         if not self._options.only_changes:
             return [Message(key, message_of(frame, self._options.form, self._where))]
         self._last = frame
@@ -111,7 +111,7 @@ class Messages:
         self._started = {}
         if last is None:
             return []
-        key = f"{self._key}-{last.source_frame}-end"
+        key = f"{self._key_of(last)}-end"
         ends = list(self._change_messages(last, self._changes.end(), key))
         self._changes = self._new_changes()
         return ends
@@ -143,6 +143,11 @@ class Messages:
         return Message(key, text, "alert", name, ends=state == "ended")
 
     # --- inside ---
+
+    def _key_of(self, frame: PublishedFrame) -> str:
+        """Return what tells a frame's messages from those of others; the same in each attempt."""
+        number = frame.source_frame
+        return f"{self._key}-{f'row-{frame.frame}' if number is None else number}"
 
     def _new_changes(self) -> Changes:
         return Changes(round(self._options.ended_after * 1e6))

@@ -37,6 +37,8 @@ class PublishedFrame:
     timing: Mapping[str, Any]
     #: What analyzers added, as rows hold it.
     attributes: str | None
+    #: Its number in the session; None while it is being recorded, when ``source_frame`` is known.
+    frame: int | None = None
 
     @property
     def timestamp(self) -> float | None:
@@ -88,6 +90,7 @@ class PublishedFrame:
             restored.results,
             restored.timing,
             row["attributes"],
+            row["frame"],
         )
 
 

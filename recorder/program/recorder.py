@@ -83,8 +83,9 @@ class Recorder:
             (``max_frames``, ``duration``, ``fps``, ``every``, ``loop``) are for `predict_stream`.
         metadata: What is known of the ``source``, the ``model`` and its ``overlay``, as
             docs/format.md has it. What a watched model or a result says of itself is added.
-        overwrite: Replace the session that is there, once there is a new one.
-        outputs: An output that watches the recording, or several.
+        overwrite: Replace what a recorder of this name recorded, once there is a new session.
+        outputs: An output that watches the first session, or several. With ``only_on_alert`` that
+            is the only one: another model or gizmo, or adding besides, is a `ConfigError`.
         view: Show it in a browser, from its first frame on; see docs/view.md. Its address is
             printed on stderr.
 
@@ -126,8 +127,8 @@ class Recorder:
         self._group = str(uuid7())
         self._lock = threading.RLock()
         self._process = os.getpid()
-        self._is_closed = False
-        self._is_beginning = False
+        self._is_closed = self._is_beginning = False
+        self._sources: set[Hashable] = set()  # the keys of sessions, begun or not
         self._models: list[Any] = []
         self._watches: list[Watch] = []
         #: By name and identity of a model (which may have no hash) or gizmo; None: what is added.
@@ -172,7 +173,7 @@ class Recorder:
         if media_time_s is not None:
             media_time_s = finite("media_time_s", media_time_s)
         with self._lock:
-            self._check_open()
+            self._take_source(None)
             session = self._sessions.get(None) or self._begin(None, describe_result(result))
         capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
         session.add(result, image, capture)
@@ -214,7 +215,7 @@ class Recorder:
         def session() -> ProgramSession | None:
             return self._session_of(id(model), name, first_described)
 
-        self._check_open()
+        self._take_source((name, id(model)))
         watch = Watch(model, session)
         watch.start()
         self._watches.append(watch)
@@ -239,10 +240,10 @@ class Recorder:
             DgrecError: The recorder takes no more.
         """
         _check_name(name)
-        self._check_open()
+        key = object()
+        self._take_source((name, key))
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
-        key = object()
         return recorder_gizmo(
             lambda result: self._session_of(key, name, lambda: describe_result(result))
         )
@@ -394,6 +395,17 @@ class Recorder:
                 return None
             key = name, key  # models of the same name do not share a session
             return self._sessions.get(key) or self._begin(key, described(), name)
+
+    def _take_source(self, key: Hashable) -> None:
+        """Raise an error if a source of results cannot be recorded (as well)."""
+        self._check_open()
+        with self._lock:
+            if self.options.only_on_alert and self._sources - {key}:
+                raise ConfigError(
+                    f"{self.output}: only_on_alert: the alerts watch one session, and this would "
+                    "begin another; make a Recorder with alerts for each"
+                )
+            self._sources.add(key)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
         if self._is_beginning:  # a signal handler, while the session is begun in the same thread

@@ -14,13 +14,14 @@ from dgrec.clock import Clock
 from dgrec.errors import DgrecError
 from dgrec.format import NO_FINGERPRINT, Fingerprint, Metadata, fingerprint, source_size
 from dgrec.paths import file_word
-from dgrec.recorder.destination import free_path
+from dgrec.recorder.destination import free_path, replaced_files
 from dgrec.recorder.ending import Ending
 from dgrec.recorder.options import RecordingOptions
 from dgrec.recorder.outputs import NewestFrame, OutputQueue
 from dgrec.recorder.results import DetectionList, own_pixels, size_of
 from dgrec.recorder.session_writer import SessionWriter
 from dgrec.recorder.sources import Frame
+from dgrec.session import RecordedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,8 @@ def path_beside(
     Args:
         others: The sessions that the recorder has already. Different names may look the same in a
             file's name; the later ones get a number.
-        overwrite: Whether one of an earlier recorder is replaced.
+        overwrite: Whether one of an earlier recorder is replaced. Any other session of this name
+            stays, unless NAME says to replace it.
 
     Raises:
         OutputError: There are too many of one name.
@@ -169,7 +171,24 @@ def path_beside(
     if name is None and not overwrite:
         return free_path(path)
     stem, number = path.stem, 1
-    while path in others:
+    while path in others or (name is None and not _may_replace(path, output.stem)):
         number += 1
         path = path.with_name(f"{stem}-{number}{path.suffix}")
     return path
+
+
+def _may_replace(path: Path, group: str) -> bool:
+    """Return whether nothing is there but what an earlier recorder of this name recorded."""
+    return all(_is_of_recorder(file, group) for file in replaced_files(path))
+
+
+def _is_of_recorder(file: Path, group: str) -> bool:
+    try:
+        with RecordedFile(file, check=False) as recorded:
+            metadata = recorded.metadata
+    except (DgrecError, OSError):
+        return False  # nobody can tell
+    of = metadata.get("group", {})
+    # Clips and analyses keep their original's group; one with members is of `--together`.
+    is_copy = "clip" in metadata or "analyzed" in metadata
+    return of.get("name") == group and "members" not in of and not is_copy

@@ -134,14 +134,15 @@ class _Sessions:
         self._process = os.getpid()
         #: By the identity of a model, which may be equal to others.
         self._found: dict[int, tuple[weakref.ref[Any], _Session]] = {}
-        self._has_failed = False
+        #: Nothing more is recorded: it failed, or the program ends.
+        self._is_over = False
 
     def of(self, model: Any) -> _Session | None:
         """Return the session for a run of a model; None where nothing is recorded (any more)."""
         with self._lock:
             if self._process != os.getpid():  # a fork has sessions of its own
                 self._begin_process()
-            if self._has_failed:
+            if self._is_over:
                 return None
             if id(model) in self._found:
                 known, session = self._found[id(model)]
@@ -152,7 +153,7 @@ class _Sessions:
                 reference = weakref.ref(model)
                 session = self._begin(describe_model(model).metadata)
             except Exception as error:
-                self._has_failed = True
+                self._is_over = True
                 _say(f"{_reason(error)}; the program goes on, and is not recorded")
                 return None
             self._found[id(model)] = reference, session
@@ -174,7 +175,10 @@ class _Sessions:
             # Python keeps the error that a program died of.
             error = getattr(sys, "last_value", None)
             ending = Ending() if error is None else Ending.after(error)
-            for _, session in self._found.values():
+            with self._lock:  # a thread may be beginning a session
+                self._is_over = True
+                sessions = [session for _, session in self._found.values()]
+            for session in sessions:
                 session.writer.hurry()
                 session.end(ending)
 

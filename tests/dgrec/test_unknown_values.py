@@ -17,12 +17,18 @@ import dgrec
 from dgrec.alerts import alerts_of, parse_rule, parse_rules
 from dgrec.format import RESTARTED, utc_text
 from dgrec.format.schema import METADATA_KEY
-from dgrec.publishing import PayloadOptions, missed_messages_of, parse_target
+from dgrec.publishing import (
+    Messages,
+    PayloadOptions,
+    PublishedFrame,
+    missed_messages_of,
+    parse_target,
+)
 from dgrec.replay.publishing import publish
 from dgrec.replay.query import SqlReader
 from dgrec.replay.stats import explain, measure, time_line
 from dgrec.replay.verify import verify
-from dgrec.session import Session
+from dgrec.session import Session, each_row
 from dgrec.sql import frame_condition
 from tests.factory import (
     CAMERA,
@@ -406,3 +412,25 @@ def test_runs_of_frames_without_a_number_are_told_by_their_stamps(tmp_path: Path
     assert len(found[0][0]) == 2
     assert [value["change"] for value in found[0][1]] == ["started", "ended"] * 2
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("only_changes", [False, True])
+def test_messages_of_frames_without_a_number_are_told_apart(
+    tmp_path: Path, only_changes: bool
+) -> None:
+    """A server that heeds Idempotency-Key took the first, and left out all others."""
+    found = [make_detection(label="person")]
+    path = write_session(
+        tmp_path / "s.parquet", [make_row(i, found if i % 2 else []) for i in range(4)]
+    )
+    edited(path, {"source_frame": [None] * 4})
+    with dgrec.open(path) as session:
+        messages = Messages(PayloadOptions(only_changes=only_changes), session.id)
+        sent = [
+            message
+            for batch in session.batches()
+            for row in each_row(batch)
+            for message in messages.frame(PublishedFrame.of_recorded(row, session.id))
+        ]
+    keys = [message.key for message in (*sent, *messages.end())]
+    assert len(keys) == len({*keys}) == 4

@@ -26,7 +26,7 @@ from dgrec.recorder.program import unchanged_program
 from dgrec.recorder.program.run import Recorded, run_program
 from dgrec.recorder.program.session import Capture
 from dgrec.replay.verify import verify
-from tests.factory import make_detection
+from tests.factory import make_detection, new_metadata, write_session
 from tests.forks import forking
 from tests.recorder.doubles import PysdkDouble
 from tests.waiting import PATIENCE_S
@@ -346,6 +346,28 @@ def test_a_fork_of_an_unchanged_program_records_while_its_parent_begins(
     with held_elsewhere(sessions._lock):
         assert forked(work) == 0
     assert len(list(tmp_path.glob("app*.parquet"))) == 1
+
+
+def test_a_model_that_first_runs_while_the_program_ends_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread: the end met a session more than it had begun with, and left them unsealed."""
+    monkeypatch.setenv(unchanged_program.FOLDER, str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["app.py"])
+    sessions = unchanged_program._Sessions()
+    models = [double(), double()]
+    for model in models:
+        assert sessions.of(model) is not None
+    end = unchanged_program._Session.end
+
+    def end_late(session: Any, ending: Any) -> None:
+        models.append(double())
+        assert sessions.of(models[-1]) is None
+        end(session, ending)
+
+    monkeypatch.setattr(unchanged_program._Session, "end", end_late)
+    sessions.close()
+    assert [dgrec.open(path).sealed for path in tmp_path.iterdir()] == [True, True]
 
 
 def test_an_output_that_leaves_by_any_exception_does_not_hang_the_program(output: Path) -> None:
@@ -842,6 +864,24 @@ def test_what_is_added_is_not_in_the_session_of_a_model(output: Path) -> None:
     assert [len(dgrec.open(path)) for path in recorder.files] == [2, 3]
 
 
+@pytest.mark.parametrize("first", ["watch", "gizmo", "add"])
+def test_moments_of_alerts_are_those_of_one_source(output: Path, first: str) -> None:
+    """Alerts watch the first session. A second one broke the model's loop with another error."""
+    alerts = dgrec.Alerts("any=fps >= 0")
+    with dgrec.Recorder(output, outputs=alerts, only_on_alert=True) as recorder:
+        uses: dict[str, Callable[[], object]] = {
+            "watch": lambda: recorder.watch(double()),
+            "gizmo": recorder.gizmo,
+            "add": lambda: recorder.add([]),
+        }
+        uses[first]()
+        for name in uses.keys() - ({"add"} & {first}):
+            with pytest.raises(dgrec.ConfigError, match="only_on_alert: the alerts watch one"):
+                uses[name]()
+        if first == "add":
+            recorder.add([])
+
+
 def test_models_of_one_name_have_a_session_each(output: Path) -> None:
     one, other = double(), double()
     with (
@@ -869,3 +909,27 @@ def test_all_sessions_of_a_recorder_are_replaced(output: Path) -> None:
             list(other.predict_batch([IMAGE] * count))
     assert sorted(output.parent.iterdir()) == sorted(recorder.files)
     assert [len(dgrec.open(path)) for path in recorder.files] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"group": {"name": "s-session"}},
+        {"group": {"name": "s", "members": ["s-session.parquet", "s-door.parquet"]}},
+        {"group": {"name": "s"}, "analyzed": {"name": "s-double"}},
+        {"group": {"name": "s"}, "clip": {"name": "s"}},
+    ],
+    ids=["recorder", "--together", "analysis", "clip"],
+)
+def test_a_session_of_another_recording_is_not_replaced(output: Path, metadata: Any) -> None:
+    """Nobody had named it: it was deleted without a word."""
+    other = write_session(output.with_name("s-session.parquet"), [], new_metadata(**metadata))
+    before = other.read_bytes()
+    for count in (1, 2):
+        with dgrec.Recorder(output, overwrite=True) as recorder, recorder.watch(model := double()):
+            list(model.predict_batch([IMAGE]))
+            for _ in range(count):
+                recorder.add([])
+        assert [path.name for path in recorder.files] == ["s.parquet", "s-session-2.parquet"]
+        assert [len(dgrec.open(path)) for path in recorder.files] == [1, count]
+    assert other.read_bytes() == before

@@ -241,12 +241,17 @@ def test_what_is_too_large_leaves_early_and_is_counted() -> None:
     assert ring.shortened_s is not None
 
 
-def dropped_from(ring: Ring, results: list[Any], keys: set[int]) -> list[RingEntry]:
-    """Return the 40 rows of an alert, but those that a full ring drops, as they are taken."""
-    for number in range(40):
+def dropped_from(ring: Ring, results: list[Any], keys: set[int], delay: int = 0) -> list[RingEntry]:
+    """Return the 40 rows of an alert, but those that a full ring drops, as they are taken.
+
+    Args:
+        delay: How many packets more a decoder gets before a picture comes out.
+    """
+    packets = [packet(number, is_key=number in keys, size=10_000) for number in range(40)]
+    for number, own in enumerate(packets):
         row = make_row(number, results, completed_ns=START_NS + number * 40_000_000)
-        own = packet(number, is_key=number in keys, size=10_000)
-        ring.add(RingEntry(row, [own], own))
+        came = packets[number + delay if number else 0 : number + delay + 1]
+        ring.add(RingEntry(row, came, own))
         if number == 0:
             ring.fire("a", START_US, {"kind": "alert"})
         while ring.is_full:
@@ -268,9 +273,14 @@ def test_a_row_that_is_dropped_leaves_its_packet_to_the_next() -> None:
     assert all(entry.own is not None and entry.own is entry.packets[-1] for entry in taken)
 
 
-def test_pictures_are_dropped_before_more_than_a_few_rows() -> None:
-    """Rows are small beside packets: dropping them alone would make no room."""
-    taken = dropped_from(Ring(10, 10, has_video=True, limit=200_000), [], {0, 10, 20, 30})
+@pytest.mark.parametrize("delay", [0, 2])
+def test_pictures_are_dropped_before_more_than_a_few_rows(delay: int) -> None:
+    """Rows are small beside packets: dropping them alone would make no room.
+
+    Where a key frame comes before its row, it was lost with the rows before it, and with it the
+    pictures up to the next one.
+    """
+    taken = dropped_from(Ring(10, 10, has_video=True, limit=200_000), [], {0, 10, 20, 30}, delay)
     assert len(taken) >= 36
     numbers = [each.number for entry in taken for each in entry.packets]
     assert numbers in (list(range(30, 40)), list(range(20, 40)))

@@ -291,6 +291,23 @@ def test_a_format_that_is_defined_again_replaces_itself(formats: dict[str, type]
         assert formats[name] is last
 
 
+def test_a_function_may_make_several_formats(formats: dict[str, type]) -> None:
+    """The second took the first away without a word."""
+
+    def defined(label: str) -> type:
+        class Counts(dgrec.ExportFormat):
+            name = label
+
+            def write(self, exported: Any, path: Path) -> None: ...
+
+        return Counts
+
+    before = set(formats)
+    made = [defined(label) for label in ("cats", "dogs", "dogs")]
+    assert set(formats) - before == {"cats", "dogs"}
+    assert [formats["cats"], formats["dogs"]] == made[::2]
+
+
 @pytest.mark.parametrize(
     ("form", "lacking"),
     [
