@@ -42,6 +42,15 @@ window.wrong = []; window.looks = 0;
   requestAnimationFrame(look);
 }})()
 """
+#: Answers some requests for the newest picture as if a part had been removed meanwhile.
+_MOVED = """
+const send = window.fetch;
+let asked = 0;
+window.fetch = async (address, options) =>
+  /api.picture.*before=/.test(address) && ++asked % 5 === 0
+    ? new Response("{}", { status: 409 })
+    : send(address, options);
+"""
 _STATUS = "document.getElementById('status').textContent"
 
 
@@ -151,7 +160,8 @@ def test_what_is_shown_stays_while_rows_come_and_go(tmp_path: Path) -> None:
         # (On a busy machine the nearest one may be gone by now, too.)
         assert re.match(r"There is no frame \d+ \(any more\)", browser.run(_STATUS))
 
-        # Following goes on over it.
+        # Following goes on over it, also where a picture is asked for as a part is removed.
+        browser.run(_MOVED)
         press(browser, "End")
         browser.wait_for("document.querySelector('.follow').ariaPressed === 'true'")
         for _ in range(2):

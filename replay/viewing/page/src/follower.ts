@@ -112,12 +112,15 @@ export class Follower {
       return;
     }
     let why = "";
+    const { epoch } = this.session;
     const found = await this.session.newestPicture(last, signal).catch((error: unknown) => {
-      if (!isAbort(error)) why = error instanceof Problem ? error.message : String(error);
+      if (isAbort(error)) throw error; // positions have changed: it is asked again
+      why = error instanceof Problem ? error.message : String(error);
       return null;
     });
     const isAtMoment = () => this.isAtMoment; // it may be by now
-    if (!signal.aborted && !isAtMoment()) {
+    const isWanted = !signal.aborted && epoch === this.session.epoch;
+    if (isWanted && !isAtMoment()) {
       await this.view.showNewest(found?.i ?? last, found?.picture ?? null, why);
     }
     found?.picture.close();

@@ -175,10 +175,13 @@ export class Player implements PlaybackView, FollowerView {
     const before = this.shown;
     const drawn = this.session.drawn(position).catch(() => null);
     let why = "";
-    const picture = await this.pictures.picture(row).catch((error: unknown) => {
-      why = isAbort(error) ? "" : message(error);
-      return null;
-    });
+    let picture: Picture | null = null;
+    try {
+      picture = await this.pictures.picture(row);
+    } catch (error) {
+      if (isAbort(error)) return; // it is somewhere else, or its pictures come in another way
+      why = message(error);
+    }
     const isWanted = () => {
       const { playing, follow } = this.state.values;
       return !this.isClosed && epoch === this.epoch && !playing && !(follow && this.session.isLive);
@@ -265,8 +268,9 @@ export class Player implements PlaybackView, FollowerView {
   }
 
   async showNewest(i: number, picture: ImageBitmap | null, why: string): Promise<void> {
+    const { epoch } = this.session;
     const [row, drawn] = await Promise.all([this.session.row(i), this.session.drawn(i).catch(() => null)]);
-    if (!this.state.values.follow || this.isClosed) return;
+    if (!this.state.values.follow || this.isClosed || epoch !== this.session.epoch) return;
     const drawable = picture && {
       draw: (context: CanvasRenderingContext2D, width: number, height: number) => {
         context.drawImage(picture, 0, 0, width, height);
