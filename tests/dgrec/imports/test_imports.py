@@ -510,6 +510,15 @@ def test_numbers_may_be_anywhere_in_a_file(at: int, tmp_path: Path) -> None:
     assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
 
 
+@pytest.mark.parametrize("last", [1, -1.5, [1, 2], {"year": 2026}])
+def test_a_file_may_end_with_a_number(last: Any, tmp_path: Path) -> None:
+    """No more text follows what may go on in the next piece."""
+    found = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [], "categories": []}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**found, "version": last}))
+    assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
+
+
 @pytest.mark.parametrize("last", ["toothbrush", "St. Bernard"])
 def test_a_list_of_names_may_be_longer_than_the_name_of_a_file(last: str, tmp_path: Path) -> None:
     names = [*(f"class number {number}" for number in range(79)), last]
