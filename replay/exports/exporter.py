@@ -158,6 +158,7 @@ def export_session(
     for path, _ in jobs:
         check_output(session, path, target, images, overwrite=overwrite)
     report, losses, notes = ExportReport(target.name), Losses(), dict[str, None]()
+    exported: Exported | None = None
     for path, chosen in jobs:
         with ExitStack() as stack:
             place = stack.enter_context(_Place(path, target, images, overwrite=overwrite))
@@ -172,7 +173,9 @@ def export_session(
                     redact=options.redact,
                 )
                 stack.enter_context(pictures)
-            exported = Exported(session, target, options, chosen, images, pictures, video)
+            exported = Exported(
+                session, target, options, chosen, images, pictures, video, before=exported
+            )
             stack.enter_context(exported)
             _write(target, exported, place.content)
             if exported.is_nothing:
@@ -342,7 +345,9 @@ class _Place:
     def _remove_pictures(self) -> None:
         """Remove the pictures of the file that was replaced, unless they may be another one's."""
         suffixes = {
-            each for form in FORMATS.load().values() if _has_pictures_beside(form)
+            each
+            for form in FORMATS.load().values()
+            if _has_pictures_beside(form)
             for each in form.suffixes
         }
         names = {f"{self._path.stem}{suffix}" for suffix in suffixes} - {self._path.name}

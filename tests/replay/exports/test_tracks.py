@@ -146,6 +146,29 @@ def test_tracks_of_two_runs_are_two_tracks(tmp_path: Path) -> None:
     assert len(task["predictions"][0]["result"]) == 6
 
 
+def test_tracks_and_classes_have_one_number_in_all_splits(tmp_path: Path) -> None:
+    """The second run begins in the first split, and the model names none of its classes."""
+    labels = ["car", "bus", "van", "van", "dog", "bus"]
+    rows = [
+        make_row(i, [make_detection(track_id=1, label=label, category_id=...)])
+        for i, label in enumerate(labels)
+    ]
+    metadata = new_metadata(events=[restart(rows[1])])
+    metadata["model"]["labels"] = {}
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    report = dgrec.export(path, tmp_path / "t.json", split="a=0.5,b=0.5")
+    assert "gave a track of a later run another id: 1 track" in report.notes
+    found = []
+    for name in "ab":
+        written = json.loads((tmp_path / f"t-{name}.json").read_text())
+        named = {each["id"]: each["name"] for each in written["categories"]}
+        assert len(named) == len({*named.values()})
+        annotations = written["annotations"]
+        found += [(each["category_id"], each["track_id"]) for each in annotations]
+        assert [named[each["category_id"]] for each in annotations] == labels[len(found) - 3 :][:3]
+    assert found == [(1, 1), (2, 2), (3, 2), (3, 2), (4, 2), (2, 2)]
+
+
 def _cvat_tracks(path: Path) -> list[tuple[str, dict[int, Any]]]:
     """Return label and shown boxes by frame of each track, as CVAT shows them."""
     root = ElementTree.parse(path).getroot()
