@@ -314,8 +314,7 @@ class Exported:
         if self.pictures is not None:
             return self.rate
         if self.footage.column == "video_frame":
-            rows = self.session.batches(columns=["video_frame", "captured_at"])
-            return recorded_rate(rows) or self.rate
+            return recorded_rate(self.session, self.footage) or self.rate
         rate = self.metadata.get("source", {}).get("fps")
         is_usual = isinstance(rate, int | float) and 0.1 <= rate <= 1000
         return float(rate) if is_usual else self.rate

@@ -227,9 +227,9 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     ]
 
 
-def recorded(folder: Path, rows: list[Row]) -> Path:
+def recorded(folder: Path, rows: list[Row], pts_ms: list[int] | None = None) -> Path:
     """Write a session of a camera, with a recorded video of numbered pictures beside it."""
-    video = write_clip(folder / "own.mp4", 12)
+    video = write_clip(folder / "own.mp4", 12, pts_ms)
     facts = {key: file_source(video)[key] for key in ("file", "size", "sha256")}
     source = {"given": "0", "kind": "camera", "fps": 30.0, "live": True}
     entries = [{"kind": "raw", "frames": 12, **facts}]
@@ -316,11 +316,11 @@ def test_label_studio_finds_frames_of_a_recorded_video(tmp_path: Path) -> None:
         for i in range(6)
     ]
     rows = [later(row, i * 66_733_400) for i, row in enumerate(rows)]
-    with dgrec.open(recorded(tmp_path, rows)) as session:
+    with dgrec.open(recorded(tmp_path, rows, [i * 50 for i in range(12)])) as session:
         session.export(tmp_path / "tasks", "label-studio", start="1", end="4")
     (task,) = json.loads((tmp_path / "tasks/tasks.json").read_text())
     (region,) = task["predictions"][0]["result"]
-    rate = pytest.approx(2 / 0.1001001, rel=1e-4)
+    rate = pytest.approx(20, rel=1e-4)
     config = ElementTree.parse(tmp_path / "tasks/label_config.xml")
     (video,) = config.iter("Video")
     assert float(video.get("frameRate", "")) == rate
@@ -328,6 +328,19 @@ def test_label_studio_finds_frames_of_a_recorded_video(tmp_path: Path) -> None:
         assert key["frame"] == 2 * i + 1
         assert 2 * i / key["time"] == rate
     assert 7 / region["value"]["duration"] == rate
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_label_studio_gets_the_rate_of_a_clip(is_whole: bool, tmp_path: Path) -> None:
+    """Its video goes on at once where a minute was left out; where it is cut off, stamps count."""
+    count = 12 if is_whole else 13
+    rows = [make_row(i, [make_detection(0, track_id=1)], video_frame=i) for i in range(count)]
+    rows[6:] = [later(row, 60_000_000_000) for row in rows[6:]]
+    with dgrec.open(recorded(tmp_path, rows)) as session:
+        session.export(tmp_path / "tasks", "label-studio")
+    (video,) = ElementTree.parse(tmp_path / "tasks/label_config.xml").iter("Video")
+    rate = float(video.get("frameRate", ""))
+    assert rate == 25 if is_whole else rate < 1
 
 
 def test_places_are_parts_of_their_own_frame(tmp_path: Path) -> None:
