@@ -369,19 +369,23 @@ def _metadata(
 
 
 def _gap(before: _Recording, now: _Recording) -> list[dict[str, Any]]:
-    """Return the event between two recordings."""
-    if before.last_us is None or now.first_us is None:
-        return []
-    return [
-        {
-            "kind": "gap",
+    """Return the event between two recordings; without times if their frames have no stamps."""
+    gap: dict[str, Any] = {"kind": "gap"}
+    ended = before.session.ended_at
+    if before.last_us is not None and now.first_us is not None:
+        ended = ended or utc_text(before.last_us * 1000)
+        gap |= {
             "from": utc_text(before.last_us * 1000),
             "to": utc_text(now.first_us * 1000),
             "seconds": round((now.first_us - before.last_us) / 1e6, 3),
+        }
+    return [
+        gap
+        | {
             "source_frame": (now.first_source or 0) + now.source_frames,
             "back": True,
             "attempts": 0,
             "reason": f"another recording: {now.session.metadata.get('name')}",
-            "ended": before.session.ended_at or utc_text(before.last_us * 1000),
+            "ended": ended,
         }
     ]

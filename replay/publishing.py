@@ -152,7 +152,7 @@ def _messages(session: Session, options: PayloadOptions) -> Iterator[tuple[int |
     runs = deque(restarts(source_events(session)))
     for number, frame in _frames(session):
         while runs and runs[0].began_by(frame.source_frame, frame.completed_us):
-            began_us = runs.popleft().began_us
+            began_us = runs.popleft().began_us or 0
             while alerts and (stamp_us(alerts[0].get("at")) or 0) < began_us:
                 event = alerts.popleft()
                 yield stamp_us(event.get("at")), messages.alert(event)

@@ -101,7 +101,7 @@ def _known(item: Any) -> dict[str, Any]:
     if not isinstance(item, Mapping):
         return {}
     found: dict[str, Any] = {}
-    if (label := item.get("label")) is not None:
+    if isinstance(label := item.get("label"), str):
         found["label"] = label
     if (score := number_of(item.get("score"))) is not None:
         found["score"] = score

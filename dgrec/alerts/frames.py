@@ -94,7 +94,8 @@ def alerts_of(
     cuts = {*cuts_of(session.metadata)}  # of a clip, whose frames are numbered anew
     for number, frame, source_frame in _frames(session, evaluator.wants_added):
         while runs and runs[0].began_by(source_frame, frame.completed_us):
-            evaluator.restart(runs.pop(0).ended_us)
+            if (run_ended_us := runs.pop(0).ended_us) is not None:
+                evaluator.restart(run_ended_us)
         # If only times around alerts were kept, the gaps between them are not silence.
         is_after_others = expected is not None and number != expected
         is_after_others |= number in cuts

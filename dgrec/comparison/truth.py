@@ -17,7 +17,7 @@ from dgrec.comparison.boxes import frames_of
 from dgrec.comparison.samples import UNKNOWN
 from dgrec.errors import DgrecError, ImportFileError
 from dgrec.footage import base_name
-from dgrec.format import VideoEntry, video_entries
+from dgrec.format import video_entries
 from dgrec.imports import Facts, read_frames
 from dgrec.paths import PICTURES_SUFFIX, names_session
 from dgrec.session import Session, session_file
@@ -105,14 +105,14 @@ def _by_source(
             "export it without --images"
         )
     source: Mapping[str, Any] = session.metadata.get("source", {})
-    videos: list[Mapping[str, Any]] = [*_videos(session)]
-    video = max(videos, key=lambda each: _likeness(facts, each), default={})
+    videos = [*_videos(session), ({}, session)]
+    video, part = max(videos, key=lambda each: _likeness(facts, each[0]))
     likeness, likeness_of_source = _likeness(facts, video), _likeness(facts, source)
     if not likeness or likeness < likeness_of_source:
         return frames
     found: dict[int, TruthFrame] = {}
     differ = False
-    for batch in session.batches(["source_frame", "video_frame"]):
+    for batch in part.batches(["source_frame", "video_frame"]):
         for number, shown in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             differ = differ or frames.get(number) is not frames.get(shown)
             if shown in frames and number is not None:
@@ -164,9 +164,11 @@ def _is_as_long(
     return facts.frames == count if is_one else None
 
 
-def _videos(session: Session) -> list[VideoEntry]:
-    """Return the videos that were recorded with a session, if all of its rows count in one."""
-    return [] if len(session.parts) > 1 else video_entries(session.metadata)
+def _videos(session: Session) -> Iterator[tuple[Mapping[str, Any], Session]]:
+    """Yield the videos that were recorded with a session, each with the part that counts in it."""
+    for part in [session.only([part]) for part in session.parts] or [session]:
+        for video in video_entries(part.metadata):
+            yield video, part
 
 
 #: A frame's number and size, and its detections.

@@ -161,9 +161,10 @@ class JsonReader:
             except ValueError:  # Python reads no number of more than 4,300 digits
                 raise self._invalid(self._at, "has a number with too many digits") from None
             # A number may go on in the next piece, also one that ends before `.`, `e` or `e-`.
+            length = end - self._at  # as reading on moves the text
             if end > len(self._text) - 3 and isinstance(found, int | float) and self._more():
                 continue
-            self._at = end
+            self._at += length
             return found
 
     def elements(self) -> Iterator[Any]:

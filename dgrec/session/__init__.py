@@ -22,7 +22,7 @@ from dgrec.session.membership import (
 from dgrec.session.names import session_file
 from dgrec.session.notebook import table_card
 from dgrec.session.parts import Part
-from dgrec.session.restarts import Runs, restarts, run_ended_us
+from dgrec.session.restarts import Runs, begins_run, restarts, run_ended_us
 from dgrec.session.result import OVERLAY_SETTINGS, RecordedResult
 from dgrec.session.session import Session, open_session
 
@@ -33,6 +33,7 @@ __all__ = [
     "RecordedResult",
     "Runs",
     "Session",
+    "begins_run",
     "connect",
     "current_path",
     "damaged_frame",

@@ -14,13 +14,14 @@ class Restart(NamedTuple):
 
     Args:
         source_frame: Its first frame.
-        ended_us: The end of the run before, in microseconds since 1970.
-        began_us: Its own beginning.
+        ended_us: The end of the run before, in microseconds since 1970; None if its frames have no
+            stamps, as some imported ones.
+        began_us: Its own beginning, likewise.
     """
 
     source_frame: int
-    ended_us: int
-    began_us: int
+    ended_us: int | None
+    began_us: int | None
 
     def began_by(self, source_frame: int | None, at_us: int | None) -> bool:
         """Return whether the run had begun when a frame came.
@@ -30,13 +31,18 @@ class Restart(NamedTuple):
             at_us: The frame's stamp, which says it then.
         """
         if source_frame is None:
-            return at_us is not None and self.began_us <= at_us
+            return at_us is not None and self.began_us is not None and self.began_us <= at_us
         return self.source_frame <= source_frame
 
 
+def begins_run(event: Mapping[str, Any]) -> bool:
+    """Return whether an event begins another run. Older ones say so by their reason alone."""
+    return event.get("kind") == "gap" and ("ended" in event or event.get("reason") == RESTARTED)
+
+
 def run_ended_us(event: Mapping[str, Any]) -> int | None:
-    """Return when the run before ended; None if the event does not begin another run."""
-    if event.get("kind") != "gap":
+    """Return when the run before ended; None if no run ended, or nobody knows when."""
+    if not begins_run(event):
         return None
     ended_us = stamp_us(event.get("ended"))
     if ended_us is None and event.get("reason") == RESTARTED:  # all that older events have
@@ -48,11 +54,10 @@ def restarts(events: Iterable[Mapping[str, Any]]) -> list[Restart]:
     """Return where a recording was continued, from the events of its metadata."""
     found = []
     for event in events:
-        if (ended_us := run_ended_us(event)) is not None:
-            number, began_us = event.get("source_frame"), stamp_us(event.get("to"))
-            if isinstance(number, int) and began_us is not None:
-                found.append(Restart(number, ended_us, began_us))
-    return sorted(found)
+        number = event.get("source_frame")
+        if begins_run(event) and isinstance(number, int):
+            found.append(Restart(number, run_ended_us(event), stamp_us(event.get("to"))))
+    return sorted(found, key=lambda restart: restart.source_frame)
 
 
 class Runs:

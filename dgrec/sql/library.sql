@@ -501,7 +501,7 @@ CREATE VIEW events AS SELECT * FROM _events;
 -- Whether an event begins another run: the recorder was started again, or recordings were merged.
 -- Older files say so by the reason alone.
 CREATE MACRO _is_restart(kind, text, details) AS
-    kind = 'gap' AND (details->>'ended' IS NOT NULL OR text = 'the recorder was started again');
+    kind = 'gap' AND (json_exists(details, '$.ended') OR text = 'the recorder was started again');
 
 -- Runs after the first one: their numbers, from 1, and their frames by the numbers in the source,
 -- up to the one before next_source_frame. Analyzers begin anew in each run.

@@ -19,7 +19,7 @@ from dgrec.replay.clip.recorded_videos import ClipReport, recorded_videos
 from dgrec.replay.clip.rows import ClipRows
 from dgrec.replay.clip.spans import Span
 from dgrec.replay.clip.videos import cut, from_source
-from dgrec.session import Session, parts_of, run_ended_us
+from dgrec.session import Session, begins_run, parts_of
 
 #: Metadata of a whole recording or of one of its parts, which is not true of a clip.
 _NOT_OF_A_CLIP = frozenset(
@@ -184,7 +184,7 @@ def _is_within(
 ) -> bool:
     number = event.get("source_frame")
     if number is not None:
-        if ranges and run_ended_us(event) is not None:
+        if ranges and begins_run(event):
             # Also one between two moments: the later one is of another run.
             return bool(ranges[0][0] <= number <= ranges[-1][1])
         return any(first <= number <= last for first, last in ranges)

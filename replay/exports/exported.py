@@ -73,6 +73,7 @@ class Exported:
         images: The kind of pictures that are exported.
         pictures: Writes the pictures, if there are any.
         video: The footage, where dgrec does not find it itself.
+        before: The output of the split before: tracks and classes have one number in both.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Exported:
         images: str = "none",
         pictures: Pictures | None = None,
         video: Path | None = None,
+        before: Exported | None = None,
     ) -> None:
         self.session, self.options = session, options
         #: The kind of pictures that are exported: ``jpg``, ``png``, ``none`` or ``video``.
@@ -96,7 +98,8 @@ class Exported:
         self.pictures = pictures
         self.splits = [name for name, _ in positions]
         self.losses = Losses()
-        self._track_ids = TrackIds(session, self.losses)
+        self._track_ids: TrackIds = TrackIds(session) if before is None else before._track_ids
+        self._classes: dict[bool, Classes] = {} if before is None else before._classes
         #: Frames and detections so far.
         self.frame_count = self.detection_count = 0
         #: Frames without detections that the format cannot hold, and detections without a box or
@@ -135,8 +138,8 @@ class Exported:
         self.close()
 
     def classes(self, *, contiguous: bool) -> Classes:
-        """Return the classes of the session's model."""
-        return Classes(self.metadata, contiguous=contiguous)
+        """Return the classes of the session's model, and those that came so far."""
+        return self._classes.setdefault(contiguous, Classes(self.metadata, contiguous=contiguous))
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames of all splits, in Python values."""
@@ -311,8 +314,7 @@ class Exported:
         if self.pictures is not None:
             return self.rate
         if self.footage.column == "video_frame":
-            rows = self.session.batches(columns=["video_frame", "captured_at"])
-            return recorded_rate(rows) or self.rate
+            return recorded_rate(self.session, self.footage) or self.rate
         rate = self.metadata.get("source", {}).get("fps")
         is_usual = isinstance(rate, int | float) and 0.1 <= rate <= 1000
         return float(rate) if is_usual else self.rate
@@ -398,7 +400,7 @@ class Exported:
         self._count_losses(rows, found, row_of)
         if "not finite" not in self._target.holds:
             found = finite(found, self._held, self.losses)
-        found = self._track_ids.unique(rows, found, row_of.tolist())
+        found = self._track_ids.unique(rows, found, row_of.tolist(), self.losses)
         self.frame_count += rows.num_rows
         self.detection_count += len(row_of)
         return Block(split, index, positions, times_us, rows, pictures, found, row_of, index_of)

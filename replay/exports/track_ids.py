@@ -23,34 +23,34 @@ class TrackIds:
     the two for one track.
     """
 
-    def __init__(self, session: Session, losses: Losses) -> None:
+    def __init__(self, session: Session) -> None:
         self._runs = Runs(session.metadata.get("events", []))
-        self._losses = losses
         #: The ids that are written, by run and recorded id.
         self._written: dict[tuple[int, int], int] = {}
         self._taken: set[int] = set()
         self._free = 1
 
     def unique(
-        self, rows: pa.RecordBatch, found: pa.StructArray, row_of: Sequence[int]
+        self, rows: pa.RecordBatch, found: pa.StructArray, row_of: Sequence[int], losses: Losses
     ) -> pa.StructArray:
         """Return detections with the ids that are written.
 
         Args:
             rows: Their frames.
             row_of: For each detection, its frame's place in ``rows``.
+            losses: Gets the tracks with other ids.
         """
         if not self._runs.are_several:
             return found
         runs = [self._runs.number(number) for number in rows.column("source_frame").to_pylist()]
         recorded = pc.struct_field(found, "track_id").to_pylist()
         ids = [
-            None if track is None else self._id(runs[row], track)
+            None if track is None else self._id(runs[row], track, losses)
             for row, track in zip(row_of, recorded, strict=True)
         ]
         return replaced(found, {"track_id": pa.array(ids, pa.int64())})
 
-    def _id(self, run: int, track: int) -> int:
+    def _id(self, run: int, track: int, losses: Losses) -> int:
         key = run, track
         if key not in self._written:
             number = track
@@ -58,7 +58,7 @@ class TrackIds:
                 while self._free in self._taken:
                     self._free += 1
                 number = self._free
-                self._losses.add("gave a track of a later run another id", 1, "track")
+                losses.add("gave a track of a later run another id", 1, "track")
             self._taken.add(number)
             self._written[key] = number
         return self._written[key]

@@ -49,7 +49,7 @@ _QUERIES = {
         UNION ALL
         SELECT coalesce(frame, -1), epoch_us(from_at), 1, NULL, coalesce(text, kind),
                epoch_us(to_at)
-        FROM events WHERE kind = 'gap'""",
+        FROM events WHERE kind = 'gap' AND from_at IS NOT NULL""",
     "late": """
         SELECT frame, epoch_us(captured_at) AS us, 1 AS n, late_by_ms AS value,
                coalesce(blame, '') AS text, NULL::BIGINT AS until

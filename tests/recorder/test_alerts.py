@@ -144,21 +144,25 @@ NO_NUMBERS = (
     np.array([0.9, 0.9]),
 )
 CARS = (Kind.CAR, Text("car"), np.str_("car"))
-NO_CARS = (None, 5, b"car", ("car",), "car\ud800", np.array(["car", "bus"]))
+NO_CARS = (None, 5, b"car", ("car",), "car\ud800", np.array("car"), np.array(["car", "bus"]))
 
 
 @pytest.mark.slow
 def test_odd_labels_and_scores_mean_the_same_live_and_recorded(tmp_path: Path) -> None:
     (tmp_path / "e.yaml").write_text(
-        "Trigger: event\nwhen: ObjectCount\nwith: {min score: 0.5}\nis greater than: 0\n"
-        "during: [1, frame]\nfor at least: [1, frame]\n"
+        "---\n".join(
+            f"Trigger: {name}\nwhen: ObjectCount\nwith: {{{chosen}}}\nis greater than: 0\n"
+            "during: [1, frame]\nfor at least: [1, frame]\n"
+            for name, chosen in (("event", "min score: 0.5"), ("car event", "classes: [car]"))
+        )
     )
     texts = ["car=count('car') > 0", "best=best() >= 0.75", "low=best() < 0.75"]
     rules = parse_rules([*texts, str(tmp_path / "e.yaml")])
+    of_cars = {"car", "car event"}
     odd: list[tuple[Any, Any, set[str]]] = [
-        *(("car", score, {"car", "best", "event"}) for score in NUMBERS),
-        *(("car", score, {"car"}) for score in NO_NUMBERS),
-        *((label, 0.75, {"car", "best", "event"}) for label in CARS),
+        *(("car", score, {*of_cars, "best", "event"}) for score in NUMBERS),
+        *(("car", score, of_cars) for score in NO_NUMBERS),
+        *((label, 0.75, {*of_cars, "best", "event"}) for label in CARS),
         *((label, 0.75, {"best", "event"}) for label in NO_CARS),
     ]
     with watched(tmp_path / "s.parquet", *rules) as (recorder, _):

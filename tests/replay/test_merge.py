@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 import dgrec
 from dgrec import sample
+from dgrec.alerts import alerts_of, parse_rules
 from dgrec.cli import gather
 from dgrec.footage import session_times
 from dgrec.format import SCHEMA, JournalWriter, Signal, build_batch, cuts_of, write_sealed
@@ -29,7 +30,7 @@ from dgrec.replay.clip import Span, write_clip
 from dgrec.replay.merging import merge
 from dgrec.replay.stats.caveats import caveats
 from dgrec.replay.verify import verify
-from dgrec.session import open_sessions
+from dgrec.session import Runs, open_sessions
 from dgrec.video import VideoReader
 from tests.factory import CAMERA, edited, later, make_rows, new_metadata, write_session
 from tests.replay.clips import file_source, number_in, numbered_metadata, numbered_row
@@ -182,6 +183,31 @@ def _times_s(path: Path) -> list[float]:
     with dgrec.open(path) as session:
         found: list[float] = (np.concatenate([*session_times(session)]) / 1e6).tolist()
         return found
+
+
+@pytest.mark.slow
+def test_tracks_of_two_recordings_without_times_are_two_tracks(tmp_path: Path) -> None:
+    """As imported tables have none: only numbers say that one came after the other."""
+    for name, start in (("a", 0), ("b", 100)):
+        lines = [f"{start + i},{10 + i},10,{40 + i},40,person,7\n" for i in range(5)]
+        table = tmp_path / f"{name}.csv"
+        table.write_text("frame,x_min,y_min,x_max,y_max,label,track_id\n" + "".join(lines))
+        dgrec.import_(table, tmp_path / f"{name}.parquet", size=(640, 480))
+    merge([tmp_path / "a.parquet", tmp_path / "b.parquet"], tmp_path / "m.parquet")
+    with dgrec.open(tmp_path / "m.parquet") as session:
+        write_clip(session, [Span(4, 6)], tmp_path / "clip.parquet")
+        assert alerts_of(session, parse_rules(["a=count() > 0"])) == []
+        session.export(tmp_path / "t.txt")
+    assert verify(tmp_path / "m.parquet") == []
+    for name, frames in (("m", 5), ("clip", 1)):
+        with dgrec.open(tmp_path / f"{name}.parquet") as session:
+            found = session.sql_rows("SELECT track_id, run, frames FROM tracks ORDER BY run")
+            assert found == [(7, 0, frames), (7, 1, frames)]
+            runs = Runs(session.metadata["events"])
+            numbers = session.frames.column("source_frame").to_pylist()
+            assert [runs.number(number) for number in numbers] == [0] * frames + [1] * frames
+    ids = [line.split(",")[1] for line in (tmp_path / "t.txt").read_text().splitlines()]
+    assert ids == ["7"] * 5 + ["1"] * 5
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import configparser
 import csv
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,7 +67,8 @@ class Mot(ImportFormat):
         source = _read_numbers(given.path)
         # Classes count from 1, as the categories of COCO do.
         named = {number: each.name for number, each in given.options.categories.items()}
-        labels = named or dict(given.options.labels) or _read_labels(given.path, facts)
+        beside = _read_labels(given.path, facts)
+        labels = named or dict(given.options.labels) or beside
         with Gathering() as gathering:
             rows = csv.reader(lines_of(given.file))
             try:
@@ -75,6 +76,7 @@ class Mot(ImportFormat):
                     if row:
                         where = f"line {rows.line_num:,}"
                         frame, detection = _detection(row, where, labels, facts)
+                        _check_class(detection.get("category_id"), where, labels, beside)
                         last = max(last, frame)
                         gathering.add(detection, frame=frame)
             except csv.Error as error:
@@ -143,6 +145,23 @@ def _detection(
         score=score,
         track_id=track_id if track_id >= 0 else None,
     )
+
+
+def _check_class(
+    number: int | None, where: str, labels: Mapping[int, str], beside: Mapping[int, str]
+) -> None:
+    """Refuse labels that are not meant for the file: others may number their classes otherwise.
+
+    Args:
+        beside: The names in labels.txt.
+    """
+    if number is not None and number in beside and labels.get(number) != beside[number]:
+        name = labels.get(number, "none")
+        raise InvalidError(
+            where,
+            f"class {number} is {beside[number]} in labels.txt and {name} in --labels; import it "
+            "without --labels, or without labels.txt beside it",
+        )
 
 
 def _read_labels(path: Path, facts: Facts) -> dict[int, str]:

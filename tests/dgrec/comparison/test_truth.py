@@ -95,6 +95,32 @@ def test_a_digest_says_more_than_a_name(tmp_path: Path) -> None:
     assert_all_right(session, written(tmp_path / "other.parquet", OF_SOURCE, source=other))
 
 
+@pytest.mark.parametrize("has_digest", [True, False])
+@pytest.mark.parametrize("number", [1, 2])
+def test_the_video_of_a_part_counts_in_that_part(
+    number: int, has_digest: bool, tmp_path: Path
+) -> None:
+    """Each part has a video of its own, whose frames count from 0."""
+    for part in (1, 2):
+        first = FIRST + KEPT * (part - 1)
+        entry = {"kind": "raw", "file": f"s-000{part}.mp4", "frames": KEPT}
+        digest = {"sha256": f"{part}" * 64} if has_digest else {}
+        written(
+            tmp_path / f"s-000{part}.parquet",
+            {first + i: first + i for i in range(KEPT)},
+            part={"number": part, "set_id": "set-1", "first_frame": KEPT * (part - 1)},
+            video=[entry | digest],
+        )
+        if part == number:
+            shown = {i: first + i for i in range(KEPT)}
+            of_part = source(f"s-000{part}.mp4", digest.get("sha256"), KEPT)
+            truth = written(tmp_path / "truth.parquet", shown, source=of_part)
+            task = cvat(tmp_path / "t.xml", shown, KEPT, f"s-000{part}.mp4")
+    for drawn in (truth, task):
+        assert_all_right(tmp_path / "s.parquet", drawn)
+        assert_all_right(tmp_path / f"s-000{number}.parquet", drawn)
+
+
 @pytest.mark.slow
 def test_files_count_in_the_video_that_has_as_many_frames(tmp_path: Path) -> None:
     """CVAT says no more of a video than its name and its frames."""

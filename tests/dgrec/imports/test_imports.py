@@ -138,6 +138,27 @@ def test_what_stands_beside_a_sequence_is_used(files: dict[str, Path], tmp_path:
         assert dgrec.import_(path, output, overwrite=True).frames == 4
 
 
+@pytest.mark.parametrize("named", ["coco", "list", "alike"])
+def test_labels_that_a_sequence_names_otherwise_are_refused(named: str, tmp_path: Path) -> None:
+    """COCO's numbers are the model's, with gaps; those of labels.txt have none."""
+    path, output, coco = tmp_path / "gt.txt", tmp_path / "o.parquet", tmp_path / "c.json"
+    path.write_text("1,1,1,2,30,40,1,1,1\n2,1,1,2,30,40,1,2,1\n")
+    (tmp_path / "labels.txt").write_text("car\ndog\n")
+    second = 2 if named == "alike" else 8
+    categories = [{"id": 1, "name": "car"}, {"id": second, "name": "dog"}]
+    coco.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
+    labels, problem = {
+        "coco": (str(coco), "line 2: class 2 is dog in labels.txt and none in --labels; import"),
+        "list": ("car,dog", "line 1: class 1 is car in labels.txt and dog in --labels; import it"),
+        "alike": (str(coco), None),
+    }[named]
+    if problem is None:
+        assert dgrec.import_(path, output, labels=labels).detections == 2
+        return
+    with pytest.raises(dgrec.ImportFileError, match=problem):
+        dgrec.import_(path, output, labels=labels)
+
+
 @pytest.mark.slow
 def test_masks_and_key_points_are_those_of_pycocotools(
     files: dict[str, Path], tmp_path: Path
@@ -507,6 +528,15 @@ def test_numbers_may_be_anywhere_in_a_file(at: int, tmp_path: Path) -> None:
     rest = f"{number}], {json.dumps(found)[1:]}"
     path = tmp_path / "a.json"
     path.write_text(head + " " * (_CHUNK - len(head) - at) + rest)
+    assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
+
+
+@pytest.mark.parametrize("last", [1, -1.5, [1, 2], {"year": 2026}])
+def test_a_file_may_end_with_a_number(last: Any, tmp_path: Path) -> None:
+    """No more text follows what may go on in the next piece."""
+    found = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": [], "categories": []}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({**found, "version": last}))
     assert dgrec.import_(path, tmp_path / "o.parquet", format="coco").frames == 1
 
 

@@ -146,6 +146,29 @@ def test_tracks_of_two_runs_are_two_tracks(tmp_path: Path) -> None:
     assert len(task["predictions"][0]["result"]) == 6
 
 
+def test_tracks_and_classes_have_one_number_in_all_splits(tmp_path: Path) -> None:
+    """The second run begins in the first split, and the model names none of its classes."""
+    labels = ["car", "bus", "van", "van", "dog", "bus"]
+    rows = [
+        make_row(i, [make_detection(track_id=1, label=label, category_id=...)])
+        for i, label in enumerate(labels)
+    ]
+    metadata = new_metadata(events=[restart(rows[1])])
+    metadata["model"]["labels"] = {}
+    path = write_session(tmp_path / "s.parquet", rows, metadata)
+    report = dgrec.export(path, tmp_path / "t.json", split="a=0.5,b=0.5")
+    assert "gave a track of a later run another id: 1 track" in report.notes
+    found = []
+    for name in "ab":
+        written = json.loads((tmp_path / f"t-{name}.json").read_text())
+        named = {each["id"]: each["name"] for each in written["categories"]}
+        assert len(named) == len({*named.values()})
+        annotations = written["annotations"]
+        found += [(each["category_id"], each["track_id"]) for each in annotations]
+        assert [named[each["category_id"]] for each in annotations] == labels[len(found) - 3 :][:3]
+    assert found == [(1, 1), (2, 2), (3, 2), (3, 2), (4, 2), (2, 2)]
+
+
 def _cvat_tracks(path: Path) -> list[tuple[str, dict[int, Any]]]:
     """Return label and shown boxes by frame of each track, as CVAT shows them."""
     root = ElementTree.parse(path).getroot()
@@ -204,9 +227,9 @@ def test_frames_of_cvat_are_those_of_the_video_or_of_the_pictures(tmp_path: Path
     ]
 
 
-def recorded(folder: Path, rows: list[Row]) -> Path:
+def recorded(folder: Path, rows: list[Row], pts_ms: list[int] | None = None) -> Path:
     """Write a session of a camera, with a recorded video of numbered pictures beside it."""
-    video = write_clip(folder / "own.mp4", 12)
+    video = write_clip(folder / "own.mp4", 12, pts_ms)
     facts = {key: file_source(video)[key] for key in ("file", "size", "sha256")}
     source = {"given": "0", "kind": "camera", "fps": 30.0, "live": True}
     entries = [{"kind": "raw", "frames": 12, **facts}]
@@ -293,11 +316,11 @@ def test_label_studio_finds_frames_of_a_recorded_video(tmp_path: Path) -> None:
         for i in range(6)
     ]
     rows = [later(row, i * 66_733_400) for i, row in enumerate(rows)]
-    with dgrec.open(recorded(tmp_path, rows)) as session:
+    with dgrec.open(recorded(tmp_path, rows, [i * 50 for i in range(12)])) as session:
         session.export(tmp_path / "tasks", "label-studio", start="1", end="4")
     (task,) = json.loads((tmp_path / "tasks/tasks.json").read_text())
     (region,) = task["predictions"][0]["result"]
-    rate = pytest.approx(2 / 0.1001001, rel=1e-4)
+    rate = pytest.approx(20, rel=1e-4)
     config = ElementTree.parse(tmp_path / "tasks/label_config.xml")
     (video,) = config.iter("Video")
     assert float(video.get("frameRate", "")) == rate
@@ -305,6 +328,19 @@ def test_label_studio_finds_frames_of_a_recorded_video(tmp_path: Path) -> None:
         assert key["frame"] == 2 * i + 1
         assert 2 * i / key["time"] == rate
     assert 7 / region["value"]["duration"] == rate
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_label_studio_gets_the_rate_of_a_clip(is_whole: bool, tmp_path: Path) -> None:
+    """Its video goes on at once where a minute was left out; where it is cut off, stamps count."""
+    count = 12 if is_whole else 13
+    rows = [make_row(i, [make_detection(0, track_id=1)], video_frame=i) for i in range(count)]
+    rows[6:] = [later(row, 60_000_000_000) for row in rows[6:]]
+    with dgrec.open(recorded(tmp_path, rows)) as session:
+        session.export(tmp_path / "tasks", "label-studio")
+    (video,) = ElementTree.parse(tmp_path / "tasks/label_config.xml").iter("Video")
+    rate = float(video.get("frameRate", ""))
+    assert rate == 25 if is_whole else rate < 1
 
 
 def test_places_are_parts_of_their_own_frame(tmp_path: Path) -> None:
