@@ -189,7 +189,7 @@ class ViewServer:
                 }
                 return self._statements.run(request, task)
 
-            return self.recordings.read(parameters.text("s"), run)
+            return self._read(parameters, run)
 
         self._add_work(path, work, is_statement=True)
 

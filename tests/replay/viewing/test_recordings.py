@@ -270,6 +270,8 @@ def test_positions_that_mean_something_else(tmp_path: Path) -> None:
             assert client.refused("/api/rows", known=other, **asked)[0] == 409, other
         assert client.ask("/api/picture", s="s", i=0, known=known)[0] == 409
         assert client.ask("/video", s="s", k=0, known=known)[0] == 409
+        assert client.refused("/api/sql", s="s", q="SELECT 1", known=known)[0] == 409
+        assert client.refused("/api/matches", q="true", known=known, **asked)[0] == 409
 
 
 def test_two_pages_that_list_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
