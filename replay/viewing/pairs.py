@@ -327,7 +327,9 @@ class Pairs:
         with self._lock:
             signature = signature_of(key[0]) + signature_of(key[1])
             known = self._open.get(key)
-            if known is None or (known[1] != signature and _is_old(known[0])):
+            # Once nothing is recorded any more, pages do not ask again.
+            has_ended = not any(is_growing for *_, is_growing in signature)
+            if known is None or (known[1] != signature and (has_ended or _is_old(known[0]))):
                 made = Pair(*key, partial(self._times, a))
                 if known is not None:
                     known[0].close()
