@@ -251,6 +251,20 @@ class Recordings:
         if is_done:
             entry.opened.close()
 
+    def close_outdated(self) -> None:
+        """Close the sessions whose files are others by now: those take space for as long."""
+        with self._lock:
+            entries = [*self._open.items()]
+        for name, entry in entries:
+            path = entry.opened.path
+            if time.monotonic() < entry.next_look_s or entry.is_of(signature_of(path)):
+                continue
+            with self._lock:
+                if self._open.get(name) is not entry:
+                    continue
+                del self._open[name]
+            self._outdate(entry)
+
     def close(self) -> None:
         """Close all sessions that nobody uses."""
         with self._lock:
