@@ -140,7 +140,8 @@ class ViewServer:
 
     def _add_all(self) -> None:
         for path, (name, mime) in _STATIC.items():
-            self._add(path, functools.partial(self._static, name=name, mime=mime))
+            static = functools.partial(self._static, name=name, mime=mime)
+            self._add(path, static, is_entry=path == "/")
         self._add("/favicon.ico", self._nothing)  # browsers ask for it
         self._add("/api/sessions", self._sessions)
         self._add_work("/api/questions", lambda *_: json_bytes(statements.questions()))
@@ -168,8 +169,8 @@ class ViewServer:
         self._add_pair("/api/pair/marks", differences.pair_marks)
         self._add_pair("/api/pair/series", differences.pair_series)
 
-    def _add(self, path: str, handler: Any) -> None:
-        self._server.add(path, Route(handler))
+    def _add(self, path: str, handler: Any, *, is_entry: bool = False) -> None:
+        self._server.add(path, Route(handler, is_entry=is_entry))
         self.paths.append(path)
 
     def _add_work(self, path: str, work: Callable[[Task, Parameters], bytes], **how: Any) -> None:
