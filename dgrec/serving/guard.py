@@ -61,13 +61,19 @@ class Guard:
         self._names = {"localhost"} if self._is_local else {"localhost", host.lower(), name}
 
     def refusal(
-        self, request: web.BaseRequest, origins: Collection[str], *, is_public: bool
+        self,
+        request: web.BaseRequest,
+        origins: Collection[str],
+        *,
+        is_public: bool,
+        is_entry: bool = False,
     ) -> web.Response | None:
         """Return the answer to a request that is refused; None if it may pass.
 
         Args:
             origins: Origins of other pages that may ask.
             is_public: Ask for no token but one that the user has set.
+            is_entry: Links on other pages may lead there.
         """
         hosts = request.headers.getall("Host", [])
         if len(hosts) != 1 or not self._is_own(hosts[0]):
@@ -77,16 +83,20 @@ class Guard:
             own = (f"http://{hosts[0]}", f"https://{hosts[0]}")
             if origin not in own and origin not in origins:
                 return web.Response(status=403, text="foreign Origin\n")
-        # For pictures and the like, browsers send no Origin. A link may be followed.
-        elif (
-            request.headers.get("Sec-Fetch-Site") in self._foreign
-            and request.headers.get("Sec-Fetch-Mode") != "navigate"
-        ):
+        # For pictures and the like, browsers send no Origin. A link may be followed; where pages
+        # are served, to their entry only: a page can have browsers follow links.
+        is_foreign = origin is None and request.headers.get("Sec-Fetch-Site") in self._foreign
+        is_link = is_foreign and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        if is_foreign and not (is_link and (is_entry or not self._cookie)):
             return web.Response(status=403, text="foreign page\n")
         is_public = is_public and not self._cookie
         if not self.token or (is_public and not self.has_own_token):
             return None
         if self._has_token(request):
+            return None
+        # Browsers hold the cookie back when another site's page leads here. The entry has nothing
+        # secret, and with what it loads they send the cookie.
+        if is_link and is_entry and "token" not in request.query:
             return None
         return web.Response(
             status=401,

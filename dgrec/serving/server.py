@@ -65,11 +65,13 @@ class Route:
     Args:
         origins: Other origins whose pages may ask, such as ``http://localhost:3000``.
         is_public: It needs no token, unless the user has set one.
+        is_entry: Links on other pages may lead there, without the token: it has nothing secret.
     """
 
     handler: Handler
     origins: Collection[str] = ()
     is_public: bool = False
+    is_entry: bool = False
 
 
 class Server:
@@ -219,8 +221,9 @@ class Server:
         route = self._routes.get(request.raw_path.partition("?")[0])
         origins = () if route is None else route.origins
         is_public = route is not None and route.is_public
+        is_entry = route is not None and route.is_entry
         response: web.StreamResponse | None
-        response = self.guard.refusal(request, origins, is_public=is_public)
+        response = self.guard.refusal(request, origins, is_public=is_public, is_entry=is_entry)
         if response is None:
             if route is None:
                 response = web.Response(status=404, text="nothing is served here\n")

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +64,8 @@ class Contents:
         note: A note on its pictures, in a line.
         name: A name instead of its own.
         progress: Called with the number of rows drawn, and that of all rows.
+        has_file: Whether commands on the page can name its file: one that was made to be exported
+            is removed.
     """
 
     def __init__(
@@ -75,10 +78,12 @@ class Contents:
         note: str = "",
         name: str = "",
         progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        has_file: bool = True,
     ) -> None:
         self._opened, self._folder, self._target = opened, folder, target
         self._videos, self._preview, self._note = videos, preview, note
-        self._name, self._progress = name, progress
+        self._name, self._progress, self._has_file = name, progress, has_file
         self._task = Task()
         self._count = opened.count
 
@@ -137,10 +142,17 @@ class Contents:
             videos = [first]
         note = self._note or found["picture_note"]
         name = self._name or found["name"]
-        # Without its path: an export is made to be given away.
+        # Without its folder: an export is made to be given away.
         facts = [(key, value) for key, value in found["facts"] if key != "path"]
+        path = Path(found["path"]).name if self._has_file else ""
         lines = list(_line_names(found))
-        shown = {"name": name, "facts": facts, "videos": videos, "picture_note": note}
+        shown = {
+            "name": name,
+            "path": path,
+            "facts": facts,
+            "videos": videos,
+            "picture_note": note,
+        }
         return {**found, **shown, "lines": lines}
 
     # --- rows ---

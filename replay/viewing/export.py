@@ -23,6 +23,7 @@ from dgrec.replay.viewing.parameters import Parameters
 from dgrec.replay.viewing.previews import Preview, make_preview, plays_everywhere
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.targets import FolderTarget
+from dgrec.replay.viewing.videos import shown_footage
 from dgrec.session import Session
 
 #: The page in an export, by its name in the package.
@@ -36,6 +37,8 @@ _PAGE: Final = {
 _DATA: Final = "data"
 #: The folder of the parts that are exported, removed in the end.
 _CLIPS: Final = "clips"
+#: Characters of each of the names in a path there.
+_LONGEST_WORD: Final = 100
 #: Text in its page that marks a folder as an export: only such a folder is replaced.
 _MARK: Final = 'name="dgrec-data"'
 
@@ -80,7 +83,10 @@ def export_folder(
         if start is not None or end is not None:
             parts = _cut(recordings, new.temporary / _CLIPS, start, end, advise)
             recordings = stack.enter_context(_opened(parts))
-        exported = _Writer(recordings, new.temporary, redact, advise, progress).write()
+        has_files = start is None and end is None
+        exported = _Writer(
+            recordings, new.temporary, redact, advise, progress, has_files=has_files
+        ).write()
         shutil.rmtree(new.temporary / _CLIPS, ignore_errors=True)
         exported.bytes = folder_size(new.temporary)
         with output_errors(output):
@@ -180,8 +186,9 @@ def _cut(
     for number, (name, path) in enumerate(recordings.names().items()):
         with Session(path) as session:
             selection = select_frames(session, first, last)
-            stem = Path(name).name[:100] or "session"
-            clip = folder / str(number) / f"{stem}.parquet"
+            # Its folders tell recordings of the same name apart.
+            words = [word[:_LONGEST_WORD] for word in name.split("/")]
+            clip = folder.joinpath(str(number), *words[:-1], f"{words[-1] or 'session'}.parquet")
             with output_errors(clip.parent):
                 clip.parent.mkdir(parents=True)
             has_pictures = find_footage(session).path is not None
@@ -211,8 +218,10 @@ class _Writer:
         redact: tuple[str, ...],
         advise: Callable[[str], None],
         progress: Callable[[str, int, int], None],
+        *,
+        has_files: bool,
     ) -> None:
-        self._recordings, self._redact = recordings, redact
+        self._recordings, self._redact, self._has_files = recordings, redact, has_files
         self._advise, self._progress = advise, progress
         self._page, self._target = FolderTarget(output), FolderTarget(output / _DATA)
 
@@ -265,7 +274,14 @@ class _Writer:
             opened, folder, target, redact, self._advise, progress("pictures")
         )
         contents = Contents(
-            opened, folder, target, videos, preview, note, progress=progress("frames")
+            opened,
+            folder,
+            target,
+            videos,
+            preview,
+            note,
+            progress=progress("frames"),
+            has_file=self._has_files,
         )
         return contents.write(has_thumb=not redact)
 
@@ -287,7 +303,7 @@ def _videos(
             with open_regular(video.path, video.inode) as file:
                 target.copy(f"{folder}/{names[number]}", file)
         return names, None, ""
-    footage = find_footage(opened.session)
+    footage = find_footage(opened.session) if redact else shown_footage(opened.session)
     if footage.path is None and not footage.parts:
         return {}, None, f"no pictures: {footage.lacking}"
     path = target.path(f"{folder}/video-0.mp4")

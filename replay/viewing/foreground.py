@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dgrec.errors import ConfigError
+from dgrec.paths import JOURNAL_SUFFIX
 from dgrec.replay.links import fragment
 from dgrec.replay.query import remove_spilled
 from dgrec.replay.viewing.recorder_link import RecorderLink
@@ -83,7 +84,7 @@ def show(
     server = ViewServer(places, host, port, certificate, has_downloads=has_downloads)
     try:
         server.prepare()
-        place = fragment(recorded) if recorded else _shown(server, first, frame)
+        place = _recorded(server, recorded) if recorded else _shown(server, first, frame)
         say(server.url + place)
         if not is_loopback(host):
             advise(_advice(server, is_secure=certificate is not None))
@@ -126,6 +127,12 @@ def _stay(say: Callable[[str], None]) -> None:
     with open(os.devnull, "wb") as nowhere:
         for number in (1, 2):
             os.dup2(nowhere.fileno(), number)
+
+
+def _recorded(server: ViewServer, session: str) -> str:
+    """Return the place of a recording in progress; what it replaces has its name until its end."""
+    journal = session + JOURNAL_SUFFIX
+    return fragment(journal if journal in server.recordings.names() else session)
 
 
 def _shown(server: ViewServer, first: Sequence[Path], frame: int | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -41,7 +42,8 @@ class _State:
     """The state that a client knows."""
 
     version: str = ""
-    alerts: int = -1
+    #: The alerts that are there; None: it knows nothing yet.
+    alerts: Collection[str] | None = None
     #: The targets: what the files say, what was last sent, and when they were looked up.
     recorded: list[dict[str, Any]] = field(default_factory=list)
     targets: bytes = b""
@@ -140,11 +142,14 @@ def _look(opened: OpenedSession, state: _State, task: Task) -> None:
         "version": opened.version,
     }
     state.events.append(("grew", grew))
-    alerts = [event for event in metadata.get("events", []) if event.get("kind") == "alert"]
-    if state.alerts >= 0:
-        for event in alerts[state.alerts :][-_MOST_ALERTS:]:
+    events = metadata.get("events", [])
+    alerts = {repr(event): event for event in events if event.get("kind") == "alert"}
+    if state.alerts is not None:
+        # Not by their number: those of older parts are removed.
+        new = [event for key, event in alerts.items() if key not in state.alerts]
+        for event in new[-_MOST_ALERTS:]:
             state.events.append(("alert", _alert(opened, event)))
-    state.alerts = len(alerts)
+    state.alerts = set(alerts)
     if is_over:
         state.is_over = True
         state.events.append(("ended", grew))

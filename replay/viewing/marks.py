@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.errors import QueryError
+from dgrec.footage import column_values
 from dgrec.replay.viewing.time_line import Pixels, once, pixels, time_line
 from dgrec.units import counted
 
@@ -81,15 +82,15 @@ class Lane:
 
     positions: np.ndarray[Any, Any]
     stamps_us: np.ndarray[Any, Any]
+    #: When each ended; its stamp, if it took no time.
+    ends_us: np.ndarray[Any, Any]
     counts: np.ndarray[Any, Any]
-    #: Number, text and end of each; few of them are shown at a time.
+    #: Number and text of each; few of them are shown at a time.
     words: pa.Table
 
-    def at(self, chosen: int, describe: Callable[[float, str, int], str]) -> dict[str, Any]:
-        value, text, until = (column[chosen].as_py() for column in self.words.columns)
-        count = int(self.counts[chosen])
-        found = {"text": describe(value, text, count)[:_LONGEST_TEXT]}
-        return found if until is None else {**found, "until_us": until}
+    def text(self, chosen: int, describe: Callable[[float, str, int], str]) -> str:
+        value, text = (column[chosen].as_py() for column in self.words.columns)
+        return describe(value, text, int(self.counts[chosen]))[:_LONGEST_TEXT]
 
 
 def marks(
@@ -100,6 +101,8 @@ def marks(
     width: int = 1000,
 ) -> dict[str, Any]:
     """Return the marks in a stretch of the time line, at most one for each pixel and kind.
+
+    Those that began before the stretch, and end in it or after it, are one more of their kind.
 
     Args:
         reader: A connection over just this session.
@@ -163,7 +166,7 @@ def next_mark(
         return {"i": None}
     i, kind, at = best
     name = KINDS[kind]
-    return {"i": i, "kind": kind, "text": lane(session, reader, name).at(at, _WORDS[name])["text"]}
+    return {"i": i, "kind": kind, "text": lane(session, reader, name).text(at, _WORDS[name])}
 
 
 @once
@@ -180,11 +183,13 @@ def lane(session: Session, reader: SqlReader, name: str) -> Lane:
     if not times.is_of_captures:
         found = [times.stamps(batch.column(0)) for batch in session.batches([times.column])]
         stamps = np.concatenate([np.zeros(0, np.int64), *found])[positions]
+    stamps = stamps.astype(np.int64)
+    ends, is_there = column_values(table.column("until"))
+    # Times of day have no place on a time line of other times.
+    ends = np.where(is_there & times.is_of_captures, np.maximum(ends, stamps), stamps)
     order = np.lexsort((stamps, positions))
-    words = table.select(["value", "text", "until"]).take(pa.array(order))
-    return Lane(
-        positions[order], stamps[order].astype(np.int64), counts[order].astype(np.int64), words
-    )
+    words = table.select(["value", "text"]).take(pa.array(order))
+    return Lane(positions[order], stamps[order], ends[order], counts[order].astype(np.int64), words)
 
 
 def _encoded_schema(schema: pa.Schema) -> pa.Schema:
@@ -204,26 +209,27 @@ def _encoded(batches: Any) -> Any:
 
 def _in_pixels(name: str, found: Lane, span: Pixels) -> tuple[list[dict[str, Any]], int]:
     """Return a mark for each pixel that has any, and how many there are in all."""
-    here = np.flatnonzero(span.are_within(found.stamps_us))
+    here = np.flatnonzero((found.stamps_us <= span.end_us) & (found.ends_us >= span.start_us))
     # The first of a pixel is the earliest.
     here = here[np.argsort(found.stamps_us[here], kind="stable")]
-    counts = found.counts[here]
-    at, first, inverse = np.unique(
-        span.of(found.stamps_us[here]), return_index=True, return_inverse=True
-    )
+    counts, ends = found.counts[here], found.ends_us[here]
+    # Pixel -1 has what began before the stretch.
+    pixel = np.maximum(span.of(found.stamps_us[here]), -1)
+    at, first, inverse = np.unique(pixel, return_index=True, return_inverse=True)
     sums = np.bincount(inverse, counts, len(at)).astype(np.int64)
     shown = []
-    for chosen, count in zip(here[first].tolist(), sums.tolist(), strict=True):
+    for before, k, count in zip((at < 0).tolist(), first.tolist(), sums.tolist(), strict=True):
+        chosen = here[k]
         stamp_us = int(found.stamps_us[chosen])
         mark: dict[str, Any] = {
             "t": span.seconds(stamp_us),
             "i": int(found.positions[chosen]),
             "count": count,
+            "text": found.text(chosen, _WORDS[name]),
         }
-        mark |= found.at(chosen, _WORDS[name])
-        until_us = mark.pop("until_us", None)
-        if until_us is not None and span.times.is_of_captures:
-            mark["to"] = span.seconds(until_us)
+        end_us = int(ends[pixel < 0].max() if before else ends[k])
+        if end_us > stamp_us:
+            mark["to"] = span.seconds(end_us)
         if name == "drops":
             mark["place"] = found.words.column("text")[chosen].as_py()
         shown.append(mark)

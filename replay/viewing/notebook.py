@@ -71,7 +71,8 @@ def _page(opened: OpenedSession, folder: Path, name: str, note: str) -> bytes:
             target.put_file(f"{_FOLDER}/{video.name}", video.read_bytes())
     except VideoError as error:
         note = note or str(error)
-    Contents(opened, _FOLDER, target, videos, preview, note, name).write(is_short=True)
+    contents = Contents(opened, _FOLDER, target, videos, preview, note, name, has_file=False)
+    contents.write(is_short=True)
     facts = {"s": opened.name, "path": name}
     target.put("index", {"sessions": [facts], "folders": {opened.name: _FOLDER}, "thumbs": {}})
     return single_page(target.blocks)

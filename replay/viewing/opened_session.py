@@ -49,7 +49,7 @@ class OpenedSession:
     """
 
     def __init__(self, name: str, path: Path, version: str) -> None:
-        self.name, self.version = name, version
+        self.name, self.path, self.version = name, path, version
         self.session = open_found(path)
         #: Closes what was opened for other threads.
         self._closing = contextlib.ExitStack()

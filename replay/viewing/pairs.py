@@ -327,7 +327,7 @@ class Pairs:
         with self._lock:
             signature = signature_of(key[0]) + signature_of(key[1])
             known = self._open.get(key)
-            if known is None or (known[1] != signature and _is_old(known[0])):
+            if known is None or _is_outdated(*known, signature):
                 made = Pair(*key, partial(self._times, a))
                 if known is not None:
                     known[0].close()
@@ -340,6 +340,17 @@ class Pairs:
     def _times(self, name: str, task: Task) -> TimeLine:
         return self._recordings.read(name, lambda opened: opened.own(time_line, task))
 
+    def close_outdated(self) -> None:
+        """Close the pairs that would be made anew: files that are gone take space until then."""
+        outdated = []
+        with self._lock:
+            for key, (pair, before) in [*self._open.items()]:
+                if _is_outdated(pair, before, signature_of(key[0]) + signature_of(key[1])):
+                    outdated.append(pair)
+                    del self._open[key]
+        for pair in outdated:
+            pair.close()
+
     def close(self) -> None:
         with self._lock:
             for pair, _ in self._open.values():
@@ -347,5 +358,10 @@ class Pairs:
             self._open.clear()
 
 
-def _is_old(pair: Pair) -> bool:
-    return time.monotonic() - pair.began_s > max(_AGAIN_S, _AGAIN_TIMES * pair.took_s)
+def _is_outdated(pair: Pair, before: Signature, now: Signature) -> bool:
+    if now == before:
+        return False
+    # Once nothing is recorded any more, pages do not ask again.
+    has_ended = not any(is_growing for *_, is_growing in now)
+    age_s = time.monotonic() - pair.began_s
+    return has_ended or age_s > max(_AGAIN_S, _AGAIN_TIMES * pair.took_s)

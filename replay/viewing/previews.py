@@ -14,7 +14,7 @@ from dgrec.errors import DgrecError
 from dgrec.footage import Pixels, find_footage, session_times
 from dgrec.replay.drawing import Redaction
 from dgrec.replay.viewing.opened_session import OpenedSession
-from dgrec.replay.viewing.videos import Video
+from dgrec.replay.viewing.videos import Video, shown_footage
 from dgrec.session import Session
 from dgrec.video import VideoWriter, import_av, open_container
 
@@ -92,7 +92,8 @@ def make_preview(
     preview = Preview(0, 0)
     preview.pts_us = np.full(opened.count, -1, np.int64)
     preview.duration_us = np.zeros(opened.count, np.int64)
-    footage = find_footage(session)
+    # What was drawn into a video cannot be covered.
+    footage = find_footage(session) if redact else shown_footage(session)
     if footage.path is None and not footage.parts:
         return None
     redaction = Redaction(session, None if "all" in redact else redact) if redact else None

@@ -40,10 +40,16 @@ Signature = tuple[tuple[str, int, int, int, bool], ...]
 class _Open:
     opened: OpenedSession
     signature: Signature
+    #: `Videos.signature` when it was opened.
+    videos: object
     #: When its files are looked at again.
     next_look_s: float
     users: int = 0
     is_outdated: bool = False
+
+    def is_of(self, signature: Signature) -> bool:
+        """Return whether it was opened as the files, and its videos, are now."""
+        return self.signature == signature and self.videos == self.opened.videos.signature()
 
 
 @dataclass
@@ -156,10 +162,12 @@ class Recordings:
         name, path = self._resolved(name)
         with self._lock:
             entry = self._open.get(name)
-            before = self._failed.get(name) if entry is None else entry.signature
+            failed = self._failed.get(name)
         if entry is not None and used is not None and entry.opened is not used:
             return True  # another request has noticed that already
-        if signature_of(path) == before:
+        signature = signature_of(path)
+        is_same = failed == signature if entry is None else entry.is_of(signature)
+        if is_same:
             return False
         if entry is not None:
             entry.next_look_s = 0.0
@@ -190,7 +198,7 @@ class Recordings:
             if entry is not None and now < entry.next_look_s:
                 return entry
             signature = signature_of(path)
-            if entry is not None and entry.signature == signature:
+            if entry is not None and entry.is_of(signature):
                 entry.next_look_s = now + _UNCHANGED_S
                 return entry
             if entry is not None:
@@ -209,14 +217,16 @@ class Recordings:
     def _replaced(self, name: str, path: Path, signature: Signature) -> _Open:
         began_s = time.monotonic()
         try:
-            opened = OpenedSession(name, path, _version(signature))
+            opened = OpenedSession(name, path, "")
+            videos = opened.videos.signature()
+            opened.version = _version((signature, videos))
         except BaseException:
             with self._lock:
                 self._failed[name] = signature
             raise
         ended_s = time.monotonic()
         wait_s = max(_UNCHANGED_S, (ended_s - began_s) / _SHARE)
-        entry = _Open(opened, signature, ended_s + wait_s, users=1)
+        entry = _Open(opened, signature, videos, ended_s + wait_s, users=1)
         with self._lock:
             self._failed.pop(name, None)
             outdated = [self._open.pop(name)] if name in self._open else []
@@ -241,6 +251,20 @@ class Recordings:
         if is_done:
             entry.opened.close()
 
+    def close_outdated(self) -> None:
+        """Close the sessions whose files are others by now: those take space for as long."""
+        with self._lock:
+            entries = [*self._open.items()]
+        for name, entry in entries:
+            path = entry.opened.path
+            if time.monotonic() < entry.next_look_s or entry.is_of(signature_of(path)):
+                continue
+            with self._lock:
+                if self._open.get(name) is not entry:
+                    continue
+                del self._open[name]
+            self._outdate(entry)
+
     def close(self) -> None:
         """Close all sessions that nobody uses."""
         with self._lock:
@@ -262,7 +286,7 @@ def signature_of(path: Path) -> Signature:
     return tuple(sorted(found))
 
 
-def _version(signature: Signature) -> str:
+def _version(signature: object) -> str:
     return hashlib.sha256(repr(signature).encode(errors="backslashreplace")).hexdigest()[:16]
 
 

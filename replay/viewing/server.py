@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module, resources
@@ -30,7 +31,7 @@ from dgrec.replay.viewing.recorder_link import RecorderLink
 from dgrec.replay.viewing.recordings import Recordings
 from dgrec.replay.viewing.statement_process import StatementProcess
 from dgrec.replay.viewing.values import json_bytes
-from dgrec.replay.viewing.workers import Task, Workers
+from dgrec.replay.viewing.workers import THREADS, Task, Workers
 from dgrec.serving import PAGE_HEADERS, Certificate, Route, open_server
 from dgrec.terminal import detail, line
 
@@ -43,6 +44,8 @@ _STATIC: Final = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/NOTICE": ("NOTICE", "text/plain; charset=utf-8"),
 }
+#: Seconds after which files that were removed are closed.
+_TIDY_S: Final = 10.0
 #: Answers a request about one session.
 Answer = Callable[[OpenedSession, Parameters, Task], Any]
 
@@ -80,11 +83,13 @@ class ViewServer:
         self._server = open_server(host, port, certificate, has_pages=True)
         #: The paths that are served.
         self.paths: list[str] = []
+        self._is_closing = threading.Event()
         try:
             self._add_all()
         except BaseException:
             self.close()
             raise
+        threading.Thread(target=self._tidy, name=f"{THREADS}-tidying", daemon=True).start()
 
     @property
     def url(self) -> str:
@@ -112,6 +117,7 @@ class ViewServer:
 
     def close(self) -> None:
         """End all connections, and all work."""
+        self._is_closing.set()
         for path in self.paths:
             self._server.remove(path)
         self._workers.close()
@@ -122,11 +128,20 @@ class ViewServer:
         if self._downloads is not None:
             self._downloads.close()
 
+    def _tidy(self) -> None:
+        """Close what was removed: it takes space on the disk for as long as it is open."""
+        while not self._is_closing.wait(_TIDY_S):
+            with contextlib.suppress(OSError):  # they cannot be looked at now
+                self._pairs.close_outdated()
+                self.recordings.close_outdated()
+            self._statements.end_idle()
+
     # --- paths ---
 
     def _add_all(self) -> None:
         for path, (name, mime) in _STATIC.items():
-            self._add(path, functools.partial(self._static, name=name, mime=mime))
+            static = functools.partial(self._static, name=name, mime=mime)
+            self._add(path, static, is_entry=path == "/")
         self._add("/favicon.ico", self._nothing)  # browsers ask for it
         self._add("/api/sessions", self._sessions)
         self._add_work("/api/questions", lambda *_: json_bytes(statements.questions()))
@@ -154,8 +169,8 @@ class ViewServer:
         self._add_pair("/api/pair/marks", differences.pair_marks)
         self._add_pair("/api/pair/series", differences.pair_series)
 
-    def _add(self, path: str, handler: Any) -> None:
-        self._server.add(path, Route(handler))
+    def _add(self, path: str, handler: Any, *, is_entry: bool = False) -> None:
+        self._server.add(path, Route(handler, is_entry=is_entry))
         self.paths.append(path)
 
     def _add_work(self, path: str, work: Callable[[Task, Parameters], bytes], **how: Any) -> None:
@@ -189,7 +204,7 @@ class ViewServer:
                 }
                 return self._statements.run(request, task)
 
-            return self.recordings.read(parameters.text("s"), run)
+            return self._read(parameters, run)
 
         self._add_work(path, work, is_statement=True)
 

@@ -28,6 +28,8 @@ _PATIENCE_S: Final = 3.0
 #: More time for starting, opening a long recording, and answers of several steps.
 _BESIDE_S: Final = 60.0
 _LOOK_S: Final = 0.05
+#: A process that has had nothing to do for this long is ended.
+_IDLE_S: Final = 60.0
 
 
 class _Running:
@@ -92,6 +94,7 @@ class StatementProcess:
         self._turn = threading.Lock()
         self._running: _Running | None = None
         self._is_closed = False
+        self._used_s = 0.0
 
     def run(self, request: dict[str, Any], task: Task) -> bytes:
         """Return the body of the answer.
@@ -106,6 +109,7 @@ class StatementProcess:
             task.check()
             began_s = time.monotonic()
             line = self._line(running, request, task)
+            self._used_s = time.monotonic()
             # A statement that was stopped because of the time may go on.
             if not line or time.monotonic() - began_s >= STATEMENT_S:
                 self._end()
@@ -151,6 +155,15 @@ class StatementProcess:
                 running.write(None)
                 until_s = time.monotonic() + (0.0 if self._is_closed else _PATIENCE_S)
         return None
+
+    def end_idle(self) -> None:
+        """End the process if nothing was asked for a while: it keeps sessions open."""
+        if self._turn.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._used_s > _IDLE_S:
+                    self._end()
+            finally:
+                self._turn.release()
 
     def close(self) -> None:
         """End the process."""

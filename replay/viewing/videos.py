@@ -18,6 +18,8 @@ from dgrec.footage import (
     Shown,
     find_footage,
     find_recorded,
+    source_paths,
+    videos_beside,
 )
 from dgrec.format import is_being_written, video_entries
 from dgrec.paths import JOURNAL_SUFFIX
@@ -95,9 +97,30 @@ class Videos:
         self._times: OrderedDict[int, PictureTimes | GrowingPictureTimes | None] = OrderedDict()
         self._largest: int | None = LARGEST_DIGESTED
         self.note = ""
+        folder, source = session.place.parent, session.metadata.get("source", {})
+        #: Where videos are, or may be.
+        self._places = [
+            *videos_beside(session.place, session.metadata),
+            *source_paths(source, folder),
+        ]
         last = session.parts[-1].place if session.parts else session.place
         #: Whether the recording goes on.
         self.is_growing = last.suffix == JOURNAL_SUFFIX and is_being_written(last)
+
+    def signature(self) -> tuple[tuple[str, int, int, int], ...]:
+        """Return a value that changes when videos come or go, or are replaced.
+
+        It does not when they grow in a recording that goes on.
+        """
+        found = []
+        for place in self._places:
+            with contextlib.suppress(OSError, ValueError):  # there is none of that name
+                facts = place.stat()
+                size, changed_ns = facts.st_size, facts.st_mtime_ns
+                if self.is_growing:
+                    size = changed_ns = 0
+                found.append((str(place), size, changed_ns, facts.st_ino))
+        return tuple(found)
 
     @property
     def all(self) -> Sequence[Video]:

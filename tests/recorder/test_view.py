@@ -24,6 +24,7 @@ from click.testing import CliRunner
 import dgrec
 from dgrec.cli import gather
 from tests.clips import short_clip
+from tests.factory import make_rows, write_session
 from tests.recorder.command import Command
 from tests.recorder.network_camera import picture
 from tests.waiting import PATIENCE_S, wait_until
@@ -35,7 +36,9 @@ _ADDRESS = re.compile(r"Watch the recording at (http://\S+)")
 
 def test_the_page_is_there_for_as_long_as_is_recorded(tmp_path: Path) -> None:
     (tmp_path / "queue.py").write_text("raise AssertionError('this is the user\\'s own')\n")
-    arguments = ["record", "sample", "--loop", "--view", "--output", "s.parquet"]
+    # An older recording has its name until it ends.
+    write_session(tmp_path / "s.parquet", make_rows(3))
+    arguments = ["record", "sample", "--loop", "--view", "--output", "s.parquet", "--overwrite"]
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "dgrec", *arguments],
         cwd=tmp_path,
@@ -50,11 +53,11 @@ def test_the_page_is_there_for_as_long_as_is_recorded(tmp_path: Path) -> None:
         assert line, "it ended"
         found = _ADDRESS.search(line)
     address, _, shown = found[1].partition("#")
-    assert shown == "s=s"
+    assert shown == "s=s.arrows"
     with urllib.request.urlopen(
         address.replace("/?", "/api/sessions?"), timeout=PATIENCE_S
     ) as page:
-        assert b'"s":"s"' in page.read()
+        assert b'"s":"s.arrows"' in page.read()
     process.kill()  # nothing of it is asked
     process.communicate(timeout=PATIENCE_S)
 
@@ -159,7 +162,8 @@ def test_a_program_shows_its_recording(
     with dgrec.Recorder(tmp_path / "s.parquet", view=True) as recorder:
         recorder.add([{"label": "cat", "score": 0.9, "bbox": [1.0, 2.0, 30.0, 40.0]}])
         wait_until(lambda: bool(address()))
-        page = address().partition("#")[0]
+        page, _, place = address().partition("#")
+        assert place == "s=s"
         sessions = page.replace("/?", "/api/sessions?")
         wait_until(lambda: b'"s":"s"' in urllib.request.urlopen(sessions).read(), pause_s=0.1)
         # The picture of the next frame, with its overlay.

@@ -177,22 +177,42 @@ def test_page_works_and_runs_nothing_of_a_session(browser: Browser, exported: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("video", ["annotated", "none"])
+@pytest.mark.parametrize(
+    ("video", "codec"), [("annotated", "h264"), ("annotated", "h265"), ("none", "h264")]
+)
 def test_without_its_source_it_has_the_pictures_that_the_page_shows(
-    video: str, tmp_path: Path
+    video: str, codec: str, tmp_path: Path
 ) -> None:
     source = write_clip(tmp_path / "source.mp4", 12)
-    recorded(source, tmp_path / "s.parquet", video=video)
+    recorded(source, tmp_path / "s.parquet", video=video, codec=codec)
     source.unlink()
     export_folder([tmp_path / "s.parquet"], tmp_path / "out")
     copies = [each.read_bytes() for each in (tmp_path / "out").rglob("*.mp4")]
     note = unpacked(tmp_path / "out/data/0/session.js")["card"]["picture_note"]
     if video == "annotated":
-        assert copies == [(tmp_path / "s.annotated.mp4").read_bytes()]
+        kept = (tmp_path / "s.annotated.mp4").read_bytes()
+        assert [each == kept for each in copies] == [codec == "h264"]
         assert note.startswith("filters do not hide what was drawn into the video")
     else:
         assert copies == []
         assert note == "no pictures: source.mp4 is not where it was"
+
+
+@pytest.mark.slow
+def test_it_has_names_of_recordings_and_no_folder_of_their_author(tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        (tmp_path / "private" / day).mkdir(parents=True)
+        write_session(tmp_path / "private" / day / "door.parquet", make_rows(9))
+    places = [tmp_path / "private" / "monday", tmp_path / "private" / "tuesday"]
+    # No command can name what was cut for the export.
+    for start, path in ((None, "door.parquet"), ("2", "")):
+        export_folder(places, tmp_path / "out", start=start, overwrite=True)
+        data = tmp_path / "out" / "data"
+        cards = [unpacked(data / folder / "session.js")["card"] for folder in "01"]
+        assert [card["name"] for card in cards] == ["monday/door", "tuesday/door"]
+        assert [card["path"] for card in cards] == [path] * 2
+        for script in data.rglob("*.js"):
+            assert str(tmp_path) not in json.dumps(unpacked(script)), script
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 import dgrec
+from dgrec.format import JournalWriter
+from dgrec.paths import part_path
 from tests.dgrec.stand_in.numbered import NumberReader, clip
+from tests.factory import make_rows, new_metadata, write_session
 from tests.replay.viewing.client import Client, served, strict
 from tests.waiting import PATIENCE_S, wait_until
 
@@ -69,3 +72,25 @@ def test_it_grows_and_ends(tmp_path: Path) -> None:
         assert set(after["video"]) == {0}
         data = client.ask("/video", s="s", k=0)[2]
         assert data == (tmp_path / "s.mp4").read_bytes()
+
+
+def test_an_alert_that_comes_while_older_ones_are_removed(tmp_path: Path) -> None:
+    def alerts(*seconds: int) -> list[dict[str, Any]]:
+        stamps = [f"2026-01-02T03:04:{second:02}.000000Z" for second in seconds]
+        return [{"kind": "alert", "text": at, "from": at, "to": at} for at in stamps]
+
+    def part(number: int, *seconds: int) -> dict[str, Any]:
+        facts = {"set_id": "a-set", "number": number}
+        return new_metadata(part=facts, events=alerts(*seconds))
+
+    path, rows = tmp_path / "s.parquet", make_rows(30)
+    write_session(part_path(path, 1), rows[:10], part(1, 6, 7))
+    with contextlib.closing(JournalWriter(tmp_path / "s-0002.arrows", part(2, 8))) as journal:
+        journal.write(rows[10:20])
+        with served(tmp_path) as client, events(client, "s") as found:
+            assert next(found)[0] == "grew"
+            part_path(path, 1).unlink()
+            journal.write(rows[20:], events=alerts(9))
+            journal.close()
+            names = [value["name"] for kind, value in found if kind == "alert"]
+    assert names == [each["text"] for each in alerts(9)]

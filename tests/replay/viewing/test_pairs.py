@@ -13,9 +13,16 @@ import pytest
 
 import dgrec
 from dgrec import sample
-from dgrec.format import Row
+from dgrec.format import Journal, JournalWriter, Row, seal
 from dgrec.replay.viewing.pairs import GROUPS
-from tests.factory import make_detection, make_row, new_metadata, write_journal, write_session
+from tests.factory import (
+    CLOSING,
+    make_detection,
+    make_row,
+    new_metadata,
+    write_journal,
+    write_session,
+)
 from tests.replay.viewing.client import Client, served
 from tests.waiting import wait_until
 
@@ -264,3 +271,21 @@ def test_hostile_pairs(client: Client) -> None:
     assert _verdict(client, "none", "base")["state"] in ("done", "failed")
     end = client.json("/api/pair", a="base", b="changed", **{"from": 10**12, "to": 2 * 10**12})
     assert end["frames"] == []
+
+
+@pytest.mark.slow
+def test_the_end_of_a_recording_in_parts(tmp_path: Path) -> None:
+    """Its path stays the same, and its page does not ask again after it."""
+    write_session(tmp_path / "b.parquet", _rows(range(40), _boxes), new_metadata(source=_FOOTAGE))
+    part = {"set_id": "a-set", "number": 1}
+    journal, rows = tmp_path / "a-0001.arrows", _rows(range(40), _boxes)
+    writer = JournalWriter(journal, new_metadata(source=_FOOTAGE, part=part))
+    writer.write(rows[:25])
+    with served(tmp_path) as client:
+        assert client.json("/api/pair", a="a", b="b")["n"] == 25
+        writer.write(rows[25:])
+        writer.end(CLOSING)
+        writer.close()
+        seal(Journal.open(journal), journal.with_suffix(".parquet"))
+        journal.unlink()
+        assert client.json("/api/pair", a="a", b="b")["paired"] == 40

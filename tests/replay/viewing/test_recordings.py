@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import dgrec
@@ -33,6 +35,7 @@ from tests.factory import (
 )
 from tests.replay.made_sessions import make_sessions
 from tests.replay.viewing.client import Client, served
+from tests.replay.viewing.numbered_sessions import added
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -270,6 +273,36 @@ def test_positions_that_mean_something_else(tmp_path: Path) -> None:
             assert client.refused("/api/rows", known=other, **asked)[0] == 409, other
         assert client.ask("/api/picture", s="s", i=0, known=known)[0] == 409
         assert client.ask("/video", s="s", k=0, known=known)[0] == 409
+        assert client.refused("/api/sql", s="s", q="SELECT 1", known=known)[0] == 409
+        assert client.refused("/api/matches", q="true", known=known, **asked)[0] == 409
+
+
+def test_files_that_were_removed_take_no_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dgrec.replay.viewing.server._TIDY_S", 0.1)
+    monkeypatch.setattr("dgrec.replay.viewing.statement_process._IDLE_S", 0.1)
+    added(tmp_path / "s.parquet", range(8), [n / 25 for n in range(8)], video="raw")
+
+    def opened() -> int:
+        """Return how many of them are open in this process, and in that of statements."""
+        process, count = psutil.Process(), 0
+        for each in (process, *process.children()):
+            for descriptor in Path(f"/proc/{each.pid}/fd").glob("*"):
+                with contextlib.suppress(OSError):  # it was closed just now
+                    count += str(descriptor.readlink()).startswith(str(tmp_path))
+        return count
+
+    with served(tmp_path) as client:
+        rows_of(client, "s", 8)
+        client.json("/api/marks", s="s")
+        client.json("/api/pair", a="s", b="s")
+        assert client.ask("/api/picture", s="s", i=3)[0] == 200
+        assert client.json("/api/sql", s="s", q="SELECT 1")["rows"] == [[1]]
+        assert opened() > 5
+        for file in tmp_path.iterdir():
+            file.unlink()
+        wait_until(lambda: not opened(), pause_s=0.1)
 
 
 def test_two_pages_that_list_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,6 +188,10 @@ def test_a_rate_goes_to_zero_where_nothing_came(tmp_path: Path) -> None:
         (gap,) = marks(session, reader)["gaps"]
         assert (gap["i"], gap["count"], gap["text"]) == (500, 1, "30 s without a result")
         assert (gap["t"], gap["to"]) == pytest.approx((19.969, 50.009))
+        # Also where it neither begins nor ends.
+        for start, end, count in ((30, 40, 1), (20, 60, 1), (0, 30, 1), (0, 19, 0), (50.1, 60, 0)):
+            found = marks(session, reader, start, end)
+            assert (found["gaps"], found["totals"]["gaps"]) == ([gap] * count, count)
 
 
 def test_signals_and_names_with_commas(tmp_path: Path) -> None:
@@ -315,6 +319,7 @@ def test_events_and_alerts(tmp_path: Path) -> None:
     events = [
         {"kind": "mark", "at": at(0.5), "text": "<b>lamp</b>\x1b[31m" + "x" * 500},
         {"kind": "gap", "from": at(1), "to": at(1.5), "reason": "source lost"},
+        {"kind": "gap", "from": at(1.1), "to": at(1.6)},
         {"kind": "alert", "from": at(0.9), "at": at(1.2), "text": "crowd", "rule": "count() > 3",
          "source_frame": 33},
         {"kind": "alert_end", "at": at(1.4), "text": "crowd"},
@@ -325,12 +330,16 @@ def test_events_and_alerts(tmp_path: Path) -> None:
     )
     with opened(path) as (session, reader):
         answer = marks(session, reader)
-        (event,), (gap,), (alert,) = answer["events"], answer["gaps"], answer["alerts"]
+        (event,), (gap, longer), (alert,) = answer["events"], answer["gaps"], answer["alerts"]
         assert event["text"].startswith("mark: <b>lamp</b>")
         assert len(event["text"]) == 200
         assert event["t"] == pytest.approx(0.5, abs=0.01)
         assert (gap["text"], gap["to"]) == ("gap: source lost", pytest.approx(1.5, abs=0.01))
         assert (alert["text"], alert["i"]) == ("crowd: count() > 3", 33)
+        # Those that began before a stretch are one mark, which lasts as long as any of them.
+        lasting = marks(session, reader, 1.3, 1.35)
+        assert lasting["alerts"] == [alert]
+        assert lasting["gaps"] == [{**gap, "count": 2, "to": longer["to"]}]
         assert next_mark(session, reader, 20, ["alert"]) == {
             "i": 33, "kind": "alert", "text": "crowd: count() > 3"
         }  # fmt: skip

@@ -17,6 +17,7 @@ from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record
 from tests.recorder.kept import record_kept
 from tests.replay.viewing.client import Client, served
 from tests.replay.viewing.numbered_sessions import added
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -177,6 +178,29 @@ def test_a_video_with_the_overlay_in_it_where_there_is_no_other(tmp_path: Path) 
         # In words of the page, which has no options.
         none = client.json("/api/card", s="none")
         assert none["picture_note"] == "no pictures: the source was a program"
+
+
+def test_a_video_that_comes_or_goes_later(tmp_path: Path) -> None:
+    path = added(tmp_path / "s.parquet", range(8), [n / 25 for n in range(8)], video="raw")
+    video, away = path.with_suffix(".mp4"), tmp_path / "away"
+    video.rename(away)
+    with served(tmp_path) as client:
+
+        def shown() -> tuple[list[str], int]:
+            kinds = [each["kind"] for each in client.json("/api/card", s="s")["videos"]]
+            return kinds, client.ask("/api/picture", s="s", i=3)[0]
+
+        before = client.json("/api/card", s="s")
+        assert (before["videos"], before["picture_note"][:11]) == ([], "no pictures")
+        away.rename(video)
+        wait_until(lambda: shown() == (["raw"], 200), pause_s=0.1)
+        assert client.json("/api/card", s="s")["version"] != before["version"]
+        # The same pictures in another file.
+        shutil.copy(video, away)
+        away.rename(video)
+        wait_until(lambda: client.ask("/video", s="s", k=0)[0] == 200, pause_s=0.1)
+        video.unlink()
+        wait_until(lambda: not shown()[0], pause_s=0.1)
 
 
 def _times(data: bytes) -> list[float]:

@@ -20,7 +20,7 @@ export interface VideoFacts {
 export interface Card {
   s: string;
   id: string;
-  /** As a command takes it. */
+  /** As a command takes it; "": there is no such file. */
   path: string;
   name: string;
   n: number;

@@ -301,12 +301,13 @@ export class Files implements Source {
     const step = (parts[0]?.step ?? 0) * Math.max(1, width(parts) / (number(query.width) ?? 1000));
     const found: Record<string, Mark[]> = {};
     const totals: Record<string, number> = {};
-    for (const { marks } of parts) {
+    for (const [k, { from: start, marks }] of parts.entries()) {
       for (const [kind, list] of Object.entries(marks)) {
         if (!Array.isArray(list)) continue;
         const merged = (found[kind] ??= []);
         for (const mark of list) {
-          if (mark.t < from || mark.t > to) continue;
+          if ((mark.to ?? mark.t) < from || mark.t > to) continue;
+          if (k > 0 && mark.t < start) continue; // the part before has it, too
           totals[kind] = (totals[kind] ?? 0) + mark.count;
           const last = merged[merged.length - 1];
           if (last && Math.floor(last.t / step) === Math.floor(mark.t / step)) last.count += mark.count;

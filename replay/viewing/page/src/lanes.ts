@@ -82,7 +82,7 @@ export class Lanes {
   private count(name: string, row: HTMLElement, element: HTMLElement): void {
     const marks = this.marks[name] ?? [];
     if (marks.length > 0 || name === "found") row.hidden = marks.length === 0;
-    const count = marks.filter(({ t }) => this.view.has(t)).reduce((sum, mark) => sum + mark.count, 0);
+    const count = marks.filter(({ t, to }) => this.view.has(t, to)).reduce((sum, mark) => sum + mark.count, 0);
     element.textContent = count.toLocaleString("en");
   }
 

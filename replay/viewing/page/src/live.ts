@@ -171,7 +171,7 @@ export class Live {
   private async goTo(i: number, t: number): Promise<void> {
     this.state.go(i);
     const found = await this.session.marks(t, t, 1).catch(() => null);
-    const row = found?.alerts?.[0]?.i;
+    const row = found?.alerts?.at(-1)?.i; // others may last since before
     if (row !== undefined && this.state.values.position === i) this.state.go(row);
   }
 

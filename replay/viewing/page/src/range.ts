@@ -73,10 +73,11 @@ export class RangePanel {
     if (!range || !this.rows) return;
     const { first, last } = this.rows;
     const words = `${clock(range.from)} – ${clock(range.to)}, ${length(range.to - range.from)}, ${plural(last - first + 1, "frame")}`;
+    const { path } = this.session.card;
     const lines: [string, string][] = [
-      ["Clip", clipCommand(this.session.card.path, first, last)],
-      ["Export", exportCommand(this.session.card.path, first, last, this.format.value)],
-      ["PNG", pngCommand(this.session.card.path, first, last)],
+      ["Clip", clipCommand(path, first, last)],
+      ["Export", exportCommand(path, first, last, this.format.value)],
+      ["PNG", pngCommand(path, first, last)],
     ];
     this.element.replaceChildren(
       el(
@@ -87,7 +88,7 @@ export class RangePanel {
         this.button("Zoom", () => { this.state.set({ window: range }); }),
         this.button("Clear", () => { this.state.set({ range: null }); }),
       ),
-      ...lines.map(([name, command]) =>
+      ...(path ? lines : []).map(([name, command]) =>
         el(
           "div",
           { class: "range-command", "data-command": name.toLowerCase() },

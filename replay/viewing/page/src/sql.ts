@@ -195,8 +195,9 @@ export class SqlPanel {
       return t === null ? [] : [{ i, t, count: 1 }];
     });
     this.state.set({ hits });
-    this.command.replaceChildren(copyable(queryCommand(this.session.card.path, sql)));
-    this.command.hidden = false;
+    const { path } = this.session.card;
+    this.command.replaceChildren(copyable(queryCommand(path, sql)));
+    this.command.hidden = !path;
   }
 
   private async fill(): Promise<void> {

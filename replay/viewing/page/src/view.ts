@@ -36,8 +36,9 @@ export class View {
     return this.shown.from + (x / this.width) * this.span;
   }
 
-  has(t: number): boolean {
-    return t >= this.shown.from && t <= this.shown.to;
+  /** Whether a moment, or some of what lasts until another one, is shown. */
+  has(t: number, until = t): boolean {
+    return until >= this.shown.from && t <= this.shown.to;
   }
 
   /** The stretch scaled by a factor, with a moment staying where it is; null: all. */
