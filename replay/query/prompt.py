@@ -59,6 +59,10 @@ def run_script(
         QueryError: A statement is refused, or fails.
     """
     statements = reader.statements(text)
+    if form == "parquet" and len(statements) > 1:  # only the first file of several would be read
+        raise QueryError(
+            "a Parquet file holds the result of one statement; --format jsonl or csv takes several"
+        )
     for number, statement in enumerate(statements):
         _write(reader, statement, parameters, form, limit, is_first=number == 0)
     return len(statements)

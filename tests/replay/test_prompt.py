@@ -163,6 +163,15 @@ def test_a_pipe_ends_at_the_first_error(dgrec: Run, session: Path) -> None:
     assert dgrec("query", session, input="SELECT 1; SELEC 2").stdout == ""
 
 
+def test_a_parquet_file_holds_one_result(dgrec: Run, session: Path) -> None:
+    text = "SELECT 1 AS n; SELECT 2 AS n;"
+    done = dgrec("query", session, "--format", "parquet", input=text)
+    assert (done.exit_code, done.stdout_bytes) == (1, b"")
+    assert done.stderr.startswith("Error: a Parquet file holds the result of one statement; ")
+    done = dgrec("query", session, "--format", "parquet", input="SELECT 1 AS n;")
+    assert (done.exit_code, done.stdout_bytes[:4]) == (0, b"PAR1")
+
+
 # --- parameters --------------------------------------------------------------------------------
 
 
