@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from dgrec.paths import SESSION_SUFFIXES
@@ -22,6 +23,7 @@ __all__ = [
     "redact_text",
     "remember",
     "remember_secret",
+    "without_secrets",
 ]
 
 #: The beginning of an address.
@@ -150,6 +152,20 @@ def redact_remembered(text: str) -> str:
             kept += [text[end:start], "***"]
         end = max(end, stop)
     return "".join([*kept, text[end:]])
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a value for JSON with `redact_remembered` applied to its texts, at any depth.
+
+    A secret may be an ordinary word or a number. Cut out of JSON text, it would take keys along.
+    """
+    if isinstance(value, str):
+        return redact_remembered(value)
+    if isinstance(value, Mapping):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value
 
 
 def _spans(part: str, text: str) -> Iterator[tuple[int, int]]:
