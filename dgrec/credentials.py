@@ -17,6 +17,7 @@ from dgrec.paths import SESSION_SUFFIXES
 
 __all__ = [
     "SCHEME",
+    "forget",
     "percent_encoded",
     "redact",
     "redact_remembered",
@@ -182,10 +183,21 @@ def remember(address: str) -> None:
     redacted = redact(address)
     if redacted == address or address in _addresses:
         return
-    encoded = percent_encoded(address)
-    for form in {address, encoded, unquote(address)}:
+    for form in _forms(address):
         _addresses[form] = redacted
-        _secrets.update(part for part in _secret_parts(form) if part not in redacted)
+        _secrets.update(_secret_parts(form, redacted))
+
+
+def forget(address: str) -> None:
+    """Let texts hold an address that was remembered: it belongs in the answer."""
+    for form in _forms(address):
+        _secrets.difference_update(_secret_parts(form, _addresses.pop(form, "")))
+    for form, redacted in _addresses.items():  # others may have the same parts
+        _secrets.update(_secret_parts(form, redacted))
+
+
+def _forms(address: str) -> set[str]:
+    return {address, percent_encoded(address), unquote(address)}
 
 
 def remember_secret(secret: str) -> None:
@@ -194,9 +206,9 @@ def remember_secret(secret: str) -> None:
         _secrets.update({secret, quote(secret, safe="", errors="surrogateescape")})
 
 
-def _secret_parts(address: str) -> set[str]:
+def _secret_parts(address: str, redacted: str) -> set[str]:
     """Return the login of an address, each part that it may wrongly be split into, and the values
-    of its query.
+    of its query, without those that are in its redacted form.
     """
     scheme = SCHEME.match(address)
     rest = address[scheme.end() :] if scheme else address
@@ -210,7 +222,7 @@ def _secret_parts(address: str) -> set[str]:
     for match in _SECRET_ITEM.finditer(rest):
         found.add(match.group().partition("=")[2])
     found |= {unquote(part) for part in found}
-    return {part for part in found if len(part) >= _SHORTEST}
+    return {part for part in found if len(part) >= _SHORTEST and part not in redacted}
 
 
 def percent_encoded(url: str) -> str:
