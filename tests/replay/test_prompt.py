@@ -85,6 +85,9 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     assert "detections" in terminal.ask(".tables", "detections")
     assert terminal.ask(".schema sessions", r"session_id +VARCHAR")
     assert terminal.ask(".schema nothing", "Error: no view 'nothing'")
+    assert terminal.ask("FROM range(1001);", "1 more row ")
+    assert terminal.ask(".format csv", "written as csv")
+    assert terminal.ask("FROM range(1001);", r"\n1000\r\n")  # a limit of tables only
     assert terminal.ask(".format json", "written as json")
     assert terminal.ask("SELECT 7 AS n;", r'\[\s+\{"n": 7\}')
     assert terminal.ask(".format xml", "Error: no format 'xml'")
