@@ -83,8 +83,9 @@ class RootGroup(click.Group):
                     formatter.write_dl(rows)
 
 
-#: Commands that run Python of their users: analyzers, postprocessors of models.
-_USERS_CODE = frozenset(("record", "analyze", "whatif", "alerts"))
+#: Commands that run Python of their users (analyzers, postprocessors of models), and the option
+#: with which others do.
+_USERS_CODE = frozenset(("record", "analyze", "whatif", "alerts", "--analyzers"))
 #: The commands by their titles in ``dgrec --help``; those without one come last.
 _COMMAND_GROUPS = {
     "Record": ("record", "run", "recover"),
@@ -252,7 +253,7 @@ def main() -> None:
 class _WithoutPandas:
     """Hides pandas: pyarrow and DuckDB would load it if it is installed, in 0.2 s and 40 MB.
 
-    Nothing here needs it. It is not hidden from commands that run a user's code.
+    Nothing here needs it. It is not hidden where a user's code runs.
     """
 
     @staticmethod
@@ -262,7 +263,7 @@ class _WithoutPandas:
 
     @classmethod
     def begin(cls) -> None:
-        if _USERS_CODE.isdisjoint(sys.argv[1:]):
+        if _USERS_CODE.isdisjoint(word.partition("=")[0] for word in sys.argv[1:]):
             sys.meta_path.insert(0, cls)
 
 

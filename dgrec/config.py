@@ -26,6 +26,7 @@ from dgrec.files import read_small_text
 __all__ = [
     "CONFIG_NAME",
     "config_file",
+    "config_path",
     "environment_secret",
     "expand",
     "file_secret",
@@ -85,6 +86,17 @@ def expand(text: str) -> str:
         return os.environ[name]
 
     return _VARIABLE.sub(value, text)
+
+
+def config_path(config: Path, text: str) -> Path:
+    """Return the path that a value of dgrec.toml names: relative ones start beside the file.
+
+    Args:
+        config: The file (`config_file`), which may be in a folder above.
+        text: The value, with ``${NAME}`` filled in.
+    """
+    # Unlike Path.expanduser, it leaves ~name where there is no such user.
+    return config.parent / os.path.expanduser(text)  # noqa: PTH111
 
 
 def environment_secret(name: str) -> str:

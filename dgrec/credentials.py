@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import quote, unquote
 
 from dgrec.paths import SESSION_SUFFIXES
 
 __all__ = [
     "SCHEME",
+    "forget",
     "percent_encoded",
     "redact",
     "redact_remembered",
     "redact_text",
     "remember",
     "remember_secret",
+    "without_secrets",
 ]
 
 #: The beginning of an address.
@@ -152,6 +155,20 @@ def redact_remembered(text: str) -> str:
     return "".join([*kept, text[end:]])
 
 
+def without_secrets(value: Any) -> Any:
+    """Return a value for JSON with `redact_remembered` applied to its texts, at any depth.
+
+    A secret may be an ordinary word or a number. Cut out of JSON text, it would take keys along.
+    """
+    if isinstance(value, str):
+        return redact_remembered(value)
+    if isinstance(value, Mapping):
+        return {key: without_secrets(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(item) for item in value]
+    return value
+
+
 def _spans(part: str, text: str) -> Iterator[tuple[int, int]]:
     at = text.find(part)
     while at >= 0:
@@ -166,10 +183,21 @@ def remember(address: str) -> None:
     redacted = redact(address)
     if redacted == address or address in _addresses:
         return
-    encoded = percent_encoded(address)
-    for form in {address, encoded, unquote(address)}:
+    for form in _forms(address):
         _addresses[form] = redacted
-        _secrets.update(part for part in _secret_parts(form) if part not in redacted)
+        _secrets.update(_secret_parts(form, redacted))
+
+
+def forget(address: str) -> None:
+    """Let texts hold an address that was remembered: it belongs in the answer."""
+    for form in _forms(address):
+        _secrets.difference_update(_secret_parts(form, _addresses.pop(form, "")))
+    for form, redacted in _addresses.items():  # others may have the same parts
+        _secrets.update(_secret_parts(form, redacted))
+
+
+def _forms(address: str) -> set[str]:
+    return {address, percent_encoded(address), unquote(address)}
 
 
 def remember_secret(secret: str) -> None:
@@ -178,9 +206,9 @@ def remember_secret(secret: str) -> None:
         _secrets.update({secret, quote(secret, safe="", errors="surrogateescape")})
 
 
-def _secret_parts(address: str) -> set[str]:
+def _secret_parts(address: str, redacted: str) -> set[str]:
     """Return the login of an address, each part that it may wrongly be split into, and the values
-    of its query.
+    of its query, without those that are in its redacted form.
     """
     scheme = SCHEME.match(address)
     rest = address[scheme.end() :] if scheme else address
@@ -194,7 +222,7 @@ def _secret_parts(address: str) -> set[str]:
     for match in _SECRET_ITEM.finditer(rest):
         found.add(match.group().partition("=")[2])
     found |= {unquote(part) for part in found}
-    return {part for part in found if len(part) >= _SHORTEST}
+    return {part for part in found if len(part) >= _SHORTEST and part not in redacted}
 
 
 def percent_encoded(url: str) -> str:

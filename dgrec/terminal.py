@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from dgrec.credentials import redact_remembered
+from dgrec.credentials import redact_remembered, without_secrets
 
 __all__ = [
     "Colour",
@@ -165,7 +165,7 @@ def say_written(
         names = None if path is None else str(path)
         written = [names] if files is None else list(map(str, files))
         row = {"path": names, "files": [each for each in written if each], **facts, "notes": noted}
-        text = redact_remembered(json.dumps(row, default=str))
+        text = json.dumps(without_secrets(row), default=lambda value: redact_remembered(str(value)))
         # JSON does not escape one of the characters that control a terminal.
         sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
         sys.stdout.flush()

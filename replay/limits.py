@@ -1,4 +1,4 @@
-"""Limits on memory and time of statements, also by the operating system."""
+"""Limits on memory, time and rows of statements, the first also by the operating system."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 #: DuckDB's memory for a statement, in its own notation, and the longest time that one may take.
 MEMORY = "2GB"
 TIMEOUT_S = 300.0
+#: Rows of a table unless --limit says otherwise.
+TABLE_ROWS = 1000
 
 #: Memory of this program besides DuckDB's: results on their way out, buffers.
 _BESIDE = 10**9
@@ -18,6 +20,17 @@ _BESIDE = 10**9
 _PER_PROCESSOR = 32 << 20
 #: The limit is for the whole process: threads that run statements take turns.
 _TURN = threading.Lock()
+
+
+def most_rows(form: str, limit: int | None) -> int | None:
+    """Return how many rows to write at most in a format; None: all.
+
+    Args:
+        limit: ``--limit``; 0: all, None: what is usual for the format.
+    """
+    if limit is None and form == "table":
+        return TABLE_ROWS
+    return limit or None
 
 
 @contextlib.contextmanager

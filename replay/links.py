@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pyarrow as pa
 
+from dgrec.credentials import forget
 from dgrec.errors import ConfigError, QueryError
 from dgrec.format import is_utf8
 from dgrec.paths import JOURNAL_SUFFIX, SESSION_SUFFIX
@@ -50,6 +51,7 @@ def parse_links(text: str) -> Links:
             f"{text!r} is neither an address that dgrec view prints, such as "
             f"http://127.0.0.1:8080/, nor {COMMAND!r}"
         )
+    forget(text)  # a link without its token does not open
     return Links(text.partition("#")[0])
 
 

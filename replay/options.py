@@ -32,8 +32,6 @@ _SUFFIXES = {
     ".md": "markdown",
     ".parquet": "parquet",
 }
-#: Rows of a table unless --limit says otherwise.
-TABLE_ROWS = 1000
 
 
 def _complete_columns(view: str) -> Callable[[click.Context, str], list[str]]:

@@ -447,6 +447,26 @@ def test_a_line_of_a_native_library_is_left_out() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "is_hidden"),
+    [
+        ("replay s.parquet", True),
+        ("replay s.parquet --analyzers pd.py:make", False),
+        ("replay s.parquet --analyzers=pd.py:make", False),
+        ("alerts s.parquet", False),
+    ],
+)
+def test_pandas_is_hidden_but_from_code_of_users(
+    monkeypatch: pytest.MonkeyPatch, line: str, is_hidden: bool
+) -> None:
+    from dgrec.cli import _WithoutPandas
+
+    monkeypatch.setattr(sys, "argv", ["dgrec", *line.split()])
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    _WithoutPandas.begin()
+    assert (_WithoutPandas in sys.meta_path) == is_hidden
+
+
 def test_the_descriptor_is_what_it_was() -> None:
     before = os.fstat(2)
     with left_out(b"nothing"):

@@ -21,7 +21,8 @@ import pytest
 from rich.table import Table
 
 from dgrec.console import Console
-from dgrec.terminal import echo, line, shown
+from dgrec.credentials import remember
+from dgrec.terminal import echo, line, say_written, shown
 from tests.factory import make_detection, make_rows, new_metadata, write_session
 from tests.test_architecture import MODULES, ROOT
 
@@ -224,6 +225,24 @@ def test_escapes(text: str, printed: str) -> None:
 def test_json_on_a_terminal_stays_json() -> None:
     value = {"label": "".join(map(chr, range(0x20, 0x3000)))}
     assert json.loads(shown(json.dumps(value, ensure_ascii=False))) == value
+
+
+def test_secrets_are_cut_out_of_the_values_of_json_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    remember("http://host/in?topic=messages&camera=2000&key=se%22cr%C3%ABt")
+    target = "http://host/in?key=se%22cr%C3%ABt"
+    facts = {"messages": 2000, "target": [target], "session": Path('2000/se"crët.parquet')}
+    say_written([], as_json=True, path=None, notes=["messages"], **facts)
+    row = json.loads(capsys.readouterr().out)
+    assert row == {
+        "path": None,
+        "files": [],
+        "messages": 2000,
+        "target": ["http://host/in?***"],
+        "session": "***/***.parquet",
+        "notes": ["***"],
+    }
 
 
 def test_the_console_prints_neither_markup_nor_emoji_by_name() -> None:

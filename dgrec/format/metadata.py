@@ -24,7 +24,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from dgrec.credentials import redact_remembered
+from dgrec.credentials import without_secrets
 from dgrec.errors import (
     ConfigError,
     DamagedSessionError,
@@ -109,17 +109,7 @@ def _host() -> dict[str, Any]:
 
 
 def dumps(metadata: Mapping[str, Any]) -> str:
-    return json.dumps(_without_secrets(metadata), separators=(",", ":"), ensure_ascii=True)
-
-
-def _without_secrets(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact_remembered(value)
-    if isinstance(value, Mapping):
-        return {key: _without_secrets(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(item) for item in value]
-    return value
+    return json.dumps(without_secrets(metadata), separators=(",", ":"), ensure_ascii=True)
 
 
 def loads(text: bytes | str, path: str) -> Metadata:

@@ -74,6 +74,10 @@ class ImportFormat(ABC):
     #: Whether the format itself converts coordinates to pixels.
     is_in_pixels: ClassVar[bool] = False
 
+    #: Which of the options that not every format has a use for it reads, named as in `import_`:
+    #: ``labels``, ``frame_column``, ``field``.
+    reads_options: ClassVar[frozenset[str]] = frozenset()
+
     def __init_subclass__(cls) -> None:
         FORMATS.register(cls)
 

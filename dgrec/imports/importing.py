@@ -13,7 +13,7 @@ from dgrec.errors import ConfigError, ImportFileError, OutputError, VideoError, 
 from dgrec.files import check_new_file, check_session_name, resolved
 from dgrec.footage import file_facts
 from dgrec.format import NULLABLE_SCHEMA, write_sealed
-from dgrec.imports.format import find_format, format_of
+from dgrec.imports.format import FORMATS, ImportFormat, find_format, format_of
 from dgrec.imports.frames import Facts, Frames, ImportOptions, Input
 from dgrec.imports.labels import GivenLabels, read_labels
 from dgrec.imports.rows import FASTEST, MOST_ADDED, ImportedRows
@@ -109,6 +109,7 @@ def import_(
     with open_binary(path) as opened:
         try:
             chosen = find_format(format) if format else format_of(opened)
+            _check_is_read(chosen, labels=labels, frame_column=frame_column, field=field)
             facts = Facts()
             rows = ImportedRows(
                 chosen, Input(path, opened, options), facts, source.get("fps"), frames
@@ -140,6 +141,16 @@ def _check_given(fps: object, frames: object, size: object) -> None:
         check_number("size", number, is_whole=True)
     if not all(0 < number <= INT32_MAX for number in size):
         raise ConfigError(f"--size {size[0]}x{size[1]}: expected 1 to {INT32_MAX:,} pixels")
+
+
+def _check_is_read(chosen: ImportFormat, **given: Any) -> None:
+    """Refuse an option that the format has no use for."""
+    for name, value in given.items():
+        if value and name not in chosen.reads_options:
+            formats = FORMATS.load().items()
+            others = ", ".join(sorted(n for n, other in formats if name in other.reads_options))
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag}: {chosen.name} has no use for it; it is for {others}")
 
 
 def _given_labels(labels: str | Path | Mapping[int, str] | None) -> GivenLabels:

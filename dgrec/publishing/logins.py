@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dgrec.config import config_file, environment_secret, expand, file_secret, read_config
+from dgrec.config import (
+    config_file,
+    config_path,
+    environment_secret,
+    expand,
+    file_secret,
+    read_config,
+)
 from dgrec.credentials import remember_secret
 from dgrec.errors import ConfigError
 
@@ -40,9 +47,12 @@ def login_of(host: str, port: int) -> Login:
     table = read_config(folder).get(_TABLE, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: [{_TABLE}] must be a table of hosts")
+    for name, entry in table.items():
+        _check_is_host(path, name, entry)
+    entries = {name.lower(): entry for name, entry in table.items()}  # as a host is written in URLs
     for name in (f"{host}:{port}", host):
-        if name in table:
-            return _login(f'{path}: [{_TABLE}."{name}"]', path.parent, table[name])
+        if name in entries:
+            return _login(path, name, entries[name])
     return Login(
         os.environ.get("DGREC_PUBLISH_USER", ""),
         environment_secret("DGREC_PUBLISH_PASSWORD"),
@@ -50,9 +60,21 @@ def login_of(host: str, port: int) -> Login:
     )
 
 
-def _login(where: str, folder: Path, entry: Any) -> Login:
+def _check_is_host(path: Path, name: str, entry: Any) -> None:
+    """Refuse an entry that is no host: the one that is meant would get another's login."""
     if not isinstance(entry, Mapping):
-        raise ConfigError(f"{where} must be a table, with {', '.join(_KEYS)}")
+        raise ConfigError(f'{path}: [{_TABLE}."{name}"] must be a table, with {", ".join(_KEYS)}')
+    host, table = name, entry
+    while inner := [key for key in table if isinstance(table[key], Mapping) and key not in _KEYS]:
+        host, table = f"{host}.{inner[0]}", table[inner[0]]  # TOML's dots: a table in a table
+    if host != name:
+        raise ConfigError(
+            f'{path}: [{_TABLE}.{host}]: a host with dots stands in quotes: [{_TABLE}."{host}"]'
+        )
+
+
+def _login(path: Path, host: str, entry: Mapping[str, Any]) -> Login:
+    where = f'{path}: [{_TABLE}."{host}"]'
     for key, value in entry.items():
         if key not in _KEYS:
             raise ConfigError(f"{where}: {key!r} is not known; expected {', '.join(_KEYS)}")
@@ -60,17 +82,16 @@ def _login(where: str, folder: Path, entry: Any) -> Login:
             raise ConfigError(f"{where}: {key} must be a text")
     return Login(
         expand(entry.get("user", "")),
-        *(_secret(where, folder, entry, key) for key in ("password", "token")),
+        *(_secret(where, path, entry, key) for key in ("password", "token")),
     )
 
 
-def _secret(where: str, folder: Path, entry: Mapping[str, str], key: str) -> str:
+def _secret(where: str, config: Path, entry: Mapping[str, str], key: str) -> str:
     file = f"{key}_file"
     if key in entry and file in entry:
         raise ConfigError(f"{where}: {key} and {file} contradict each other")
     if file in entry:
-        path = Path(expand(entry[file])).expanduser()
-        return file_secret(folder / path, f"{where}: {file}")
+        return file_secret(config_path(config, expand(entry[file])), f"{where}: {file}")
     secret = expand(entry.get(key, ""))
     remember_secret(secret)
     return secret

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from urllib.parse import unquote
 
 from dgrec import sample
-from dgrec.config import expand
+from dgrec.config import config_file, config_path, expand
 from dgrec.credentials import SCHEME, percent_encoded, redact, redact_text, remember
 from dgrec.errors import SessionError, SourceError, VideoError
 from dgrec.files import is_file, placed, resolved
@@ -112,11 +112,10 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
     if not text.strip():
         raise SourceError("the source's name is empty; give a file, a URL, cam0 or sample")
     if named and text in named:
-        meant = parse_source(expand(named[text]))
+        meant = parse_source(_as_meant(expand(named[text])))
         name = _NOT_IN_FILE_NAMES.sub("-", text).strip("-. ")[:60] or "source"
-        return Source(text, meant.kind, meant.target, name)
-    camera = _CAMERA.match(text)
-    if camera:
+        return replace(meant, given=text, name=name)
+    if camera := _CAMERA.match(text):
         if len(camera.group(1)) > _CAMERA_DIGITS:
             raise SourceError(f"{text[:20]}...: there is no camera with such a number")
         return Source(text, "camera", int(camera.group(1)), text)
@@ -153,6 +152,15 @@ def parse_source(text: str, named: dict[str, str] | None = None) -> Source:
             f"{redact(text)}: no such source; give a file, a URL, cam0 for a camera, sample{known}"
         )
     return Source(text, "file" if path.is_file() else "pipe", str(path), _file_name(path.stem))
+
+
+def _as_meant(text: str) -> str:
+    """Return a source of dgrec.toml with its path, if it is one, as seen from the file."""
+    if not text.strip() or text == "sample" or text.startswith("asset:"):
+        return text
+    if _CAMERA.match(text) or SCHEME.match(text):
+        return text
+    return str(config_path(config_file(Path.cwd()), text))
 
 
 def _is_session(text: str) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from dgrec.errors import SessionError
 from dgrec.options import Command, usage_errors
 from dgrec.replay.options import output_options, say_damage, sessions_argument
 
@@ -50,6 +51,15 @@ def alerts_command(
     opened = open_sessions(sessions, lambda line: echo(line, err=True), with_clips=True)
     for session in opened:
         say_damage(session)
-    tried = [try_rules(session, parsed, lambda line: echo(line, err=True)) for session in opened]
+    tried, problems = [], []
+    for session in opened:
+        try:
+            tried.append(try_rules(session, parsed, lambda line: echo(line, err=True)))
+        except SessionError as error:  # damage is noticed when it is read
+            problems.append(error)
+    if not tried:
+        raise problems[0]
+    for problem in problems:
+        echo(f"{problem}; left out", err=True)
     with open_output(output, overwrite=overwrite, keep=opened) as destination:
         write_alerts(tried, parsed, form, destination)

@@ -119,10 +119,7 @@ def clip_command(
     if alerts:
         if output or start or end or where or pad or with_video or overwrite:
             raise click.UsageError("--alerts goes with --before, --after, --json and --quiet only")
-        from dgrec.session import session_file
-
-        named = map(session_file, sessions)
-        raise SystemExit(max(_cut_alerts(path, before, after, as_json) for path in named))
+        raise SystemExit(_cut_alerts_of(sessions, before, after, as_json))
     if before is not None or after is not None:
         raise click.UsageError("--before and --after go with --alerts")
     if output is None:
@@ -161,6 +158,29 @@ def clip_command(
             _say(path, report, as_json, each.path)
             if not with_video and not report.videos:
                 _say_pixels(each)
+
+
+def _cut_alerts_of(
+    sessions: Sequence[Path], before: float | None, after: float | None, as_json: bool
+) -> int:
+    """Write the clips of alerts of each session, and return the highest exit code.
+
+    Raises:
+        DgrecError: The only session cannot be read. Of several, the others are cut.
+    """
+    from dgrec.errors import DgrecError
+    from dgrec.session import session_file
+
+    code = 0
+    for path in sessions:
+        try:
+            code = max(code, _cut_alerts(session_file(path), before, after, as_json))
+        except DgrecError as error:
+            if len(sessions) == 1:
+                raise
+            echo(f"Error: {error}", err=True, colour="red")
+            code = max(code, error.exit_code)
+    return code
 
 
 def _cut_alerts(path: Path, before: float | None, after: float | None, as_json: bool) -> int:

@@ -192,7 +192,7 @@ def _export_all(
             raise NotASessionError(f"{path}: there is no such session or folder")
     opened = open_sessions(paths, lambda line: echo(line, err=True), with_clips=True)
     outputs = member_outputs(opened, output, target)
-    failed = 0
+    codes = []
     for session, path in zip(opened, outputs, strict=True):
         say_damage(session)
         try:
@@ -202,6 +202,8 @@ def _export_all(
             if len(opened) == 1:
                 raise
             echo(f"{error}; left out", err=True)
-            failed += 1
-    if failed:
-        raise ConfigError(f"{failed:,} of {len(opened):,} sessions could not be exported")
+            codes.append(error.exit_code)
+    if codes:
+        failed = f"{len(codes):,} of {len(opened):,} sessions could not be exported"
+        echo(f"Error: {failed}", err=True, colour="red")
+        raise SystemExit(max(codes))

@@ -137,8 +137,8 @@ def merge_command(sessions: tuple[Path, ...], output: Path, overwrite: bool, as_
 
     Frames are numbered on, and the time between two recordings is a gap in its events. Videos that
     were recorded with them are joined: copied bit by bit where that can be done, else encoded
-    again. Sessions that overlap in time, or are of different models or sources, are refused: query,
-    stats and report take several sessions as they are.
+    again. Sessions that overlap in time, or are of different models or sources, are refused: query
+    and stats take several sessions as they are.
     """
     from dgrec.replay.merging import merge
 

@@ -14,9 +14,8 @@ from click.shell_completion import CompletionItem
 
 from dgrec.errors import QueryError
 from dgrec.options import Command, Completed, NamedPath, Parsed
-from dgrec.replay.limits import MEMORY, TIMEOUT_S
+from dgrec.replay.limits import MEMORY, TABLE_ROWS, TIMEOUT_S, most_rows
 from dgrec.replay.options import (
-    TABLE_ROWS,
     clips_option,
     links_option,
     output_options,
@@ -204,11 +203,9 @@ def _answer(
 ) -> None:
     from dgrec.replay.output import open_output, write_rows
 
-    if limit is None and form == "table":
-        limit = TABLE_ROWS
     with open_output(output, overwrite=overwrite, keep=sessions) as destination:
         result = add_links(reader.answer(text, parameters, all_used=True))
-        left_out = write_rows(result, form, destination, limit or None)
+        left_out = write_rows(result, form, destination, most_rows(form, limit))
     if left_out and form != "table":
         echo(f"{left_out:,} more rows were left out (--limit {limit})", err=True)
 
@@ -228,8 +225,6 @@ def _adding(
 def _converse(reader: SqlReader, parameters: dict[str, Any], form: str, limit: int | None) -> None:
     from dgrec.replay.query import Prompt, run_script
 
-    if limit is None and form == "table":
-        limit = TABLE_ROWS
     if sys.stdin.isatty() and sys.stdout.isatty():
         if form == "parquet":
             raise click.UsageError("--format parquet is for files; give the SQL and --output")

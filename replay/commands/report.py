@@ -56,6 +56,11 @@ def report_command(
     slowest frames with what was found in them: each with the SQL that made it. The file holds
     everything that it shows and loads nothing; with pictures in it, mind whom you give it to.
     """
+    if plot and (video or no_pictures):
+        raise click.UsageError("--png writes a plot: it goes without --video and --no-pictures")
+    if video and no_pictures:
+        raise click.UsageError("--no-pictures needs no --video")
+
     import dgrec
     from dgrec.replay.report import write_plot
     from dgrec.replay.stats import caveats

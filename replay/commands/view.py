@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from dgrec.options import Command, NamedPath, SessionPath, json_option, usage_errors
-from dgrec.replay.options import POSITION, POSITION_TEXT, check_companions
+from dgrec.replay.options import POSITION, POSITION_TEXT, check_companions, given_flags
 from dgrec.terminal import echo, note, say_written
 from dgrec.units import counted
 
 if TYPE_CHECKING:
     from dgrec.footage import Position
+
+#: Options of a page that is served; an export has none.
+_OF_SERVER = ("listen", "cert", "key", "downloads", "frame", "at")
 
 
 @click.command(
@@ -137,10 +140,8 @@ def view_command(
             raise NotASessionError(f"{place}: there is no such folder or session")
     found = places or (Path(), Path("recordings"))
     if export is not None:
-        if listen or cert or downloads is not None:
-            raise click.UsageError(
-                "--export serves nothing: it goes without --listen, --cert and --downloads"
-            )
+        if served := given_flags(context, _OF_SERVER):
+            raise click.UsageError(f"--export serves nothing: it goes without {served[0]}")
         _export(found, export, start, end, redact, overwrite, as_json)
         return
     first = _first(places) if shown is None else []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgrec.errors import QueryError
+from dgrec.replay.limits import most_rows
 from dgrec.replay.output import open_output, write_rows
 from dgrec.terminal import echo
 
@@ -59,6 +60,10 @@ def run_script(
         QueryError: A statement is refused, or fails.
     """
     statements = reader.statements(text)
+    if form == "parquet" and len(statements) > 1:  # only the first file of several would be read
+        raise QueryError(
+            "a Parquet file holds the result of one statement; --format jsonl or csv takes several"
+        )
     for number, statement in enumerate(statements):
         _write(reader, statement, parameters, form, limit, is_first=number == 0)
     return len(statements)
@@ -77,7 +82,7 @@ def _write(
         result = reader.answer(statement, parameters)
         if not is_first and form in ("table", "markdown"):
             destination.write("\n")
-        left_out = write_rows(result, form, destination, limit or None)
+        left_out = write_rows(result, form, destination, most_rows(form, limit))
     if left_out and form != "table":
         echo(f"{left_out:,} more rows were left out", err=True)
 
@@ -87,7 +92,7 @@ class Prompt:
 
     Args:
         parameters: Values for ``$name``, the same in every statement.
-        limit: Rows to write of a result; None: all.
+        limit: ``--limit``; see `most_rows`.
     """
 
     def __init__(

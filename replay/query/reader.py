@@ -18,10 +18,14 @@ import pyarrow as pa
 
 from dgrec.errors import DgrecError, QueryError, SessionError
 from dgrec.files import TemporaryFolder
-from dgrec.format import is_utf8
 from dgrec.replay.output import QueryResult
 from dgrec.replay.query.landlock import refuse_writing
-from dgrec.replay.query.statement import check_only_reads, one_statement, without_end
+from dgrec.replay.query.statement import (
+    check_only_reads,
+    one_statement,
+    statements_of,
+    without_end,
+)
 from dgrec.session import Session, unreadable
 from dgrec.sql import damaged_sessions, library, views
 
@@ -225,7 +229,7 @@ class SqlReader:
             QueryError: It is not SQL.
         """
         self._start()
-        found = self._wait(lambda: self.connection.extract_statements(text))
+        found = self._wait(lambda: statements_of(self.connection, text))
         return [statement.query for statement in found]
 
     def interrupt(self) -> None:
@@ -258,8 +262,6 @@ class SqlReader:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
 
     def _used(self, text: str, parameters: Mapping[str, Any], all_used: bool) -> dict[str, Any]:
-        if not is_utf8(text):
-            raise QueryError("the SQL is not UTF-8 text")
         wanted = one_statement(self.connection, text).named_parameters
         missing = sorted(wanted - parameters.keys())
         if missing and missing[0].isdecimal():

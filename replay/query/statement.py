@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from dgrec.errors import QueryError
+from dgrec.format import is_utf8
 from dgrec.sql import library, nodes_of, views
 
 #: Functions that may stand in FROM, besides dgrec's own macros: they make rows of their arguments,
@@ -63,16 +64,28 @@ _ONLY_READING = (
 )
 
 
+def statements_of(connection: duckdb.DuckDBPyConnection, text: str) -> list[duckdb.Statement]:
+    """Return the statements of ``text``.
+
+    Raises:
+        QueryError: The text is not valid SQL.
+    """
+    if not is_utf8(text):  # an argument with other bytes: DuckDB would raise TypeError
+        raise QueryError("the SQL is not UTF-8 text")
+    try:
+        found: list[duckdb.Statement] = connection.extract_statements(text)
+    except duckdb.Error as error:
+        raise views.query_error(error) from None
+    return found
+
+
 def one_statement(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.Statement:
     """Return the only statement of ``text``.
 
     Raises:
         QueryError: The text is not valid SQL, or no or several statements.
     """
-    try:
-        statements = connection.extract_statements(text)
-    except duckdb.Error as error:
-        raise views.query_error(error) from None
+    statements = statements_of(connection, text)
     if len(statements) != 1:
         count = "no statement" if not statements else f"{len(statements)} statements"
         raise QueryError(f"{count} in the SQL text; give exactly one")

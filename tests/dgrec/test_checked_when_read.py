@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,20 @@ def test_commands_say_so(tmp_path: Path, command: str) -> None:
     assert outcome.exit_code == 1
     assert outcome.stdout == ""
     assert "damaged" in outcome.stderr
+
+
+def test_alerts_of_other_sessions_are_found(tmp_path: Path) -> None:
+    from dgrec.cli import gather
+
+    bad = flipped(made(tmp_path / "a.parquet"), "detections.list.element.label", 1)
+    arguments = ["alerts", str(bad), "--alert", "any=count() > 0", "--format", "json"]
+    outcome = CliRunner().invoke(gather(), arguments)
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(f"Error: {bad}: damaged")
+    outcome = CliRunner().invoke(gather(), [*arguments, str(made(tmp_path / "b.parquet"))])
+    assert outcome.exit_code == 0
+    assert outcome.stderr.startswith(f"{bad}: damaged")
+    assert outcome.stderr.endswith("; left out\n")
+    (found,) = json.loads(outcome.stdout)["sessions"]
+    assert found["path"] == str(tmp_path / "b.parquet")
+    assert found["alerts"]

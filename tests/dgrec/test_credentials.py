@@ -226,6 +226,15 @@ def test_options_of_a_recorded_session_are_no_secrets(
     assert redact_text("the annotated video is fast") == "the annotated video is fast"
 
 
+def test_an_address_that_is_forgotten_is_shown_and_others_are_not() -> None:
+    shown, other = "http://host/?token=t0ken-1&key=both", "http://other/?key=both&k=t0ken-2"
+    for address in (shown, other):
+        remember(address)
+    credentials.forget(shown)
+    assert line(shown.replace("both", "x")) == "http://host/?token=t0ken-1&key=x"
+    assert line(f"both t0ken-2 {other}") == "*** *** http://other/?key=***&k=***"
+
+
 def test_a_word_of_the_address_that_is_shown_anyway_stays() -> None:
     remember("rtsp://admin:live@camera/live")
     assert redact_text("live: 404") == "live: 404"

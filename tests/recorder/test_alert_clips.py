@@ -461,6 +461,17 @@ def test_a_recording_without_alerts_says_so(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, f"{path}: has no alerts (dgrec record --alert)\n")
 
 
+def test_a_recording_that_cannot_be_read_costs_no_clips_of_others(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.parquet"
+    bad.write_bytes(b"PAR1 this is none")
+    good = write_session(tmp_path / "s.parquet", make_rows(3))
+    done = CliRunner().invoke(clip_command, [str(bad), str(good), "--alerts"])
+    assert done.exit_code == 1
+    error, other = done.stderr.splitlines()
+    assert error.startswith(f"Error: {bad}: ")
+    assert other == f"{good}: has no alerts (dgrec record --alert)"
+
+
 def test_clips_that_are_abandoned_are_not_cut_to_their_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,9 @@ def login(url: str) -> tuple[str, str, str]:
         ('[publish."host:1884"]\nuser = "ann"', {"USER": "bob"}, ("bob", "", "")),
         # What is said of this host is for it; the environment's is for others.
         ('[publish.host]\ntoken = "t-toml"', {"PASSWORD": "p-env"}, ("", "", "t-toml")),
+        # Names of hosts have no capitals; TOML's have.
+        ('[publish.HOST]\nuser = "ann"', {"USER": "bob"}, ("ann", "", "")),
+        ('[publish."Host:1883"]\nuser = "ann"', {"PASSWORD": "p-env"}, ("ann", "", "")),
         ('[publish.host]\npassword = "${WORD}x"', {}, ("", "wordx", "")),
         ('[publish.host]\npassword_file = "secret"', {}, ("", "hunter2-Zq9", "")),
         ('[publish.host]\ntoken_file = "${FOLDER}/secret"', {}, ("", "", "hunter2-Zq9")),
@@ -77,6 +80,10 @@ def test_where_logins_come_from(
     [
         ("publish = 3", "[publish] must be a table of hosts"),
         ("[publish]\nhost = 3", '[publish."host"] must be a table, with user, password'),
+        ("[publish]\nuser = 'ann'", '[publish."user"] must be a table, with user, password'),
+        # Without quotes, TOML's dots are tables in tables.
+        ("[publish.a.example]\nuser = 'x'", 'stands in quotes: [publish."a.example"]'),
+        ("[publish.10.0.0.7]\ntoken = 'x'", 'stands in quotes: [publish."10.0.0.7"]'),
         ("[publish.host]\npass = 'x'", "'pass' is not known; expected user, password"),
         ("[publish.host]\npassword = 3", "password must be a text"),
         ("[publish.host]\npassword = ''", "password must be a text"),

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dgrec import sample
-from dgrec.errors import OutputError
+from dgrec.errors import OutputError, SourceError
 from dgrec.format import JournalWriter
 from dgrec.publishing import check_target
 from dgrec.recorder.recovery import left_behind
@@ -96,6 +96,32 @@ def test_named_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         os.chown(tmp_path / "dgrec.toml", 4711, -1)
         assert named_sources(tmp_path / "elsewhere") == {}
         assert named_sources(tmp_path) == named
+
+
+def test_paths_of_named_sources_begin_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dgrec.toml").write_text(
+        '[sources]\nyard = "clips/yard.mp4"\ngone = "${FOLDER}/gone.mp4"\n'
+        'walk = "clips/walk.parquet"\n'
+    )
+    for folder in ("clips", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "clips" / "yard.mp4").symlink_to(sample.CLIP)
+    session = tmp_path / "clips" / "walk.parquet"
+    session.symlink_to(sample.SESSION)
+    monkeypatch.setenv("FOLDER", "clips")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    named = named_sources(Path.cwd())
+    yard = parse_source("yard", named)
+    assert (yard.kind, yard.target) == ("file", str(tmp_path / "clips" / "yard.mp4"))
+    with pytest.raises(SourceError, match=f"{tmp_path}/clips/gone.mp4: no such source"):
+        parse_source("gone", named)
+    # A session of a file is a source like that file, as it is without a name.
+    walk, plain = parse_source("walk", named), parse_source(str(session))
+    assert walk.recorded == plain.recorded
+    assert (walk.given, walk.is_file) == ("walk", plain.is_file)
+    assert plain.is_file
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from tests.factory import make_rows, new_metadata, write_session
 from tests.waiting import PATIENCE_S
 
 Run = Callable[..., Result]
-_ADDRESS = "http://127.0.0.1:8080/?token=abc"
+_ADDRESS = "http://127.0.0.1:8080/?token=oN7vYqWc5sJk"
 
 
 def test_addresses_and_commands() -> None:
@@ -94,6 +94,8 @@ def test_frames_that_changed_have_links_to_both(dgrec: Run, tmp_path: Path) -> N
         assert "&b=" in fields
         assert fields.endswith(f"&f={frame['base_position']}")
         assert frame["command"].startswith("dgrec replay ")
+    shown = dgrec("compare", *paths, "--links", _ADDRESS, "--format", "table")
+    assert shown.stdout.count(f"{_ADDRESS}#s=") == 10
     shown = dgrec("compare", *paths, "--links", "command", "--format", "markdown")
     assert f"dgrec view {paths[0]} {paths[1]} --frame" in shown.stdout.replace("\\", "")
     assert dgrec("compare", paths[0], "--truth", paths[1], "--links", "command").exit_code == 2

@@ -85,6 +85,9 @@ def test_a_conversation(terminal: Terminal, tmp_path: Path) -> None:
     assert "detections" in terminal.ask(".tables", "detections")
     assert terminal.ask(".schema sessions", r"session_id +VARCHAR")
     assert terminal.ask(".schema nothing", "Error: no view 'nothing'")
+    assert terminal.ask("FROM range(1001);", "1 more row ")
+    assert terminal.ask(".format csv", "written as csv")
+    assert terminal.ask("FROM range(1001);", r"\n1000\r\n")  # a limit of tables only
     assert terminal.ask(".format json", "written as json")
     assert terminal.ask("SELECT 7 AS n;", r'\[\s+\{"n": 7\}')
     assert terminal.ask(".format xml", "Error: no format 'xml'")
@@ -161,6 +164,15 @@ def test_a_pipe_ends_at_the_first_error(dgrec: Run, session: Path) -> None:
     assert done.stdout == '{"n": 1}\n'
     assert len(done.stderr.splitlines()) == 1
     assert dgrec("query", session, input="SELECT 1; SELEC 2").stdout == ""
+
+
+def test_a_parquet_file_holds_one_result(dgrec: Run, session: Path) -> None:
+    text = "SELECT 1 AS n; SELECT 2 AS n;"
+    done = dgrec("query", session, "--format", "parquet", input=text)
+    assert (done.exit_code, done.stdout_bytes) == (1, b"")
+    assert done.stderr.startswith("Error: a Parquet file holds the result of one statement; ")
+    done = dgrec("query", session, "--format", "parquet", input="SELECT 1 AS n;")
+    assert (done.exit_code, done.stdout_bytes[:4]) == (0, b"PAR1")
 
 
 # --- parameters --------------------------------------------------------------------------------

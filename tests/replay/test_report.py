@@ -471,7 +471,7 @@ def test_command(tmp_path: Path, run: Callable[..., Result]) -> None:
     again = run("report", str(path), *video)
     assert again.exit_code == 1
     assert "exists already; choose another name or say --overwrite" in again.output
-    assert run("report", str(path), *video, "--overwrite", "--no-pictures").exit_code == 0
+    assert run("report", str(path), "--overwrite", "--no-pictures").exit_code == 0
     assert ReportPage(tmp_path / "s.report.html").pictures() == []
     result = run("report", str(path), "--png", "latency", "--quiet")
     assert (result.exit_code, result.output) == (0, "")
@@ -489,6 +489,23 @@ def test_a_name_of_another_format_is_refused(
     done = run("report", str(SESSION), "-o", str(tmp_path / name), *options)
     assert done.exit_code == 2
     assert f"choose a name that ends in {ending}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--png", "latency", "--no-pictures"), "--png writes a plot: it goes without"),
+        (("--png", "latency", "--video", "no.mp4"), "--png writes a plot: it goes without"),
+        (("--no-pictures", "--video", "no.mp4"), "--no-pictures needs no --video"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    tmp_path: Path, run: Callable[..., Result], options: tuple[str, ...], problem: str
+) -> None:
+    done = run("report", str(SESSION), "-o", str(tmp_path / "r"), *options)
+    assert done.exit_code == 2
+    assert problem in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

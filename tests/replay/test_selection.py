@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 
 import pytest
 
 import dgrec
+from dgrec import sample
+from dgrec.errors import QueryError
 from dgrec.footage import parse_position, resolve
+from dgrec.replay.query import DetectionFilter, SqlReader, matching_frames
 from tests.factory import START_NS, make_row, write_session
 
 
@@ -80,3 +84,16 @@ def test_without_a_source_time_the_clock_counts(tmp_path: Path) -> None:
     with dgrec.open(write_session(tmp_path / "s.parquet", rows)) as session:
         assert resolve(session, parse_position("100ms")) == 3  # 33.3667 ms apart
         assert resolve(session, parse_position("101ms")) == 4
+
+
+def test_conditions_and_statements_are_utf8() -> None:
+    text = os.fsdecode(b"label = '\xff'")
+    with dgrec.open(sample.SESSION) as session, SqlReader([session]) as reader:
+        for ask in (
+            lambda: matching_frames(session, text, 0, 1),
+            lambda: DetectionFilter(session, text),
+            lambda: reader.statements(f"SELECT {text}"),
+            lambda: reader.answer(f"SELECT {text}"),
+        ):
+            with pytest.raises(QueryError, match="the SQL is not UTF-8 text"):
+                ask()

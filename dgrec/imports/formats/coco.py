@@ -34,6 +34,7 @@ _Categories = Mapping[int, Category]
 class Coco(ImportFormat):
     name = "coco"
     title = "COCO annotations or results"
+    reads_options = frozenset(("labels",))
 
     def is_it(self, head: Head) -> bool:
         if head.has_keys("[{", "image_id", "category_id"):

@@ -29,6 +29,7 @@ _DETECTION: Final = (
 class FiftyOne(ImportFormat):
     name = "fiftyone"
     title = "samples.json, frames.json or labels.json of FiftyOne"
+    reads_options = frozenset(("field",))
     is_in_pixels = True
 
     def is_it(self, head: Head) -> bool:

@@ -38,6 +38,7 @@ _METRICS, _METRICS_SCHEMA = "/metrics", "dgrec.FrameMetrics"
 class Mcap(ImportFormat):
     name = "mcap"
     title = "MCAP with ImageAnnotations of Foxglove"
+    reads_options = frozenset(("field",))
     repeats_frames = True
 
     def is_it(self, head: Head) -> bool:

@@ -53,6 +53,7 @@ _TRUTH: Final = 9
 class Mot(ImportFormat):
     name = "mot"
     title = "MOTChallenge ground truth or results"
+    reads_options = frozenset(("labels",))
 
     def is_it(self, head: Head) -> bool:
         cells = head.first_cells

@@ -27,6 +27,7 @@ _TYPED: Final = frozenset("bbox category_id label score track_id angle landmarks
 class Payload(ImportFormat):
     name = "payload"
     title = "JSON lines of DeGirum's payload, guide or full"
+    reads_options = frozenset(("labels",))
     repeats_frames = True
 
     def is_it(self, head: Head) -> bool:

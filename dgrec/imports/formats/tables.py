@@ -58,6 +58,7 @@ _COLUMNS_OF_EXPORTS: Final = _COLUMNS | {"time_s", "video_frame", "detection", "
 class Csv(ImportFormat):
     name = "csv"
     title = "CSVSink of supervision, or a table with a detection in each row"
+    reads_options = frozenset(("labels", "frame_column"))
 
     def is_it(self, head: Head) -> bool:
         return any({*CORNERS} <= {*head.first_cells_by(each)} for each in _DELIMITERS)
@@ -137,6 +138,7 @@ def _with_long_cells(rows: Any) -> Iterator[list[str]]:
 class SupervisionJson(ImportFormat):
     name = "supervision-json"
     title = "JSONSink of supervision, or such an object on each line"
+    reads_options = frozenset(("labels", "frame_column"))
 
     def is_it(self, head: Head) -> bool:
         return head.has_keys("[{", *CORNERS) or head.has_keys("{", *CORNERS)

@@ -477,6 +477,24 @@ def test_damaged_files_get_one_line_or_a_whole_session(
     assert taken > 30
 
 
+def test_options_that_a_format_does_not_read_are_refused(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    for name, options, others in (
+        ("coco", {"frame_column": "n"}, "csv, supervision-json"),
+        ("coco", {"field": "n"}, "fiftyone, mcap"),
+        ("csv", {"field": "n"}, "fiftyone, mcap"),
+        ("fiftyone-samples", {"labels": "face"}, "coco, csv, mot, payload, supervision-json"),
+    ):
+        (flag,) = options
+        with pytest.raises(dgrec.ConfigError) as caught:
+            dgrec.import_(files[name], tmp_path / "o.parquet", **options)  # type: ignore[arg-type]
+        flag = f"--{flag.replace('_', '-')}: "
+        assert str(caught.value).startswith(flag)
+        assert str(caught.value).endswith(f" has no use for it; it is for {others}")
+        assert not (tmp_path / "o.parquet").exists()
+
+
 def test_options_that_cannot_be_used_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     output = tmp_path / "o.parquet"
     path = files["payload-guide"]

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import dgrec
 from dgrec import sample
 from dgrec.errors import StorageError
+from dgrec.replay.commands.export import export_command
 from dgrec.replay.exports import FORMATS
-from tests.factory import make_row, smooth_boxes, write_session
+from tests.factory import make_row, make_rows, smooth_boxes, write_session
 
 LARGEST = 30_000
 
@@ -92,3 +94,18 @@ def test_rerun_does_not_wait_for_a_file_that_cannot_grow(limit: None, tmp_path: 
             session.export(tmp_path / "full.rrd")
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_exit_code_of_several_exports_says_that_the_disk_is_full(
+    limit: None, tmp_path: Path
+) -> None:
+    sessions = [write_session(tmp_path / f"{name}.parquet", make_rows(9)) for name in "ab"]
+    arguments = [*map(str, sessions), "-o", str(tmp_path / "out"), "--format", "csv"]
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    done = CliRunner().invoke(export_command, arguments)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert done.exit_code == StorageError.exit_code, done.output
+    *each, last = done.stderr.splitlines()
+    assert [line.endswith("; left out") for line in each] == [True, True]
+    assert last == "Error: 2 of 2 sessions could not be exported"

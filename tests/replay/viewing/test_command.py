@@ -174,6 +174,8 @@ def test_what_cannot_be_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (["--key", "k"], 2, "--key goes with --cert"),
         (["--listen", "x"], 2, "'x' is not a valid address"),
         (["--export", "x", "--no-downloads"], 2, "--export serves nothing"),
+        (["--export", "x", "--frame", "3"], 2, "--export serves nothing: it goes without --frame"),
+        (["--export", "x", "--at", "3s"], 2, "--export serves nothing: it goes without --at"),
         (["--cert", "none.pem"], 1, "certificate none.pem: No such file"),
         (["--listen", "192.0.2.1:80"], 1, "192.0.2.1:80: cannot be served"),
     ):
