@@ -177,7 +177,7 @@ def test_no_terminal_is_too_narrow_for_a_number(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_line_of_a_recording_fits(tmp_path: Path) -> None:
-    words = ["record", "sample", "--max-frames", "60", "--video", "raw", "-o", "live.parquet"]
+    words = ["record", "sample", "--max-frames", "20", "--video", "raw", "-o", "live.parquet"]
     text = _printed(tmp_path, (60,), [words], terminal=True)
     lines = [_SGR.sub("", line).strip() for line in re.split(r"[\r\n]+", text)]
     live = [line for line in lines if re.match(r"\d+ frames?  ", line)]

@@ -36,7 +36,7 @@ def holds(found: Pipeline) -> None:
 @pytest.mark.slow
 def test_a_slow_postprocessor_in_python(tmp_path: Path) -> None:
     slow = broken_model(tmp_path, "import time; time.sleep(0.15)", 0)
-    found, metadata, _ = recorded(tmp_path, "--source", "sample", *slow, "--max-frames", "60")
+    found, metadata, _ = recorded(tmp_path, "--source", "sample", *slow, "--max-frames", "30")
     holds(found)
     assert metadata["model"]["python_postprocessor"] is True
     assert found.fps is not None

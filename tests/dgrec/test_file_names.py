@@ -122,19 +122,24 @@ def test_parts_and_journals_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_a_recording_in_parts_is_found_whatever_it_is_called(tmp_path: Path, kind: str) -> None:
     """As a pattern, its name matches another session, which must not answer for it."""
+    other = write_session(tmp_path / "other.parquet", make_rows(3))
+    (tmp_path / "made").mkdir()
+    parts = sorted(write_set(tmp_path / "made").parent.iterdir())
     for number, name in enumerate(NAMES):
         place = tmp_path / str(number)
         place.mkdir()
         if kind == "folder":
-            for folder in (name, "a", "ab", "axb"):
-                (place / folder).mkdir(exist_ok=True)
-                write_session(place / folder / "s.parquet", make_rows(3))
+            for folder in {name, "a", "ab", "axb"}:
+                (place / folder).mkdir()
+                shutil.copy(other, place / folder / "s.parquet")
             (place / name / "s.parquet").unlink()
-            path = write_set(place / name)
+            path = place / name / "s.parquet"
         else:
-            for other in ("a", "ab", "axb"):
-                write_session(place / f"{other}.parquet", make_rows(3))
-            path = write_set(place, name=f"{name}.parquet")
+            for folder in ("a", "ab", "axb"):
+                shutil.copy(other, place / f"{folder}.parquet")
+            path = place / f"{name}.parquet"
+        for part in parts:
+            shutil.copy(part, path.with_name(path.stem + part.name.removeprefix("s")))
         (session,) = dgrec.open_sessions([path])
         assert len(session) == len(ROWS), name
         connection = views.connect([session])

@@ -81,11 +81,11 @@ def test_what_is_said_and_left(tmp_path: Path) -> None:
     command = Command(tmp_path)
     # An older recording in parts: one of another length, so that it cannot be taken for the new.
     done = command.record(
-        *SAMPLE, "--max-frames", "30", "--split-every", "1s", "--output", "s.parquet"
+        *SAMPLE, "--max-frames", "12", "--split-every", "1s", "--output", "s.parquet"
     )
     assert done.returncode == 0, done.stderr
     with dgrec.open(tmp_path / "s") as session:
-        assert len(session) == 30
+        assert len(session) == 12
         old_id, old_parts = session.id, [part.path for part in session.parts]
     last = old_parts[-1].name
     if len(old_parts) > 1:
@@ -101,12 +101,12 @@ def test_what_is_said_and_left(tmp_path: Path) -> None:
     )
     assert names(tmp_path) == [path.name for path in old_parts]
 
-    options = ["--max-frames", "20", "--split-size", "1MB", "--keep-total", "1GB", "--overwrite"]
+    options = ["--max-frames", "8", "--split-size", "1MB", "--keep-total", "1GB", "--overwrite"]
     done = command.record(*SAMPLE, *options, "--output", "s.parquet")
     assert done.returncode == 0, done.stderr
     assert names(tmp_path) == ["s-0001.parquet"]
     with dgrec.open(tmp_path / "s") as session:
-        assert len(session) == 20
+        assert len(session) == 8
         assert session.id != old_id
         recorded = session.metadata["options"]
         assert recorded["split_size"] == 1_000_000
