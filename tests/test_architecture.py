@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,13 +134,14 @@ def test_what_a_module_keeps_to_itself_begins_with_an_underscore() -> None:
         for path in (*MODULES.values(), *ROOT.glob("tests/**/*.py"), *ROOT.glob("bench/*.py"))
     }
     used = {path: set(_names_used(tree)) for path, tree in trees.items()}
+    uses = Counter(name for names in used.values() for name in names)
     own = [
         f"{module}.{name}"
         for module, path in MODULES.items()
         if module.count(".") > 1 and path.name != "__init__.py"
         for name in _public_names(trees[path])
         if not FOUND_OTHERWISE.fullmatch(name)
-        if not any(name in used[other] for other in used if other != path)
+        if uses[name] == (1 if name in used[path] else 0)
     ]
     assert own == []
 

@@ -142,7 +142,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     """Frames that the dead server had are inferred again: nothing is missing, nothing is twice."""
     path = dgrec.folder / "s.parquet"
     # A row is in the journal at once: a fast machine has inferred all in two seconds.
-    options = ("--source", "sample", "--max-frames", "400", "--durability", "frame")
+    options = ("--source", "sample", "--max-frames", "200", "--durability", "frame")
     process = start(dgrec, recordings, server, *options, "--tracker", "trail_depth=3")
     wait_until(lambda: rows_in(path) >= 30, process, "no rows")
     server.kill()
@@ -157,7 +157,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
     assert process.returncode == 0, rest
     assert f"AI server {server.address}: back after " in rest
     with open_session(path) as session:
-        assert session.frames.column("source_frame").to_pylist() == list(range(400))
+        assert session.frames.column("source_frame").to_pylist() == list(range(200))
         assert session.metadata["totals"]["dropped"] == 0
         (event,) = server_events(session)
         assert event["back"] is True
@@ -170,7 +170,7 @@ def test_a_file_goes_on_where_it_was_when_the_server_is_back(
         assert all(hasattr(result, "trails") for result in session)
         assert {len(trail) for result in session for trail in result.trails.values()} == {1, 2, 3}
     with open_session(sample.SESSION) as recorded:
-        expected = [len(recorded.result(index).results) for index in range(400)]
+        expected = [len(recorded.result(index).results) for index in range(200)]
     # A server is sent JPEG: a face at the threshold may be lost. One frame off, eight would differ.
     assert sum(here != there for here, there in zip(faces, expected, strict=True)) <= 2
     assert sum(faces) > 50
