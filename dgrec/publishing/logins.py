@@ -50,7 +50,7 @@ def login_of(host: str, port: int) -> Login:
     for name, entry in table.items():
         _check_is_host(path, name, entry)
     entries = {name.lower(): entry for name, entry in table.items()}  # as a host is written in URLs
-    for name in (f"{host}:{port}", host):
+    for name in (f"{host}:{port}".lower(), host.lower()):
         if name in entries:
             return _login(path, name, entries[name])
     return Login(

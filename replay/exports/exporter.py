@@ -30,7 +30,7 @@ from dgrec.footage import parse_position, recorded_files, refuse_recorded
 from dgrec.format import DecodeError
 from dgrec.paths import PICTURES_SUFFIX
 from dgrec.replay.exports.exported import Exported, session_name
-from dgrec.replay.exports.format import FORMATS, ExportFormat, format_of
+from dgrec.replay.exports.format import ExportFormat, format_of
 from dgrec.replay.exports.losses import Losses
 from dgrec.replay.exports.pictures import Pictures
 from dgrec.replay.exports.selection import (
@@ -261,11 +261,6 @@ def _pictures_folder(path: Path) -> Path:
     return path.with_name(f"{path.stem}{PICTURES_SUFFIX}")
 
 
-def _has_pictures_beside(target: ExportFormat | type[ExportFormat]) -> bool:
-    """Return whether a format's pictures go into a folder beside its file."""
-    return "jpg" in target.pictures and not target.is_folder and not target.has_pictures_inside
-
-
 def _picture_kind(target: ExportFormat, options: ExportOptions) -> str:
     """Return the kind of pictures to write.
 
@@ -315,7 +310,6 @@ class _Place:
         #: The names that an earlier export has in the folder; None: pictures.
         self._replaced = target.replaced if target.is_folder else None
         self._path, self._overwrite, self._is_finished = path, overwrite, False
-        self._may_have_pictures = _has_pictures_beside(target) and overwrite and path.exists()
         self._file: NewFile | None = None
         self._folder: NewFolder | None = None
         with output_errors(path):
@@ -338,26 +332,7 @@ class _Place:
                 self._folder.finish(self._merge)
             if self._file is not None:
                 self._file.finish()
-            if self._folder is None and self._may_have_pictures:
-                self._remove_pictures()
         self._is_finished = True
-
-    def _remove_pictures(self) -> None:
-        """Remove the pictures of the file that was replaced, unless they may be another one's."""
-        suffixes = {
-            each
-            for form in FORMATS.load().values()
-            if _has_pictures_beside(form)
-            for each in form.suffixes
-        }
-        names = {f"{self._path.stem}{suffix}" for suffix in suffixes} - {self._path.name}
-        folder = _pictures_folder(self._path)
-        if not folder.is_dir() or any(self._path.with_name(name).exists() for name in names):
-            return
-        for picture in (earlier := earlier_pictures(folder)):
-            picture.unlink(missing_ok=True)
-        if earlier and not any(folder.iterdir()):
-            folder.rmdir()
 
     def _merge(self, folder: Path) -> None:
         """Replace what an earlier export wrote; other files stay."""

@@ -75,6 +75,11 @@ def test_where_logins_come_from(
             assert redact_text(f"refused: {secret}.") == "refused: ***."
 
 
+def test_the_zone_of_an_address_may_have_capitals(folder: Path) -> None:
+    (folder / CONFIG_NAME).write_text('[publish."fe80::1%enP4"]\nuser = "ann"\n')
+    assert login("mqtt://[fe80::1%enP4]/topic")[0] == "ann"
+
+
 @pytest.mark.parametrize(
     ("config", "words"),
     [

@@ -77,7 +77,8 @@ class Mot(ImportFormat):
                     if row:
                         where = f"line {rows.line_num:,}"
                         frame, detection = _detection(row, where, labels, facts)
-                        _check_class(detection.get("category_id"), where, labels, beside)
+                        if named:
+                            _check_class(detection.get("category_id"), where, labels, beside)
                         last = max(last, frame)
                         gathering.add(detection, frame=frame)
             except csv.Error as error:
@@ -151,7 +152,7 @@ def _detection(
 def _check_class(
     number: int | None, where: str, labels: Mapping[int, str], beside: Mapping[int, str]
 ) -> None:
-    """Refuse labels that are not meant for the file: others may number their classes otherwise.
+    """Refuse categories that are not meant for the file: each export may number its own.
 
     Args:
         beside: The names in labels.txt.

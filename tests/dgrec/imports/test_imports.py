@@ -138,7 +138,7 @@ def test_what_stands_beside_a_sequence_is_used(files: dict[str, Path], tmp_path:
         assert dgrec.import_(path, output, overwrite=True).frames == 4
 
 
-@pytest.mark.parametrize("named", ["coco", "list", "alike"])
+@pytest.mark.parametrize("named", ["coco", "list", "same file", "alike"])
 def test_labels_that_a_sequence_names_otherwise_are_refused(named: str, tmp_path: Path) -> None:
     """COCO's numbers are the model's, with gaps; those of labels.txt have none."""
     path, output, coco = tmp_path / "gt.txt", tmp_path / "o.parquet", tmp_path / "c.json"
@@ -149,7 +149,8 @@ def test_labels_that_a_sequence_names_otherwise_are_refused(named: str, tmp_path
     coco.write_text(json.dumps({"images": [], "annotations": [], "categories": categories}))
     labels, problem = {
         "coco": (str(coco), "line 2: class 2 is dog in labels.txt and none in --labels; import"),
-        "list": ("car,dog", "line 1: class 1 is car in labels.txt and dog in --labels; import it"),
+        "list": ("car,dog,cat", None),  # from 0, as the user says
+        "same file": (str(tmp_path / "labels.txt"), None),
         "alike": (str(coco), None),
     }[named]
     if problem is None:

@@ -210,26 +210,6 @@ def test_no_picture_of_an_earlier_export_stays(tmp_path: Path) -> None:
     }
 
 
-def test_pictures_go_with_the_export_that_has_them(tmp_path: Path) -> None:
-    path, _ = tracked(tmp_path)
-    pictures = tmp_path / "t.images"
-
-    def exported(name: str, **options: Any) -> list[str]:
-        pictures.mkdir(exist_ok=True)
-        (pictures / "frame-000001.jpg").write_text("a picture of an earlier export")
-        dgrec.export(path, tmp_path / name, overwrite=True, **options)
-        return [each.name for each in pictures.iterdir()] if pictures.exists() else []
-
-    assert exported("t.xml") == ["frame-000001.jpg"]  # there was none before
-    assert exported("t.xml") == []
-    assert not pictures.exists()
-    assert exported("t.csv") == ["frame-000001.jpg"]
-    assert exported("t.csv") == ["frame-000001.jpg"]  # it may be that of t.xml
-    (tmp_path / "t.xml").unlink()
-    (tmp_path / "t.images" / "mine.jpg").write_text("mine")
-    assert exported("t.csv") == ["mine.jpg"]
-
-
 def test_the_footage_of_a_recording_is_never_replaced(tmp_path: Path) -> None:
     path = numbered(tmp_path)
     footage = tmp_path / "clip.mp4"
