@@ -128,7 +128,7 @@ class Recorder:
         self._lock = threading.RLock()
         self._process = os.getpid()
         self._is_closed = self._is_beginning = False
-        self._sources: set[Hashable] = set()  # the keys of sessions, begun or not
+        self._sources: set[Hashable] = set()  # the keys of sessions that may begin
         self._models: list[Any] = []
         self._watches: list[Watch] = []
         #: By name and identity of a model (which may have no hash) or gizmo; None: what is added.
@@ -173,7 +173,7 @@ class Recorder:
         if media_time_s is not None:
             media_time_s = finite("media_time_s", media_time_s)
         with self._lock:
-            self._take_source(None)
+            self._check_source(None)
             session = self._sessions.get(None) or self._begin(None, describe_result(result))
         capture = Capture(captured_ns=captured_ns, media_time_s=media_time_s)
         session.add(result, image, capture)
@@ -215,9 +215,10 @@ class Recorder:
         def session() -> ProgramSession | None:
             return self._session_of(id(model), name, first_described)
 
-        self._take_source((name, id(model)))
+        self._check_source((name, id(model)))
         watch = Watch(model, session)
         watch.start()
+        self._sources.add((name, id(model)))
         self._watches.append(watch)
         return watch
 
@@ -240,10 +241,11 @@ class Recorder:
             DgrecError: The recorder takes no more.
         """
         _check_name(name)
-        key = object()
-        self._take_source((name, key))
         from dgrec.recorder.program.gizmo import recorder_gizmo
 
+        key = object()
+        self._check_source((name, key))
+        self._sources.add((name, key))
         return recorder_gizmo(
             lambda result: self._session_of(key, name, lambda: describe_result(result))
         )
@@ -396,16 +398,15 @@ class Recorder:
             key = name, key  # models of the same name do not share a session
             return self._sessions.get(key) or self._begin(key, described(), name)
 
-    def _take_source(self, key: Hashable) -> None:
+    def _check_source(self, key: Hashable) -> None:
         """Raise an error if a source of results cannot be recorded (as well)."""
         self._check_open()
         with self._lock:
-            if self.options.only_on_alert and self._sources - {key}:
+            if self.options.only_on_alert and (self._sources | self._sessions.keys()) - {key}:
                 raise ConfigError(
                     f"{self.output}: only_on_alert: the alerts watch one session, and this would "
                     "begin another; make a Recorder with alerts for each"
                 )
-            self._sources.add(key)
 
     def _begin(self, key: Hashable, described: Metadata, name: str | None = None) -> ProgramSession:
         if self._is_beginning:  # a signal handler, while the session is begun in the same thread
@@ -417,10 +418,11 @@ class Recorder:
             self._is_beginning = False
 
     def _begun(self, key: Hashable, described: Metadata, name: str | None) -> ProgramSession:
-        output = self.output
+        output, own = self.output, {"id": self._group, "name": self.output.stem}
+        metadata = {"group": own, **described, **self._metadata}
         if self._sessions or name is not None:
             taken = {session.writer.output for session in self._sessions.values()}
-            output = path_beside(output, name, described, taken, overwrite=self._overwrite)
+            output = path_beside(output, name, metadata, taken, overwrite=self._overwrite)
         outputs = [] if self._sessions else [*self._outputs]
         frames = NewestFrame(output) if self._is_viewed else None
         if frames is not None:
@@ -428,11 +430,7 @@ class Recorder:
         session = ProgramSession(
             output,
             self.options,
-            metadata={
-                "group": {"id": self._group, "name": self.output.stem},
-                **described,
-                **self._metadata,
-            },
+            metadata=metadata,
             overwrite=self._overwrite,
             clock=self._clock,
             outputs=outputs,

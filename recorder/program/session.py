@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ class ProgramSession:
 def path_beside(
     output: Path,
     name: str | None,
-    described: Metadata,
+    metadata: Metadata,
     others: Collection[Path] = (),
     *,
     overwrite: bool = False,
@@ -158,6 +158,7 @@ def path_beside(
     """Return the path of a recorder's further session, named after NAME or after its model.
 
     Args:
+        metadata: That of the session.
         others: The sessions that the recorder has already. Different names may look the same in a
             file's name; the later ones get a number.
         overwrite: Whether one of an earlier recorder is replaced. Any other session of this name
@@ -166,23 +167,24 @@ def path_beside(
     Raises:
         OutputError: There are too many of one name.
     """
-    word = file_word(name or described.get("model", {}).get("name") or "") or "session"
+    word = file_word(name or metadata.get("model", {}).get("name") or "") or "session"
     path = output.with_name(f"{output.stem}-{word}{output.suffix}")
     if name is None and not overwrite:
         return free_path(path)
     stem, number = path.stem, 1
-    while path in others or (name is None and not _may_replace(path, output.stem)):
+    while path in others or (name is None and not _may_replace(path, output, metadata)):
         number += 1
         path = path.with_name(f"{stem}-{number}{path.suffix}")
     return path
 
 
-def _may_replace(path: Path, group: str) -> bool:
+def _may_replace(path: Path, output: Path, metadata: Metadata) -> bool:
     """Return whether nothing is there but what an earlier recorder of this name recorded."""
-    return all(_is_of_recorder(file, group) for file in replaced_files(path))
+    group = metadata.get("group", {})
+    return all(_is_of_recorder(file, output.stem, group) for file in replaced_files(path))
 
 
-def _is_of_recorder(file: Path, group: str) -> bool:
+def _is_of_recorder(file: Path, name: str, group: Mapping[str, Any]) -> bool:
     try:
         with RecordedFile(file, check=False) as recorded:
             metadata = recorded.metadata
@@ -191,4 +193,6 @@ def _is_of_recorder(file: Path, group: str) -> bool:
     of = metadata.get("group", {})
     # Clips and analyses keep their original's group; one with members is of `--together`.
     is_copy = "clip" in metadata or "analyzed" in metadata
-    return of.get("name") == group and "members" not in of and not is_copy
+    # A program may have given a group of its own, the same in each run.
+    is_same = of.get("name") == name or (of == group and bool(of))
+    return is_same and "members" not in of and not is_copy

@@ -98,10 +98,12 @@ class Videos:
         self._largest: int | None = LARGEST_DIGESTED
         self.note = ""
         folder, source = session.place.parent, session.metadata.get("source", {})
+        self._sources = {*source_paths(source, folder)}
+        self._source_size = source.get("size")
         #: Where videos are, or may be.
         self._places = [
             *videos_beside(session.place, session.metadata),
-            *source_paths(source, folder),
+            *self._sources,
         ]
         last = session.parts[-1].place if session.parts else session.place
         #: Whether the recording goes on.
@@ -117,7 +119,9 @@ class Videos:
             with contextlib.suppress(OSError, ValueError):  # there is none of that name
                 facts = place.stat()
                 size, changed_ns = facts.st_size, facts.st_mtime_ns
-                if self.is_growing:
+                # One of another size is not what was recorded, and may be being written.
+                is_other = place in self._sources and self._source_size not in (None, size)
+                if self.is_growing or is_other:
                     size = changed_ns = 0
                 found.append((str(place), size, changed_ns, facts.st_ino))
         return tuple(found)

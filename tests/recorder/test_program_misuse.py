@@ -882,6 +882,19 @@ def test_moments_of_alerts_are_those_of_one_source(output: Path, first: str) -> 
             recorder.add([])
 
 
+def test_a_model_that_could_not_be_watched_is_not_the_one_source(output: Path) -> None:
+    taken, free = double(), double()
+    alerts = dgrec.Alerts("any=fps >= 0")
+    with (
+        dgrec.Recorder(output.with_name("other.parquet")) as other,
+        other.watch(taken),
+        dgrec.Recorder(output, outputs=alerts, only_on_alert=True) as recorder,
+    ):
+        with pytest.raises(dgrec.DgrecError, match="watched already"):
+            recorder.watch(taken)
+        recorder.watch(free)
+
+
 def test_models_of_one_name_have_a_session_each(output: Path) -> None:
     one, other = double(), double()
     with (
@@ -897,11 +910,13 @@ def test_models_of_one_name_have_a_session_each(output: Path) -> None:
     assert [len(dgrec.open(path)) for path in recorder.files] == [3, 2]
 
 
-def test_all_sessions_of_a_recorder_are_replaced(output: Path) -> None:
+@pytest.mark.parametrize("group", [None, {"id": "x"}, {"id": "x", "name": "site"}])
+def test_all_sessions_of_a_recorder_are_replaced(output: Path, group: Any) -> None:
+    metadata = None if group is None else {"group": group}
     for count in (1, 2):
         one, other = double(), double()
         with (
-            dgrec.Recorder(output, overwrite=True) as recorder,
+            dgrec.Recorder(output, overwrite=True, metadata=metadata) as recorder,
             recorder.watch(one),
             recorder.watch(other),
         ):

@@ -13,7 +13,9 @@ import av
 import pytest
 
 import dgrec
+from dgrec.replay.viewing.opened_session import OpenedSession
 from tests.dgrec.stand_in.numbered import NumberReader, clip, number_in, record
+from tests.factory import new_metadata, write_session
 from tests.recorder.kept import record_kept
 from tests.replay.viewing.client import Client, served
 from tests.replay.viewing.numbered_sessions import added
@@ -178,6 +180,24 @@ def test_a_video_with_the_overlay_in_it_where_there_is_no_other(tmp_path: Path) 
         # In words of the page, which has no options.
         none = client.json("/api/card", s="none")
         assert none["picture_note"] == "no pictures: the source was a program"
+
+
+def test_a_source_that_is_written_is_the_same_other_file(tmp_path: Path) -> None:
+    """A session of a file that goes on after it would be opened anew at each look."""
+    file = tmp_path / "camera.ts"
+    file.write_bytes(b"12345678")
+    source = {"kind": "file", "path": str(file), "relative": file.name, "size": 8}
+    path = write_session(tmp_path / "s.parquet", [], new_metadata(source=source))
+    opened = OpenedSession("s", path, "")
+    try:
+        seen = []
+        for size in (8, 9, 10, 8):
+            file.write_bytes(b"1" * size)
+            seen.append(opened.videos.signature())
+        assert seen[1] == seen[2]
+        assert seen[1] not in (seen[0], seen[3])
+    finally:
+        opened.close()
 
 
 def test_a_video_that_comes_or_goes_later(tmp_path: Path) -> None:
