@@ -143,7 +143,7 @@ def test_links_on_foreign_pages_lead_to_the_page_only(client: Client) -> None:
         status, headers, body = client.ask("/", headers=link)
         assert (status, headers["Set-Cookie"]) == (200, None)
         assert body == client.ask("/")[2]
-        # A page can have browsers follow links: nothing is done or told by one.
+        # Any page can make a browser follow a link, so following one must change nothing.
         for path in {*client.server.paths, "/nothing"} - {"/"}:
             assert client.ask(path, headers={**own, **link})[0] == 403, path
         assert client.ask("/", headers={**link, "Sec-Fetch-Mode": "no-cors"})[0] == 403
