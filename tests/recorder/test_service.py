@@ -122,7 +122,7 @@ def test_a_line_a_minute_where_there_is_no_terminal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(status_module, "_REPORT_EVERY_S", 0.02)
-    arguments = ["--source", "sample", "--max-frames", "40"]
+    arguments = ["--source", "sample", "--max-frames", "15"]
     output = str(tmp_path / "s.parquet")
     done = CliRunner().invoke(record_command, [*arguments, "--output", output])
     assert done.exit_code == 0, done.output

@@ -169,7 +169,7 @@ def test_a_hangup_stays_ignored(dgrec: Command, start: Start) -> None:
     journal = dgrec.folder / "s.arrows"
     for _ in range(2):
         os.killpg(process.pid, signal.SIGHUP)
-        enough = frames_in(journal) + 30
+        enough = frames_in(journal) + 6
         wait_until(partial(lambda n: frames_in(journal) >= n, enough), process=process)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=PATIENCE_S)

@@ -94,7 +94,7 @@ def test_addresses_in_the_cloud(
 @pytest.mark.slow
 def test_a_model_of_a_zoo_on_http_runs_here(dgrec: Command) -> None:
     """PySDK's runtime fetches it by itself; it asks with the token that it was given."""
-    line = ("--source", "sample", "--max-frames", "80", "--output")
+    line = ("--source", "sample", "--every", "10", "--max-frames", "24", "--output")
     with Hub() as hub:
         done = dgrec.record(
             *line,
