@@ -224,7 +224,7 @@ def compare(
         agreement = compare_detections(sides[0][0], sides[1][0], on_pair) if footage else None
         recordings: list[tuple[ComparedSession, ...]]
         if one_a_side:
-            views.return_memory()
+            views.return_memory(sum(len(side[0]) for side in sides))
             samples = [read_sample(side[0]) for side in sides]
             facts = [sample.without_frames() for sample in samples]
             # Handed over, not kept: `compare_samples` drops what it no longer needs.

@@ -249,7 +249,7 @@ def read_sample(session: Session) -> Sample:
     metadata = session.metadata
     losses = _losses(session)
     has_settled, warm_up = _warm_up(session)
-    views.return_memory()
+    views.return_memory(len(session))
     cuts = cuts_of(metadata)
     stamps = _columns(
         session,
@@ -278,7 +278,7 @@ def read_sample(session: Session) -> Sample:
         machine=MachineLoad.of(metadata),
         damage=tuple(session.damage),
     )
-    views.return_memory()
+    views.return_memory(len(session))
     return whole.only(slice(warm_up, None))
 
 
