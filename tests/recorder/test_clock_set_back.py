@@ -54,6 +54,13 @@ def rows_in(journal: Path) -> int:
         return len(session)
 
 
+def _pictures_in(video: Path) -> int:
+    try:
+        return len(frame_stamps(video))
+    except dgrec.VideoError:  # it has no header yet
+        return 0
+
+
 def stamps_of(video: Path) -> np.ndarray:
     return np.diff(frame_stamps(video))
 
@@ -88,17 +95,11 @@ def test_the_file_grows_as_before(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_after_kill_9(tmp_path: Path) -> None:
-    path = tmp_path / "s.parquet"
+    path, video = tmp_path / "s.parquet", tmp_path / "s.mp4"
     child = subprocess.Popen([sys.executable, "-m", __name__, str(path)])
 
-    def count() -> int:
-        try:
-            return len(frame_stamps(path.with_suffix(".mp4")))
-        except dgrec.VideoError:
-            return 0
-
     try:
-        wait_until(lambda: child.poll() is not None or count() == FRAMES)
+        wait_until(lambda: child.poll() is not None or _pictures_in(video) == FRAMES)
         wait_until(lambda: child.poll() is not None or rows_in(journal_path(path)) == FRAMES)
     finally:
         child.kill()
@@ -112,7 +113,6 @@ def test_after_kill_9(tmp_path: Path) -> None:
     assert not list(verify(path))
 
     # A copy whose last bytes are gone: each picture is compared with its row by its time.
-    video = path.with_suffix(".mp4")
     with video.open("r+b") as file:
         file.truncate(video.stat().st_size - 1000)
     with dgrec.open(path) as session:
@@ -204,7 +204,7 @@ def test_stamps_of_two_threads_cross(tmp_path: Path) -> None:
             stamp = BEGUN_S + number / 25 - late_s
             recorder.add([], numbered_image(number), captured_at=stamp)
         wait_until(lambda: rows_in(journal_path(path)) == FRAMES)
-        wait_until(lambda: len(frame_stamps(path.with_suffix(".mp4"))) == FRAMES)
+        wait_until(lambda: _pictures_in(path.with_suffix(".mp4")) == FRAMES)
         with dgrec.open(journal_path(path)) as session:
             assert numbers_shown(session) == list(range(FRAMES))
         for file in (journal_path(path), path.with_suffix(".mp4")):

@@ -528,7 +528,9 @@ def test_values_that_the_memory_has_no_room_for_are_counted(
         lost = session.metadata["totals"]["signals_left_out"]
     assert rows < 31
     assert lost > 0
-    assert kept + lost == 20 * rows  # with those between the first one and the row before it
+    # Those between the first row and the one before it belong to the alert, unless a busy machine
+    # took its time there.
+    assert 20 * (rows - 1) <= kept + lost <= 20 * rows
 
 
 def test_what_makes_no_sense(tmp_path: Path) -> None:
