@@ -89,7 +89,7 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
     }
     described = _described(target.path, ranges, files, times, doubtful)
     if described is None:
-        target.path.unlink()
+        target.session.drop(target.path)
     return described
 
 

@@ -44,7 +44,7 @@ def cut(
             return None
     if all(place is None for place in places):
         if places:
-            target.path.unlink()
+            target.session.drop(target.path)
         report.notes.append(f"none of the frames is in the {video.kind} video")
         return None
     if report.videos and any(
@@ -52,7 +52,7 @@ def cut(
         for number, place in enumerate(places)
     ):
         # ``video_frame`` numbers the frames of both videos, as in the raw one.
-        target.path.unlink()
+        target.session.drop(target.path)
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
     rows.number_video(places)
