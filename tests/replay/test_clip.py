@@ -488,6 +488,22 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
     assert dgrec("clip", camera, "-o", clip, "--pad", "2s").exit_code == 2
 
 
+@pytest.mark.parametrize("is_shown", [False, True], ids=["other footage", "recorded from it"])
+def test_a_clip_without_a_video_takes_the_old_one_away(tmp_path: Path, is_shown: bool) -> None:
+    """It would be nobody's, and in the way of every later clip with a video."""
+    clip, video = tmp_path / "c.parquet", tmp_path / "c.mp4"
+    video.write_bytes(b"recorded")
+    entry = {**file_source(video), "kind": "raw", "frames": 2}
+    write_session(clip, make_rows(2), new_metadata("c", video=[entry]))
+    source = file_source(video) if is_shown else {"given": "cam0", "kind": "camera"}
+    path = write_session(tmp_path / "s.parquet", make_rows(2), new_metadata("s", source=source))
+    with library.open(path) as session:
+        report = clip_module.write_clip(session, [Span(0, 2)], clip, overwrite=True)
+    assert report.videos == report.notes == []
+    assert video.exists() == is_shown
+    assert "video" not in metadata_of(clip)
+
+
 def test_options_that_make_no_sense(dgrec: Run, tmp_path: Path) -> None:
     session = write_session(tmp_path / "s.parquet", make_rows(5))
     clip = ("clip", session, "-o", tmp_path / "c.parquet", "--where", "true")
