@@ -27,7 +27,7 @@ CREATE = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW
 #: take 255. The names of files with one owner differ at the end.
 _FIRST_BYTES, _LAST_BYTES = 150, 50
 _RANDOM_NAME = re.compile(
-    r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{16})\.(?P<state>new|named)\Z", re.DOTALL
+    r"\.(?P<name>.+)\.(?P<id>[0-9a-f]{16})\.(?P<state>new|named|replaced)\Z", re.DOTALL
 )
 
 
@@ -76,8 +76,9 @@ def check_alone(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left of files that were never completed."""
     found = _random_names(folder)
-    # Owners last: which name of a member goes depends on them, and their lock covers the members.
-    for name, match in sorted(found, key=lambda item: item[1]["state"] == "new"):
+    # "named", "new", "replaced": which name of a member goes depends on its owner, whose lock
+    # covers the members; what a member replaced goes once the member is settled.
+    for name, match in sorted(found, key=lambda item: item[1]["state"]):
         with contextlib.suppress(OSError):
             _remove_leftover(folder / name, match, found)
 
@@ -93,6 +94,11 @@ def _random_names(folder: Path) -> list[tuple[str, re.Match[str]]]:
 def _remove_leftover(
     path: Path, match: re.Match[str], found: list[tuple[str, re.Match[str]]]
 ) -> None:
+    if match["state"] == "replaced":
+        # Nobody has locked it. It is needed as long as the one that replaced it is there.
+        if not os.path.lexists(path.with_suffix(".named")):
+            path.unlink()
+        return
     descriptor = os.open(path, OPEN_TO_LOCK | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
@@ -126,7 +132,11 @@ def _has_members(owner: Path, id_: str) -> bool:
 
 
 def _remove_name_of(leftover: Path, start: str, status: os.stat_result) -> None:
-    """Remove the other name of a file whose owner never got its own."""
+    """Remove the other name of a file whose owner never got its own, or give it back."""
+    replaced = leftover.with_suffix(".replaced")
     for other in list(leftover.parent.iterdir()):
         if other.name.startswith(start) and os.path.samestat(other.lstat(), status):
-            other.unlink()
+            if os.path.lexists(replaced):
+                replaced.replace(other)
+            else:
+                other.unlink()

@@ -33,13 +33,22 @@ def link(temporary: Path, path: Path) -> None:
 def link_over(temporary: Path, path: Path) -> None:
     """Give a file a second name, in the place of what has that name."""
     second = temporary.with_suffix(".new")
+    os.replace(second if link_again(temporary, second) else temporary, path)
+
+
+def link_again(path: Path, second: Path) -> bool:
+    """Give a file a second name; return False where the file system cannot.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
     try:
-        os.link(temporary, second)
+        os.link(path, second, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        second = temporary
-    os.replace(second, path)
+        return False
+    return True
 
 
 def rename(temporary: Path, path: Path) -> None:

@@ -54,7 +54,8 @@ class NewFile(Unfinished):
 
     Several files that only make sense together have an ``owner``, the one that names the others
     (a session, whose videos they are). They get their names when they are finished, but until the
-    owner has its own name they count as leftovers, as the owner does.
+    owner has its own name they count as leftovers, as the owner does: what they replaced is kept
+    until then, and comes back if the owner does not get it.
 
     Args:
         path: Its name once it is complete.
@@ -73,6 +74,8 @@ class NewFile(Unfinished):
         self._owner = owner
         self._members: list[NewFile] = []
         self._has_name = False
+        #: The second name of the file that this one has replaced, as long as that may come back.
+        self._replaced: Path | None = None
         check_not_special(path)
         remove_leftovers(path.parent)
         if not replace and os.path.lexists(path):
@@ -123,6 +126,13 @@ class NewFile(Unfinished):
         if self.descriptor >= 0 and not self._has_name:
             self._undo()
 
+    def drop(self, path: Path) -> None:
+        """Remove a finished file that this one owns; what it replaced is there again."""
+        for member in self._members:
+            if member.path == path:
+                member._undo()
+        self._members = [member for member in self._members if member.path != path]
+
     def release(self) -> int:
         """Finish without closing: return the descriptor, which the caller closes.
 
@@ -146,26 +156,46 @@ class NewFile(Unfinished):
         else:
             # From here on it has two names; the owner decides which of them is removed.
             self.temporary = self.temporary.rename(self.temporary.with_suffix(".named"))
+            if self._replace:
+                self._keep_replaced()
             take = renaming.link_over if self._replace else renaming.link
         take(self.temporary, self.path)
         self._has_name = True
         if not self._is_at(self.path):
             raise OutputError(f"{self.path}: another process has written to this name meanwhile")
 
+    def _keep_replaced(self) -> None:
+        """Give the file that is to be replaced a second name, from which it can come back."""
+        second = self.temporary.with_suffix(".replaced")
+        try:
+            is_kept = renaming.link_again(self.path, second)
+        except FileNotFoundError:
+            self._replace = False
+        else:
+            self._replaced = second if is_kept else None
+
     def _undo(self) -> None:
-        for member in self._members:
-            member._undo()
+        # If it has replaced another file, that is gone, and the new members belong to the new one.
+        if not (self._replace and self._is_at(self.path)):
+            for member in self._members:
+                member._undo()
         with contextlib.suppress(OSError):
             self.file.close()
-        if self._has_name and self._is_at(self.path) and not self._replace:
-            with contextlib.suppress(OSError):
-                self.path.unlink()
+        with contextlib.suppress(OSError):
+            if self._is_at(self.path):
+                if self._replaced is not None:
+                    self._replaced.replace(self.path)
+                elif not self._replace:
+                    self.path.unlink()
         self._settle()
 
     def _settle(self) -> None:
         """Remove the random names, and unlock."""
         for member in self._members:
             member._settle()
+        if self._replaced is not None:  # before ".named", which says that it is not a leftover
+            with contextlib.suppress(OSError):
+                self._replaced.unlink(missing_ok=True)
         if not self._has_name or self._owner is not None:
             with contextlib.suppress(OSError):
                 self.temporary.unlink(missing_ok=True)

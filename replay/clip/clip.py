@@ -59,6 +59,8 @@ def write_clip(
     if not spans:
         raise VideoError(f"{session.path}: no frames are selected")
     check_clip_output(session, output, with_video=with_video, overwrite=overwrite)
+    # Read now: the rows that name them are about to go.
+    old_videos = own_videos(output) if overwrite else []
     rows = ClipRows(session, spans)
     report = ClipReport(rows.count, len(spans))
     videos: list[dict[str, Any]] = []
@@ -85,7 +87,27 @@ def write_clip(
             replace=overwrite,
             new=new,
         )
+    written = [path for path, _ in report.videos]
+    if unwanted := [path for path in old_videos if path not in written]:
+        report.notes += _removed(unwanted, files_of(session))
     return report
+
+
+def _removed(videos: Sequence[Path], recorded: Sequence[Path]) -> list[str]:
+    """Remove videos that the replaced session had and the new one has not; return notes.
+
+    They would be in the way of the next one.
+    """
+    notes = []
+    for path in videos:
+        try:
+            refuse_recorded(path, recorded)
+            path.unlink(missing_ok=True)
+        except OutputError:
+            continue  # the session was recorded from it, and the clip shows it
+        except OSError as error:
+            notes.append(f"{path}: cannot be removed: {error.strerror}")
+    return notes
 
 
 #: The kinds of events that have a time and no frame.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def copy_kept(video: RecordedVideo, rows: ClipRows, target: VideoTarget) -> Kept
     }
     described = _described(target.path, ranges, files, times, doubtful)
     if described is None:
-        target.path.unlink()
+        target.session.drop(target.path)
     return described
 
 
@@ -194,26 +195,22 @@ def _write(
     count = 0
     with (
         NewFile(target.path, replace=target.overwrite, owner=target.session) as new,
-        contextlib.ExitStack() as stack,
+        av.open(new.name, "w", format="mp4", options=options) as output,
     ):
-        output = stack.enter_context(av.open(new.name, "w", format="mp4", options=options))
         copied: Any = None
         for each, shown in zip(ranges, times, strict=True):
-            source = stack.enter_context(av.open(str(each.path.absolute())))
-            stream = source.streams.video[0]
-            if copied is None:
-                copied = output.add_stream_from_template(stream)
-                copied.time_base = MICROSECOND
-            packets = (packet for packet in source.demux(stream) if packet.size)
-            for number, packet in enumerate(packets):
-                if number > each.end:
-                    break
-                if number < each.start:
-                    continue
-                pts = int(shown[number - each.start]) + depth
-                dts = count if count < depth else int(in_order[count - depth]) + depth
-                output.mux(copy_of(packet, copied, pts, dts, MICROSECOND))
-                count += 1
+            with av.open(str(each.path.absolute())) as source:
+                stream = source.streams.video[0]
+                if copied is None:
+                    copied = output.add_stream_from_template(stream)
+                    copied.time_base = MICROSECOND
+                packets = (packet for packet in source.demux(stream) if packet.size)
+                wanted = itertools.islice(packets, each.start, each.end + 1)
+                for packet, shown_us in zip(wanted, shown.tolist(), strict=False):
+                    pts = shown_us + depth
+                    dts = count if count < depth else int(in_order[count - depth]) + depth
+                    output.mux(copy_of(packet, copied, pts, dts, MICROSECOND))
+                    count += 1
 
 
 def _described(

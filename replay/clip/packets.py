@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -155,28 +154,26 @@ def _write(target: VideoTarget, pictures: Sequence[_Picture]) -> None:
         chosen.setdefault(picture.path, {})[picture.number] = picture
     with (
         NewFile(target.path, replace=target.overwrite, owner=target.session) as new,
-        contextlib.ExitStack() as stack,
+        av.open(new.name, "w", format="mp4", options=options) as output,
     ):
-        output = av.open(new.name, "w", format="mp4", options=options)
-        stack.enter_context(output)
         copied: Any = None
         for name, wanted in chosen.items():
-            source = stack.enter_context(av.open(str(name.absolute())))
-            stream = source.streams.video[0]
-            if copied is None:
-                # As it is: otherwise PyAV looks for an encoder that has the decoder's name, and for
-                # AV1's (libdav1d) there is none.
-                copied = output.add_stream_from_template(stream, opaque=True)
-                copied.time_base = MICROSECOND
-            packets = (packet for packet in source.demux(stream) if packet.size)
-            last = max(wanted)
-            for number, packet in enumerate(itertools.islice(packets, last + 1)):
-                if number in wanted:
-                    packet.stream, packet.time_base = copied, MICROSECOND
-                    packet.pts = wanted[number].pts_us
-                    packet.duration = wanted[number].duration_us
-                    packet.dts = packet.pts
-                    output.mux(packet)
+            with av.open(str(name.absolute())) as source:
+                stream = source.streams.video[0]
+                if copied is None:
+                    # As it is: otherwise PyAV looks for an encoder that has the decoder's name, and
+                    # for AV1's (libdav1d) there is none.
+                    copied = output.add_stream_from_template(stream, opaque=True)
+                    copied.time_base = MICROSECOND
+                packets = (packet for packet in source.demux(stream) if packet.size)
+                last = max(wanted)
+                for number, packet in enumerate(itertools.islice(packets, last + 1)):
+                    if number in wanted:
+                        packet.stream, packet.time_base = copied, MICROSECOND
+                        packet.pts = wanted[number].pts_us
+                        packet.duration = wanted[number].duration_us
+                        packet.dts = packet.pts
+                        output.mux(packet)
 
 
 class Packets:

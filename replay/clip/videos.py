@@ -44,7 +44,7 @@ def cut(
             return None
     if all(place is None for place in places):
         if places:
-            target.path.unlink()
+            target.session.drop(target.path)
         report.notes.append(f"none of the frames is in the {video.kind} video")
         return None
     if report.videos and any(
@@ -52,7 +52,7 @@ def cut(
         for number, place in enumerate(places)
     ):
         # ``video_frame`` numbers the frames of both videos, as in the raw one.
-        target.path.unlink()
+        target.session.drop(target.path)
         report.notes.append(f"the {video.kind} video has other frames than the raw one: left out")
         return None
     rows.number_video(places)
@@ -112,7 +112,8 @@ def _encode_again(
     inside = [place for place, frame in enumerate(video.frames) if frame is not None]
     with Pixels(video.footage) as pixels:
         times = rows.durations(inside)
-        places = _write_frames(rows, times, pixels.stored, target)
+        is_annotated = video.kind == "annotated"
+        places = _write_frames(rows, times, pixels.stored, target, keeps_shape=is_annotated)
         report.notes += pixels.notes()
         return places
 
@@ -122,10 +123,13 @@ def _write_frames(
     times: Iterable[tuple[int, int, int]],
     pixels_of: Callable[[dict[str, Any]], Image | None],
     target: VideoTarget,
+    *,
+    keeps_shape: bool = False,
 ) -> list[int | None]:
     """Encode the frames that have pixels; return the place in the clip of each picture.
 
-    A repeat in a long gap has None. ``times`` come from `ClipRows.durations`.
+    A repeat in a long gap has None. ``times`` come from `ClipRows.durations`. A picture of another
+    size than the first one is stretched to that, or ``keeps_shape`` (as in a recorded video).
     """
     facts = rows.facts.to_pylist()
     places: list[int | None] = []
@@ -148,7 +152,8 @@ def _write_frames(
                 )
                 stack.enter_context(writer)
                 zero_us = pts_us
-            number = writer.write(canvas.fit(image), pts_us - zero_us, duration_us)
+            image = canvas.fit(image) if keeps_shape else canvas.stretch(image)
+            number = writer.write(image, pts_us - zero_us, duration_us)
             places += [None] * (number - len(places))
             places.append(place)
     return places

@@ -156,7 +156,7 @@ def replay_command(
     from dgrec.analyzers import AnalyzerRequest
     from dgrec.errors import VideoError
     from dgrec.footage import Pixels, files_of, find_footage, refuse_recorded
-    from dgrec.replay.rendering import choose_output, select_frames
+    from dgrec.replay.rendering import choose_output, contact_sheet_of, select_frames
 
     if analyzer_functions and options["no_overlay"]:
         raise click.UsageError("--analyzers does nothing with --no-overlay")
@@ -172,8 +172,9 @@ def replay_command(
             raise click.UsageError("--json is for what is written; name it with --output")
         _check_playing(chosen, speed, loop)
         selection = select_frames(opened, start, end, max_frames, where)
-        if grid is not None:
+        if grid is not None and chosen is not None:
             selection = selection.spread(grid[0] * grid[1])
+            chosen = replace(chosen, target=contact_sheet_of(opened, grid, len(selection)))
         pixels = closing.enter_context(Pixels(find_footage(opened, video, annotated=True)))
         footage = pixels.footage
         notes = [footage.note]

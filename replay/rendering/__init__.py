@@ -13,7 +13,7 @@ contact_sheet  writes many frames as one picture
 =============  =================================================================
 """
 
-from dgrec.replay.rendering.outputs import ReplayOutput, choose_output
+from dgrec.replay.rendering.outputs import ReplayOutput, choose_output, contact_sheet_of
 from dgrec.replay.rendering.render import Canvas, canvas_for, write_replay
 from dgrec.replay.rendering.scene import Scene
 from dgrec.replay.rendering.selection import Selection, select_frames
@@ -26,6 +26,7 @@ __all__ = [
     "Selection",
     "canvas_for",
     "choose_output",
+    "contact_sheet_of",
     "earlier_pictures",
     "encode_picture",
     "select_frames",

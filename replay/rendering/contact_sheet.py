@@ -14,6 +14,8 @@ from dgrec.session import RecordedResult
 from dgrec.video import Image
 
 _BACKGROUND = (24, 24, 24)
+#: JPEG takes no longer side, and the whole sheet is in memory.
+_LONGEST_SIDE, _MOST_PIXELS = 65_500, 200_000_000
 
 
 def spread(count: int, cells: int) -> list[int]:
@@ -50,8 +52,6 @@ class ContactSheet(Sink):
     ) -> None:
         check_new_file(path, overwrite=overwrite)
         self._path = path
-        with output_errors(path, lambda: None):
-            self._new = NewFile(path, replace=overwrite)
         self._columns, self._rows = columns, rows
         self._width, self._height = width, height
         self._elapsed = elapsed
@@ -59,11 +59,13 @@ class ContactSheet(Sink):
         self._lettering = Lettering.of(max(11, min(28, round(width / 17))))
         cell = self._cell
         shape = rows * cell[1] + self._gap, columns * cell[0] + self._gap, 3
-        if max(shape) > 65_500:
+        if max(shape) > _LONGEST_SIDE or shape[0] * shape[1] > _MOST_PIXELS:
             raise OutputError(
                 f"{path}: the sheet would be {shape[1]}x{shape[0]} pixels; "
                 "choose fewer cells or a smaller --size"
             )
+        with output_errors(path, lambda: None):
+            self._new = NewFile(path, replace=overwrite)
         self._sheet = np.full(shape, _BACKGROUND, np.uint8)
 
     @property

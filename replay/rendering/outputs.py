@@ -63,10 +63,8 @@ def choose_output(
         if path.suffix.lower() not in _SHEETS:
             raise OutputError(f"{path}: a contact sheet is a picture; choose a .png or .jpg name")
         width = max(_SMALLEST_CELL, _SHEET_WIDTH // grid[0])
-        sheet = functools.partial(
-            ContactSheet, columns=grid[0], rows=grid[1], elapsed=Elapsed(session)
-        )
-        return ReplayOutput(path, Target(sheet), resize=Resize(widest=width, quiet=True))
+        sheet = contact_sheet_of(session, grid, len(session))
+        return ReplayOutput(path, sheet, resize=Resize(widest=width, quiet=True))
     if pictures is not None or (output is not None and output.endswith(("/", os.sep))):
         path = Path(output) if output else session.path.with_suffix(FRAMES_SUFFIX)
         return ReplayOutput(path, picture_folder(f".{pictures or 'png'}"))
@@ -89,3 +87,10 @@ def choose_output(
             f"--frames {'png' if suffix == '.png' else 'jpg'} writes a folder of pictures"
         )
     return ReplayOutput(path, MP4, plays=True)
+
+
+def contact_sheet_of(session: Session, grid: tuple[int, int], frames: int) -> Target:
+    """Return a contact sheet of that grid, without columns and rows that no frame comes into."""
+    columns, rows = min(grid[0], frames), min(grid[1], -(-frames // grid[0]))
+    sheet = functools.partial(ContactSheet, columns=columns, rows=rows, elapsed=Elapsed(session))
+    return Target(sheet)

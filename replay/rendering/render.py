@@ -26,7 +26,7 @@ from dgrec.format import LABEL_LEAF, cuts_of, with_columns
 from dgrec.replay.drawing import Painter
 from dgrec.replay.rendering.pipeline import ahead
 from dgrec.replay.rendering.sinks import MP4, Target
-from dgrec.session import RecordedResult, Session, each_row
+from dgrec.session import RecordedResult, Session, begins_run, each_row
 from dgrec.units import counted
 from dgrec.video import Image
 
@@ -199,6 +199,16 @@ class Canvas:
         canvas[:height, :width] = image
         return canvas
 
+    def stretch(self, image: Image) -> Image:
+        """Return a picture that fills the canvas: its pixels move as boxes do that are scaled."""
+        if image.shape[:2] == (self.height, self.width):
+            return image
+        import cv2
+
+        size = self.width, self.height
+        stretched: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        return stretched
+
 
 def canvas_for(
     session: Session,
@@ -245,8 +255,12 @@ def _is_drawable(width: int, height: int) -> bool:
 def _has_other_sizes(session: Session) -> bool:
     """Return whether frames may be of several sizes: images of a program, or another camera."""
     metadata = session.metadata
-    is_of_program = metadata.get("source", {}).get("kind") == "program"
-    return is_of_program or any(e.get("kind") == "size" for e in metadata.get("events", []))
+    # A clip or merge may have frames from before and after a change, without its event.
+    if metadata.get("source", {}).get("kind") == "program" or "clip" in metadata:
+        return True
+    # Nobody compared the first frame of a run with the last one of the run before.
+    events = metadata.get("events", [])
+    return any(event.get("kind") == "size" or begins_run(event) for event in events)
 
 
 def _sizes(session: Session, start: int, end: int | None) -> set[tuple[int, int]]:

@@ -27,6 +27,7 @@ from dgrec.files import (
     locks,
     renaming,
     temporary,
+    unfinished,
 )
 from tests.forks import forking
 
@@ -435,6 +436,60 @@ def test_replacing_both(tmp_path: Path) -> None:
     for name in ("s.parquet", "s.mp4"):
         (tmp_path / name).write_bytes(b"old")
     pair(tmp_path, 3, replace=True)
+    assert names(tmp_path) == {"s.parquet", "s.mp4"}
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_what_a_killed_process_replaced_is_there_again(tmp_path: Path, stop: int) -> None:
+    for name in ("s.parquet", "s.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+    killed(lambda: pair(tmp_path, stop, replace=True))
+    leftovers.remove_leftovers(tmp_path)
+    assert names(tmp_path) == {"s.parquet", "s.mp4"}
+    found = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {b"new" if stop == 3 else b"old"}
+
+
+@pytest.mark.parametrize("before", [{"s.parquet", "s.mp4"}, {"s.parquet"}], ids=["both", "one"])
+@pytest.mark.parametrize("drops", [False, True])
+def test_an_exception_leaves_what_was_to_be_replaced(
+    tmp_path: Path, before: set[str], drops: bool
+) -> None:
+    for name in before:
+        (tmp_path / name).write_bytes(b"old")
+
+    def work() -> None:
+        with NewFile(tmp_path / "s.parquet", replace=True) as session:
+            write(tmp_path / "s.mp4", b"new", owner=session, replace=True)
+            leftovers.remove_leftovers(tmp_path)  # what another process does meanwhile
+            if drops:
+                session.drop(tmp_path / "s.mp4")
+                assert names(tmp_path) == before | {session.temporary.name}
+            raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        work()
+    assert names(tmp_path) == before
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+
+
+def test_a_session_that_has_its_name_keeps_its_new_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old rows are gone: with the old video, the new ones would show other pictures."""
+    for name in ("s.parquet", "s.mp4"):
+        (tmp_path / name).write_bytes(b"old")
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unfinished, "sync_folder", interrupt)
+    session = NewFile(tmp_path / "s.parquet", replace=True)
+    session.file.write(b"new")
+    write(tmp_path / "s.mp4", b"new", owner=session, replace=True)
+    with pytest.raises(KeyboardInterrupt):
+        session.finish(sync=True)
     assert names(tmp_path) == {"s.parquet", "s.mp4"}
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
 

@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -48,8 +49,8 @@ from tests.replay.clips import (
     numbered_image,
     numbered_metadata,
     numbered_row,
-    write_clip,
 )
+from tests.replay.clips import write_clip as write_numbered
 
 FRAMES = 100
 STEP_NS = 40_000_000
@@ -310,6 +311,29 @@ def test_a_video_of_any_codec_is_copied(dgrec: Run, codec: str, tmp_path: Path) 
 
 
 @pytest.mark.slow
+def test_a_reel_of_more_moments_than_files_may_be_open(tmp_path: Path) -> None:
+    """Each begins at a key frame of its own in a video of kept packets."""
+    count = 60
+    video = write_numbered(tmp_path / "s.mp4", count, b_frames=0, group=1)
+    entry = {**file_source(video), "kind": "raw", "packets": "kept", "frames": count}
+    rows = [camera_row(frame, frame) for frame in range(count)]
+    metadata = numbered_metadata({"given": "cam0", "kind": "camera"}, video=[entry])
+    moments = [Span(frame, frame + 1) for frame in range(0, count, 2)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with library.open(write_session(tmp_path / "s.parquet", rows, metadata)) as session:
+        open_now = len(list(Path("/proc/self/fd").iterdir()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 20, limits[1]))
+        try:
+            report = clip_module.write_clip(session, moments, tmp_path / "c.parquet")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert report.notes == []
+    assert report.videos == [(tmp_path / "c.mp4", True)]
+    shown = [number_in(image) for image in pictures(tmp_path / "c.mp4")]
+    assert shown == list(range(0, count, 2))
+
+
+@pytest.mark.slow
 def test_a_clip_of_a_clip(dgrec: Run, camera: Path, tmp_path: Path) -> None:
     first, second = tmp_path / "one.parquet", tmp_path / "two.parquet"
     where = ["--where", "frame IN (20, 60)", "--pad", "400ms"]
@@ -385,7 +409,7 @@ def test_a_clip_of_a_journal_whose_recorder_was_killed(dgrec: Run, tmp_path: Pat
 def test_pixels_stay_in_the_source_file(dgrec: Run, tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
-    source = write_clip(media / "clip.mp4", 80)
+    source = write_numbered(media / "clip.mp4", 80)
     rows = [numbered_row(i, i, media_time_s=i * 0.04) for i in range(80)]
     metadata = numbered_metadata(file_source(source, tmp_path))
     del metadata["source"]["path"]
@@ -486,6 +510,22 @@ def test_outputs_are_not_replaced_unasked(dgrec: Run, camera: Path, tmp_path: Pa
     assert_whole(clip)
     assert frames_shown(clip, tmp_path) == seen(range(50, 100))
     assert dgrec("clip", camera, "-o", clip, "--pad", "2s").exit_code == 2
+
+
+@pytest.mark.parametrize("is_shown", [False, True], ids=["other footage", "recorded from it"])
+def test_a_clip_without_a_video_takes_the_old_one_away(tmp_path: Path, is_shown: bool) -> None:
+    """It would be nobody's, and in the way of every later clip with a video."""
+    clip, video = tmp_path / "c.parquet", tmp_path / "c.mp4"
+    video.write_bytes(b"recorded")
+    entry = {**file_source(video), "kind": "raw", "frames": 2}
+    write_session(clip, make_rows(2), new_metadata("c", video=[entry]))
+    source = file_source(video) if is_shown else {"given": "cam0", "kind": "camera"}
+    path = write_session(tmp_path / "s.parquet", make_rows(2), new_metadata("s", source=source))
+    with library.open(path) as session:
+        report = clip_module.write_clip(session, [Span(0, 2)], clip, overwrite=True)
+    assert report.videos == report.notes == []
+    assert video.exists() == is_shown
+    assert "video" not in metadata_of(clip)
 
 
 def test_options_that_make_no_sense(dgrec: Run, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 from click.testing import Result
 
 import dgrec as library
+from dgrec.replay.merging import merge
 from dgrec.replay.rendering import canvas_for
 from dgrec.replay.rendering.render import OverlayPainter
 from dgrec.replay.verify import verify
+from tests.factory import CAMERA, make_row, new_metadata, write_session
 from tests.recorder.doubles import PysdkDouble
 
 Run = Callable[..., Result]
@@ -160,6 +162,41 @@ def test_clips_reports_and_comparisons(session: Path, dgrec: Run) -> None:
     assert run.exit_code == 0, run.output
     run = dgrec("replay", session, "--side-by-side", clip, "-o", session.with_name("b.mp4"))
     assert run.exit_code == 0, run.output
+
+
+@pytest.mark.slow
+def test_recordings_of_two_sizes_are_merged_with_each_pixel_in_its_place(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("upper.parquet", "lower.parquet")]
+    for path, result in zip(paths, results_of(images()[:2]), strict=True):
+        with library.Recorder(path, video="both") as recorder:
+            recorder.add(result)
+    merged = tmp_path / "merged.parquet"
+    merge(paths, merged)
+    assert verify(merged) == []
+    with library.open(merged) as opened, opened.pixels() as pixels:
+        frames = list(pixels.results(opened))
+        assert [frame.size for frame in frames] == SIZES[:2]
+        for frame, image in zip(frames, images(), strict=False):
+            assert difference(frame.image, image) < 12
+    # An overlay keeps its shape.
+    annotated = decoded(merged.with_name("merged.annotated.mp4"))
+    assert annotated[1][:, 60:].max() < 20
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"clip": {"ranges": [[0, 1], [9, 10]]}},
+        {"events": [{"kind": "gap", "ended": None, "source_frame": 1}]},
+    ],
+    ids=["clip", "continued"],
+)
+def test_a_change_of_size_without_an_event(tmp_path: Path, more: dict[str, Any]) -> None:
+    rows = [make_row(i, width=w, height=h) for i, (w, h) in enumerate(SIZES[:2])]
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata("s", source=CAMERA, **more))
+    with library.open(path) as opened:
+        canvas = canvas_for(opened, OverlayPainter())
+    assert (canvas.width, canvas.height) == (96, 96)
 
 
 def test_the_canvas_counts_only_the_frames_that_are_drawn(session: Path) -> None:

@@ -13,11 +13,12 @@ import pytest
 from PIL import Image as PillowImage
 
 import dgrec
+from dgrec.errors import OutputError
 from dgrec.footage import Footage, Pixels, parse_position
-from dgrec.replay.drawing import Resize
+from dgrec.replay.drawing import Elapsed, Resize
 from dgrec.replay.rendering import Scene, select_frames
 from dgrec.replay.rendering.animation import Animation
-from dgrec.replay.rendering.contact_sheet import spread
+from dgrec.replay.rendering.contact_sheet import ContactSheet, spread
 from dgrec.replay.rendering.render import at_speed, replay_frames, usual_step_us
 from tests.factory import make_row, new_metadata, write_journal, write_session
 from tests.replay.clips import (
@@ -401,6 +402,30 @@ def test_a_contact_sheet_of_few_frames(tmp_path: Path, session: Path) -> None:
     assert numbers(list(cells(sheet, 2, 3))) == [3, 23, 43]
     rows = (sheet.shape[0] - 7) / (HEIGHT + 17 + 14)
     assert rows == 2  # rows that nothing is in are left out
+
+
+def test_a_contact_sheet_takes_no_room_for_cells_that_stay_empty(
+    tmp_path: Path, session: Path
+) -> None:
+    output = tmp_path / "sheet.png"
+    done(session, "-o", output, "--contact-sheet", "1x900", "--end", 3)
+    assert numbers(list(cells(cv2.imread(str(output)), 1, 3))) == [0, 1, 2]
+    options = ("--contact-sheet", "900x900", "--end", 3, "--overwrite")
+    assert done(session, "-o", output, *options) == f"{output}: 3 frames\n"
+
+
+def test_a_contact_sheet_larger_than_memory_is_refused(tmp_path: Path, session: Path) -> None:
+    with dgrec.open(session) as opened, pytest.raises(OutputError, match="choose fewer cells"):
+        ContactSheet(
+            tmp_path / "sheet.png",
+            1000,
+            800,
+            columns=16,
+            rows=16,
+            elapsed=Elapsed(opened),
+            overwrite=False,
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def cells(sheet: Any, columns: int, count: int) -> Iterator[Any]:
