@@ -25,8 +25,8 @@ from dgrec.video import Image
 _Sighting: TypeAlias = "tuple[list[Region], int]"
 #: Blocks across the longer side of a box: too few to recognise a face or read a plate.
 _BLOCKS = 5
-#: The most rows that are looked at before and after a frame.
-_FARTHEST = 600
+#: The most rows that are looked at before a frame, and after it: as many as are remembered.
+_FARTHEST = 2000
 #: How many stamps in a row may be odd.
 _ODD = 3
 
@@ -154,7 +154,8 @@ class Redaction(Painter):
 
     Raises:
         ValueError: Margin or time is negative, infinite or NaN.
-        VideoError: A label was not recorded, and the model does not have it either.
+        VideoError: A label was not recorded, and the model does not have it either; when drawing, a
+            result has no place, or too many frames lie within ``hold_s``.
     """
 
     draws_in_place = True
@@ -203,7 +204,7 @@ class Redaction(Painter):
         covered = [region.grown(self._margin) for region in now]
         if not self._hold_us:
             return covered
-        before_now, after_now = self._near(position)
+        before_now, after_now = self._near(position, result.frame)
         past, coming = _unseen_since(now, before_now), _unseen_since(now, after_now)
         # Cover generously: the last place, the next one, and the one in between.
         missed = [region for region, _ in past] + [region for region, _ in coming]
@@ -211,13 +212,18 @@ class Redaction(Painter):
             missed.append(before.towards(after, since / (since + until)))
         return covered + [region.grown(2 * self._margin) for region in missed]
 
-    def _near(self, position: int) -> tuple[Iterator[_Sighting], Iterator[_Sighting]]:
+    def _near(self, position: int, frame: int) -> tuple[Iterator[_Sighting], Iterator[_Sighting]]:
         """Return what was seen in the hold before a row and after it, nearest first."""
         times = self._times_us
         now = int(times[position])
         first, last = np.searchsorted(times, (now - self._hold_us, now + self._hold_us + 1))
-        before = range(position - 1, first - 1, -1)[:_FARTHEST]
-        after = range(position + 1, last)[:_FARTHEST]
+        before, after = range(position - 1, first - 1, -1), range(position + 1, last)
+        if max(len(before), len(after)) > _FARTHEST:
+            raise VideoError(
+                f"--redact: over {_FARTHEST:,} frames lie within {self._hold_us / 1e6:g}s of frame "
+                f"{frame}, too many to look for what the model missed "
+                "(`dgrec replay` takes a shorter --redact-hold)"
+            )
 
         def seen(positions: range) -> Iterator[_Sighting]:
             return ((self._neighbours[at], abs(int(times[at]) - now)) for at in positions)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.errors import VideoError
 from dgrec.format import Row
 from dgrec.replay.drawing import Redaction
+from dgrec.replay.drawing import redaction as redaction_module
 from tests.factory import START_NS, edited, make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import file_source, write_clip
 from tests.replay.test_render import replay
@@ -182,6 +184,22 @@ def test_a_jump_of_a_clip_is_as_long_as_in_its_source(tmp_path: Path) -> None:
     path = write_session(tmp_path / "s.parquet", rows, new_metadata(clip=clip))
     with dgrec.open(path) as session:
         assert not Redaction(session, ["face"]).regions(session[5])
+
+
+@pytest.mark.slow
+def test_a_hold_is_kept_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends early would leave an object to be seen."""
+    path = written(tmp_path, rows_of(650, lambda i: [] if i else [standing(i)]))
+    with dgrec.open(path) as session:
+        redaction = Redaction(session, ["face"], hold_s=30)
+        assert redaction.regions(session[649])
+        monkeypatch.setattr(redaction_module, "_FARTHEST", 600)
+        with pytest.raises(VideoError) as caught:
+            redaction.regions(session[649])
+    assert str(caught.value) == (
+        "--redact: over 600 frames lie within 30s of frame 649, too many to look for what the "
+        "model missed (`dgrec replay` takes a shorter --redact-hold)"
+    )
 
 
 @pytest.mark.slow
