@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dgrec.footage import chosen_batches
-from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels, stamp_us
+from dgrec.format import LABEL_LEAF, LARGEST_MEASUREMENT, labels_of, rows_with_labels, stamp_us
 from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
@@ -49,7 +49,7 @@ class Marks:
     #: The program's marks after a frame and before the next one, where there are any.
     marked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     latency_ms: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
-    #: 99% of the frames were at least as fast; None without frames.
+    #: 99% of the frames were at least as fast; None if no frame's latency is known.
     p99_ms: float | None = None
 
     def after(self, frame: int) -> int | None:
@@ -107,9 +107,10 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
     marked = _marked(events, captured_us[:count])
     kinds = np.zeros(len(frames), np.uint8)
     kinds[np.flatnonzero(dropped > 0)] |= np.uint8(Mark.DROP)
-    p99 = float(np.percentile(latency, 99)) if count else None
+    is_known = np.abs(latency) <= LARGEST_MEASUREMENT  # False for NaN
+    p99 = float(np.percentile(latency[is_known], 99)) if is_known.any() else None
     if p99 is not None:
-        kinds[np.flatnonzero(latency > p99)] |= np.uint8(Mark.SLOW)
+        kinds[np.flatnonzero(is_known & (latency > p99))] |= np.uint8(Mark.SLOW)
     kinds[list(labels.appearing)] |= np.uint8(Mark.LABEL)
     kinds[list(marked)] |= np.uint8(Mark.EVENT)
     return Marks(

@@ -16,8 +16,10 @@ from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
 from tests.dgrec.test_parts import write_set
 from tests.factory import (
+    edited,
     make_detection,
     make_row,
+    make_rows,
     new_metadata,
     write_journal,
     write_session,
@@ -101,6 +103,17 @@ def test_drops_and_slow_frames(tmp_path: Path, form: str) -> None:
     assert f"latency {latency[slow]:.1f} ms, p99 is {p99:.1f}" in marks.describe(slow)
     seven = recorded[7]["dropped_before"]
     assert marks.describe(7).startswith(f"{seven:,} frame")
+
+
+def test_slow_frames_are_found_among_those_with_a_latency(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(10))
+    _, none = marked(edited(path, {"latency_ms": [None] * 10}))
+    assert none.p99_ms is None
+    edited(path, {"latency_ms": [None, float("nan"), float("inf"), *[10.0] * 6, 50.0]})
+    _, marks = marked(path)
+    assert marks.p99_ms is not None
+    assert 40 < marks.p99_ms < 50
+    assert np.flatnonzero(marks.kinds & np.uint8(Mark.SLOW)).tolist() == [9]
 
 
 @pytest.mark.parametrize("form", ["sealed", "journal"])
