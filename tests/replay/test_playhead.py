@@ -85,6 +85,20 @@ def test_marks_of_the_program(tmp_path: Path, form: str) -> None:
     assert marks.after(3) == 4
 
 
+def test_marks_between_frames_that_are_not_played(tmp_path: Path) -> None:
+    rows = make_rows(10)
+    events = [
+        {"kind": "mark", "at": utc_text(row.captured_ns + 1000), "text": f"{i}"}
+        for i, row in enumerate(rows)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(events=events))
+    assert marked(path, 0, 3)[1].marked == {0: ("0",), 1: ("1",), 2: ("2",)}
+    assert marked(path, 0, None, [2, 9])[1].marked == {0: ("2",), 1: ("9",)}
+    stamps = [row.captured_ns // 1000 if i != 3 else None for i, row in enumerate(rows)]
+    edited(path, {"captured_at": stamps})
+    assert marked(path)[1].marked[2] == ("2", "3")
+
+
 @pytest.mark.parametrize("form", ["sealed", "journal"])
 def test_drops_and_slow_frames(tmp_path: Path, form: str) -> None:
     rows = uneven_rows(200)
