@@ -193,7 +193,8 @@ def picture_options(command: _Command) -> _Command:
             metavar="DURATION",
             default="0.5s",
             show_default=True,
-            help="Go on covering an object that the model misses for so long.",
+            help="Go on covering an object that the model misses for so long. More than 2,000 "
+            "frames are refused.",
         ),
         click.option(
             "--side-by-side",

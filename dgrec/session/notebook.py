@@ -45,9 +45,11 @@ def session_card(session: Session) -> str:
 
 
 def _ending(metadata: dict[str, Any], *, sealed: bool) -> str:
-    if metadata.get("ended_at") and metadata.get("end_reason") != "recovered":
-        return f"{metadata['ended_at']} ({metadata.get('end_reason')})"
-    return "cut off" if sealed else "not sealed yet"
+    ended_at, reason = metadata.get("ended_at"), metadata.get("end_reason")
+    if reason in (None, "recovered"):
+        return "cut off" if sealed else "not sealed yet"
+    # Another program's file may not say when.
+    return f"{ended_at} ({reason})" if ended_at else str(reason)
 
 
 def _count(value: Any) -> str | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from dgrec.errors import VideoError
-from dgrec.footage import media_us
+from dgrec.footage import Timeline, column_values
 from dgrec.format import restore
 from dgrec.replay.drawing.labels import check_labels
 from dgrec.replay.drawing.neighbours import Neighbours
@@ -19,10 +21,14 @@ from dgrec.replay.drawing.painter import Painter
 from dgrec.session import RecordedResult, Session
 from dgrec.video import Image
 
+#: The regions of a row, and how far away it is in microseconds.
+_Sighting: TypeAlias = "tuple[list[Region], int]"
 #: Blocks across the longer side of a box: too few to recognise a face or read a plate.
 _BLOCKS = 5
-#: The most rows that are looked at before and after a frame.
-_FARTHEST = 600
+#: The most rows that are looked at before a frame, and after it: as many as are remembered.
+_FARTHEST = 2000
+#: How many stamps in a row may be odd.
+_ODD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +138,6 @@ def _key_points(landmarks: Iterable[Mapping[str, Any]]) -> Iterator[Region]:
         yield Region(min(x), min(y), max(x), max(y)).grown(0.15)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    """The regions of a row, and its time."""
-
-    time_us: int
-    regions: list[Region]
-
-
 class Redaction(Painter):
     """Covers detections before anything is drawn, also in frames where the detector missed one.
 
@@ -156,7 +154,8 @@ class Redaction(Painter):
 
     Raises:
         ValueError: Margin or time is negative, infinite or NaN.
-        VideoError: A label was not recorded, and the model does not have it either.
+        VideoError: A label was not recorded, and the model does not have it either; when drawing, a
+            result has no place, or too many frames lie within ``hold_s``.
     """
 
     draws_in_place = True
@@ -176,39 +175,60 @@ class Redaction(Painter):
         self._mosaic = style == "mosaic"
         self._margin = margin
         self._hold_us = round(hold_s * 1e6)
-        self._neighbours = Neighbours(session, self._sighting)
+        self._session = session
+        self._neighbours = Neighbours(session, lambda row: _regions_of(row, self._labels))
         if self._labels is not None:
             check_labels("--redact", self._labels, [session])
 
-    def _sighting(self, row: Mapping[str, Any]) -> _Sighting:
-        media_s, captured = row["media_time_s"], row["captured_at"]
-        time_us = None if media_s is None else media_us(media_s)
-        if time_us is None:
-            # Rows without any time count as simultaneous, which covers too much rather than too
-            # little.
-            time_us = 0 if captured is None else round(captured.timestamp() * 1e6)
-        return _Sighting(time_us, _regions_of(row, self._labels))
+    @functools.cached_property
+    def _times_us(self) -> np.ndarray[Any, Any]:
+        """The time of each row: a stamp that is missing or odd does not end a hold.
+
+        Where a clip jumps, its rows are as far apart as they were in the source.
+        """
+        names = ["media_time_s", "captured_at"]
+        found = [
+            [column_values(rows.column(name)) for name in names]
+            for rows in self._session.batches(names)
+        ]
+        columns = [
+            _believed(*map(np.concatenate, zip(*parts, strict=True)))
+            for parts in zip(*found, strict=True)
+        ]
+        return Timeline().times_us(pa.table(columns, names))
 
     def regions(self, result: RecordedResult) -> list[Region]:
         """Return the regions to cover on a frame, margins included."""
         position = self._neighbours.note(result)
         now = self._neighbours[position]
-        covered = [region.grown(self._margin) for region in now.regions]
+        covered = [region.grown(self._margin) for region in now]
         if not self._hold_us:
             return covered
-        past = _unseen_since(now, self._near(now, self._neighbours.before(position)))
-        coming = _unseen_since(now, self._near(now, self._neighbours.after(position)))
+        before_now, after_now = self._near(position, result.frame)
+        past, coming = _unseen_since(now, before_now), _unseen_since(now, after_now)
         # Cover generously: the last place, the next one, and the one in between.
         missed = [region for region, _ in past] + [region for region, _ in coming]
         for (before, since), (after, until) in _pairs(past, coming):
             missed.append(before.towards(after, since / (since + until)))
         return covered + [region.grown(2 * self._margin) for region in missed]
 
-    def _near(self, now: _Sighting, sightings: Iterable[_Sighting]) -> Iterator[_Sighting]:
-        for count, sighting in enumerate(sightings):
-            if count >= _FARTHEST or abs(sighting.time_us - now.time_us) > self._hold_us:
-                return
-            yield sighting
+    def _near(self, position: int, frame: int) -> tuple[Iterator[_Sighting], Iterator[_Sighting]]:
+        """Return what was seen in the hold before a row and after it, nearest first."""
+        times = self._times_us
+        now = int(times[position])
+        first, last = np.searchsorted(times, (now - self._hold_us, now + self._hold_us + 1))
+        before, after = range(position - 1, first - 1, -1), range(position + 1, last)
+        if max(len(before), len(after)) > _FARTHEST:
+            raise VideoError(
+                f"--redact: over {_FARTHEST:,} frames lie within {self._hold_us / 1e6:g}s of frame "
+                f"{frame}, too many to look for what the model missed "
+                "(`dgrec replay` takes a shorter --redact-hold)"
+            )
+
+        def seen(positions: range) -> Iterator[_Sighting]:
+            return ((self._neighbours[at], abs(int(times[at]) - now)) for at in positions)
+
+        return seen(before), seen(after)
 
     def draw(self, result: RecordedResult, image: Image) -> Image:
         for region in self.regions(result):
@@ -216,19 +236,34 @@ class Redaction(Painter):
         return image
 
 
-def _unseen_since(now: _Sighting, sightings: Iterable[_Sighting]) -> list[tuple[Region, int]]:
-    """Return the regions in ``sightings``, nearest first, but not now, and how long ago in us.
+def _believed(stamps: np.ndarray[Any, Any], is_there: np.ndarray[Any, Any]) -> pa.Array:
+    """Return stamps with null for those around one that goes back.
+
+    Whether the one was too early or those before it were too late, cannot be told.
+    """
+    is_there = is_there & np.isfinite(stamps)
+    known = np.flatnonzero(is_there)
+    goes_back = np.diff(stamps[known]) < 0
+    odd = np.concatenate([known[:-1][goes_back], known[1:][goes_back]])
+    for by in range(-_ODD, _ODD + 1):
+        is_there[np.clip(odd + by, 0, len(is_there) - 1)] = False
+    return pa.array(stamps, mask=~is_there)
+
+
+def _unseen_since(
+    now: Sequence[Region], sightings: Iterable[_Sighting]
+) -> list[tuple[Region, int]]:
+    """Return the regions in ``sightings``, nearest first, but not now, and how far away in us.
 
     Regions are followed from row to row, away from now; one that leads to a region of now has not
     been missed.
     """
-    followed = list(now.regions)
+    followed = list(now)
     missed = []
-    for sighting in sightings:
-        away = abs(sighting.time_us - now.time_us)
-        matches = _match(followed, sighting.regions)
+    for regions, away in sightings:
+        matches = _match(followed, regions)
         new = []
-        for index, region in enumerate(sighting.regions):
+        for index, region in enumerate(regions):
             if index in matches:
                 followed[matches[index]] = region
             else:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dgrec.footage import chosen_batches
-from dgrec.format import LABEL_LEAF, labels_of, rows_with_labels, stamp_us
+from dgrec.footage import chosen_batches, column_values
+from dgrec.format import LABEL_LEAF, LARGEST_MEASUREMENT, labels_of, rows_with_labels, stamp_us
 from dgrec.replay.player.played_frames import PlayedFrames
 from dgrec.session import Session
 from dgrec.units import counted
@@ -46,10 +46,10 @@ class Marks:
     dropped: dict[int, int] = field(default_factory=dict)
     #: Labels that appear in a frame, where there are any.
     appearing: dict[int, tuple[str, ...]] = field(default_factory=dict)
-    #: The program's marks after a frame and before the next one, where there are any.
+    #: The program's marks after a frame and before the session's next one, where there are any.
     marked: dict[int, tuple[str, ...]] = field(default_factory=dict)
     latency_ms: np.ndarray[Any, Any] = field(default_factory=lambda: np.empty(0))
-    #: 99% of the frames were at least as fast; None without frames.
+    #: 99% of the frames were at least as fast; None if no frame's latency is known.
     p99_ms: float | None = None
 
     def after(self, frame: int) -> int | None:
@@ -88,7 +88,7 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
     """
     labels = _Labels()
     dropped, latency = np.empty(len(frames), np.int64), np.empty(len(frames))
-    captured_us = np.empty(len(frames), np.int64)
+    captured_us, is_captured = np.empty(len(frames), np.int64), np.empty(len(frames), bool)
     count = 0
     with Session(path) as session:
         events = [e for e in session.metadata.get("events", []) if e.get("kind") == "mark"]
@@ -99,17 +99,18 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
             here = slice(count, count + batch.num_rows)
             labels.look(batch, frames.times_us[here], count)
             dropped[here] = batch.column("dropped_before").fill_null(0)
-            stamps = batch.column("captured_at").cast(pa.int64())
-            captured_us[here] = stamps.fill_null(0).to_numpy()
+            captured_us[here], is_captured[here] = column_values(batch.column("captured_at"))
             latency[here] = batch.column("latency_ms").to_numpy(zero_copy_only=False)
             count += batch.num_rows
+        captured = np.flatnonzero(is_captured[:count])
+        marked = _marked(session, events, frames.positions, captured, captured_us[captured])
     dropped, latency = dropped[:count], latency[:count]
-    marked = _marked(events, captured_us[:count])
     kinds = np.zeros(len(frames), np.uint8)
     kinds[np.flatnonzero(dropped > 0)] |= np.uint8(Mark.DROP)
-    p99 = float(np.percentile(latency, 99)) if count else None
+    is_known = np.abs(latency) <= LARGEST_MEASUREMENT  # False for NaN
+    p99 = float(np.percentile(latency[is_known], 99)) if is_known.any() else None
     if p99 is not None:
-        kinds[np.flatnonzero(latency > p99)] |= np.uint8(Mark.SLOW)
+        kinds[np.flatnonzero(is_known & (latency > p99))] |= np.uint8(Mark.SLOW)
     kinds[list(labels.appearing)] |= np.uint8(Mark.LABEL)
     kinds[list(marked)] |= np.uint8(Mark.EVENT)
     return Marks(
@@ -123,19 +124,44 @@ def find_marks(path: Path, frames: PlayedFrames, stop: threading.Event | None = 
 
 
 def _marked(
-    events: Iterable[Mapping[str, Any]], captured_us: np.ndarray[Any, Any]
+    session: Session,
+    events: Iterable[Mapping[str, Any]],
+    positions: np.ndarray[Any, Any],
+    frames: np.ndarray[Any, Any],
+    captured_us: np.ndarray[Any, Any],
 ) -> dict[int, tuple[str, ...]]:
-    """Return the texts of marks by the last frame that was captured before each."""
-    found: dict[int, tuple[str, ...]] = {}
+    """Return the texts of marks by the last frame that was captured before each.
+
+    Marks of frames that are not played are left out.
+
+    Args:
+        session: The frames' session.
+        events: The marks.
+        positions: The positions of the frames that are played.
+        frames: Those of them whose time of capture is known.
+        captured_us: It.
+    """
+    found: dict[int, list[tuple[int, str]]] = {}
     for event in events:
         text = str(event.get("text") or "")
         at_us = stamp_us(event.get("at"))
         if at_us is None:
             continue
-        frame = int(np.searchsorted(captured_us, at_us, side="right")) - 1
-        if frame >= 0:
-            found[frame] = (*found.get(frame, ()), text[:_LONGEST_TEXT])
-    return found
+        index = int(np.searchsorted(captured_us, at_us, side="right")) - 1
+        if index >= 0:
+            found.setdefault(int(frames[index]), []).append((at_us, text[:_LONGEST_TEXT]))
+    following = positions[sorted(found)] + 1
+    ends_us: dict[int, int] = {}
+    for at, rows in chosen_batches(session, following[following < len(session)], ["captured_at"]):
+        stamps, is_there = column_values(rows.column("captured_at"))
+        ends_us.update(zip(at[is_there].tolist(), stamps[is_there].tolist(), strict=True))
+    marked = {}
+    for frame, marks in found.items():
+        end_us = ends_us.get(int(positions[frame]) + 1)
+        texts = tuple(text for at_us, text in marks if end_us is None or at_us < end_us)
+        if texts:
+            marked[frame] = texts
+    return marked
 
 
 def _merged(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from IPython.core.formatters import DisplayFormatter
 
 import dgrec
-from tests.factory import make_rows, new_metadata, write_journal, write_session
+from tests.factory import edited, make_rows, new_metadata, write_journal, write_session
 
 SESSION = Path(dgrec.__file__).parent.parent / "sample_data" / "session.parquet"
 
@@ -42,6 +43,24 @@ def test_session_without_frames_and_journal(tmp_path: Path) -> None:
         assert ">0<" in session._repr_html_()
     with dgrec.open(write_journal(tmp_path / "j.arrows", make_rows(3), end=False)) as session:
         assert "not sealed yet" in session._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("reason", "ended_at", "shown"),
+    [
+        ("finished", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z (finished)"),
+        ("imported", None, "imported"),
+        ("recovered", "2026-01-02T03:04:05Z", "cut off"),
+        ("recovered", None, "cut off"),
+        (None, None, "cut off"),
+    ],
+)
+def test_how_a_session_ended(
+    tmp_path: Path, reason: str | None, ended_at: str | None, shown: str
+) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(1))
+    with dgrec.open(edited(path, {}, end_reason=reason, ended_at=ended_at)) as session:
+        assert f'>ended</th><td style="text-align:left">{shown}</td>' in session._repr_html_()
 
 
 def test_comparison_is_a_table() -> None:

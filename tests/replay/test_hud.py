@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import dgrec
-from dgrec.replay.drawing import Corner, Hud, Lettering, Line, Redaction, text_height, time_text
+from dgrec.replay.drawing import Corner, Hud, Lettering, Line, text_height, time_text
 from dgrec.replay.drawing.hud import BARS, Bar, HudModel, HudValues, hud_lines, strip_image
 from dgrec.replay.drawing.lettering import draw_panel
 from dgrec.replay.drawing.neighbours import Neighbours
@@ -291,4 +291,3 @@ def test_a_stamp_that_no_source_can_have_is_not_used(tmp_path: Path, media_s: fl
     with dgrec.open(path) as session:
         model = HudModel(session)
         assert [model.values(result).elapsed_s for result in session][2] == 0.5
-        assert len(Redaction(session, None).regions(session[2])) == 1

@@ -16,8 +16,10 @@ from dgrec.replay.player.playhead import SPEEDS, Look, Playhead
 from dgrec.replay.player.time_bar import TimeBar
 from tests.dgrec.test_parts import write_set
 from tests.factory import (
+    edited,
     make_detection,
     make_row,
+    make_rows,
     new_metadata,
     write_journal,
     write_session,
@@ -83,6 +85,20 @@ def test_marks_of_the_program(tmp_path: Path, form: str) -> None:
     assert marks.after(3) == 4
 
 
+def test_marks_between_frames_that_are_not_played(tmp_path: Path) -> None:
+    rows = make_rows(10)
+    events = [
+        {"kind": "mark", "at": utc_text(row.captured_ns + 1000), "text": f"{i}"}
+        for i, row in enumerate(rows)
+    ]
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(events=events))
+    assert marked(path, 0, 3)[1].marked == {0: ("0",), 1: ("1",), 2: ("2",)}
+    assert marked(path, 0, None, [2, 9])[1].marked == {0: ("2",), 1: ("9",)}
+    stamps = [row.captured_ns // 1000 if i != 3 else None for i, row in enumerate(rows)]
+    edited(path, {"captured_at": stamps})
+    assert marked(path)[1].marked[2] == ("2", "3")
+
+
 @pytest.mark.parametrize("form", ["sealed", "journal"])
 def test_drops_and_slow_frames(tmp_path: Path, form: str) -> None:
     rows = uneven_rows(200)
@@ -101,6 +117,17 @@ def test_drops_and_slow_frames(tmp_path: Path, form: str) -> None:
     assert f"latency {latency[slow]:.1f} ms, p99 is {p99:.1f}" in marks.describe(slow)
     seven = recorded[7]["dropped_before"]
     assert marks.describe(7).startswith(f"{seven:,} frame")
+
+
+def test_slow_frames_are_found_among_those_with_a_latency(tmp_path: Path) -> None:
+    path = write_session(tmp_path / "s.parquet", make_rows(10))
+    _, none = marked(edited(path, {"latency_ms": [None] * 10}))
+    assert none.p99_ms is None
+    edited(path, {"latency_ms": [None, float("nan"), float("inf"), *[10.0] * 6, 50.0]})
+    _, marks = marked(path)
+    assert marks.p99_ms is not None
+    assert 40 < marks.p99_ms < 50
+    assert np.flatnonzero(marks.kinds & np.uint8(Mark.SLOW)).tolist() == [9]
 
 
 @pytest.mark.parametrize("form", ["sealed", "journal"])

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import dgrec
+from dgrec.errors import VideoError
 from dgrec.format import Row
 from dgrec.replay.drawing import Redaction
-from tests.factory import make_detection, make_row, new_metadata, write_session
+from dgrec.replay.drawing import redaction as redaction_module
+from tests.factory import START_NS, edited, make_detection, make_row, new_metadata, write_session
 from tests.replay.clips import file_source, write_clip
 from tests.replay.test_render import replay
 
@@ -130,6 +132,74 @@ def test_the_gap_counts_in_time_not_in_frames(tmp_path: Path) -> None:
         row.media_time_s = at
     masks = covered(written(tmp_path, rows), ["face"], hold_s=0.5)
     assert [bool(mask.any()) for mask in masks] == [True, True, False, False, False]
+
+
+def held(path: Path, frame: int, **options: Any) -> list[Any]:
+    with dgrec.open(path) as session:
+        return Redaction(session, ["face"], **options).regions(session[frame])
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        {"media_time_s": {11: None}},
+        {"media_time_s": {11: float("nan")}},
+        {"media_time_s": {11: 1e308}},
+        {"media_time_s": {11: 100.4}},
+        {"media_time_s": {10: 100.4, 11: 100.5}},
+        {"media_time_s": {11: -100.0}},
+        {"media_time_s": {11: -100.0, 12: -99.9}},
+        {"media_time_s": dict.fromkeys([9, 10, 12, 13])},
+        {"media_time_s": {i: i / 30 - 1000 for i in range(11, 30)}},
+        {"media_time_s": dict.fromkeys(range(30)), "captured_at": {11: START_NS // 1000 + 10**9}},
+        {"media_time_s": dict.fromkeys(range(30)), "captured_at": dict.fromkeys(range(30))},
+    ],
+    ids=[
+        *("null", "NaN", "1e308", "later", "two later", "earlier", "two earlier"),
+        *("null around", "restarted", "later capture", "none"),
+    ],
+)
+def test_an_odd_or_missing_stamp_does_not_end_the_hold(
+    tmp_path: Path, stamps: dict[str, dict[int, Any]]
+) -> None:
+    """Neither after an object's last frame nor before the first of another one."""
+    boxes = [[moving(0)]] * 10 + [[]] * 3 + [[standing(0)]] * 17
+    path = written(tmp_path, rows_of(30, boxes.__getitem__))
+    good = {
+        "media_time_s": [i / 30 for i in range(30)],
+        "captured_at": [START_NS // 1000 + i * 33_333 for i in range(30)],
+    }
+    for name, odd in stamps.items():
+        edited(path, {name: [odd.get(i, value) for i, value in enumerate(good[name])]})
+    with dgrec.open(path) as session:
+        redaction = Redaction(session, ["face"])
+        assert [len(redaction.regions(session[i])) for i in (10, 11, 12)] == [2, 2, 2]
+
+
+def test_a_jump_of_a_clip_is_as_long_as_in_its_source(tmp_path: Path) -> None:
+    rows = rows_of(10, lambda i: [standing(i)] if i < 5 else [])
+    for row in rows[5:]:
+        row.media_time_s += 10
+    clip = {"ranges": [{"first_frame": 0}, {"first_frame": 5}]}
+    path = write_session(tmp_path / "s.parquet", rows, new_metadata(clip=clip))
+    with dgrec.open(path) as session:
+        assert not Redaction(session, ["face"]).regions(session[5])
+
+
+@pytest.mark.slow
+def test_a_hold_is_kept_or_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ends early would leave an object to be seen."""
+    path = written(tmp_path, rows_of(650, lambda i: [] if i else [standing(i)]))
+    with dgrec.open(path) as session:
+        redaction = Redaction(session, ["face"], hold_s=30)
+        assert redaction.regions(session[649])
+        monkeypatch.setattr(redaction_module, "_FARTHEST", 600)
+        with pytest.raises(VideoError) as caught:
+            redaction.regions(session[649])
+    assert str(caught.value) == (
+        "--redact: over 600 frames lie within 30s of frame 649, too many to look for what the "
+        "model missed (`dgrec replay` takes a shorter --redact-hold)"
+    )
 
 
 @pytest.mark.slow
