@@ -371,12 +371,16 @@ def test_a_folder_stands_for_its_sessions(
 
 
 def test_sources_that_are_named(two_cameras: list[Path]) -> None:
-    found = replayed(f"0={two_cameras[0]}", f"rtsp://host/b={two_cameras[1]}")
-    for source, count in ((0, 6), ("0", 6), ("rtsp://host/b", 9)):
+    address = "rtsp://user:secret@host/b"
+    found = replayed(f"0={two_cameras[0]}", f"{address}={two_cameras[1]}")
+    for source, count in ((0, 6), ("0", 6), (address, 9)):
         camera = found.camera(source)
         assert camera is not None
         with camera:
             assert camera.frame_count == count
+    with pytest.raises(SourceError, match=r"recorded sources \(0; rtsp://\*\*\*@host/b\)") as error:
+        found.camera(1)
+    assert "secret" not in str(error.value)
 
 
 def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
