@@ -42,28 +42,34 @@ class Frames:
         Raises:
             DamagedSessionError: The row does not hold what dgrec writes.
         """
-        with self._lock:
-            row: dict[str, Any] = self.session.row(position)
+        row = self._row(position)
         try:
             restored = restore(row)
         except DecodeError as error:
             raise damaged_frame(self.session.path, row, error) from None
-        stamp = row["completed_at"] or row["captured_at"]
-        return RecordedFrame(
-            restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")
-        )
+        return RecordedFrame(restored, _completed_ns(row), row.get("latency_ms"))
 
     def notices_until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time."""
         with self._lock:
             return self.session.notices_until(completed_ns)
 
-    def empty(self) -> RecordedFrame:
-        """Return a frame for which nothing was recorded: without detections, all background."""
+    def empty(self, last: int) -> RecordedFrame:
+        """Return a frame for which nothing was recorded: without detections, all background.
+
+        Args:
+            last: Position of the frame before, whose time it gets; before any, the first frame's.
+        """
         results: list[Any] = []
         if self._map_shape is not None:
             results = [{"data": np.zeros(*self._map_shape)}]
-        return RecordedFrame(RestoredFrame(results, {}, "", {}), None, None)
+        completed_ns = _completed_ns(self._row(max(last, 0))) if len(self) else None
+        return RecordedFrame(RestoredFrame(results, {}, "", {}), completed_ns, None)
+
+    def _row(self, position: int) -> dict[str, Any]:
+        with self._lock:
+            row: dict[str, Any] = self.session.row(position)
+        return row
 
     @functools.cached_property
     def _map_shape(self) -> tuple[tuple[int, ...], Any] | None:
@@ -75,3 +81,8 @@ class Frames:
             return data.shape, data.dtype
         except (AttributeError, LookupError, TypeError):
             return None
+
+
+def _completed_ns(row: dict[str, Any]) -> int | None:
+    stamp = row["completed_at"] or row["captured_at"]
+    return None if stamp is None else utc_ns(stamp)

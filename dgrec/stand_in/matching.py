@@ -64,6 +64,11 @@ class Matcher:
         self._sorted = of_frames[self._positions]
         self._signatures = _Signatures.of(session) if missing == "nearest" else None
 
+    @property
+    def last(self) -> int:
+        """The position of the last frame that was found; -1 before any."""
+        return self._last
+
     def rewind(self) -> None:
         """Begin again at the first frame."""
         self._last, self._step = -1, 1

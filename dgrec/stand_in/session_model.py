@@ -195,7 +195,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         # PySDK's other image backend has red and blue exchanged.
         is_other = self.takes_pictures and self.image_backend != self._recorded_backend
         position = matcher.find(picture, has_exchanged_colors=is_other)
-        return self._frames.empty() if position is None else self._frames.at(position)
+        if position is None:
+            return self._frames.empty(matcher.last)
+        return self._frames.at(position)
 
     def result_of(self, frame: RecordedFrame, info: Mapping[str, Any]) -> Any:
         """Return the result object of a frame."""
