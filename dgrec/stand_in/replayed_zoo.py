@@ -44,12 +44,13 @@ class ReplayedModel(SessionModel):
         super().__init__(name, parameters, device_of(parameters), **how)
         #: Those of a compound model that it stands for.
         self._attached: list[Any] = []
-        self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
+        self._others = [Frames(path) for path in sessions]
+        self._matcher.others = [_matcher(frames.session) for frames in self._others]
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
         """Return the frame of a picture, from the session that knows it."""
         if self._others and not matcher.knows(picture):
-            for frames, other in self._others:
+            for frames, other in zip(self._others, matcher.others, strict=True):
                 if other.knows(picture):
                     position = other.find(picture)
                     assert position is not None

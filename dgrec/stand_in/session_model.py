@@ -21,7 +21,7 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.recorded_trackers import Trackers
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
-from dgrec.stand_in.run import from_the_first, run
+from dgrec.stand_in.run import run
 from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
 
 _PACES = ("fast", "recorded")
@@ -178,7 +178,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         for name in self._fixed:
             self._check_fixed(name)
         is_next = self._one_by_one.is_inside
-        return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
+        return run(self, self._matcher if is_next else self._matcher.from_the_first(), sources)
 
     @contextlib.contextmanager
     def _predict_handler(self) -> Iterator[None]:

@@ -399,6 +399,21 @@ def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
         model(images[0][8:])
 
 
+def test_each_run_begins_at_the_first_frame_of_every_session(tmp_path: Path) -> None:
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo
+
+    sessions = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for number, path in enumerate(sessions):
+        with dgrec.Recorder(path, metadata={"model": {"name": "cat"}}) as recorder:
+            for score in (0.1, 0.2, 0.3):
+                recorder.add([{"score": score}], picture(number))
+    model = ReplayedZoo("", "", replayed(*sessions)).load_model("cat")
+    for number in (0, 1):
+        for _ in range(2):
+            runs = model.predict_batch([picture(number)] * 2)
+            assert [result.results[0]["score"] for result in runs] == [0.1, 0.2]
+
+
 def test_crops_are_not_the_camera(tmp_path: Path) -> None:
     """The second model has more frames: two crops of each picture, or all of it."""
     kinds: dict[str, list[Any]] = {"whole": [], "crops": []}
