@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def kept(
     if not changed or not results:
         return everything
     if not all(
-        isinstance(item, Mapping) and isinstance(item.get("score"), float | int) for item in results
+        isinstance(item, Mapping) and isinstance(item.get("score"), Real) for item in results
     ):
         raise ModelError(f"{min(changed)}: cannot be applied to results without scores")
     scores = [float(item["score"]) for item in results]
