@@ -22,7 +22,15 @@ from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.recorded_trackers import Trackers
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
 from dgrec.stand_in.run import run
-from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
+from dgrec.stand_in.settings import (
+    FIXED,
+    LIMITS,
+    THRESHOLD,
+    Limit,
+    kept,
+    recorded_limits,
+    reports_below_threshold,
+)
 
 _PACES = ("fast", "recorded")
 
@@ -74,6 +82,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         self._recorded_backend = described.get("image_backend") or "opencv"
+        self._is_classifier = described.get("result_type") == "Classification"
         #: Whether the model takes pictures; other inputs are not looked at.
         self.takes_pictures = "Image" in parameters.InputType
         devices = described.get("devices")
@@ -368,14 +377,18 @@ def _limit_property(limit: Limit) -> property:
     before: Any = getattr(Model, limit.property)
 
     def write(self: SessionModel, value: Any) -> None:
-        recorded = self._recorded_limits.get(limit.property)
+        limits = self._recorded_limits
+        recorded, at = limits.get(limit.property), ""
         try:
-            loosens = recorded is not None and limit.loosens(value, recorded)
+            if recorded is not None and limit.loosens(value, recorded):
+                at = f"{recorded:g}"
+            elif self._is_classifier and reports_below_threshold(limit, value, limits):
+                at = f"{THRESHOLD.property}={limits[THRESHOLD.property]:g}"
         except TypeError:  # not a number: PySDK refuses it below
-            loosens = False
-        if loosens:
+            pass
+        if at:
             raise StandInError(
-                f"{limit.property}={value}: the session was recorded at {recorded:g}, and holds "
+                f"{limit.property}={value}: the session was recorded at {at}, and holds "
                 "no results beyond it; record it again with that setting"
             )
         before.fset(self, value)

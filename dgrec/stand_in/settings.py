@@ -73,6 +73,15 @@ def recorded_limits(parameters: Any) -> dict[str, float]:
     }
 
 
+def reports_below_threshold(limit: Limit, value: float, recorded: Mapping[str, float]) -> bool:
+    """Return whether a setting has a classifier report classes below the recorded threshold.
+
+    With top k PySDK reports that many classes, whatever the threshold is.
+    """
+    is_new = limit is TOP_K and value > 0 and recorded.get(TOP_K.property) == 0
+    return is_new and recorded.get(THRESHOLD.property, 0) > 0
+
+
 def kept(
     results: Sequence[Any],
     values: Mapping[str, float],
