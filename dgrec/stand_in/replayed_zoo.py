@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from dgrec.stand_in.zoo import parameters_of
 
 #: The attribute of a compound model that has its stand-in.
 _STAND_IN = "_dgrec_stand_in"
+#: Those that have the models in it.
+_PARTS = ("model1", "model2")
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -41,11 +43,33 @@ class ReplayedModel(SessionModel):
     """
 
     def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
+        #: The settings of results that were set.
+        self.chosen: set[str] = set()
         super().__init__(name, parameters, device_of(parameters), **how)
         #: Those of a compound model that it stands for.
         self._attached: list[Any] = []
         self._others = [Frames(path) for path in sessions]
         self._matcher.others = [_matcher(frames.session) for frames in self._others]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name.startswith("output_"):
+            self.chosen.add(name)
+
+    def check_parts(self, compound: Any) -> None:
+        """Refuse settings of the models in a compound model that it stands for."""
+        _check_parts(compound, self._frames.metadata.get("model"))
+
+    def check_chosen(self, described: Any) -> None:
+        """Refuse settings of results that differ from those of a model in a compound model."""
+        recorded = described.get("parameters") if isinstance(described, Mapping) else None
+        if not isinstance(recorded, Mapping):
+            return
+        for name in sorted(self.chosen & recorded.keys()):
+            if (value := getattr(self, name)) != recorded[name]:
+                raise StandInError(
+                    f"{self._model_name}: {self._refusal(name, value, recorded[name])}"
+                )
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
         """Return the frame of a picture, from the session that knows it."""
@@ -96,11 +120,23 @@ def compound_stand_in(compound: Any, name: str, replayed: Replayed) -> ReplayedM
     if _STAND_IN not in own:
         own[_STAND_IN] = ReplayedZoo("", "", replayed).load_model(name)
     stand_in: ReplayedModel = own[_STAND_IN]
+    stand_in.check_parts(compound)
     for setting in ("non_blocking_batch_predict", "measure_time"):
         if (value := getattr(compound, setting, None)) is not None:
             setattr(stand_in, setting, value)
     stand_in.attach(list(own.get("_analyzers") or ()))
     return stand_in
+
+
+def _check_parts(compound: Any, described: Any) -> None:
+    """Refuse settings of the models in a compound model, at any depth."""
+    entries = described.get("models") if isinstance(described, Mapping) else None
+    for name, entry in zip(_PARTS, entries if isinstance(entries, list) else (), strict=False):
+        part = vars(compound).get(name)
+        if isinstance(part, ReplayedModel):
+            part.check_chosen(entry)
+        elif part is not None:
+            _check_parts(part, entry)
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]

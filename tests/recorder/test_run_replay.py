@@ -22,7 +22,7 @@ from dgrec.replay.verify import verify
 from dgrec.stand_in import Replay, Replayed
 from tests.clips import FRAMES, short_clip
 from tests.dgrec.stand_in.numbered import clip, number_in, record
-from tests.dgrec.stand_in.scripted import picture
+from tests.dgrec.stand_in.scripted import ScriptedModel, picture
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S
 
@@ -397,6 +397,45 @@ def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
     ]
     with pytest.raises(Exception, match="has the pixels of this picture"):
         model(images[0][8:])
+
+
+def test_settings_of_the_models_in_a_compound_model_are_those_of_the_recording(
+    tmp_path: Path,
+) -> None:
+    from degirum_tools import CombiningCompoundModel
+
+    from dgrec.stand_in.replayed_program import model_name
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo, compound_stand_in
+
+    session = tmp_path / "s.parquet"
+    names = ("detector", "parts")
+    parts: list[Any] = [ScriptedModel("DetectionYolo", lambda _: [], name=name) for name in names]
+    parts[0].output_confidence_threshold = 0.1
+    live = CombiningCompoundModel(*parts)
+    with dgrec.Recorder(session) as recorder, recorder.watch(live):
+        assert len(list(live.predict_batch([picture(0)]))) == 1
+    found = replayed(session)
+    zoo = ReplayedZoo("", "", found)
+    parts = [zoo.load_model(name) for name in names]
+    compound = CombiningCompoundModel(*parts)
+    compound.output_confidence_threshold = 0.1  # as the program did
+
+    def whole() -> Any:
+        return compound_stand_in(compound, model_name(compound), found)
+
+    assert len(list(whole().predict_batch([picture(0)]))) == 1
+    for part, name, other in (
+        (0, "output_confidence_threshold", 0.75),
+        (1, "output_max_detections", 1),
+        (1, "output_class_set", ["person"]),
+        (1, "output_pose_threshold", 0.5),
+    ):
+        before = getattr(parts[part], name)
+        setattr(parts[part], name, other)
+        with pytest.raises(ModelError, match=rf"^{names[part]}: {name}=.* was recorded with"):
+            whole()
+        setattr(parts[part], name, before)
+    whole()
 
 
 def test_each_run_begins_at_the_first_frame_of_every_session(tmp_path: Path) -> None:
