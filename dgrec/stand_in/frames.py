@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import Notice
+from dgrec.analyzers import Notice, drawing_of
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session, damaged_frame
+from dgrec.stand_in.settings import recorded_limits
 
 
 @dataclass(slots=True)
 class RecordedFrame:
     """The model's results for a frame, and when they came out."""
 
+    source: Frames
     restored: RestoredFrame
     #: When the result came out, in nanoseconds since 1970; None if unknown.
     completed_ns: int | None
@@ -31,6 +33,14 @@ class Frames:
     def __init__(self, path: Path) -> None:
         self.session = Session(path)
         self.metadata = self.session.metadata
+        #: The limits at which the model gave its results.
+        self.limits = recorded_limits(self.parameters)
+        #: The entries for the analyzers whose results it has.
+        self.analyzers = self.metadata.get("analyzers", [])
+        #: Those of a model in a compound model belong to its results, whatever is attached.
+        self.inner_analyzers = [entry for entry in self.analyzers if entry.get("within")]
+        self.drawing = drawing_of(self.metadata)
+        self.inner_drawing = drawing_of({"analyzers": self.inner_analyzers})
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -47,7 +57,13 @@ class Frames:
             restored = restore(row)
         except DecodeError as error:
             raise damaged_frame(self.session.path, row, error) from None
-        return RecordedFrame(restored, _completed_ns(row), row.get("latency_ms"))
+        return RecordedFrame(self, restored, _completed_ns(row), row.get("latency_ms"))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The recorded settings of the model."""
+        recorded = self.metadata.get("model", {}).get("parameters")
+        return recorded if isinstance(recorded, dict) else {}
 
     def notices_until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time."""
@@ -64,7 +80,7 @@ class Frames:
         if self._map_shape is not None:
             results = [{"data": np.zeros(*self._map_shape)}]
         completed_ns = _completed_ns(self._row(max(last, 0))) if len(self) else None
-        return RecordedFrame(RestoredFrame(results, {}, "", {}), completed_ns, None)
+        return RecordedFrame(self, RestoredFrame(results, {}, "", {}), completed_ns, None)
 
     def _row(self, position: int) -> dict[str, Any]:
         with self._lock:

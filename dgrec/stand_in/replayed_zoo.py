@@ -15,6 +15,7 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
+from dgrec.stand_in.settings import FIXED, LIMITS
 from dgrec.stand_in.zoo import parameters_of
 
 #: The attribute of a compound model that has its stand-in.
@@ -48,8 +49,11 @@ class ReplayedModel(SessionModel):
         super().__init__(name, parameters, device_of(parameters), **how)
         #: Those of a compound model that it stands for.
         self._attached: list[Any] = []
-        self._others = [Frames(path) for path in sessions]
-        self._matcher.others = [_matcher(frames.session) for frames in self._others]
+        others = [Frames(path) for path in sessions]
+        for frames in others:
+            self._check_same(frames)
+        self._set_sources([self._frames, *others])
+        self._matcher.others = [_matcher(frames.session) for frames in others]
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -72,14 +76,40 @@ class ReplayedModel(SessionModel):
                 )
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
-        """Return the frame of a picture, from the session that knows it."""
-        if self._others and not matcher.knows(picture):
-            for frames, other in zip(self._others, matcher.others, strict=True):
-                if other.knows(picture):
-                    position = other.find(picture)
+        """Return the frame of a picture, from the session that knows it.
+
+        Of several, it is the first that has the results for the program's settings.
+        """
+        refusal = ""
+        matchers = (matcher, *matcher.others) if matcher.others else ()
+        for frames, each in zip(self._sources, matchers, strict=False):
+            if each.knows(picture):
+                if not (reason := self._refusal_by(frames)):
+                    position = each.find(picture)
                     assert position is not None
                     return frames.at(position)
+                refusal = refusal or f"{frames.session.path}: {reason}"
+        if refusal:
+            raise StandInError(refusal)
         return super().frame_of(picture, matcher)
+
+    def _refusal_by(self, frames: Frames) -> str:
+        """Return why a session does not have the results for the program's settings."""
+        for limit in LIMITS:
+            value = self._limits.get(limit.property)
+            if value is not None and (reason := self._beyond(limit, value, frames.limits)):
+                return reason
+        return ""
+
+    def _check_same(self, frames: Frames) -> None:
+        """Refuse a session whose results cannot be given with the settings of the first one."""
+        first, other = self._frames.parameters, frames.parameters
+        for name in (*FIXED, "output_class_set"):
+            if name in first.keys() & other.keys() and first[name] != other[name]:
+                raise StandInError(
+                    f"{name}: {self._frames.session.path} was recorded with {first[name]}, and "
+                    f"{frames.session.path} with {other[name]}; replay one of them at a time"
+                )
 
     def attach(self, analyzers: list[Any]) -> None:
         """Attach the analyzers of a compound model, unless they are attached already."""

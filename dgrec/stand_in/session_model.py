@@ -12,7 +12,7 @@ from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import drawing_of, recorded_time
+from dgrec.analyzers import recorded_time
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
@@ -28,7 +28,6 @@ from dgrec.stand_in.settings import (
     THRESHOLD,
     Limit,
     kept,
-    recorded_limits,
     reports_below_threshold,
 )
 
@@ -88,21 +87,14 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         devices = described.get("devices")
         known = devices if isinstance(devices, list) else []
         self._devices = [number for number in known if type(number) is int] or [0]
-        recorded = described.get("parameters")
-        if not isinstance(recorded, dict):
-            recorded = {}
+        recorded = self._frames.parameters
         self._fixed = {name: recorded[name] for name in FIXED if name in recorded}
-        self._recorded_limits = recorded_limits(recorded)
-        self._limits: dict[str, float] = dict(self._recorded_limits)
+        #: The limits that the program has set.
+        self._limits: dict[str, float] = {}
         self._recorded_classes: set[Any] = set()
         #: The session's entries for the analyzers whose results it has.
-        self.recorded_analyzers = metadata.get("analyzers", [])
-        #: Analyzers of a model in a compound model belong to its results, whatever is attached.
-        inner = [entry for entry in self.recorded_analyzers if entry.get("within")]
-        own = [entry for entry in self.recorded_analyzers if not entry.get("within")]
-        self._trackers = Trackers(own, inner)
-        self._inner_drawing = drawing_of({"analyzers": inner})
-        self._drawing = drawing_of(metadata)
+        self.recorded_analyzers = self._frames.analyzers
+        self._set_sources([self._frames])
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
         # The values that PySDK accepted.
@@ -216,8 +208,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             begun = self._trackers.of(chosen)
             self._trackers.remove_others(restored, begun)
         results = with_inner_results(restored.results, {})
-        if self._limits != self._recorded_limits and isinstance(results, list):
-            results = self._kept(results)
+        if self._limits and isinstance(results, list):
+            results = self._kept(results, frame.source.limits)
         # PySDK sets it afterwards, and only for a model that measures time.
         restored.timing = {}
         view = _View(self, restored.described)
@@ -230,9 +222,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         with recorded_time(frame.completed_ns):
             result = Model._create_postprocessor(view, results, info)
         result._completed_ns = frame.completed_ns
-        drawing = self._drawing if chosen is None else self._inner_drawing
+        drawing = frame.source.drawing if chosen is None else frame.source.inner_drawing
         if drawing.has_notifiers and frame.completed_ns is not None:
-            result._dgrec_notices = self._frames.notices_until(frame.completed_ns)
+            result._dgrec_notices = frame.source.notices_until(frame.completed_ns)
         result.__class__ = drawn_class(finished, result._inference_results, drawing)
         return result
 
@@ -251,10 +243,35 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             "results cannot be changed to another; record it again with that setting"
         )
 
-    def _kept(self, results: list[Any]) -> list[Any]:
-        """Return the results that pass the settings, which differ from the recorded ones."""
+    def _set_sources(self, sources: list[Frames]) -> None:
+        """Set the sessions whose frames it has."""
+        self._sources = sources
+        entries = [entry for each in sources for entry in each.analyzers]
+        own = [entry for entry in entries if not entry.get("within")]
+        inner = [entry for each in sources for entry in each.inner_analyzers]
+        self._trackers = Trackers(own, inner)
+
+    def _beyond(self, limit: Limit, value: Any, recorded: Mapping[str, float]) -> str:
+        """Return why a session does not have the results for a limit; "" if it has."""
+        own, at = recorded.get(limit.property), ""
+        try:
+            if own is not None and limit.loosens(value, own):
+                at = f"{own:g}"
+            elif self._is_classifier and reports_below_threshold(limit, value, recorded):
+                at = f"{THRESHOLD.property}={recorded[THRESHOLD.property]:g}"
+        except TypeError:  # not a number: PySDK refuses it
+            pass
+        if not at:
+            return ""
+        return (
+            f"{limit.property}={value}: the session was recorded at {at}, and holds no results "
+            "beyond it; record it again with that setting"
+        )
+
+    def _kept(self, results: list[Any], recorded: Mapping[str, float]) -> list[Any]:
+        """Return the results that pass the settings, where they differ from the recorded ones."""
         by_class = self._fixed.get("output_use_regular_nms") is not False
-        chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
+        chosen = kept(results, {**recorded, **self._limits}, recorded, by_class=by_class)
         return [results[index] for index in chosen]
 
     def _ids(self, classes: set[Any]) -> set[Any]:
@@ -275,7 +292,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self.image_backend = "pil"
             if fill := overlay.get("fill_color"):
                 self.input_letterbox_fill_color = tuple(fill)
-        chosen = {**self._fixed, **self._recorded_limits}
+        chosen = {**self._fixed, **self._frames.limits}
         if (space := parameters.get("input_numpy_colorspace")) is not None:
             chosen["input_numpy_colorspace"] = space
         for name, value in chosen.items():
@@ -377,20 +394,9 @@ def _limit_property(limit: Limit) -> property:
     before: Any = getattr(Model, limit.property)
 
     def write(self: SessionModel, value: Any) -> None:
-        limits = self._recorded_limits
-        recorded, at = limits.get(limit.property), ""
-        try:
-            if recorded is not None and limit.loosens(value, recorded):
-                at = f"{recorded:g}"
-            elif self._is_classifier and reports_below_threshold(limit, value, limits):
-                at = f"{THRESHOLD.property}={limits[THRESHOLD.property]:g}"
-        except TypeError:  # not a number: PySDK refuses it below
-            pass
-        if at:
-            raise StandInError(
-                f"{limit.property}={value}: the session was recorded at {at}, and holds "
-                "no results beyond it; record it again with that setting"
-            )
+        reasons = [self._beyond(limit, value, each.limits) for each in self._sources]
+        if all(reasons):
+            raise StandInError(reasons[0])
         before.fset(self, value)
         self._limits[limit.property] = value
 

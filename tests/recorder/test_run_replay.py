@@ -399,6 +399,63 @@ def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
         model(images[0][8:])
 
 
+def test_each_session_of_a_model_has_its_own_settings(tmp_path: Path) -> None:
+    from degirum_tools import ObjectTracker, ZoneCounter, attach_analyzers
+
+    from dgrec.analyzers import describe
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo
+
+    zones = ZoneCounter([[[0, 0], [50, 0], [50, 60], [0, 60]]])
+
+    def session(name: str, numbers: list[int], analyzers: Any = (), **settings: Any) -> Path:
+        path = tmp_path / f"{name}.parquet"
+        least = settings.get("output_confidence_threshold", 0)
+        found = [
+            {"bbox": [3, 3, 40, 40], "category_id": 0, "label": "person", "score": score}
+            for score in (0.8, 0.5)
+            if score >= least
+        ]
+        live = ScriptedModel("Detection", lambda _: [{**each, "track_id": 77} for each in found])
+        attach_analyzers(live, [each for each in analyzers if each is zones])
+        metadata: Any = {
+            "model": {"name": "cat", "result_type": "Detection", "parameters": settings},
+            "analyzers": describe(analyzers),
+        }
+        with dgrec.Recorder(path, metadata=metadata) as recorder:
+            for result in live.predict_batch([picture(number) for number in numbers]):
+                recorder.add(result)
+        return path
+
+    def load(*sessions: Path) -> Any:
+        return ReplayedZoo("", "", replayed(*sessions)).load_model("cat")
+
+    def scores(model: Any, number: int) -> list[float]:
+        return [found["score"] for found in model(picture(number)).results]
+
+    front = session("front", [0, 2], output_confidence_threshold=0.75)
+    analyzers = [ObjectTracker(trail_depth=3), zones]
+    back = session("back", [0, 1], analyzers, output_confidence_threshold=0.35)
+    model = load(front, back)
+    for number, path in ((0, front), (1, back), (2, front)):
+        given, alone = model(picture(number)), dgrec.model(path)(picture(number))
+        assert given.results == alone.results
+        assert np.array_equal(given.image_overlay, alone.image_overlay)
+    model.output_confidence_threshold = 0.35
+    assert [scores(model, number) for number in (0, 1)] == [[0.8, 0.5]] * 2
+    with pytest.raises(Exception, match=r"front\.parquet: .*=0\.35: .* was recorded at 0\.75"):
+        model(picture(2))
+    with pytest.raises(ModelError, match=r"^output_confidence_threshold=0\.1: the session was"):
+        model.output_confidence_threshold = 0.1
+    model.output_confidence_threshold = 0.75
+    assert [scores(model, number) for number in (0, 1, 2)] == [[0.8]] * 3
+    attach_analyzers(model, [ObjectTracker(trail_depth=3)])
+    assert model(picture(1)).results[0]["track_id"] == 77  # as recorded: it does not run again
+
+    others = [session(name, [3], output_class_set=[name]) for name in ("cat", "dog")]
+    with pytest.raises(ModelError, match=r"output_class_set: .*cat\.parquet was .*dog\.parquet"):
+        load(*others)
+
+
 def test_settings_of_the_models_in_a_compound_model_are_those_of_the_recording(
     tmp_path: Path,
 ) -> None:
