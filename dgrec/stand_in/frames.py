@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from dgrec.analyzers import Notice
+from dgrec.analyzers import Notice, drawing_of
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session, damaged_frame
+from dgrec.stand_in.settings import recorded_limits
 
 
 @dataclass(slots=True)
 class RecordedFrame:
     """The model's results for a frame, and when they came out."""
 
+    source: Frames
     restored: RestoredFrame
     #: When the result came out, in nanoseconds since 1970; None if unknown.
     completed_ns: int | None
@@ -31,6 +33,14 @@ class Frames:
     def __init__(self, path: Path) -> None:
         self.session = Session(path)
         self.metadata = self.session.metadata
+        #: The limits at which the model gave its results.
+        self.limits = recorded_limits(self.parameters)
+        #: The entries for the analyzers whose results it has.
+        self.analyzers = self.metadata.get("analyzers", [])
+        #: Those of a model in a compound model belong to its results, whatever is attached.
+        self.inner_analyzers = [entry for entry in self.analyzers if entry.get("within")]
+        self.drawing = drawing_of(self.metadata)
+        self.inner_drawing = drawing_of({"analyzers": self.inner_analyzers})
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -42,28 +52,40 @@ class Frames:
         Raises:
             DamagedSessionError: The row does not hold what dgrec writes.
         """
-        with self._lock:
-            row: dict[str, Any] = self.session.row(position)
+        row = self._row(position)
         try:
             restored = restore(row)
         except DecodeError as error:
             raise damaged_frame(self.session.path, row, error) from None
-        stamp = row["completed_at"] or row["captured_at"]
-        return RecordedFrame(
-            restored, None if stamp is None else utc_ns(stamp), row.get("latency_ms")
-        )
+        return RecordedFrame(self, restored, _completed_ns(row), row.get("latency_ms"))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The recorded settings of the model."""
+        recorded = self.metadata.get("model", {}).get("parameters")
+        return recorded if isinstance(recorded, dict) else {}
 
     def notices_until(self, completed_ns: int) -> dict[str, Notice]:
         """Return the last message of each notifier up to a time."""
         with self._lock:
             return self.session.notices_until(completed_ns)
 
-    def empty(self) -> RecordedFrame:
-        """Return a frame for which nothing was recorded: without detections, all background."""
+    def empty(self, last: int) -> RecordedFrame:
+        """Return a frame for which nothing was recorded: without detections, all background.
+
+        Args:
+            last: Position of the frame before, whose time it gets; before any, the first frame's.
+        """
         results: list[Any] = []
         if self._map_shape is not None:
             results = [{"data": np.zeros(*self._map_shape)}]
-        return RecordedFrame(RestoredFrame(results, {}, "", {}), None, None)
+        completed_ns = _completed_ns(self._row(max(last, 0))) if len(self) else None
+        return RecordedFrame(self, RestoredFrame(results, {}, "", {}), completed_ns, None)
+
+    def _row(self, position: int) -> dict[str, Any]:
+        with self._lock:
+            row: dict[str, Any] = self.session.row(position)
+        return row
 
     @functools.cached_property
     def _map_shape(self) -> tuple[tuple[int, ...], Any] | None:
@@ -75,3 +97,8 @@ class Frames:
             return data.shape, data.dtype
         except (AttributeError, LookupError, TypeError):
             return None
+
+
+def _completed_ns(row: dict[str, Any]) -> int | None:
+    stamp = row["completed_at"] or row["captured_at"]
+    return None if stamp is None else utc_ns(stamp)

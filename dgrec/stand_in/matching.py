@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Matcher:
             if value not in known:
                 raise ModelError(f"{name}={value!r}: expected {', '.join(known)}")
         self.missing = missing
+        #: Those of further sessions; each run has its own of these, too.
+        self.others: Sequence[Matcher] = ()
         self._path = session.path
         self._size = len(session)
         self._last = -1
@@ -64,9 +67,17 @@ class Matcher:
         self._sorted = of_frames[self._positions]
         self._signatures = _Signatures.of(session) if missing == "nearest" else None
 
-    def rewind(self) -> None:
-        """Begin again at the first frame."""
-        self._last, self._step = -1, 1
+    @property
+    def last(self) -> int:
+        """The position of the last frame that was found; -1 before any."""
+        return self._last
+
+    def from_the_first(self) -> Matcher:
+        """Return a matcher of the same sessions that begins at their first frames."""
+        own = copy.copy(self)
+        own._last, own._step = -1, 1
+        own.others = [other.from_the_first() for other in self.others]
+        return own
 
     def find(self, picture: Any, *, has_exchanged_colors: bool = False) -> int | None:
         """Return the position of a picture's frame; None if it gets no detections.

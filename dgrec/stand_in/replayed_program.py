@@ -284,7 +284,9 @@ def _names(source: Any) -> set[str]:
 
 
 def _shown(camera: RecordedCamera) -> str:
-    return min(camera.names, key=len) if camera.names else Path(camera.sessions[0]).name
+    if not camera.names:
+        return Path(camera.sessions[0]).name
+    return redact(min(camera.names, key=len))  # `--replay SOURCE=SESSION` may have a login
 
 
 def _first_with_pictures(sessions: tuple[str, ...], pace: str) -> SessionCamera:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,13 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher, has_digests
 from dgrec.stand_in.replayed_program import Replayed
 from dgrec.stand_in.session_model import SessionModel, StandInError, device_of
+from dgrec.stand_in.settings import FIXED, LIMITS
 from dgrec.stand_in.zoo import parameters_of
 
 #: The attribute of a compound model that has its stand-in.
 _STAND_IN = "_dgrec_stand_in"
+#: Those that have the models in it.
+_PARTS = ("model1", "model2")
 
 
 class _Assets(ZooAssetsBase):  # type: ignore[misc]
@@ -41,20 +44,72 @@ class ReplayedModel(SessionModel):
     """
 
     def __init__(self, name: str, parameters: Any, *, sessions: Sequence[Path], **how: Any) -> None:
+        #: The settings of results that were set.
+        self.chosen: set[str] = set()
         super().__init__(name, parameters, device_of(parameters), **how)
         #: Those of a compound model that it stands for.
         self._attached: list[Any] = []
-        self._others = [(frames := Frames(path), _matcher(frames.session)) for path in sessions]
+        others = [Frames(path) for path in sessions]
+        for frames in others:
+            self._check_same(frames)
+        self._set_sources([self._frames, *others])
+        self._matcher.others = [_matcher(frames.session) for frames in others]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name.startswith("output_"):
+            self.chosen.add(name)
+
+    def check_parts(self, compound: Any) -> None:
+        """Refuse settings of the models in a compound model that it stands for."""
+        _check_parts(compound, self._frames.metadata.get("model"))
+
+    def check_chosen(self, described: Any) -> None:
+        """Refuse settings of results that differ from those of a model in a compound model."""
+        recorded = described.get("parameters") if isinstance(described, Mapping) else None
+        if not isinstance(recorded, Mapping):
+            return
+        for name in sorted(self.chosen & recorded.keys()):
+            if (value := getattr(self, name)) != recorded[name]:
+                raise StandInError(
+                    f"{self._model_name}: {self._refusal(name, value, recorded[name])}"
+                )
 
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
-        """Return the frame of a picture, from the session that knows it."""
-        if self._others and not matcher.knows(picture):
-            for frames, other in self._others:
-                if other.knows(picture):
-                    position = other.find(picture)
+        """Return the frame of a picture, from the session that knows it.
+
+        Of several, it is the first that has the results for the program's settings.
+        """
+        refusal = ""
+        matchers = (matcher, *matcher.others) if matcher.others else ()
+        for frames, each in zip(self._sources, matchers, strict=False):
+            if each.knows(picture):
+                if not (reason := self._refusal_by(frames)):
+                    position = each.find(picture)
                     assert position is not None
                     return frames.at(position)
+                refusal = refusal or f"{frames.session.path}: {reason}"
+        if refusal:
+            raise StandInError(refusal)
         return super().frame_of(picture, matcher)
+
+    def _refusal_by(self, frames: Frames) -> str:
+        """Return why a session does not have the results for the program's settings."""
+        for limit in LIMITS:
+            value = self._limits.get(limit.property)
+            if value is not None and (reason := self._beyond(limit, value, frames.limits)):
+                return reason
+        return ""
+
+    def _check_same(self, frames: Frames) -> None:
+        """Refuse a session whose results cannot be given with the settings of the first one."""
+        first, other = self._frames.parameters, frames.parameters
+        for name in (*FIXED, "output_class_set"):
+            if name in first.keys() & other.keys() and first[name] != other[name]:
+                raise StandInError(
+                    f"{name}: {self._frames.session.path} was recorded with {first[name]}, and "
+                    f"{frames.session.path} with {other[name]}; replay one of them at a time"
+                )
 
     def attach(self, analyzers: list[Any]) -> None:
         """Attach the analyzers of a compound model, unless they are attached already."""
@@ -95,11 +150,23 @@ def compound_stand_in(compound: Any, name: str, replayed: Replayed) -> ReplayedM
     if _STAND_IN not in own:
         own[_STAND_IN] = ReplayedZoo("", "", replayed).load_model(name)
     stand_in: ReplayedModel = own[_STAND_IN]
+    stand_in.check_parts(compound)
     for setting in ("non_blocking_batch_predict", "measure_time"):
         if (value := getattr(compound, setting, None)) is not None:
             setattr(stand_in, setting, value)
     stand_in.attach(list(own.get("_analyzers") or ()))
     return stand_in
+
+
+def _check_parts(compound: Any, described: Any) -> None:
+    """Refuse settings of the models in a compound model, at any depth."""
+    entries = described.get("models") if isinstance(described, Mapping) else None
+    for name, entry in zip(_PARTS, entries if isinstance(entries, list) else (), strict=False):
+        part = vars(compound).get(name)
+        if isinstance(part, ReplayedModel):
+            part.check_chosen(entry)
+        elif part is not None:
+            _check_parts(part, entry)
 
 
 class ReplayedZoo(ExtZooAccessorBase):  # type: ignore[misc]

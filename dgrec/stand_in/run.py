@@ -6,7 +6,6 @@ each other's results. Here each run has its own, and takes everything else from 
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
 from collections import deque
@@ -173,10 +172,3 @@ class _Due:
             timeout = min(timeout, self._waiting[0][0] - time.monotonic())
         if timeout > 0:
             time.sleep(timeout)
-
-
-def from_the_first(matcher: Matcher) -> Matcher:
-    """Return a matcher of the same session that begins at its first frame."""
-    own = copy.copy(matcher)
-    own.rewind()
-    return own

@@ -12,7 +12,7 @@ from degirum._ext_zoo_accessor import ExtModelBase
 from degirum.exceptions import DegirumException
 from degirum.model import Model
 
-from dgrec.analyzers import drawing_of, recorded_time
+from dgrec.analyzers import recorded_time
 from dgrec.errors import DgrecError, ModelError
 from dgrec.format import OVERLAY_SETTINGS, result_values
 from dgrec.overlay import as_pysdk, result_class_of, with_inner_results
@@ -21,8 +21,15 @@ from dgrec.stand_in.frames import Frames, RecordedFrame
 from dgrec.stand_in.matching import Matcher
 from dgrec.stand_in.recorded_trackers import Trackers
 from dgrec.stand_in.results import Recorded, as_recorded, drawn_class, timed_class
-from dgrec.stand_in.run import from_the_first, run
-from dgrec.stand_in.settings import FIXED, LIMITS, Limit, kept, recorded_limits
+from dgrec.stand_in.run import run
+from dgrec.stand_in.settings import (
+    FIXED,
+    LIMITS,
+    THRESHOLD,
+    Limit,
+    kept,
+    reports_below_threshold,
+)
 
 _PACES = ("fast", "recorded")
 
@@ -74,26 +81,20 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._label_dict = _labels(described)
         self._recorded_shape = described.get("input_shape")
         self._recorded_backend = described.get("image_backend") or "opencv"
+        self._is_classifier = described.get("result_type") == "Classification"
         #: Whether the model takes pictures; other inputs are not looked at.
         self.takes_pictures = "Image" in parameters.InputType
         devices = described.get("devices")
         known = devices if isinstance(devices, list) else []
         self._devices = [number for number in known if type(number) is int] or [0]
-        recorded = described.get("parameters")
-        if not isinstance(recorded, dict):
-            recorded = {}
+        recorded = self._frames.parameters
         self._fixed = {name: recorded[name] for name in FIXED if name in recorded}
-        self._recorded_limits = recorded_limits(recorded)
-        self._limits: dict[str, float] = dict(self._recorded_limits)
+        #: The limits that the program has set.
+        self._limits: dict[str, float] = {}
         self._recorded_classes: set[Any] = set()
         #: The session's entries for the analyzers whose results it has.
-        self.recorded_analyzers = metadata.get("analyzers", [])
-        #: Analyzers of a model in a compound model belong to its results, whatever is attached.
-        inner = [entry for entry in self.recorded_analyzers if entry.get("within")]
-        own = [entry for entry in self.recorded_analyzers if not entry.get("within")]
-        self._trackers = Trackers(own, inner)
-        self._inner_drawing = drawing_of({"analyzers": inner})
-        self._drawing = drawing_of(metadata)
+        self.recorded_analyzers = self._frames.analyzers
+        self._set_sources([self._frames])
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
         # The values that PySDK accepted.
@@ -178,7 +179,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         for name in self._fixed:
             self._check_fixed(name)
         is_next = self._one_by_one.is_inside
-        return run(self, self._matcher if is_next else from_the_first(self._matcher), sources)
+        return run(self, self._matcher if is_next else self._matcher.from_the_first(), sources)
 
     @contextlib.contextmanager
     def _predict_handler(self) -> Iterator[None]:
@@ -195,7 +196,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         # PySDK's other image backend has red and blue exchanged.
         is_other = self.takes_pictures and self.image_backend != self._recorded_backend
         position = matcher.find(picture, has_exchanged_colors=is_other)
-        return self._frames.empty() if position is None else self._frames.at(position)
+        if position is None:
+            return self._frames.empty(matcher.last)
+        return self._frames.at(position)
 
     def result_of(self, frame: RecordedFrame, info: Mapping[str, Any]) -> Any:
         """Return the result object of a frame."""
@@ -205,8 +208,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             begun = self._trackers.of(chosen)
             self._trackers.remove_others(restored, begun)
         results = with_inner_results(restored.results, {})
-        if self._limits != self._recorded_limits and isinstance(results, list):
-            results = self._kept(results)
+        if self._limits and isinstance(results, list):
+            results = self._kept(results, frame.source.limits)
         # PySDK sets it afterwards, and only for a model that measures time.
         restored.timing = {}
         view = _View(self, restored.described)
@@ -219,9 +222,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         with recorded_time(frame.completed_ns):
             result = Model._create_postprocessor(view, results, info)
         result._completed_ns = frame.completed_ns
-        drawing = self._drawing if chosen is None else self._inner_drawing
+        drawing = frame.source.drawing if chosen is None else frame.source.inner_drawing
         if drawing.has_notifiers and frame.completed_ns is not None:
-            result._dgrec_notices = self._frames.notices_until(frame.completed_ns)
+            result._dgrec_notices = frame.source.notices_until(frame.completed_ns)
         result.__class__ = drawn_class(finished, result._inference_results, drawing)
         return result
 
@@ -240,10 +243,35 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             "results cannot be changed to another; record it again with that setting"
         )
 
-    def _kept(self, results: list[Any]) -> list[Any]:
-        """Return the results that pass the settings, which differ from the recorded ones."""
+    def _set_sources(self, sources: list[Frames]) -> None:
+        """Set the sessions whose frames it has."""
+        self._sources = sources
+        entries = [entry for each in sources for entry in each.analyzers]
+        own = [entry for entry in entries if not entry.get("within")]
+        inner = [entry for each in sources for entry in each.inner_analyzers]
+        self._trackers = Trackers(own, inner)
+
+    def _beyond(self, limit: Limit, value: Any, recorded: Mapping[str, float]) -> str:
+        """Return why a session does not have the results for a limit; "" if it has."""
+        own, at = recorded.get(limit.property), ""
+        try:
+            if own is not None and limit.loosens(value, own):
+                at = f"{own:g}"
+            elif self._is_classifier and reports_below_threshold(limit, value, recorded):
+                at = f"{THRESHOLD.property}={recorded[THRESHOLD.property]:g}"
+        except TypeError:  # not a number: PySDK refuses it
+            pass
+        if not at:
+            return ""
+        return (
+            f"{limit.property}={value}: the session was recorded at {at}, and holds no results "
+            "beyond it; record it again with that setting"
+        )
+
+    def _kept(self, results: list[Any], recorded: Mapping[str, float]) -> list[Any]:
+        """Return the results that pass the settings, where they differ from the recorded ones."""
         by_class = self._fixed.get("output_use_regular_nms") is not False
-        chosen = kept(results, self._limits, self._recorded_limits, by_class=by_class)
+        chosen = kept(results, {**recorded, **self._limits}, recorded, by_class=by_class)
         return [results[index] for index in chosen]
 
     def _ids(self, classes: set[Any]) -> set[Any]:
@@ -264,7 +292,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
                 self.image_backend = "pil"
             if fill := overlay.get("fill_color"):
                 self.input_letterbox_fill_color = tuple(fill)
-        chosen = {**self._fixed, **self._recorded_limits}
+        chosen = {**self._fixed, **self._frames.limits}
         if (space := parameters.get("input_numpy_colorspace")) is not None:
             chosen["input_numpy_colorspace"] = space
         for name, value in chosen.items():
@@ -366,16 +394,9 @@ def _limit_property(limit: Limit) -> property:
     before: Any = getattr(Model, limit.property)
 
     def write(self: SessionModel, value: Any) -> None:
-        recorded = self._recorded_limits.get(limit.property)
-        try:
-            loosens = recorded is not None and limit.loosens(value, recorded)
-        except TypeError:  # not a number: PySDK refuses it below
-            loosens = False
-        if loosens:
-            raise StandInError(
-                f"{limit.property}={value}: the session was recorded at {recorded:g}, and holds "
-                "no results beyond it; record it again with that setting"
-            )
+        reasons = [self._beyond(limit, value, each.limits) for each in self._sources]
+        if all(reasons):
+            raise StandInError(reasons[0])
         before.fset(self, value)
         self._limits[limit.property] = value
 

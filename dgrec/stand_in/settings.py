@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,15 @@ def recorded_limits(parameters: Any) -> dict[str, float]:
     }
 
 
+def reports_below_threshold(limit: Limit, value: float, recorded: Mapping[str, float]) -> bool:
+    """Return whether a setting has a classifier report classes below the recorded threshold.
+
+    With top k PySDK reports that many classes, whatever the threshold is.
+    """
+    is_new = limit is TOP_K and value > 0 and recorded.get(TOP_K.property) == 0
+    return is_new and recorded.get(THRESHOLD.property, 0) > 0
+
+
 def kept(
     results: Sequence[Any],
     values: Mapping[str, float],
@@ -94,7 +104,7 @@ def kept(
     if not changed or not results:
         return everything
     if not all(
-        isinstance(item, Mapping) and isinstance(item.get("score"), float | int) for item in results
+        isinstance(item, Mapping) and isinstance(item.get("score"), Real) for item in results
     ):
         raise ModelError(f"{min(changed)}: cannot be applied to results without scores")
     scores = [float(item["score"]) for item in results]

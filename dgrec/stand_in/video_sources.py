@@ -71,10 +71,12 @@ def register_video_sources(video_support: ModuleType, camera_of: Any = named_cam
         camera = camera_of(_meant(video_support, video_source))
         return original(video_source, **options) if camera is None else camera
 
-    # Where it was imported before, other modules of degirum_tools have the function as well.
+    # Where it was imported before, other modules of degirum_tools have the function as well. Some
+    # entries are no modules, such as None for one that must not be imported.
     for name, module in list(sys.modules.items()):
-        has_it = vars(module).get("create_video_stream") is original
-        if has_it and name.partition(".")[0] == "degirum_tools":
+        if name.partition(".")[0] != "degirum_tools" or not isinstance(module, ModuleType):
+            continue
+        if vars(module).get("create_video_stream") is original:
             vars(module)["create_video_stream"] = create_video_stream
     vars(video_support)["create_video_stream"] = create_video_stream
 

@@ -22,7 +22,7 @@ from dgrec.replay.verify import verify
 from dgrec.stand_in import Replay, Replayed
 from tests.clips import FRAMES, short_clip
 from tests.dgrec.stand_in.numbered import clip, number_in, record
-from tests.dgrec.stand_in.scripted import picture
+from tests.dgrec.stand_in.scripted import ScriptedModel, picture
 from tests.recorder.command import Command, names
 from tests.waiting import PATIENCE_S
 
@@ -371,12 +371,16 @@ def test_a_folder_stands_for_its_sessions(
 
 
 def test_sources_that_are_named(two_cameras: list[Path]) -> None:
-    found = replayed(f"0={two_cameras[0]}", f"rtsp://host/b={two_cameras[1]}")
-    for source, count in ((0, 6), ("0", 6), ("rtsp://host/b", 9)):
+    address = "rtsp://user:secret@host/b"
+    found = replayed(f"0={two_cameras[0]}", f"{address}={two_cameras[1]}")
+    for source, count in ((0, 6), ("0", 6), (address, 9)):
         camera = found.camera(source)
         assert camera is not None
         with camera:
             assert camera.frame_count == count
+    with pytest.raises(SourceError, match=r"recorded sources \(0; rtsp://\*\*\*@host/b\)") as error:
+        found.camera(1)
+    assert "secret" not in str(error.value)
 
 
 def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
@@ -393,6 +397,117 @@ def test_one_model_on_two_cameras(two_cameras: list[Path]) -> None:
     ]
     with pytest.raises(Exception, match="has the pixels of this picture"):
         model(images[0][8:])
+
+
+def test_each_session_of_a_model_has_its_own_settings(tmp_path: Path) -> None:
+    from degirum_tools import ObjectTracker, ZoneCounter, attach_analyzers
+
+    from dgrec.analyzers import describe
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo
+
+    zones = ZoneCounter([[[0, 0], [50, 0], [50, 60], [0, 60]]])
+
+    def session(name: str, numbers: list[int], analyzers: Any = (), **settings: Any) -> Path:
+        path = tmp_path / f"{name}.parquet"
+        least = settings.get("output_confidence_threshold", 0)
+        found = [
+            {"bbox": [3, 3, 40, 40], "category_id": 0, "label": "person", "score": score}
+            for score in (0.8, 0.5)
+            if score >= least
+        ]
+        live = ScriptedModel("Detection", lambda _: [{**each, "track_id": 77} for each in found])
+        attach_analyzers(live, [each for each in analyzers if each is zones])
+        metadata: Any = {
+            "model": {"name": "cat", "result_type": "Detection", "parameters": settings},
+            "analyzers": describe(analyzers),
+        }
+        with dgrec.Recorder(path, metadata=metadata) as recorder:
+            for result in live.predict_batch([picture(number) for number in numbers]):
+                recorder.add(result)
+        return path
+
+    def load(*sessions: Path) -> Any:
+        return ReplayedZoo("", "", replayed(*sessions)).load_model("cat")
+
+    def scores(model: Any, number: int) -> list[float]:
+        return [found["score"] for found in model(picture(number)).results]
+
+    front = session("front", [0, 2], output_confidence_threshold=0.75)
+    analyzers = [ObjectTracker(trail_depth=3), zones]
+    back = session("back", [0, 1], analyzers, output_confidence_threshold=0.35)
+    model = load(front, back)
+    for number, path in ((0, front), (1, back), (2, front)):
+        given, alone = model(picture(number)), dgrec.model(path)(picture(number))
+        assert given.results == alone.results
+        assert np.array_equal(given.image_overlay, alone.image_overlay)
+    model.output_confidence_threshold = 0.35
+    assert [scores(model, number) for number in (0, 1)] == [[0.8, 0.5]] * 2
+    with pytest.raises(Exception, match=r"front\.parquet: .*=0\.35: .* was recorded at 0\.75"):
+        model(picture(2))
+    with pytest.raises(ModelError, match=r"^output_confidence_threshold=0\.1: the session was"):
+        model.output_confidence_threshold = 0.1
+    model.output_confidence_threshold = 0.75
+    assert [scores(model, number) for number in (0, 1, 2)] == [[0.8]] * 3
+    attach_analyzers(model, [ObjectTracker(trail_depth=3)])
+    assert model(picture(1)).results[0]["track_id"] == 77  # as recorded: it does not run again
+
+    others = [session(name, [3], output_class_set=[name]) for name in ("cat", "dog")]
+    with pytest.raises(ModelError, match=r"output_class_set: .*cat\.parquet was .*dog\.parquet"):
+        load(*others)
+
+
+def test_settings_of_the_models_in_a_compound_model_are_those_of_the_recording(
+    tmp_path: Path,
+) -> None:
+    from degirum_tools import CombiningCompoundModel
+
+    from dgrec.stand_in.replayed_program import model_name
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo, compound_stand_in
+
+    session = tmp_path / "s.parquet"
+    names = ("detector", "parts")
+    parts: list[Any] = [ScriptedModel("DetectionYolo", lambda _: [], name=name) for name in names]
+    parts[0].output_confidence_threshold = 0.1
+    live = CombiningCompoundModel(*parts)
+    with dgrec.Recorder(session) as recorder, recorder.watch(live):
+        assert len(list(live.predict_batch([picture(0)]))) == 1
+    found = replayed(session)
+    zoo = ReplayedZoo("", "", found)
+    parts = [zoo.load_model(name) for name in names]
+    compound = CombiningCompoundModel(*parts)
+    compound.output_confidence_threshold = 0.1  # as the program did
+
+    def whole() -> Any:
+        return compound_stand_in(compound, model_name(compound), found)
+
+    assert len(list(whole().predict_batch([picture(0)]))) == 1
+    for part, name, other in (
+        (0, "output_confidence_threshold", 0.75),
+        (1, "output_max_detections", 1),
+        (1, "output_class_set", ["person"]),
+        (1, "output_pose_threshold", 0.5),
+    ):
+        before = getattr(parts[part], name)
+        setattr(parts[part], name, other)
+        with pytest.raises(ModelError, match=rf"^{names[part]}: {name}=.* was recorded with"):
+            whole()
+        setattr(parts[part], name, before)
+    whole()
+
+
+def test_each_run_begins_at_the_first_frame_of_every_session(tmp_path: Path) -> None:
+    from dgrec.stand_in.replayed_zoo import ReplayedZoo
+
+    sessions = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for number, path in enumerate(sessions):
+        with dgrec.Recorder(path, metadata={"model": {"name": "cat"}}) as recorder:
+            for score in (0.1, 0.2, 0.3):
+                recorder.add([{"score": score}], picture(number))
+    model = ReplayedZoo("", "", replayed(*sessions)).load_model("cat")
+    for number in (0, 1):
+        for _ in range(2):
+            runs = model.predict_batch([picture(number)] * 2)
+            assert [result.results[0]["score"] for result in runs] == [0.1, 0.2]
 
 
 def test_crops_are_not_the_camera(tmp_path: Path) -> None:

@@ -249,6 +249,12 @@ def test_classes_are_the_best_k_or_those_above_the_threshold() -> None:
     assert [*settings.kept(found, both, {"output_top_k": 4})] == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16, np.longdouble, np.int64])
+def test_settings_take_the_numbers_of_numpy(kind: Any) -> None:
+    found = [{"score": kind(score), "bbox": [0, 0, 1, 1]} for score in (1, 0)]
+    assert [*settings.kept(found, {"output_confidence_threshold": 0.3}, {})] == [0]
+
+
 @pytest.fixture(name="run")
 def run_whatif(dgrec: Callable[..., Result]) -> Callable[..., Result]:
     return lambda *arguments: dgrec("whatif", *arguments)

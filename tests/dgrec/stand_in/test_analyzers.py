@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import dgrec
 from dgrec.analyzers import recorded_time
 from dgrec.format import json_values, result_values
 from tests.analyzed import LEFT, LINES, RIGHT, everything, moving
-from tests.dgrec.stand_in.scripted import ScriptedModel
+from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, picture, pictures
 from tests.dgrec.stand_in.test_equality import assert_equal, recorded
 
 FRAMES = 30
@@ -197,3 +198,22 @@ def test_what_analyzers_drew_is_drawn_again(kind: str, tmp_path: Path) -> None:
     stand_in = dgrec.model(path, match="order")
     for one, (_, drawn) in zip(stand_in.predict_batch(frames()), live, strict=True):
         assert np.array_equal(one.image_overlay, drawn)
+
+
+class Clock(ResultAnalyzerBase):  # type: ignore[misc]
+    def analyze(self, result: Any) -> None:
+        result.seen_at = time.time()
+
+
+def test_a_picture_that_was_not_recorded_has_the_time_of_the_frame_before(tmp_path: Path) -> None:
+    """With the clock's, an event that holds for seconds would never end."""
+    path = tmp_path / "s.parquet"
+    recorded(ScriptedModel(*OUTPUTS["yolo"]), path, lambda model: model.predict_batch(pictures(2)))
+    model = dgrec.model(path, missing="empty")
+    attach_analyzers(model, [Clock()])
+    first, second = (stamp / 1e9 for stamp in stamps(path))
+    given = [picture(number) for number in (99, 0, 99, 1, 99, 98)]
+    times = [result.seen_at for result in model.predict_batch(given)]
+    assert times == [first, first, first, second, second, second]
+    times = [result.seen_at for result in model.predict_batch(given[:1])]
+    assert times == [first]  # a run begins anew

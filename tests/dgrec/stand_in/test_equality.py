@@ -297,6 +297,18 @@ def test_classes_that_were_not_recorded_are_refused(output: Path) -> None:
     assert stand_in.output_class_set == [1]
 
 
+def test_classes_below_the_recorded_threshold_are_refused(output: Path) -> None:
+    """With output_top_k=3 the model would have given three classes, whatever the threshold is."""
+    model = ScriptedModel(*OUTPUTS["classes"])
+    model.output_confidence_threshold, model.output_top_k = 0.15, 0
+    live = recorded(model, output, batch)
+    stand_in = dgrec.model(output)
+    with pytest.raises(dgrec.ModelError, match=r"_top_k=3: .* at output_confidence_threshold=0.15"):
+        stand_in.output_top_k = 3
+    stand_in.output_top_k = 0
+    check_same(list(batch(stand_in)), live)
+
+
 class Counted:
     """A program's own postprocessor, on top of each of PySDK's."""
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import degirum
@@ -17,6 +18,7 @@ from degirum_tools import ModelSpec, attach_analyzers
 import dgrec
 from dgrec import sample
 from dgrec.format import Metadata
+from dgrec.stand_in import register_video_sources
 from tests.analyzed import everything
 from tests.dgrec.stand_in.scripted import OUTPUTS, ScriptedModel, pictures
 from tests.dgrec.stand_in.test_equality import batch, check_same, recorded
@@ -299,6 +301,20 @@ def test_in_either_order_of_imports(imports: str, zoo: Path) -> None:
         check=True,
     )
     assert run.stdout.split() == ["FaceDetection", "person"]
+
+
+def test_a_module_that_a_program_blocks_keeps_no_other_from_being_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("video_support", "degirum_tools.streams.test_gizmos")
+    support, user = map(ModuleType, names)
+    monkeypatch.setitem(sys.modules, names[1], user)
+    for name in ("torch_not_wanted", "degirum_tools.not_wanted"):
+        monkeypatch.setitem(sys.modules, name, None)  # Python's way to block an import
+    vars(support)["create_video_stream"] = vars(user)["create_video_stream"] = original = print
+    register_video_sources(support)
+    assert vars(user)["create_video_stream"] is vars(support)["create_video_stream"]
+    assert vars(user)["create_video_stream"] is not original
 
 
 @pytest.mark.slow
