@@ -192,14 +192,16 @@ def test_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cut_at_every_byte(tmp_path: Path) -> None:
+def test_cut_anywhere(tmp_path: Path) -> None:
     """Thousands of times: batches are compared as they are, without Python values."""
     path = write_journal(tmp_path / "small.arrows", ROWS[:4], batch=2)
     data = path.read_bytes()
     written = pa.Table.from_batches(Journal.open(path).batches())
     borders = message_ends(data)
     batch_borders = borders[2:4]  # after the schema and the empty batch; the end note follows
-    for size in range(len(data) - 1, -1, -1):
+    # Every byte around a border; elsewhere a place is as good as the next one.
+    near = {end + by for end in borders for by in range(-100, 100)}
+    for size in sorted({*range(0, len(data), 7), *near} & {*range(len(data))}, reverse=True):
         os.truncate(path, size)
         try:
             journal = Journal.open(path)
@@ -230,7 +232,7 @@ def test_bit_flips(whole: Path, expected: list[dict[str, Any]], tmp_path: Path) 
     data = whole.read_bytes()
     rng = random.Random(7)
     end_of_stream = len(data) - 8
-    for _ in range(600):
+    for _ in range(300):
         at, bit = rng.randrange(len(data)), rng.randrange(8)
         changed = bytearray(data)
         changed[at] ^= 1 << bit

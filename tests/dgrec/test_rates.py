@@ -20,7 +20,7 @@ from tests.factory import START_NS, make_row, rate_of, write_session
 
 US = 1_000
 _EXAMPLES = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
