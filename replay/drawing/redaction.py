@@ -191,10 +191,14 @@ class Redaction(Painter):
             [column_values(rows.column(name)) for name in names]
             for rows in self._session.batches(names)
         ]
-        columns = [
+        media, captured = (
             _believed(*map(np.concatenate, zip(*parts, strict=True)))
             for parts in zip(*found, strict=True)
-        ]
+        )
+        if any(np.isfinite(stamps[is_there]).any() for (stamps, is_there), _ in found):
+            # Frames of a file may have been captured much slower than they are shown.
+            captured = pa.nulls(len(captured), captured.type)
+        columns = [media, captured]
         return Timeline().times_us(pa.table(columns, names))
 
     def regions(self, result: RecordedResult) -> list[Region]:

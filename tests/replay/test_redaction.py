@@ -176,6 +176,26 @@ def test_an_odd_or_missing_stamp_does_not_end_the_hold(
         assert [len(redaction.regions(session[i])) for i in (10, 11, 12)] == [2, 2, 2]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda i: 0.1 if i == 0 else i / 30,
+        lambda i: 0.0 if i == 4 else i / 30,
+        lambda i: (i ^ 1) / 30,
+        lambda i: None if i % 3 else i / 30,
+    ],
+    ids=["first", "fifth", "swapped", "missing"],
+)
+def test_a_file_that_was_inferred_slowly_is_held_as_it_is_shown(
+    tmp_path: Path, odd: Callable[[int], float | None]
+) -> None:
+    path = written(tmp_path, rows_of(12, lambda i: [] if i == 2 else [standing(i)]))
+    captured = [START_NS // 1000 + i * 1_000_000 for i in range(12)]
+    edited(path, {"media_time_s": [odd(i) for i in range(12)], "captured_at": captured})
+    with dgrec.open(path) as session:
+        assert Redaction(session, ["face"]).regions(session[2])
+
+
 def test_a_jump_of_a_clip_is_as_long_as_in_its_source(tmp_path: Path) -> None:
     rows = rows_of(10, lambda i: [standing(i)] if i < 5 else [])
     for row in rows[5:]:
