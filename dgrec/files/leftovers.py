@@ -134,8 +134,10 @@ def _has_members(owner: Path, id_: str) -> bool:
 def _remove_name_of(leftover: Path, start: str, status: os.stat_result) -> None:
     """Remove the other name of a file whose owner never got its own, or give it back."""
     replaced = leftover.with_suffix(".replaced")
+    first = os.fsencode(start)[:_FIRST_BYTES]
     for other in list(leftover.parent.iterdir()):
-        if other.name.startswith(start) and os.path.samestat(other.lstat(), status):
+        is_near = os.fsencode(other.name).startswith(first)
+        if is_near and os.path.samestat(other.lstat(), status):
             if os.path.lexists(replaced):
                 replaced.replace(other)
             else:

@@ -55,7 +55,7 @@ class NewFile(Unfinished):
     Several files that only make sense together have an ``owner``, the one that names the others
     (a session, whose videos they are). They get their names when they are finished, but until the
     owner has its own name they count as leftovers, as the owner does: what they replaced is kept
-    until then, and comes back if the owner does not get it.
+    until then, where the file system has hard links, and comes back if the owner does not get it.
 
     Args:
         path: Its name once it is complete.
@@ -130,7 +130,7 @@ class NewFile(Unfinished):
         """Remove a finished file that this one owns; what it replaced is there again."""
         for member in self._members:
             if member.path == path:
-                member._undo()
+                member._undo(drops=True)
         self._members = [member for member in self._members if member.path != path]
 
     def release(self) -> int:
@@ -174,7 +174,7 @@ class NewFile(Unfinished):
         else:
             self._replaced = second if is_kept else None
 
-    def _undo(self) -> None:
+    def _undo(self, *, drops: bool = False) -> None:
         # If it has replaced another file, that is gone, and the new members belong to the new one.
         if not (self._replace and self._is_at(self.path)):
             for member in self._members:
@@ -185,7 +185,7 @@ class NewFile(Unfinished):
             if self._is_at(self.path):
                 if self._replaced is not None:
                     self._replaced.replace(self.path)
-                elif not self._replace:
+                elif drops or not self._replace:
                     self.path.unlink()
         self._settle()
 

@@ -351,12 +351,12 @@ def test_a_leftover_that_another_process_is_removing_is_written_by_nobody(
 # --- files that belong together ---
 
 
-def pair(folder: Path, stop: int, *, replace: bool = False) -> None:
+def pair(folder: Path, stop: int, *, replace: bool = False, stem: str = "s") -> None:
     """Write a session and its video; stop after so many steps."""
-    session = NewFile(folder / "s.parquet", replace=replace)
+    session = NewFile(folder / f"{stem}.parquet", replace=replace)
     steps: list[Callable[[], Any]] = [
         lambda: session.file.write(b"new"),
-        lambda: write(folder / "s.mp4", b"new", owner=session, replace=replace),
+        lambda: write(folder / f"{stem}.mp4", b"new", owner=session, replace=replace),
         session.finish,
     ]
     for step in steps[:stop]:
@@ -440,13 +440,16 @@ def test_replacing_both(tmp_path: Path) -> None:
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"new"}
 
 
+@pytest.mark.parametrize("stem", ["s", "x" * 200 + "y"], ids=["short", "long"])
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_what_a_killed_process_replaced_is_there_again(tmp_path: Path, stop: int) -> None:
-    for name in ("s.parquet", "s.mp4"):
+def test_what_a_killed_process_replaced_is_there_again(
+    tmp_path: Path, stop: int, stem: str
+) -> None:
+    for name in (f"{stem}.parquet", f"{stem}.mp4"):
         (tmp_path / name).write_bytes(b"old")
-    killed(lambda: pair(tmp_path, stop, replace=True))
+    killed(lambda: pair(tmp_path, stop, replace=True, stem=stem))
     leftovers.remove_leftovers(tmp_path)
-    assert names(tmp_path) == {"s.parquet", "s.mp4"}
+    assert names(tmp_path) == {f"{stem}.parquet", f"{stem}.mp4"}
     found = {path.read_bytes() for path in tmp_path.iterdir()}
     assert found == {b"new" if stop == 3 else b"old"}
 
@@ -472,6 +475,17 @@ def test_an_exception_leaves_what_was_to_be_replaced(
         work()
     assert names(tmp_path) == before
     assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"old"}
+
+
+def test_what_is_dropped_goes_also_where_nothing_can_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "s.mp4").write_bytes(b"old")
+    monkeypatch.setattr(renaming, "link_again", lambda *_: False)
+    with NewFile(tmp_path / "s.parquet") as session:
+        write(tmp_path / "s.mp4", b"new", owner=session, replace=True)
+        session.drop(tmp_path / "s.mp4")
+    assert names(tmp_path) == {"s.parquet"}
 
 
 def test_a_session_that_has_its_name_keeps_its_new_video(
