@@ -13,6 +13,7 @@ import numpy as np
 from dgrec.analyzers import Notice, drawing_of
 from dgrec.format import DecodeError, RestoredFrame, restore, utc_ns
 from dgrec.session import Session, damaged_frame
+from dgrec.stand_in.recorded_trackers import Trackers
 from dgrec.stand_in.settings import recorded_limits
 
 
@@ -37,10 +38,12 @@ class Frames:
         self.limits = recorded_limits(self.parameters)
         #: The entries for the analyzers whose results it has.
         self.analyzers = self.metadata.get("analyzers", [])
-        #: Those of a model in a compound model belong to its results, whatever is attached.
-        self.inner_analyzers = [entry for entry in self.analyzers if entry.get("within")]
+        # Those of a model in a compound model belong to its results, whatever is attached.
+        inner = [entry for entry in self.analyzers if entry.get("within")]
+        own = [entry for entry in self.analyzers if not entry.get("within")]
+        self.trackers = Trackers(own, inner)
         self.drawing = drawing_of(self.metadata)
-        self.inner_drawing = drawing_of({"analyzers": self.inner_analyzers})
+        self.inner_drawing = drawing_of({"analyzers": inner})
         self._lock = threading.Lock()
 
     def __len__(self) -> int:

@@ -88,9 +88,7 @@ class Matcher:
         Raises:
             ModelError: The picture was not recorded, and ``missing`` makes that an error.
         """
-        position = self._known(picture)
-        if position is None and has_exchanged_colors and not self.is_by_order:
-            position = self._with_pixels_of(with_exchanged_colors(picture))
+        position = self._known(picture, has_exchanged_colors)
         if position is None and self.is_by_order:
             position = self._next()
         if position is None:
@@ -104,20 +102,23 @@ class Matcher:
         self._last = position
         return position
 
-    def knows(self, picture: Any) -> bool:
+    def knows(self, picture: Any, *, has_exchanged_colors: bool = False) -> bool:
         """Return whether a picture is certainly one of the frames."""
-        return self._known(picture) is not None
+        return self._known(picture, has_exchanged_colors) is not None
 
     # --- inside ---
 
-    def _known(self, picture: Any) -> int | None:
+    def _known(self, picture: Any, has_exchanged_colors: bool) -> int | None:
         if (same := self._pairing.positions(picture)) is not None:
             return self._following(same)
         if not self.is_by_order and (found := self._with_pixels_of(picture)) is not None:
             return found
         # The program drew on a camera's array; one filled with another frame was found above.
-        changed = self._pairing.positions_of_changed(picture)
-        return None if changed is None else self._following(changed)
+        if (changed := self._pairing.positions_of_changed(picture)) is not None:
+            return self._following(changed)
+        if has_exchanged_colors and not self.is_by_order:
+            return self._with_pixels_of(with_exchanged_colors(picture))
+        return None
 
     def _next(self) -> int | None:
         following = self._last + 1

@@ -52,7 +52,7 @@ class ReplayedModel(SessionModel):
         others = [Frames(path) for path in sessions]
         for frames in others:
             self._check_same(frames)
-        self._set_sources([self._frames, *others])
+        self._sources = [self._frames, *others]
         self._matcher.others = [_matcher(frames.session) for frames in others]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -80,18 +80,21 @@ class ReplayedModel(SessionModel):
 
         Of several, it is the first that has the results for the program's settings.
         """
-        refusal = ""
+        refusal, is_other = "", self.has_exchanged_colors
         matchers = (matcher, *matcher.others) if matcher.others else ()
         for frames, each in zip(self._sources, matchers, strict=False):
-            if each.knows(picture):
+            if each.knows(picture, has_exchanged_colors=is_other):
                 if not (reason := self._refusal_by(frames)):
-                    position = each.find(picture)
+                    position = each.find(picture, has_exchanged_colors=is_other)
                     assert position is not None
                     return frames.at(position)
                 refusal = refusal or f"{frames.session.path}: {reason}"
         if refusal:
             raise StandInError(refusal)
-        return super().frame_of(picture, matcher)
+        frame = super().frame_of(picture, matcher)
+        if matchers and matcher.missing != "empty" and (reason := self._refusal_by(self._frames)):
+            raise StandInError(f"{self._frames.session.path}: {reason}")
+        return frame
 
     def _refusal_by(self, frames: Frames) -> str:
         """Return why a session does not have the results for the program's settings."""
@@ -148,9 +151,10 @@ def compound_stand_in(compound: Any, name: str, replayed: Replayed) -> ReplayedM
     """
     own = vars(compound)  # not by setattr: compound models set attributes on the model in them
     if _STAND_IN not in own:
-        own[_STAND_IN] = ReplayedZoo("", "", replayed).load_model(name)
+        made = ReplayedZoo("", "", replayed).load_model(name)
+        made.check_parts(compound)  # as it is at first: so was it recorded
+        own[_STAND_IN] = made
     stand_in: ReplayedModel = own[_STAND_IN]
-    stand_in.check_parts(compound)
     for setting in ("non_blocking_batch_predict", "measure_time"):
         if (value := getattr(compound, setting, None)) is not None:
             setattr(stand_in, setting, value)

@@ -94,7 +94,8 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         self._recorded_classes: set[Any] = set()
         #: The session's entries for the analyzers whose results it has.
         self.recorded_analyzers = self._frames.analyzers
-        self._set_sources([self._frames])
+        #: The sessions whose frames it has.
+        self._sources = [self._frames]
         self._classes = _Classes()
         self._set_recorded(metadata, recorded)
         # The values that PySDK accepted.
@@ -187,15 +188,18 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
 
     # --- what a run asks for ---
 
+    @property
+    def has_exchanged_colors(self) -> bool:
+        """Whether red and blue are exchanged, as in PySDK's other image backend."""
+        return bool(self.takes_pictures and self.image_backend != self._recorded_backend)
+
     def frame_of(self, picture: Any, matcher: Matcher) -> RecordedFrame:
         """Return the frame of a picture, with values of its own.
 
         Raises:
             DgrecError: It was not recorded, or cannot be read.
         """
-        # PySDK's other image backend has red and blue exchanged.
-        is_other = self.takes_pictures and self.image_backend != self._recorded_backend
-        position = matcher.find(picture, has_exchanged_colors=is_other)
+        position = matcher.find(picture, has_exchanged_colors=self.has_exchanged_colors)
         if position is None:
             return self._frames.empty(matcher.last)
         return self._frames.at(position)
@@ -204,9 +208,9 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         """Return the result object of a frame."""
         restored = frame.restored
         chosen = self._custom_postprocessor
+        trackers = frame.source.trackers
         if chosen is not None:
-            begun = self._trackers.of(chosen)
-            self._trackers.remove_others(restored, begun)
+            trackers.remove_others(restored, trackers.of(chosen))
         results = with_inner_results(restored.results, {})
         if self._limits and isinstance(results, list):
             results = self._kept(results, frame.source.limits)
@@ -214,7 +218,7 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
         restored.timing = {}
         view = _View(self, restored.described)
         of_its_kind = view.class_of(chosen)
-        made, finished = self._classes.of(of_its_kind, self._trackers)
+        made, finished = self._classes.of(of_its_kind, trackers)
         view.get_inference_results_class = lambda: made
         preprocessed = info["preprocessed_info"]
         first = preprocessed[0] if isinstance(preprocessed, list) else preprocessed
@@ -242,14 +246,6 @@ class SessionModel(ExtModelBase):  # type: ignore[misc]
             f"{name}={value}: the session was recorded with {recorded}, and its "
             "results cannot be changed to another; record it again with that setting"
         )
-
-    def _set_sources(self, sources: list[Frames]) -> None:
-        """Set the sessions whose frames it has."""
-        self._sources = sources
-        entries = [entry for each in sources for entry in each.analyzers]
-        own = [entry for entry in entries if not entry.get("within")]
-        inner = [entry for each in sources for entry in each.inner_analyzers]
-        self._trackers = Trackers(own, inner)
 
     def _beyond(self, limit: Limit, value: Any, recorded: Mapping[str, float]) -> str:
         """Return why a session does not have the results for a limit; "" if it has."""
@@ -359,19 +355,20 @@ class _View:
 class _Classes:
     """The last result class, with the class that makes its results and the one they end up with.
 
-    A program makes a class each time it attaches analyzers: only the last one is kept.
+    A program makes a class each time it attaches analyzers: only the last one is kept, for each
+    session.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[Any, tuple[Any, Any]] = (None, (None, None))
+        self._last: dict[int, tuple[Any, tuple[Any, Any]]] = {}
 
     def of(self, chosen: Any, trackers: Trackers) -> tuple[Any, Any]:
-        known, found = self._last
+        known, found = self._last.get(id(trackers), (None, (None, None)))
         if known is not chosen:
             has_analyzers = hasattr(chosen, "_analyzers")
             working = trackers.of(chosen).working
             found = as_recorded(working), timed_class(chosen) if has_analyzers else chosen
-            self._last = chosen, found
+            self._last[id(trackers)] = chosen, found
         return found
 
 

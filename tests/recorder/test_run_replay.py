@@ -429,8 +429,14 @@ def test_each_session_of_a_model_has_its_own_settings(tmp_path: Path) -> None:
     def load(*sessions: Path) -> Any:
         return ReplayedZoo("", "", replayed(*sessions)).load_model("cat")
 
+    def scores_of(result: Any) -> list[float]:
+        return [found["score"] for found in result.results]
+
     def scores(model: Any, number: int) -> list[float]:
-        return [found["score"] for found in model(picture(number)).results]
+        return scores_of(model(picture(number)))
+
+    def exchanged(number: int) -> Any:
+        return picture(number)[..., ::-1].copy()
 
     front = session("front", [0, 2], output_confidence_threshold=0.75)
     analyzers = [ObjectTracker(trail_depth=3), zones]
@@ -450,6 +456,13 @@ def test_each_session_of_a_model_has_its_own_settings(tmp_path: Path) -> None:
     assert [scores(model, number) for number in (0, 1, 2)] == [[0.8]] * 3
     attach_analyzers(model, [ObjectTracker(trail_depth=3)])
     assert model(picture(1)).results[0]["track_id"] == 77  # as recorded: it does not run again
+    assert model(picture(2)).results[0]["track_id"] != 77  # there it had not run
+    model = load(front, back)
+    model.image_backend = "pil"  # with red and blue exchanged
+    model.output_confidence_threshold = 0.35
+    assert [scores_of(model(exchanged(number))) for number in (0, 1)] == [[0.8, 0.5]] * 2
+    with pytest.raises(Exception, match=r"front\.parquet: .*=0\.35: .* was recorded at 0\.75"):
+        model(exchanged(2))
 
     others = [session(name, [3], output_class_set=[name]) for name in ("cat", "dog")]
     with pytest.raises(ModelError, match=r"output_class_set: .*cat\.parquet was .*dog\.parquet"):
@@ -480,7 +493,6 @@ def test_settings_of_the_models_in_a_compound_model_are_those_of_the_recording(
     def whole() -> Any:
         return compound_stand_in(compound, model_name(compound), found)
 
-    assert len(list(whole().predict_batch([picture(0)]))) == 1
     for part, name, other in (
         (0, "output_confidence_threshold", 0.75),
         (1, "output_max_detections", 1),
@@ -492,7 +504,9 @@ def test_settings_of_the_models_in_a_compound_model_are_those_of_the_recording(
         with pytest.raises(ModelError, match=rf"^{names[part]}: {name}=.* was recorded with"):
             whole()
         setattr(parts[part], name, before)
-    whole()
+    assert len(list(whole().predict_batch([picture(0)]))) == 1
+    parts[0].output_confidence_threshold = 0.75  # as the program did meanwhile
+    assert len(list(whole().predict_batch([picture(0)]))) == 1
 
 
 def test_each_run_begins_at_the_first_frame_of_every_session(tmp_path: Path) -> None:
