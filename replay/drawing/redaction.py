@@ -243,7 +243,7 @@ class Redaction(Painter):
 def _believed(stamps: np.ndarray[Any, Any], is_there: np.ndarray[Any, Any]) -> pa.Array:
     """Return stamps with null for those around one that goes back.
 
-    Whether the one was too early or those before it were too late, cannot be told.
+    The one may be too early, or those before it too late: nothing tells which.
     """
     is_there = is_there & np.isfinite(stamps)
     known = np.flatnonzero(is_there)

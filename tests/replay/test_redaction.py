@@ -155,8 +155,17 @@ def held(path: Path, frame: int, **options: Any) -> list[Any]:
         {"media_time_s": dict.fromkeys(range(30)), "captured_at": dict.fromkeys(range(30))},
     ],
     ids=[
-        *("null", "NaN", "1e308", "later", "two later", "earlier", "two earlier"),
-        *("null around", "restarted", "later capture", "none"),
+        "null",
+        "NaN",
+        "1e308",
+        "later",
+        "two later",
+        "earlier",
+        "two earlier",
+        "null around",
+        "restarted",
+        "later capture",
+        "none",
     ],
 )
 def test_an_odd_or_missing_stamp_does_not_end_the_hold(
